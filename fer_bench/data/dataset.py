@@ -1,0 +1,121 @@
+"""Dataset: what is learned from, as plain arrays."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from fer_bench.errors import FerBenchError
+
+SUBSETS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled face images.
+
+    images: uint8 (n, h, w) gray or (n, h, w, 3) RGB, possibly memory-mapped.
+    labels: int64 (n,), indices into `class_names`.
+    sample_ids: str (n,), unique and stable: the same image file or row has the same id next time.
+    subsets: str (n,) of "train", "validation", "test", or None where the data has no official ones.
+    votes: int (n, k) taggers' votes for each of `vote_names`, or None.
+    groups: int (n,), rows of one group (one person, one clip) never straddle a split; or None.
+    notes: what a reader of the leaderboard must know about how the data was read.
+
+    Raises FerBenchError where the arrays do not fit together.
+    """
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    sample_ids: np.ndarray
+    subsets: np.ndarray | None = None
+    votes: np.ndarray | None = None
+    vote_names: tuple[str, ...] = ()
+    groups: np.ndarray | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        problems = list(self._problems())
+        if problems:
+            raise FerBenchError(f"dataset {self.name!r}: " + "; ".join(problems))
+
+    def _problems(self):
+        n = len(self.images)
+        if n == 0:
+            yield "no images"
+        if self.images.dtype != np.uint8:
+            yield f"images are {self.images.dtype}, not uint8"
+        if not (self.images.ndim == 3 or (self.images.ndim == 4 and self.images.shape[3] == 3)):
+            yield f"images have shape {self.images.shape}, not (n, h, w) or (n, h, w, 3)"
+        if len(self.class_names) < 2:
+            yield f"{len(self.class_names)} class, at least 2 are needed"
+        for what in ("labels", "sample_ids", "subsets", "votes", "groups"):
+            rows = getattr(self, what)
+            if rows is not None and len(rows) != n:
+                yield f"{len(rows):,} {what} for {n:,} images"
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
+            yield f"labels outside 0..{len(self.class_names) - 1}"
+        if len(np.unique(self.sample_ids)) != len(self.sample_ids):
+            yield "sample ids repeat"
+        if self.subsets is not None and not np.isin(self.subsets, SUBSETS).all():
+            yield f"subsets other than {', '.join(SUBSETS)}"
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits over pixels, labels, class names, ids and official subsets.
+
+        Votes, groups and notes stay out: they change how runs are split or judged, not what the images are.
+        """
+        sha = hashlib.sha256()
+        sha.update(json.dumps([self.images.shape, list(self.class_names)]).encode())
+        for start in range(0, len(self), 4096):
+            sha.update(np.ascontiguousarray(self.images[start : start + 4096]))
+        sha.update(np.ascontiguousarray(self.labels, dtype="<i8"))
+        for texts in (self.sample_ids, self.subsets):
+            sha.update(b"\0".join(str(text).encode() for text in texts) if texts is not None else b"-")
+        return sha.hexdigest()[:16]
+
+    def class_counts(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Images per class, int64 (n_classes,), over all rows or those at the indices `rows`."""
+        labels = self.labels if rows is None else self.labels[rows]
+        return np.bincount(labels, minlength=len(self.class_names))
+
+    def save(self, folder: Path) -> None:
+        """Write the dataset into an existing `folder`; the images so that they can be memory-mapped."""
+        np.save(folder / "images.npy", self.images)
+        optional = {"subsets": self.subsets, "votes": self.votes, "groups": self.groups}
+        arrays = {name: array for name, array in optional.items() if array is not None}
+        np.savez(folder / "rows.npz", labels=self.labels, sample_ids=np.asarray(self.sample_ids, dtype=np.str_), **arrays)
+        about = {
+            "name": self.name,
+            "class_names": self.class_names,
+            "vote_names": self.vote_names,
+            "notes": self.notes,
+            "fingerprint": self.fingerprint,
+        }
+        (folder / "about.json").write_text(json.dumps(about, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Dataset":
+        """The dataset that `save` wrote into `folder`, its images memory-mapped read-only."""
+        about = json.loads((folder / "about.json").read_text())
+        with np.load(folder / "rows.npz", allow_pickle=False) as rows:
+            arrays = {name: rows[name] for name in rows.files}
+        dataset = cls(
+            name=about["name"],
+            images=np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False),
+            class_names=tuple(about["class_names"]),
+            vote_names=tuple(about["vote_names"]),
+            notes=tuple(about["notes"]),
+            **arrays,
+        )
+        dataset.__dict__["fingerprint"] = about["fingerprint"]  # known: hashing 83 MB again would cost a start
+        return dataset

@@ -1,0 +1,226 @@
+"""The one registry: models, features and strategies by name, as light cards with heavy builders."""
+
+import difflib
+import fnmatch
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from fer_bench.errors import FerBenchError
+
+Family = Literal["baseline", "classical", "deep"]
+
+
+class Card(Protocol):
+    """What every registered thing carries: its name, one line about it, and where it was defined."""
+
+    name: str
+    summary: str
+    source: str
+
+
+CardType = TypeVar("CardType", bound=Card)
+
+
+class Registry(Generic[CardType]):
+    """Cards by name, in the order they were registered. A name is a safe file name: a-z, 0-9 and dashes."""
+
+    def __init__(self, kind: str, plural: str) -> None:
+        self.kind, self.plural = kind, plural
+        self._cards: dict[str, CardType] = {}
+
+    def add(self, card: CardType) -> None:
+        """Register `card`. Raises FerBenchError on a malformed name or one that is taken."""
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", card.name):
+            raise FerBenchError(
+                f"{card.source}: {self.kind} name {card.name!r} must be lower-case letters, digits and single dashes"
+            )
+        if card.name in self._cards:
+            raise FerBenchError(
+                f"{card.source}: {self.kind} {card.name!r} is already registered by {self._cards[card.name].source}"
+            )
+        self._cards[card.name] = card
+
+    def __getitem__(self, name: str) -> CardType:
+        if name not in self._cards:
+            raise FerBenchError(f"no {self.kind} {name!r}{self._suggestion(name)}")
+        return self._cards[name]
+
+    def __iter__(self) -> Iterator[CardType]:
+        return iter(self._cards.values())
+
+    def __len__(self) -> int:
+        return len(self._cards)
+
+    def match(self, patterns: str) -> list[CardType]:
+        """The cards that comma-separated names or shell patterns name, in the registry's order.
+
+        Raises FerBenchError naming every pattern that matches nothing.
+        """
+        wanted = [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
+        missing = [pattern for pattern in wanted if not fnmatch.filter(self._cards, pattern)]
+        if missing or not wanted:
+            names = "; ".join(f"no {self.kind} {pattern!r}{self._suggestion(pattern)}" for pattern in missing)
+            raise FerBenchError(names or f"no {self.plural} named")
+        return [card for card in self if any(fnmatch.fnmatchcase(card.name, pattern) for pattern in wanted)]
+
+    def _suggestion(self, name: str) -> str:
+        close = difflib.get_close_matches(name, self._cards, n=1, cutoff=0.5)
+        return f"; did you mean {close[0]!r}?" if close else f"; `fer_bench list {self.plural}` shows them all"
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """What a network wants to see: side in pixels, channels, and how 0..255 is scaled.
+
+    scaling: "unit" x/255; "symmetric" x/127.5 - 1; "caffe" BGR less the ImageNet channel means
+    (VGG16 and ResNet50 of keras.applications); "torch" (x/255 - mean)/std; "none" for networks that scale themselves.
+    """
+
+    size: int
+    channels: Literal[1, 3] = 1
+    scaling: Literal["unit", "symmetric", "caffe", "torch", "none"] = "unit"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """A model: features plus a classifier. See `register_model` for the fields."""
+
+    name: str
+    build: Callable[..., Any]
+    features: str
+    summary: str
+    source: str
+    family: Family = "classical"
+    losses: tuple[str, ...] = ("cross-entropy",)
+    sample_weight: bool = True
+    trainable: bool = True
+    stochastic: bool = True
+    steps: Mapping[str, int] | None = None
+    image: ImageInput | None = None
+    pretrained: str | None = None
+
+
+@dataclass(frozen=True)
+class FeaturesCard:
+    """A feature extractor. See `register_features`."""
+
+    name: str
+    build: Callable[..., Any]
+    summary: str
+    source: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StrategyCard:
+    """A treatment of class imbalance. See `register_strategy`."""
+
+    name: str
+    plan: Callable[..., Any]
+    summary: str
+    source: str
+    needs_sample_weight: bool = False
+    loss: str = "cross-entropy"
+    stochastic: bool = False
+
+
+MODELS: Registry[ModelCard] = Registry("model", "models")
+FEATURES: Registry[FeaturesCard] = Registry("features", "features")
+STRATEGIES: Registry[StrategyCard] = Registry("strategy", "strategies")
+
+
+def register_model(
+    name: str,
+    *,
+    features: str,
+    summary: str,
+    family: Family = "classical",
+    losses: tuple[str, ...] = ("cross-entropy",),
+    sample_weight: bool = True,
+    trainable: bool = True,
+    stochastic: bool = True,
+    steps: Mapping[str, int] | None = None,
+    image: ImageInput | None = None,
+    pretrained: str | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the decorated `build(task) -> classifier` under `name`.
+
+    The classifier has scikit-learn's `fit(X, y[, sample_weight])` and `predict_proba` or `decision_function`,
+    its columns in the order of `task.class_names`. `task` is a `fer_bench.models.task.Task`.
+
+    features: name of the registered features that X holds ("pixels", "pca", "hog", "images", ...).
+    losses: the losses it can be trained with; strategies that need another one do not apply.
+    sample_weight: False where `fit` takes no weights. trainable: False for a guess that ignores its features.
+    stochastic: False where another seed gives the same model, which is then run once.
+    steps: gradient steps per budget ("quick", "standard", "full"), for models trained by steps.
+    image: what a network wants to see. pretrained: file name of its ImageNet weights in Keras' cache, if any.
+
+    Raises FerBenchError on a malformed or repeated name.
+    """
+
+    def decorate(build: Callable[..., Any]) -> Callable[..., Any]:
+        MODELS.add(
+            ModelCard(
+                name=name, build=build, features=features, summary=summary, source=_source(build), family=family,
+                losses=losses, sample_weight=sample_weight, trainable=trainable, stochastic=stochastic,
+                steps=steps, image=image, pretrained=pretrained,
+            )
+        )  # fmt: skip
+        return build
+
+    return decorate
+
+
+def register_features(name: str, *, summary: str, **parameters: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the decorated `build(n_jobs, **parameters) -> transformer` under `name`.
+
+    The transformer has `fit(images, labels)`, called with training rows only, and `transform(images) -> array` with
+    one row per image. `parameters` are part of the stored features' key. Raises FerBenchError on a bad name.
+    """
+
+    def decorate(build: Callable[..., Any]) -> Callable[..., Any]:
+        FEATURES.add(FeaturesCard(name=name, build=build, summary=summary, source=_source(build), parameters=parameters))
+        return build
+
+    return decorate
+
+
+def register_strategy(
+    name: str, *, summary: str, needs_sample_weight: bool = False, loss: str = "cross-entropy", stochastic: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the decorated `plan(labels, n_classes, random_state) -> TrainingPlan` under `name`.
+
+    `labels` are training labels, int64 (n,), and all that a strategy may see. Raises FerBenchError on a bad name.
+    """
+
+    def decorate(plan: Callable[..., Any]) -> Callable[..., Any]:
+        STRATEGIES.add(
+            StrategyCard(
+                name=name, plan=plan, summary=summary, source=_source(plan),
+                needs_sample_weight=needs_sample_weight, loss=loss, stochastic=stochastic,
+            )
+        )  # fmt: skip
+        return plan
+
+    return decorate
+
+
+def why_not(model: ModelCard, strategy: StrategyCard) -> str | None:
+    """The reason why `strategy` cannot be applied to `model`, or None where it can."""
+    if strategy.name == "none":
+        return None
+    if not model.trainable:
+        return f"{model.name} guesses without looking at an image: there is nothing to rebalance"
+    if strategy.loss not in model.losses:
+        return f"{model.name} cannot be trained with {strategy.loss} loss (it knows {', '.join(model.losses)})"
+    if strategy.needs_sample_weight and not model.sample_weight:
+        return f"{model.name} takes no sample_weight"
+    return None
+
+
+def _source(function: Callable[..., Any]) -> str:
+    code = inspect.unwrap(function).__code__
+    return f"{code.co_filename}:{code.co_firstlineno}"

@@ -1,0 +1,104 @@
+"""The schema of a record: everything known about one run, without NaN."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+Status = Literal["success", "failed", "timeout", "out-of-memory", "not-applicable", "cancelled"]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Spec(_Part):
+    """The fields of `RunSpec`."""
+
+    model: str
+    strategy: str
+    seed: int
+    data_fingerprint: str
+    split_fingerprint: str
+    budget: str
+    weights: str
+
+
+class ClassScores(_Part):
+    """One class: fractions, and support in images."""
+
+    name: str
+    precision: Fraction
+    recall: Fraction
+    f1: Fraction
+    support: int
+
+
+class Scores(_Part):
+    """How one subset was predicted. confusion[i][j]: images of class i predicted as class j."""
+
+    n_images: int
+    accuracy: Fraction
+    balanced_accuracy: Fraction
+    macro_precision: Fraction
+    macro_recall: Fraction
+    macro_f1: Fraction
+    per_class: list[ClassScores]
+    confusion: list[list[int]]
+
+
+class Timing(_Part):
+    """Seconds per phase. features: what the stored features cost when they were computed, once, for all runs."""
+
+    load: Seconds = 0
+    features: Seconds = 0
+    fit: Seconds = 0
+    predict: Seconds = 0
+    score: Seconds = 0
+
+
+class Environment(_Part):
+    """Where a run ran."""
+
+    python: str
+    platform: str
+    processor: str
+    n_jobs: int
+    versions: dict[str, str]
+    git_revision: str | None
+
+
+class Record(_Part):
+    """One run. Scores, timing and the like are None where the status is not "success"."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    run_id: str
+    status: Status
+    spec: Spec
+    dataset: str
+    family: str
+    features: str
+    class_names: list[str]
+    n_train: int
+    n_validation: int
+    n_test: int
+    split_source: str
+    data_notes: list[str] = []
+    reason: str | None = None
+    traceback: str | None = None
+    weights: str = ""
+    notes: list[str] = []
+    n_rows: int | None = None
+    steps: int | None = None
+    n_parameters: int | None = None
+    ms_per_image: Seconds | None = None
+    peak_memory_mb: Seconds | None = None
+    seconds: Timing | None = None
+    test: Scores | None = None
+    validation: Scores | None = None
+    parameters: dict[str, Any] = {}
+    environment: Environment | None = None
+    started: str
+    command: str = ""
