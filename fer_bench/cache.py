@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,20 +45,24 @@ def entry_path(kind: str, key: str) -> Path:
     return root() / kind / key
 
 
-def fetch(kind: str, key: str, build: Callable[[Path], None]) -> Path:
-    """The folder of entry `key`, built by `build(empty_folder)` if it is not there yet.
+def fetch(kind: str, key: str, build: Callable[[Path], None], files: Collection[str] = ()) -> Path:
+    """The folder of entry `key`, built by `build(empty_folder)` if it, or one of its `files`, is not there.
 
     Other processes asking for the same entry wait for the one that builds it. What `build` raises
     goes through, and nothing is left behind. Raises OSError where the cache cannot be written.
     """
     entry = entry_path(kind, key)
-    if entry.is_dir():
+    if _is_whole(entry, files):
         return entry
     entry.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(entry.with_name(f"{key}.lock")):
-        if not entry.is_dir():
+        if not _is_whole(entry, files):
             replace_folder(entry, build)
     return entry
+
+
+def _is_whole(entry: Path, files: Collection[str]) -> bool:
+    return entry.is_dir() and all((entry / file).is_file() for file in files)
 
 
 def replace_folder(target: Path, build: Callable[[Path], None]) -> None:

@@ -213,11 +213,11 @@ def why_not(model: ModelCard, strategy: StrategyCard) -> str | None:
     if strategy.name == "none":
         return None
     if not model.trainable:
-        return f"{model.name} guesses without looking at an image: there is nothing to rebalance"
+        return "guesses without looking at an image: there is nothing to rebalance"
     if strategy.loss not in model.losses:
-        return f"{model.name} cannot be trained with {strategy.loss} loss (it knows {', '.join(model.losses)})"
+        return f"cannot be trained with {strategy.loss} loss, only with {', '.join(model.losses)}"
     if strategy.needs_sample_weight and not model.sample_weight:
-        return f"{model.name} takes no sample_weight"
+        return "its fit takes no sample_weight"
     return None
 
 

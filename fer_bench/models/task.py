@@ -1,9 +1,13 @@
 """Task: everything a model's builder may know, and the plan a strategy makes."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 CROSS_ENTROPY = "cross-entropy"
 FOCAL = "focal"
@@ -14,7 +18,7 @@ class TrainingPlan:
     """What a strategy decides from training labels alone.
 
     rows: int64 (m,), indices into the training rows, repeats allowed.
-    sample_weight: float64 (m,) with mean 1 over the training rows, or None for equal weights.
+    sample_weight: float64 (m,) with mean 1, or None for equal weights.
     loss: name of the loss. gamma: focusing parameter of the focal loss, ignored by the others.
     """
 
@@ -35,7 +39,8 @@ class Task:
     n_rows: training rows after the strategy. image_shape: (h, w) or (h, w, 3) of the dataset.
     validation: (X, y) for early stopping, checkpoints and calibration; X as `fit` gets it.
     steps: gradient steps to train for, or None for models without a budget.
-    weights: "none", "imagenet" or the path of a weight file, for models that can start from one.
+    weights: where models that can start from trained weights get them: "none", "imagenet", the path of a weight file,
+    "auto" (ImageNet's, else random ones) or "unavailable" (random, because ImageNet's cannot be had).
     progress: call it with the share done (0..1) and a short text.
     """
 
@@ -53,4 +58,5 @@ class Task:
 
     @property
     def n_classes(self) -> int:
+        """How many classes there are."""
         return len(self.class_names)

@@ -1,0 +1,309 @@
+"""The command line: parses, calls, prints. No logic."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fer_bench import __version__
+from fer_bench.errors import FerBenchError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="fer_bench",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Which facial-expression model, with which treatment of class imbalance - and can the answer be believed?",
+    epilog="Start here: `python -m fer_bench run --suite all`",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Look at data, or write the built-in faces to a folder.")
+app.add_typer(data_app, name="data")
+console = Console(soft_wrap=False)
+
+
+class Budget(StrEnum):
+    """Gradient steps for models trained by steps."""
+
+    quick = "quick"
+    standard = "standard"
+    full = "full"
+
+
+class Rerun(StrEnum):
+    """What is done again."""
+
+    missing = "missing"
+    failed = "failed"
+    all = "all"
+
+
+class Kind(StrEnum):
+    """What there is to list."""
+
+    models = "models"
+    features = "features"
+    strategies = "strategies"
+    suites = "suites"
+
+
+Data = Annotated[
+    str, typer.Option(help="synthetic, fer2013, a .csv (also .gz .xz .zip), a folder of classes, or an .npz.", metavar="WHAT")
+]
+Results = Annotated[Path, typer.Option(help="Folder of all results.", metavar="DIR")]
+Name = Annotated[str | None, typer.Option(help="Name of the data's folder under the results.")]
+Votes = Annotated[Path | None, typer.Option(help="FER+ votes (fer2013new.csv), joined by row.", metavar="CSV")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows and files, and say so in the leaderboard.")]
+SplitSeed = Annotated[int, typer.Option(help="Seed of the split, where the data has no official one.")]
+SuiteName = Annotated[str, typer.Option("--suite", help="all, classical, deep or smoke.")]
+Models = Annotated[str | None, typer.Option(help="Names or patterns, e.g. 'hog-*,cnn', instead of the suite's.")]
+Strategies = Annotated[str | None, typer.Option(help="Names or patterns, instead of the suite's.")]
+Seeds = Annotated[str, typer.Option(help="Comma-separated, e.g. 0,1,2.")]
+BudgetOption = Annotated[Budget, typer.Option("--budget", help="Gradient steps of networks and perceptrons.")]
+Weights = Annotated[str, typer.Option(help="Where networks start: auto, imagenet, none, or a weight file.")]
+Plugin = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers more.", metavar="FILE")]
+RerunOption = Annotated[Rerun, typer.Option("--rerun", help="missing; failed: missing and failed; or all.")]
+
+
+@app.command(epilog="Example: `python -m fer_bench run --suite classical --data fer2013.csv --jobs 2`")
+def run(
+    suite: SuiteName = "all",
+    data: Data = "synthetic",
+    models: Models = None,
+    strategies: Strategies = None,
+    seeds: Seeds = "0",
+    budget: BudgetOption = Budget.quick,
+    weights: Weights = "auto",
+    results: Results = Path("results"),
+    name: Name = None,
+    votes: Votes = None,
+    plugin: Plugin = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at once; the cores are shared out.")] = 1,
+    timeout: Annotated[float | None, typer.Option(min=1, help="Seconds a run may take.")] = None,
+    rerun: RerunOption = Rerun.failed,
+    split_seed: SplitSeed = 0,
+    skip_bad: SkipBad = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+) -> None:
+    """Train and score every combination that is not done yet, then write the leaderboard."""
+    from fer_bench.execution.runner import Options, run_plan, terminate_as_interrupt
+
+    prepared, plan, plugins = _plan(
+        suite, data, models, strategies, seeds, budget, weights, results, name, votes, plugin, split_seed, skip_bad
+    )
+    if dry_run:
+        _show_plan(prepared, plan, rerun)
+        return
+    command = shlex.join(["python", "-m", "fer_bench", *sys.argv[1:]])
+    options = Options(rerun.value, jobs, timeout, weights, plugins, command)
+    due = sum(planned.is_due(rerun) and planned.reason is None for planned in plan)
+    _say_start(prepared, plan, due)
+    from fer_bench.console import SuiteProgress
+
+    with terminate_as_interrupt(), SuiteProgress(console, prepared.results, due) as progress:
+        summary = run_plan(plan, prepared, options, progress)
+    _finish(prepared, command)
+    if summary.interrupted:
+        console.print(f"Stopped. What is finished is kept; to go on:\n  {command}", style="yellow", markup=False)
+        raise typer.Exit(INTERRUPTED)
+    if summary.failed:
+        console.print(f"{len(summary.failed)} runs did not succeed:", style="red")
+        for run_id in summary.failed:
+            console.print(f"  {prepared.results.runs / run_id / 'log.txt'}", markup=False, soft_wrap=True)
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: `python -m fer_bench plan --models 'hog-*' --seeds 0,1,2`")
+def plan(
+    suite: SuiteName = "all",
+    data: Data = "synthetic",
+    models: Models = None,
+    strategies: Strategies = None,
+    seeds: Seeds = "0",
+    budget: BudgetOption = Budget.quick,
+    weights: Weights = "auto",
+    results: Results = Path("results"),
+    name: Name = None,
+    votes: Votes = None,
+    plugin: Plugin = None,
+    rerun: RerunOption = Rerun.failed,
+    split_seed: SplitSeed = 0,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Show what `run` would do: what is due, what is done, what does not apply and why."""
+    prepared, planned, _ = _plan(
+        suite, data, models, strategies, seeds, budget, weights, results, name, votes, plugin, split_seed, skip_bad
+    )
+    _show_plan(prepared, planned, rerun)
+
+
+@app.command(name="list", epilog="Example: `python -m fer_bench list models -v`")
+def list_(
+    kind: Annotated[Kind | None, typer.Argument(help="models, features, strategies or suites; all without.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Everything on the cards.")] = False,
+    plugin: Plugin = None,
+) -> None:
+    """List what is registered, with one line about each."""
+    from fer_bench.listing import tables
+
+    _load_plugins(plugin)
+    for table in tables(kind.value if kind else None, verbose):
+        console.print(table)
+
+
+@app.command(epilog="Example: `python -m fer_bench report --name fer2013`")
+def report(
+    name: Annotated[str, typer.Option(help="The data's folder under the results.")] = "synthetic",
+    results: Results = Path("results"),
+) -> None:
+    """Rebuild leaderboard.md and leaderboard.csv from the records alone."""
+    from fer_bench.records.store import ResultsFolder
+
+    folder = ResultsFolder(results / name)
+    if not folder.runs.is_dir():
+        known = ", ".join(sorted(path.parent.name for path in results.glob("*/runs"))) or "none"
+        raise FerBenchError(f"no runs in {folder.path}; results in {results}: {known}")
+    _write_leaderboard(folder, None)
+
+
+@data_app.command(epilog="Example: `python -m fer_bench data describe --data fer2013.csv`")
+def describe(
+    data: Data = "synthetic", name: Name = None, votes: Votes = None, skip_bad: SkipBad = False, split_seed: SplitSeed = 0
+) -> None:
+    """Show images, classes, subsets, and what is odd about them."""
+    from fer_bench.console import reading_progress
+    from fer_bench.data.description import describe as described
+    from fer_bench.data.readers import open_dataset
+
+    with reading_progress(console) as progress:
+        opened = open_dataset(data, name=name, votes=votes, skip_bad=skip_bad, progress=progress)
+    for line in described(opened.load()):
+        console.print(line, markup=False, highlight=False)
+
+
+@data_app.command(epilog="Example: `python -m fer_bench data make faces --n-images 500`")
+def make(
+    folder: Annotated[Path, typer.Argument(help="New folder; one sub-folder of PNGs per class.")],
+    n_images: Annotated[int, typer.Option(min=100, help="How many faces.")] = 3000,
+    seed: Annotated[int, typer.Option(help="Another seed, other faces.")] = 0,
+) -> None:
+    """Write the built-in synthetic faces as a folder of PNGs."""
+    from fer_bench.data.synthetic import make_synthetic, write_folder
+
+    write_folder(make_synthetic(n_images, seed), folder)
+    console.print(f"{n_images:,} faces in {folder}", markup=False)
+
+
+def _plan(
+    suite: str, data: str, models: str | None, strategies: str | None, seeds: str, budget: Budget, weights: str,
+    results: Path, name: str | None, votes: Path | None, plugin: list[Path] | None, split_seed: int, skip_bad: bool,
+) -> tuple[Any, Any, tuple[Path, ...]]:  # fmt: skip
+    from fer_bench.console import reading_progress
+    from fer_bench.execution.plan import find_suite, make_plan
+    from fer_bench.execution.prepare import prepare
+    from fer_bench.models.pretrained import weights_request_id
+
+    plugins = _load_plugins(plugin)
+    chosen = find_suite(suite)
+    request = weights_request_id(weights)
+    numbers = _seeds(seeds)
+    with reading_progress(console) as progress:
+        prepared = prepare(data, results, name, votes, skip_bad, split_seed, progress)
+    planned = make_plan(
+        prepared.results, prepared.fingerprints, models or chosen.models, strategies or chosen.strategies,
+        numbers, budget.value, request,
+    )  # fmt: skip
+    return prepared, planned, plugins
+
+
+def _load_plugins(plugin: list[Path] | None) -> tuple[Path, ...]:
+    import fer_bench.models
+    from fer_bench.models.plugins import load_plugins
+
+    plugins = tuple(plugin or ())
+    load_plugins(plugins)
+    return plugins
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        seeds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise FerBenchError(f"--seeds {text}: whole numbers with commas between them, e.g. 0,1,2") from None
+    if min(seeds) < 0:
+        raise FerBenchError(f"--seeds {text}: seeds are not negative")
+    return seeds
+
+
+def _say_start(prepared: Any, plan: list, due: int) -> None:
+    done = sum(planned.status == "success" for planned in plan)
+    n_train, n_validation, n_test = prepared.counts
+    console.print(
+        f"{prepared.name}: {n_train:,} train, {n_validation:,} validation, {n_test:,} test images; {prepared.split_source}",
+        f"{due} runs to do, {done} done before, {sum(planned.reason is not None for planned in plan)} do not apply",
+        sep="\n", highlight=False, markup=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def _show_plan(prepared: Any, plan: list, rerun: Rerun) -> None:
+    from fer_bench.listing import plan_table
+
+    console.print(plan_table(plan, rerun.value, prepared.name))
+    for reason in dict.fromkeys(planned.reason for planned in plan if planned.reason):
+        models = dict.fromkeys(planned.spec.model for planned in plan if planned.reason == reason)
+        console.print(f"n/a: {', '.join(models)}: {reason}", markup=False, highlight=False)
+    due = sum(planned.is_due(rerun) and planned.reason is None for planned in plan)
+    console.print(f"{due} of {len(plan)} runs due", highlight=False)
+
+
+def _finish(prepared: Any, command: str) -> None:
+    _write_leaderboard(prepared.results, command, prepared.fingerprints)
+
+
+def _write_leaderboard(folder: Any, command: str | None, fingerprints: tuple[str, str] | None = None) -> None:
+    from fer_bench.judging.render import terminal_table, write_leaderboard
+
+    leaderboard = write_leaderboard(folder.records(), folder.path, command, fingerprints)
+    console.print(terminal_table(leaderboard))
+    console.print(f"Leaderboard: {folder.path / 'leaderboard.md'}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"fer_bench {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+def main() -> None:
+    """Run the command line. Exit code 0: all good; 1: some runs failed; 2: bad usage or data; 130: interrupted."""
+    try:
+        app()
+    except FerBenchError as error:
+        Console(stderr=True).print(f"fer_bench: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        Console(stderr=True).print(
+            f"fer_bench: {where}{error.strerror or error}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

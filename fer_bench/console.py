@@ -1,0 +1,102 @@
+"""What a person sees while a suite runs: a line per finished run, a bar with the time left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from fer_bench.execution.estimate import spell
+from fer_bench.execution.plan import PlannedRun
+from fer_bench.records.store import ResultsFolder
+
+_COLORS = {"success": "green", "not-applicable": "dim", "cancelled": "yellow"}
+_PATIENCE_SECONDS = 2.0
+
+
+class SuiteProgress:
+    """A `Watcher` for terminals; where output is a file, the lines alone."""
+
+    def __init__(self, console: Console, results: ResultsFolder, total: int) -> None:
+        self._console, self._results, self._total, self._count = console, results, total, 0
+        self._bar = Progress(
+            TextColumn("{task.completed}/{task.total}"),
+            BarColumn(bar_width=20),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            TextColumn("{task.description}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = TaskID(0)
+        self._running: dict[str, str] = {}
+
+    def __enter__(self) -> SuiteProgress:
+        self._bar.start()
+        self._task = self._bar.add_task("", total=self._total, left="")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def waiting(self, what: str) -> None:
+        """Show what is waited for."""
+        self._bar.update(self._task, description=what)
+
+    def progress(self, run_id: str, done: float, text: str) -> None:
+        """Show how far a run has come."""
+        self._running[run_id] = f"{run_id.rsplit('-', 1)[0]} {done:.0%} {text}"
+        self._show()
+
+    def ended(self, planned: PlannedRun, status: str, seconds: float, seconds_left: float) -> None:
+        """Print the run's line and move the bar."""
+        self._count += 1
+        self._running.pop(planned.spec.run_id, None)
+        left = f"about {spell(seconds_left)} left" if self._count < self._total else ""
+        self._bar.update(self._task, completed=self._count, left=left)
+        self._show()
+        outcome = self._outcome(planned, status)
+        name = f"{planned.spec.model} · {planned.spec.strategy}" + (f" · seed {planned.spec.seed}" if planned.spec.seed else "")
+        self._console.print(
+            f"{self._count:4}/{self._total}  {name:36}  [{_COLORS.get(status, 'red')}]{outcome}[/]  {spell(seconds):>6}  "
+            f"[dim]{left}[/]",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def _outcome(self, planned: PlannedRun, status: str) -> str:
+        record = self._results.record(planned.spec.run_id)
+        if record and record.test:
+            return f"macro-F1 {record.test.macro_f1:.3f}"
+        return status if record is None or not record.reason else f"{status}: {record.reason[:60]}"
+
+    def _show(self) -> None:
+        self._bar.update(self._task, description="; ".join(self._running.values()))
+
+
+@contextmanager
+def reading_progress(console: Console) -> Iterator[Callable[[float, str], None]]:
+    """A bar for decoding and rendering, shown once it has lasted for two seconds."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    task = bar.add_task("", total=1.0)
+
+    def report(done: float, text: str) -> None:
+        if not bar.live.is_started and bar.get_time() - bar.tasks[0].start_time > _PATIENCE_SECONDS:  # type: ignore[operator]  # started above
+            bar.start()
+        bar.update(task, completed=done, description=text)
+
+    try:
+        yield report
+    finally:
+        bar.stop()

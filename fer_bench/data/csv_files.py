@@ -1,0 +1,145 @@
+"""fer2013.csv and its relatives: one row per image, its pixels as text."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from math import isqrt
+from pathlib import Path
+
+import numpy as np
+
+from fer_bench.data.decoded import Decoded, dropped_note, official_subset
+from fer_bench.data.tables import Progress, Table, open_table
+from fer_bench.errors import FerBenchError, listing
+
+EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+"""Names of the labels 0..6 in fer2013.csv."""
+
+
+def read_csv(path: Path, *, skip_bad: bool = False, progress: Progress | None = None) -> Decoded:
+    """Read a CSV with the columns emotion (or label), pixels and perhaps Usage, in any order and case.
+
+    emotion: 0..6 as in FER2013, or class names. pixels: the values 0..255 of a square gray image, row by row,
+    separated by spaces. Usage: Training, PublicTest, PrivateTest or plain subset names.
+
+    Raises FerBenchError naming every bad row by its line in the file, unless `skip_bad` drops them.
+    """
+    with open_table(path, progress) as table:
+        rows = _collect(table)
+    if not rows.lines:
+        raise FerBenchError(f"{path}: a header but no rows")
+    side = _check_sizes(path, rows)
+    class_names = _check_labels(rows)
+    _check_usages(rows)
+    bad = [f"line {rows.lines[row]}: {', '.join(rows.problems[row])}" for row in sorted(rows.problems)]
+    if bad and (not skip_bad or len(bad) == len(rows.lines)):
+        hint = "" if len(bad) == len(rows.lines) else "\nMend them, or drop them with --skip-bad."
+        raise FerBenchError(f"{path}: {len(bad):,} bad rows of {len(rows.lines):,}\n{listing(bad)}{hint}")
+    kept = np.array([row for row in range(len(rows.lines)) if row not in rows.problems], dtype=np.int64)
+    codes = {name: code for code, name in enumerate(class_names)}
+    return Decoded(
+        images=np.stack([rows.pixels[row] for row in kept]).reshape(-1, side, side),
+        labels=np.array([codes[rows.labels[row]] for row in kept], dtype=np.int64),
+        class_names=class_names,
+        sample_ids=np.array([f"row-{row:05d}" for row in kept]),
+        n_rows=len(rows.lines),
+        rows=kept,
+        subsets=np.array([official_subset(rows.usages[row]) for row in kept]) if rows.usages else None,
+        notes=(dropped_note("rows", len(rows.lines), bad),) if bad else (),
+    )
+
+
+@dataclass
+class _Rows:
+    """Columns of the file as read, one entry per row; `problems` by row."""
+
+    lines: list[int] = field(default_factory=list)
+    pixels: list[np.ndarray] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    usages: list[str] = field(default_factory=list)
+    problems: dict[int, list[str]] = field(default_factory=dict)
+
+    def bad(self, row: int, problem: str) -> None:
+        self.problems.setdefault(row, []).append(problem)
+
+
+def _collect(table: Table) -> _Rows:
+    """Every row of `table`, what cannot be read in it noted and replaced by nothing."""
+    label_at, pixels_at = table.column("emotion", "label"), table.column("pixels")
+    usage_at = table.find("usage")
+    rows = _Rows()
+    for row, (line, fields) in enumerate(table):
+        if len(fields) != len(table.names):
+            rows.bad(row, f"{len(fields)} fields, not {len(table.names)}")
+            fields = [b""] * len(table.names)
+        rows.lines.append(line)
+        rows.pixels.append(_pixels(rows, row, fields[pixels_at]))
+        rows.labels.append(_text(rows, row, fields[label_at], "label"))
+        if usage_at is not None:
+            rows.usages.append(_text(rows, row, fields[usage_at], "Usage"))
+    return rows
+
+
+def _pixels(rows: _Rows, row: int, text: bytes) -> np.ndarray:
+    """The values of one row, uint8; none where they are bad."""
+    values = np.empty(0, dtype=np.int64)
+    try:
+        values = np.fromstring(text, dtype=np.int64, sep=" ") if text else values
+        problem = None if values.size else "no pixels"
+    except ValueError:
+        wrong = next((word for word in text.split() if not re.fullmatch(rb"-?\d+", word)), text)
+        problem = f"pixel {wrong[:20].decode(errors='replace')!r} is not a whole number"
+    outside = values[(values < 0) | (values > 255)]
+    if outside.size:
+        problem = f"pixel {outside[0]} is not in 0..255"
+    if problem and row not in rows.problems:
+        rows.bad(row, problem)
+    return np.empty(0, dtype=np.uint8) if problem else values.astype(np.uint8)
+
+
+def _text(rows: _Rows, row: int, text: bytes, what: str) -> str:
+    if not text and row not in rows.problems:
+        rows.bad(row, f"no {what}")
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        rows.bad(row, f"{what} {text[:20]!r} is not UTF-8 text")
+        return ""
+
+
+def _check_sizes(path: Path, rows: _Rows) -> int:
+    """The side in pixels that most rows have; rows of another size are bad."""
+    counts = Counter(pixels.size for pixels in rows.pixels if pixels.size)
+    if not counts:
+        return 1
+    expected, _ = max(counts.items(), key=lambda item: (isqrt(item[0]) ** 2 == item[0], item[1]))
+    side = isqrt(expected)
+    if side * side != expected:
+        raise FerBenchError(f"{path}: rows have {expected:,} pixels, which is no square image (2,304 are 48 x 48)")
+    for row, pixels in enumerate(rows.pixels):
+        if pixels.size not in (0, expected):
+            rows.bad(row, f"{pixels.size:,} pixels, not {expected:,}")
+    return side
+
+
+def _check_labels(rows: _Rows) -> tuple[str, ...]:
+    """The class names. Labels become names in place; what does not fit with most of the labels is bad."""
+    known = [row for row, label in enumerate(rows.labels) if label]
+    numeric = {row for row in known if re.fullmatch(r"[+-]?\d+", rows.labels[row])}
+    if 2 * len(numeric) < len(known):
+        for row in numeric:
+            rows.bad(row, f"label {rows.labels[row]!r} is a number, most labels are names")
+        return tuple(sorted({rows.labels[row] for row in known if row not in rows.problems}))
+    names = {str(code): name for code, name in enumerate(EMOTIONS)}
+    for row in known:
+        label = rows.labels[row]
+        if label not in names:
+            rows.bad(row, f"unknown label {label[:30]!r} (0..6 are {', '.join(EMOTIONS)})")
+        rows.labels[row] = names.get(label, "")
+    return EMOTIONS
+
+
+def _check_usages(rows: _Rows) -> None:
+    for row, usage in enumerate(rows.usages):
+        if usage and official_subset(usage) is None:
+            rows.bad(row, f"unknown Usage {usage[:30]!r} (Training, PublicTest, PrivateTest)")

@@ -1,0 +1,89 @@
+"""What every reader hands over, and the rules that turn it into a Dataset whatever the form it came in."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fer_bench.data.dataset import SUBSETS, Dataset
+from fer_bench.errors import FerBenchError
+
+TRAIN, VALIDATION, TEST = SUBSETS
+SUBSET_WORDS = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "publictest"), VALIDATION),
+    **dict.fromkeys(("test", "testing", "privatetest"), TEST),
+}
+SHOWN_DROPS = 5
+
+
+def official_subset(word: str) -> str | None:
+    """The subset that a Usage, a folder name or a key means, upper or lower case; None if it means none."""
+    return SUBSET_WORDS.get(re.sub(r"[\s_-]", "", word).lower())
+
+
+def dropped_note(what: str, total: int, problems: Sequence[str]) -> str:
+    """The note that `--skip-bad` leaves: how many of `total` rows or files were dropped, and the first few why."""
+    shown = "; ".join(problems[:SHOWN_DROPS])
+    return f"dropped {len(problems):,} bad {what} of {total:,}: {shown}" + ("; ..." if problems[SHOWN_DROPS:] else "")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Images as a source holds them, before the rules common to all sources. Arrays as in `Dataset`.
+
+    n_rows: rows the source has, with those that were dropped. rows: int64 (n,), which of them each image is,
+    or None where the source has no order of its own (files in folders), so that nothing can be joined by row.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    sample_ids: np.ndarray
+    n_rows: int = 0
+    rows: np.ndarray | None = None
+    subsets: np.ndarray | None = None
+    votes: np.ndarray | None = None
+    vote_names: tuple[str, ...] = ()
+    groups: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+    def dataset(self, name: str) -> Dataset:
+        """The Dataset: classes without an image left out, one subset alone is none, of two the second is the test.
+
+        Raises FerBenchError where the arrays do not fit together or nothing is marked for training.
+        """
+        subsets, subset_notes = self._official_subsets()
+        class_names, labels, class_notes = self._classes()
+        return Dataset(
+            name=name, images=self.images, labels=labels, class_names=class_names, sample_ids=self.sample_ids,
+            subsets=subsets, votes=self.votes, vote_names=self.vote_names, groups=self.groups,
+            notes=(*self.notes, *class_notes, *subset_notes),
+        )  # fmt: skip
+
+    def _official_subsets(self) -> tuple[np.ndarray | None, list[str]]:
+        if self.subsets is None:
+            return None, []
+        present = [subset for subset in SUBSETS if (self.subsets == subset).any()]
+        if len(present) == 1:
+            return None, [f"every image is marked {present[0]!r}: taken as data without official subsets"]
+        if TRAIN not in present:
+            raise FerBenchError(f"images are marked {' and '.join(present)}, but none for training")
+        if present == [TRAIN, VALIDATION]:
+            return np.where(self.subsets == VALIDATION, TEST, self.subsets), [
+                "the data come as train and validation: validation is used as the test"
+            ]
+        return self.subsets, []
+
+    def _classes(self) -> tuple[tuple[str, ...], np.ndarray, list[str]]:
+        counts = np.bincount(self.labels, minlength=len(self.class_names))
+        if counts.all():
+            return self.class_names, self.labels, []
+        empty = [name for name, count in zip(self.class_names, counts, strict=True) if not count]
+        names = tuple(name for name in self.class_names if name not in empty)
+        return (
+            names,
+            (np.cumsum(counts > 0) - 1)[self.labels],
+            [f"no image of {', '.join(empty)}: left out of the classes"],
+        )

@@ -1,0 +1,114 @@
+"""FER2013 by name: what it must hold, where it lies on this machine, and how to get it."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fer_bench import cache
+from fer_bench.errors import FerBenchError
+
+if TYPE_CHECKING:
+    from fer_bench.data.dataset import Dataset
+    from fer_bench.data.tables import Progress
+
+NAME = "fer2013"
+ENVIRONMENT_VARIABLE = "FER_BENCH_DATA"
+COUNTS = {
+    "angry": (3995, 467, 491),
+    "disgust": (436, 56, 55),
+    "fear": (4097, 496, 528),
+    "happy": (7215, 895, 879),
+    "sad": (4830, 653, 594),
+    "surprise": (3171, 415, 416),
+    "neutral": (4965, 607, 626),
+}
+"""Images of each class in Training, PublicTest and PrivateTest: 28,709, 3,589 and 3,589, 35,887 in all."""
+FILES = [f"{stem}.csv{packed}" for stem in ("fer2013", "icml_face_data") for packed in ("", ".xz", ".gz", ".zip")]
+KAGGLE = ("deadskull7/fer2013", "msambare/fer2013")
+"""Public copies: the original fer2013.csv, and JPEG images in train and test folders."""
+
+
+def is_fer2013(dataset: "Dataset") -> bool:
+    """Whether the images per class and subset are FER2013's, whatever the classes are called and sorted by."""
+    return dataset.subsets is not None and sorted(counts_by_subset(dataset)) == sorted(COUNTS.values())
+
+
+def check(dataset: "Dataset", path: Path) -> None:
+    """Raise FerBenchError where what was read from `path` is not FER2013, complete and with its three subsets."""
+    if not is_fer2013(dataset):
+        raise FerBenchError(
+            f"{path}: not the whole FER2013, which has 35,887 images in 7 classes (28,709 Training, 3,589 PublicTest, "
+            f"3,589 PrivateTest); this has {len(dataset):,} in {len(dataset.class_names)}; as it is: --data PATH"
+        )
+
+
+def counts_by_subset(dataset: "Dataset") -> list[tuple[int, ...]]:
+    """Images of each class in each subset of a dataset that has official ones."""
+    import numpy as np
+
+    from fer_bench.data.dataset import SUBSETS
+
+    per_subset = [dataset.class_counts(np.flatnonzero(dataset.subsets == subset)) for subset in SUBSETS]
+    return [tuple(map(int, counts)) for counts in zip(*per_subset, strict=True)]
+
+
+def locate(progress: "Progress | None" = None) -> Path:
+    """The file or folder that holds FER2013: where FER_BENCH_DATA points, in the cache's downloads, or downloaded now.
+
+    Raises FerBenchError, in one line saying what to download and where to put it, where none of them has it.
+    """
+    named = os.environ.get(ENVIRONMENT_VARIABLE)
+    if named:
+        place = Path(named).expanduser()
+        if not place.exists():
+            raise FerBenchError(f"{ENVIRONMENT_VARIABLE} points to {place}, which does not exist")
+        return _inside(place)
+    downloads = cache.root() / "downloads"
+    for place in (downloads, downloads / NAME):
+        found = _csv_in(place)
+        if found:
+            return found
+    if (downloads / NAME).is_dir():
+        return downloads / NAME
+    return _inside(_download(downloads, progress))
+
+
+def _csv_in(folder: Path) -> Path | None:
+    return next((folder / name for name in FILES if (folder / name).is_file()), None)
+
+
+def _inside(place: Path) -> Path:
+    return _csv_in(place) or place
+
+
+def _download(downloads: Path, progress: "Progress | None") -> Path:
+    """Fetch a public copy with kagglehub, and link to it where the next start looks."""
+    advice = (
+        f"download fer2013.csv (kaggle.com/datasets/{KAGGLE[0]}) and put it at {downloads / FILES[0]}, "
+        f"or set {ENVIRONMENT_VARIABLE} to where it lies"
+    )
+    try:
+        import kagglehub
+    except ImportError as error:
+        raise FerBenchError(f"FER2013 is not on this machine and kagglehub is not installed: {advice}") from error
+    failures = []
+    for handle in KAGGLE:
+        if progress:
+            progress(0.0, f"downloading FER2013 from Kaggle ({handle})")
+        try:
+            folder = Path(kagglehub.dataset_download(handle))
+        except Exception as error:  # kagglehub and requests share no base class
+            failures.append(type(error).__name__)
+            continue
+        _link(downloads / NAME, folder)
+        return folder
+    raise FerBenchError(
+        f"FER2013 is not on this machine and Kaggle cannot be reached ({', '.join(failures)}): {advice}"
+    )
+
+
+def _link(link: Path, folder: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    work = link.with_name(f".{link.name}.{os.getpid()}")
+    work.symlink_to(folder, target_is_directory=True)
+    work.replace(link)

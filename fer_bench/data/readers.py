@@ -1,0 +1,210 @@
+"""The front door to data: whatever `--data` names, decoded once into the cache.
+
+Imports nothing heavy: opening what is cached reads one small file.
+"""
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fer_bench import cache
+from fer_bench.data import fer2013
+from fer_bench.errors import FerBenchError
+
+if TYPE_CHECKING:
+    from fer_bench.data.dataset import Dataset
+    from fer_bench.data.decoded import Decoded
+
+FORMAT = 1
+"""Goes up when a reader changes what it makes of the same file, so that nothing older is served."""
+SYNTHETIC = "synthetic"
+NAMES = (SYNTHETIC, fer2013.NAME)
+SAVED = ("about.json", "rows.npz", "images.npy")
+PACKED = re.compile(r"(\.(csv|npz|gz|xz|zip))+$", re.IGNORECASE)
+DEEPEST = 3
+"""Levels looked at below a folder: subset, class, image."""
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class OpenedDataset:
+    """A dataset in the cache: its folder, its name and its content fingerprint, known without reading an image."""
+
+    folder: Path
+    name: str
+    fingerprint: str
+
+    def load(self) -> "Dataset":
+        """The dataset itself, images memory-mapped. Raises FerBenchError where the cached files are damaged."""
+        from fer_bench.data.dataset import Dataset
+
+        try:
+            return Dataset.load(self.folder)
+        except Exception as error:  # whatever NumPy, zipfile and json say of a damaged file
+            raise _damaged(self.folder, error) from error
+
+
+def open_dataset(
+    source: str,
+    *,
+    name: str | None = None,
+    votes: Path | None = None,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+) -> OpenedDataset:
+    """Find `source`, decode it into the cache if it is not there as it is now, and say which dataset it is.
+
+    source: "synthetic", "fer2013", a CSV like fer2013.csv (plain, .gz, .xz, .zip), an .npz, a folder of classes, or a
+    folder of train and test (and validation) folders of classes. name: instead of the source's own; a safe file name.
+    votes: a CSV like fer2013new.csv, one row per row of the data. skip_bad: drop bad rows and files, with a note.
+    progress: called with the share done (0..1) and a short text while something is decoded.
+
+    Raises FerBenchError naming the file, row, class or option where something is wrong with any of these.
+    """
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
+        raise FerBenchError(
+            f"--name {name!r}: letters, digits, dots, dashes and underscores only, as it names a folder"
+        )
+    if votes is not None and not votes.is_file():
+        raise FerBenchError(f"--votes {votes}: no such file")
+    found = _find(source, progress)
+    content = {
+        "format": FORMAT,
+        "source": [found.kind, str(found.path), found.signature],
+        "votes": votes and [str(votes.resolve()), cache.file_signature(votes)],
+        "options": [name, skip_bad, source == fer2013.NAME],
+    }
+
+    def build(folder: Path) -> None:
+        dataset = _read(found, folder / "pixels.raw", votes, skip_bad, progress)
+        if source == fer2013.NAME:
+            fer2013.check(dataset, found.path)
+        if _signature(found.kind, found.path) != found.signature:
+            raise FerBenchError(f"{found.path}: changed while it was read; start again")
+        replace(dataset, name=name or _own_name(found, dataset)).save(folder)
+        (folder / "pixels.raw").unlink(missing_ok=True)
+
+    try:
+        folder = cache.fetch("datasets", cache.digest(content), build, files=SAVED)
+    except OSError as error:
+        raise FerBenchError(
+            f"the cache {cache.root()} cannot be written ({error.strerror or error}); "
+            f"make room there, or set {cache.ENVIRONMENT_VARIABLE} to another folder"
+        ) from error
+    try:
+        about = json.loads((folder / "about.json").read_text())
+        return OpenedDataset(folder, about["name"], about["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder, error) from error
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What `--data` names. signature: changes whenever the content does."""
+
+    kind: str
+    path: Path
+    signature: list[Any]
+
+
+def _find(source: str, progress: Progress | None) -> _Source:
+    if source == SYNTHETIC:
+        return _Source(SYNTHETIC, Path(SYNTHETIC), _signature(SYNTHETIC, Path()))
+    path = fer2013.locate(progress) if source == fer2013.NAME else Path(source).expanduser()
+    path = path.resolve()
+    if path.is_dir():
+        kind = "folder"
+    elif not path.exists():
+        close = difflib.get_close_matches(source.lower(), NAMES, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"give a file, a folder, or a name: {', '.join(NAMES)}"
+        raise FerBenchError(f"--data {source}: no such file or folder; {hint}")
+    elif path.suffix.lower() in (".csv", ".gz", ".xz", ".zip"):
+        kind = "csv"
+    elif path.suffix.lower() == ".npz":
+        kind = "npz"
+    else:
+        raise FerBenchError(f"--data {source}: neither a folder nor a .csv (plain, .gz, .xz, .zip) nor an .npz file")
+    return _Source(kind, path, _signature(kind, path))
+
+
+def _signature(kind: str, path: Path) -> list[Any]:
+    try:
+        if kind == SYNTHETIC:  # what is rendered depends on nothing but the code
+            return [Path(__file__).with_name(module).read_text() for module in ("synthetic.py", "faces.py")]
+        return sorted(_listing(path)) if kind == "folder" else cache.file_signature(path)
+    except OSError as error:
+        raise FerBenchError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error
+
+
+def _listing(root: Path, above: str = "", depth: int = 1) -> Iterator[list[Any]]:
+    """[path below root, size, mtime, ctime] of every file, ["path/"] of every folder, hidden folders left out."""
+    with os.scandir(root) as entries:
+        for entry in entries:
+            below = above + entry.name
+            if not entry.is_dir():
+                broken = entry.is_symlink() and not Path(entry).exists()
+                status = entry.stat(follow_symlinks=not broken)
+                yield [below, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+            elif not entry.name.startswith((".", "__MACOSX")):
+                yield [below + "/"]
+                if depth < DEEPEST:
+                    yield from _listing(Path(entry), below + "/", depth + 1)
+
+
+def _read(source: _Source, scratch: Path, votes: Path | None, skip_bad: bool, progress: Progress | None) -> "Dataset":
+    if source.kind == SYNTHETIC:
+        from fer_bench.data.synthetic import make_synthetic
+
+        if votes:
+            raise FerBenchError(f"--votes {votes}: there are none for the synthetic data")
+        if progress:
+            progress(0.0, "rendering faces")
+        return make_synthetic()
+    decoded = _decode(source, scratch, skip_bad, progress)
+    if votes:
+        from fer_bench.data.votes import join_votes
+
+        decoded = join_votes(decoded, votes)
+    try:
+        return decoded.dataset(_slug(source.path))
+    except FerBenchError as error:
+        raise FerBenchError(f"{source.path}: {error}") from error
+
+
+def _decode(source: _Source, scratch: Path, skip_bad: bool, progress: Progress | None) -> "Decoded":
+    if source.kind == "folder":
+        from fer_bench.data.folders import read_folder
+
+        paths = [entry[0] for entry in source.signature]
+        return read_folder(source.path, paths, scratch, skip_bad=skip_bad, progress=progress)
+    if source.kind == "npz":
+        from fer_bench.data.npz_files import read_npz
+
+        return read_npz(source.path)
+    from fer_bench.data.csv_files import read_csv
+
+    return read_csv(source.path, skip_bad=skip_bad, progress=progress)
+
+
+def _own_name(source: _Source, dataset: "Dataset") -> str:
+    """What the results of a dataset go under; the two known names are for the two known datasets only."""
+    if source.kind == SYNTHETIC:
+        return SYNTHETIC
+    if fer2013.is_fer2013(dataset):
+        return fer2013.NAME
+    slug = _slug(source.path)
+    return f"{slug}-variant" if slug in NAMES else slug
+
+
+def _slug(path: Path) -> str:
+    return re.sub(r"[^a-z0-9._-]+", "-", PACKED.sub("", path.name).lower()).strip("-._")[:80] or "data"
+
+
+def _damaged(folder: Path, error: Exception) -> FerBenchError:
+    return FerBenchError(f"{folder}: damaged cache entry ({error}); delete that folder and start again")

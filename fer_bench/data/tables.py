@@ -1,0 +1,146 @@
+"""Rows of a CSV file of plain fields, as it is or in a .gz, .xz or .zip, with its line numbers."""
+
+import gzip
+import io
+import lzma
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+from fer_bench.errors import FerBenchError
+
+Progress = Callable[[float, str], None]
+LONGEST_LINE = 1 << 24
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Table:
+    """An open CSV file: the names of its columns without spaces and quotes around them, and its rows."""
+
+    path: Path
+    names: list[str]
+    _stream: BinaryIO
+
+    @property
+    def columns(self) -> list[str]:
+        """The names in lower case, to find them by."""
+        return [name.lower() for name in self.names]
+
+    def __iter__(self) -> Iterator[tuple[int, list[bytes]]]:
+        """(line number in the file, fields) of every row that is not blank."""
+        for number, line in enumerate(iter(lambda: self._stream.readline(LONGEST_LINE), b""), start=2):
+            if len(line) == LONGEST_LINE:
+                raise FerBenchError(
+                    f"{self.path}: line {number} has more than {LONGEST_LINE:,} characters: not such a CSV file"
+                )
+            if line.strip():
+                yield number, _fields(line)
+
+    def find(self, *names: str) -> int | None:
+        """Position of the first of `names` that is a column, if any is."""
+        return next((self.columns.index(name) for name in names if name in self.columns), None)
+
+    def column(self, *names: str) -> int:
+        """Position of the first of `names` that is a column. Raises FerBenchError saying which were found."""
+        at = self.find(*names)
+        if at is not None:
+            return at
+        found = ", ".join(repr(column[:30]) for column in self.names[:12])
+        raise FerBenchError(
+            f"{self.path}: no column {' or '.join(repr(name) for name in names)}; the first line has {found}"
+        )
+
+
+@contextmanager
+def open_table(path: Path, progress: Progress | None = None) -> Iterator[Table]:
+    """Open the CSV file at `path`; `progress` is told the share of its bytes read.
+
+    Raises FerBenchError, also while rows are read, on a file that is missing, empty, truncated, damaged or not text.
+    """
+    try:
+        with path.open("rb", buffering=0) as raw, _unpacked(path, _Watched(raw, path, progress)) as stream:
+            yield Table(path, _header(path, stream.readline(LONGEST_LINE)), stream)
+    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+        raise FerBenchError(f"{path}: truncated or damaged archive ({error}); get a fresh copy of it") from error
+    except OSError as error:
+        raise FerBenchError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+class _Watched(io.RawIOBase):
+    """A file that tells how far it was read."""
+
+    def __init__(self, raw: io.FileIO, path: Path, progress: Progress | None) -> None:
+        self._raw, self._progress, self._text = raw, progress, f"reading {path.name}"
+        self._size = path.stat().st_size
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._raw.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._raw.tell()
+
+    def readinto(self, buffer) -> int:
+        count = self._raw.readinto(buffer)
+        if self._progress and self._size:
+            self._progress(self._raw.tell() / self._size, self._text)
+        return count
+
+
+def _unpacked(path: Path, watched: _Watched) -> BinaryIO:
+    """The text of the file, whatever it is packed in: told by its first bytes, not by its name. Closes with it."""
+    packed = io.BufferedReader(watched, BLOCK)
+    magic = packed.peek(6)[:6]
+    if magic.startswith(b"\x1f\x8b"):
+        unpacked: io.BufferedIOBase = gzip.GzipFile(fileobj=packed)
+    elif magic == b"\xfd7zXZ\x00":
+        unpacked = lzma.LZMAFile(packed)  # noqa: SIM115
+    elif magic.startswith(b"PK"):
+        unpacked = _only_csv(path, packed)
+    else:
+        return packed
+    return io.BufferedReader(cast(io.RawIOBase, unpacked), BLOCK)
+
+
+def _only_csv(path: Path, packed: IO[bytes]) -> io.BufferedIOBase:
+    try:
+        archive = zipfile.ZipFile(packed)
+        inside = [info for info in archive.infolist() if not info.is_dir() and "__MACOSX/" not in info.filename]
+        tables = [info for info in inside if info.filename.lower().endswith(".csv")]
+        if len(tables) == 1:
+            return cast(io.BufferedIOBase, archive.open(tables[0]))
+    except (RuntimeError, ValueError, OverflowError, struct.error) as error:  # a password, an unknown method, damage
+        raise FerBenchError(f"{path}: cannot be unpacked ({error}); unpack it and give the .csv in it") from error
+    held = ", ".join(info.filename for info in (tables or inside)[:5]) or "nothing"
+    raise FerBenchError(
+        f"{path}: needs exactly one .csv file in it, has {len(tables)} ({held}); unpack it and give the file"
+    )
+
+
+def _header(path: Path, line: bytes) -> list[str]:
+    if not line.strip():
+        raise FerBenchError(f"{path}: empty file")
+    try:
+        text = line.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FerBenchError(
+            f"{path}: not a CSV file in UTF-8 (binary, or text in another encoding: {error.reason})"
+        ) from error
+    if "\0" in text:
+        raise FerBenchError(f"{path}: not a CSV file in UTF-8 (binary, or text in another encoding: zero bytes)")
+    return [field.decode() for field in _fields(text.encode())]
+
+
+def _fields(line: bytes) -> list[bytes]:
+    return [field.strip(b' \t\r\n"') for field in line.split(b",")]

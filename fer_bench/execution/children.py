@@ -1,0 +1,211 @@
+"""One child process per run: started from a fork server, watched, timed out, and its end put on record."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import Timeout
+
+from fer_bench.errors import FerBenchError
+from fer_bench.execution.environment import out_of_memory_kills
+from fer_bench.execution.job import Job, now
+from fer_bench.execution.lifeline import die_with_parent
+from fer_bench.records.store import ResultsFolder
+
+if TYPE_CHECKING:
+    from fer_bench.records.schema import Record
+
+BUSY = "busy"
+_EXIT_BUSY, _EXIT_NO_SPACE = 75, 74
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_POLL_SECONDS = 0.5
+_PRELOAD_ALWAYS = ("sklearn.metrics", "sklearn.decomposition", "scipy.optimize", "joblib")
+_PRELOAD = {
+    "baseline": ("sklearn.dummy", "sklearn.linear_model"),
+    "classical": ("sklearnex.svm", "sklearn.ensemble", "sklearn.neural_network", "imblearn.over_sampling"),
+    "deep": ("keras", "imblearn.over_sampling"),
+}
+_LIBRARY_THREADS = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS",
+)  # fmt: skip
+
+
+def _context() -> Any:
+    """A fork server where there is one: libraries are imported once, and a child starts in a moment."""
+    methods = multiprocessing.get_all_start_methods()
+    return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+
+
+def warm_up(families: Iterable[str], n_jobs: int) -> None:
+    """Start the fork server with the libraries of `families` imported, `n_jobs` threads each, and wait for it."""
+    for variable in _LIBRARY_THREADS:
+        os.environ[variable] = str(n_jobs)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
+    context = _context()
+    modules = [module for family in families for module in _PRELOAD[family]]
+    context.set_forkserver_preload(["fer_bench.execution.forkserver", "fer_bench.execution.worker", *_PRELOAD_ALWAYS, *modules])
+    process = context.Process(target=_nothing)
+    process.start()
+    process.join()
+
+
+def _nothing() -> None:
+    """The errand of a child that is started only to see the fork server ready."""
+
+
+def launch(
+    job: Job, timeout: float | None, stop: threading.Event, progress: Callable[[float, str], None], patient: bool
+) -> str:
+    """Do `job` in a child process and return its status, or "busy" where another runner is at it.
+
+    timeout: seconds, or None. stop: set it to cancel. patient: wait for another runner instead of returning "busy".
+    Raises FerBenchError where results cannot be written any more.
+    """
+    results = ResultsFolder(job.results)
+    work = results.work_folder(job.spec.run_id)
+    started, kills = now(), out_of_memory_kills()
+    context = _context()
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(job, work, sender, patient))
+    process.start()
+    sender.close()
+    ended = _watch(process, receiver, timeout, stop, progress)
+    receiver.close()
+    try:
+        if process.exitcode == _EXIT_NO_SPACE:
+            raise FerBenchError(
+                f"no space left, or no right to write, in {job.results} or the cache: "
+                "make room and give the same command again; what is finished is kept"
+            )
+        if process.exitcode == _EXIT_BUSY:
+            return BUSY
+        if ended or process.exitcode:
+            reason, status = _verdict(ended, process.exitcode, timeout, kills)
+            _put_on_record(results, job.record(status, reason=reason, started=started, traceback=_tail(work)), work)
+            return status
+        return results.status(job.spec.run_id) or "failed"
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def record_not_applicable(job: Job, reason: str) -> None:
+    """Put a run that cannot be done on record, with the reason, unless another runner is at it."""
+    results = ResultsFolder(job.results)
+    _put_on_record(results, job.record("not-applicable", reason=reason), results.work_folder(job.spec.run_id))
+
+
+def _put_on_record(results: ResultsFolder, record: Record, work: Path) -> None:
+    try:
+        with results.lock(record.run_id).acquire(timeout=10):
+            results.commit(record, work)
+    except Timeout:
+        shutil.rmtree(work, ignore_errors=True)  # another runner took the run over: its record will be the one
+    except OSError as error:
+        raise FerBenchError(f"{results.path}: {error.strerror or error}; what is finished is kept") from error
+
+
+def _watch(
+    process: Any, receiver: Connection, timeout: float | None, stop: threading.Event, progress: Callable[..., None]
+) -> str | None:
+    """Wait for the child's end, passing its progress on. Returns "timeout" or "cancelled" where it was killed."""
+    deadline = time.monotonic() + timeout if timeout else None
+    ended = None
+    while process.is_alive():
+        ready = wait([process.sentinel, receiver], timeout=_POLL_SECONDS)
+        if receiver in ready:
+            try:
+                progress(*receiver.recv())
+            except EOFError:
+                process.join()
+        if stop.is_set() or (deadline and time.monotonic() > deadline):
+            ended = "cancelled" if stop.is_set() else "timeout"
+            process.kill()
+            break
+    process.join()
+    return ended
+
+
+def _verdict(ended: str | None, exitcode: int, timeout: float | None, kills: int) -> tuple[str, str]:
+    if ended == "timeout":
+        return f"took more than {timeout:g} s", "timeout"
+    if ended == "cancelled":
+        return "stopped by the user", "cancelled"
+    if exitcode == -signal.SIGKILL and out_of_memory_kills() > kills:
+        return "killed by the system for want of memory", "out-of-memory"
+    if exitcode < 0:
+        return f"killed by signal {signal.Signals(-exitcode).name}", "failed"
+    return f"the child process ended with exit code {exitcode}", "failed"
+
+
+def _tail(work: Path) -> str | None:
+    """The last lines a child wrote before it was gone."""
+    log = work / "log.txt"
+    return log.read_text(errors="replace")[-4000:] or None if log.exists() else None
+
+
+def _child(job: Job, work: Path, sender: Connection, patient: bool) -> None:
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the runner, which decides
+    _redirect_output(work / "log.txt")
+    results = ResultsFolder(job.results)
+    lock = results.lock(job.spec.run_id)
+    try:
+        lock.acquire(blocking=patient)
+    except Timeout:
+        sys.exit(_EXIT_BUSY)
+    if _written_since(results.record_path(job.spec.run_id), job.since):
+        return
+    from fer_bench.execution.worker import do_run
+
+    print(f"{job.spec.run_id}: {job.command}", flush=True)
+    try:
+        record = do_run(job, work, _Reporter(sender))
+        print(f"{record.status}: {record.reason or 'done'}", flush=True)
+        results.commit(record, work)
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            sys.exit(_EXIT_NO_SPACE)
+        raise
+
+
+class _Reporter:
+    """Progress to the runner and the log, twice a second at most."""
+
+    def __init__(self, sender: Connection) -> None:
+        self._sender, self._last = sender, 0.0
+
+    def __call__(self, done: float, text: str) -> None:
+        moment = time.monotonic()
+        if moment - self._last >= _POLL_SECONDS:
+            self._last = moment
+            print(f"{done:4.0%} {text}", flush=True)
+            self._sender.send((done, text))
+
+
+def _written_since(path: Path, moment: float) -> bool:
+    try:
+        return path.stat().st_mtime >= moment
+    except FileNotFoundError:
+        return False
+
+
+def _redirect_output(log: Path) -> None:
+    """Send everything printed from here on, by libraries written in C too, to `log`."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115  lives as long as the child
+    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115

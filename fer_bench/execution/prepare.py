@@ -1,0 +1,72 @@
+"""Before a plan: data decoded, split made, results folder known. Light where the cache has it all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer_bench.cache import write_atomic
+from fer_bench.data.readers import open_dataset
+from fer_bench.data.splits import Split, split_csv, stored_split
+from fer_bench.records.store import ResultsFolder
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data and split as paths and facts; nothing of it is an array."""
+
+    name: str
+    dataset_folder: Path
+    split_folder: Path
+    data_fingerprint: str
+    split_fingerprint: str
+    split_source: str
+    class_names: tuple[str, ...]
+    counts: tuple[int, int, int]
+    notes: tuple[str, ...]
+    results: ResultsFolder
+
+    @property
+    def fingerprints(self) -> tuple[str, str]:
+        """Of data and split."""
+        return self.data_fingerprint, self.split_fingerprint
+
+
+def prepare(
+    data: str,
+    results: Path,
+    name: str | None = None,
+    votes: Path | None = None,
+    skip_bad: bool = False,
+    split_seed: int = 0,
+    progress: Callable[[float, str], None] | None = None,
+) -> Prepared:
+    """Open `data`, make its split, and name its results folder. Raises FerBenchError for bad data."""
+    opened = open_dataset(data, name=name, votes=votes, skip_bad=skip_bad, progress=progress)
+    split_folder = stored_split(opened.folder, split_seed)
+    split = json.loads((split_folder / "about.json").read_text())
+    about = json.loads((opened.folder / "about.json").read_text())
+    return Prepared(
+        name=opened.name,
+        dataset_folder=opened.folder,
+        split_folder=split_folder,
+        data_fingerprint=opened.fingerprint,
+        split_fingerprint=split["fingerprint"],
+        split_source=split["source"],
+        class_names=tuple(split["class_names"]),
+        counts=(split["counts"]["train"], split["counts"]["validation"], split["counts"]["test"]),
+        notes=tuple(about["notes"]),
+        results=ResultsFolder(results / opened.name),
+    )
+
+
+def store_split(prepared: Prepared) -> None:
+    """Put the split beside the results, `split-<fingerprint>.csv.gz`, unless it is there."""
+    path = prepared.results.path / f"split-{prepared.split_fingerprint}.csv.gz"
+    if path.exists():
+        return
+    from fer_bench.data.dataset import Dataset
+
+    write_atomic(path, split_csv(Dataset.load(prepared.dataset_folder), Split.load(prepared.split_folder)))

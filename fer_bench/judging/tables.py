@@ -1,0 +1,139 @@
+"""The tables of a leaderboard, as plain data: what is compared, what is missing and why."""
+
+from dataclasses import dataclass
+
+from fer_bench.records.schema import Record
+
+METRICS = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "balanced_accuracy")
+BASE_STRATEGY = "none"
+RANK_DECIMALS = 4
+NOT_RUN, NOT_APPLICABLE = "-", "n/a"
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """Mean over seeds; sample standard deviation where there are at least two."""
+
+    mean: float
+    sd: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model under one strategy, over its seeds.
+
+    label: the model with its budget, so that one model at two budgets is told apart. scores: by name in METRICS, on
+    the test images; recall: per class. f1_by_seed: test macro-F1. missing_seeds: those that did not succeed.
+    weights: what the network started from. unpretrained: it could have started from trained weights, and did not.
+    """
+
+    rank: int
+    label: str
+    strategy: str
+    family: str
+    scores: dict[str, Statistic]
+    validation_f1: float | None
+    recall: tuple[float, ...]
+    f1_by_seed: dict[int, float]
+    missing_seeds: tuple[int, ...]
+    fit_seconds: float | None
+    ms_per_image: float | None
+    n_parameters: int | None
+    weights: str
+    unpretrained: bool
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean macro-F1 on the test images."""
+        return self.scores["macro_f1"].mean
+
+    @property
+    def name(self) -> str:
+        """`model / strategy`, as the tables name a row."""
+        return f"{self.label} / {self.strategy}"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that was tried and has no test scores."""
+
+    label: str
+    strategy: str
+    seed: int
+    status: str
+    reason: str
+    run_id: str
+
+
+@dataclass(frozen=True)
+class NotApplicable:
+    """Strategies that cannot be applied to some models, for one reason that reads on from the model's name."""
+
+    strategies: tuple[str, ...]
+    labels: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a strategy did to macro-F1, over models that have scores under it and under "none" with the same seeds."""
+
+    strategy: str
+    n_models: int
+    n_higher: int
+    n_lower: int
+    median_change: float
+
+
+@dataclass(frozen=True)
+class Grid:
+    """cells[i][j]: the row of labels[i] under strategies[j], or a word saying why there is none."""
+
+    labels: tuple[str, ...]
+    strategies: tuple[str, ...]
+    cells: tuple[tuple[Row | str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What was learned from and how it was split. support: test images per class, once a run has succeeded."""
+
+    name: str
+    fingerprint: str
+    split_fingerprint: str
+    split_source: str
+    n_train: int
+    n_validation: int
+    n_test: int
+    class_names: tuple[str, ...]
+    support: tuple[int, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Everything that is shown of the records of one split.
+
+    data: None where there is no record at all. environment: distinct values by name, usually one each.
+    notes: labels of rows by what their runs noted. ranks: by run id, runs without scores left out.
+    n_elsewhere: records of other data or another split, which cannot be compared and are left out.
+    """
+
+    data: Data | None
+    rows: tuple[Row, ...]
+    grid: Grid
+    effects: tuple[Effect, ...]
+    failures: tuple[Failure, ...]
+    not_applicable: tuple[NotApplicable, ...]
+    notes: dict[str, tuple[str, ...]]
+    environment: dict[str, tuple[str, ...]]
+    records: tuple[Record, ...]
+    ranks: dict[str, int]
+    n_elsewhere: int
+    command: str
+
+    @property
+    def chosen(self) -> Row | None:
+        """The row with the best macro-F1 on the validation images: the choice that needs no test image."""
+        candidates = [row for row in self.rows if row.validation_f1 is not None]
+        return max(candidates, key=lambda row: (row.validation_f1, -row.rank), default=None)

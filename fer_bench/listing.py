@@ -1,0 +1,97 @@
+"""What is registered and what is planned, as tables for a terminal."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rich.table import Table
+
+from fer_bench.execution.plan import SUITES, PlannedRun
+from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, ModelCard, why_not
+
+
+def tables(kind: str | None, verbose: bool) -> Iterator[Table]:
+    """The table of `kind` ("models", "features", "strategies", "suites"), or all four."""
+    makers: dict[str, Callable[[bool], Table]] = {
+        "models": _models,
+        "features": _features,
+        "strategies": _strategies,
+        "suites": _suites,
+    }
+    for name in [kind] if kind else makers:
+        yield makers[name](verbose)
+
+
+def plan_table(plan: list[PlannedRun], rerun: str, name: str) -> Table:
+    """Models by strategies: what is due under the policy `rerun`, what is done, what does not apply."""
+    strategies = list(dict.fromkeys(planned.spec.strategy for planned in plan))
+    states: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+    for planned in plan:
+        done = "done" if planned.status == "success" else str(planned.status)
+        state = "n/a" if planned.reason else "due" if planned.is_due(rerun) else done
+        states[planned.spec.model][planned.spec.strategy][state] += 1
+    table = Table("model", *strategies, title=f"Plan for {name}")
+    for model, cells in states.items():
+        table.add_row(model, *(_state(cells[strategy]) for strategy in strategies))
+    return table
+
+
+def _state(counts: Counter[str]) -> str:
+    """Say "due", or "2 due, 1 done" where there are several seeds."""
+    if sum(counts.values()) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{count} {state}" for state, count in counts.items())
+
+
+def _models(verbose: bool) -> Table:
+    if not verbose:
+        table = Table("model", "family", "features", "about", title="Models")
+        for card in MODELS:
+            table.add_row(card.name, card.family, card.features, card.summary)
+        return table
+    table = Table("model", "about", title="Models", show_lines=True)
+    for card in MODELS:
+        table.add_row(card.name, "\n".join(_model_lines(card)))
+    return table
+
+
+def _model_lines(card: ModelCard) -> Iterator[str]:
+    yield card.summary
+    yield f"{card.family}, on {card.features}"
+    if card.image:
+        yield f"input {card.image.size}x{card.image.size}x{card.image.channels}, scaling {card.image.scaling}"
+    if card.steps:
+        yield "gradient steps: " + ", ".join(f"{budget} {steps:,}" for budget, steps in card.steps.items())
+    applicable = [strategy.name for strategy in STRATEGIES if why_not(card, strategy) is None]
+    yield "strategies: " + ", ".join(applicable)
+    yield _where(card.source)
+
+
+def _features(verbose: bool) -> Table:
+    table = Table("features", "about", *(["parameters", "where"] if verbose else []), title="Features")
+    for card in FEATURES:
+        parameters = ", ".join(f"{key}={value}" for key, value in card.parameters.items())
+        table.add_row(card.name, card.summary, *([parameters, _where(card.source)] if verbose else []))
+    return table
+
+
+def _strategies(verbose: bool) -> Table:
+    table = Table("strategy", "about", *(["needs", "where"] if verbose else []), title="Strategies")
+    for card in STRATEGIES:
+        needs = "sample_weight" if card.needs_sample_weight else card.loss if card.loss != "cross-entropy" else "-"
+        table.add_row(card.name, card.summary, *([needs, _where(card.source)] if verbose else []))
+    return table
+
+
+def _suites(verbose: bool) -> Table:
+    table = Table("suite", "about", *(["models", "strategies"] if verbose else []), title="Suites")
+    for suite in SUITES.values():
+        table.add_row(suite.name, suite.summary, *([suite.models, suite.strategies] if verbose else []))
+    return table
+
+
+def _where(source: str) -> str:
+    """File and line, the file relative to the current folder where it lies below it."""
+    file, line = source.rsplit(":", 1)
+    path = Path(file)
+    return f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}:{line}"

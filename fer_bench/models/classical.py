@@ -1,0 +1,147 @@
+"""The classical models and the baselines every benchmark owes its reader."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fer_bench.models.registry import register_model
+
+if TYPE_CHECKING:
+    from fer_bench.models.task import Task
+
+MLP_BATCH_SIZE = 128
+MLP_STEPS = {"quick": 1500, "standard": 4000, "full": 12000}
+
+
+@register_model(
+    "majority", features="images", family="baseline", trainable=False, stochastic=False,
+    summary="always the most frequent class",
+)  # fmt: skip
+def majority(task: Task) -> Any:
+    """Every image gets the training frequencies' most frequent class."""
+    from sklearn.dummy import DummyClassifier
+
+    return DummyClassifier(strategy="most_frequent")
+
+
+@register_model(
+    "stratified-guess", features="images", family="baseline", trainable=False,
+    summary="a class drawn with the training frequencies",
+)  # fmt: skip
+def stratified_guess(task: Task) -> Any:
+    """Every image gets a class drawn at random with the training frequencies."""
+    from sklearn.dummy import DummyClassifier
+
+    return DummyClassifier(strategy="stratified", random_state=task.random_state)
+
+
+@register_model(
+    "pca-logistic", features="pca", family="baseline", stochastic=False,
+    summary="logistic regression on PCA",
+)  # fmt: skip
+def pca_logistic(task: Task) -> Any:
+    """Multinomial logistic regression, L2, C = 1."""
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(max_iter=1000)
+
+
+@register_model("pca-svm", features="pca", stochastic=False, summary="RBF SVM (C=5) on PCA")
+def pca_svm(task: Task) -> Any:
+    """See `_svm`."""
+    return _svm(task)
+
+
+@register_model("hog-svm", features="hog", stochastic=False, summary="RBF SVM (C=5) on HOG")
+def hog_svm(task: Task) -> Any:
+    """See `_svm`."""
+    return _svm(task)
+
+
+@register_model("pca-forest", features="pca", summary="Random Forest (300 trees) on PCA")
+def pca_forest(task: Task) -> Any:
+    """See `_forest`."""
+    return _forest(task)
+
+
+@register_model("hog-forest", features="hog", summary="Random Forest (300 trees) on HOG")
+def hog_forest(task: Task) -> Any:
+    """See `_forest`."""
+    return _forest(task)
+
+
+@register_model("pca-mlp", features="pca", steps=MLP_STEPS, summary="multi-layer perceptron (256) on PCA")
+def pca_mlp(task: Task) -> Any:
+    """See `_mlp`."""
+    return _mlp(task)
+
+
+@register_model("hog-mlp", features="hog", steps=MLP_STEPS, summary="multi-layer perceptron (256) on HOG")
+def hog_mlp(task: Task) -> Any:
+    """See `_mlp`."""
+    return _mlp(task)
+
+
+def _svm(task: Task) -> Any:
+    """RBF SVM, C = 5, gamma = 1 / (n_features * variance), scores one-versus-rest.
+
+    Trained by scikit-learn-intelex where it is installed (the same problem, solved many times faster),
+    otherwise by scikit-learn. `probability=True` stays off: scores are calibrated on validation instead.
+    """
+    try:
+        import daal4py
+        from sklearnex.svm import SVC
+    except ImportError:
+        from sklearn.svm import SVC
+    else:
+        daal4py.daalinit(task.n_jobs)
+    return SVC(C=5.0, kernel="rbf", gamma="scale", decision_function_shape="ovr", cache_size=1000)
+
+
+def _forest(task: Task) -> Any:
+    """300 trees grown to the end on sqrt(n_features) candidates a split (Breiman 2001)."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    return RandomForestClassifier(n_estimators=300, n_jobs=task.n_jobs, random_state=task.random_state)
+
+
+def _mlp(task: Task) -> Any:
+    """One hidden layer of 256, Adam, the task's gradient steps whatever the strategy did to the rows.
+
+    `early_stopping` stays off: it would cut its validation rows out of resampled rows, copies on both sides.
+    """
+    from sklearn.neural_network import MLPClassifier
+
+    batch_size = min(MLP_BATCH_SIZE, task.n_rows)
+    steps_per_epoch = -(-task.n_rows // batch_size)
+    epochs = max(1, round((task.steps or MLP_STEPS["quick"]) / steps_per_epoch))
+    return MLPClassifier(
+        hidden_layer_sizes=(256,),
+        alpha=1e-2,
+        batch_size=batch_size,
+        max_iter=epochs,
+        tol=0.0,
+        n_iter_no_change=epochs,
+        random_state=task.random_state,
+    )
+
+
+def n_parameters(classifier: Any) -> int | None:
+    """Numbers a fitted classifier keeps to predict with, or None where that is not known.
+
+    A network says so itself (`n_parameters_`); linear models and perceptrons: coefficients and intercepts;
+    SVM: support vectors and their dual coefficients; forest: two numbers (feature, threshold) a split and
+    one a class and leaf.
+    """
+    if hasattr(classifier, "n_parameters_"):
+        return int(classifier.n_parameters_)
+    if hasattr(classifier, "estimators_"):
+        trees = [tree.tree_ for tree in classifier.estimators_ if hasattr(tree, "tree_")]
+        return sum(2 * (t.node_count - t.n_leaves) + t.n_leaves * t.n_classes[0] for t in trees) if trees else None
+    if hasattr(classifier, "support_vectors_"):
+        return int(classifier.support_vectors_.size + classifier.dual_coef_.size + classifier.intercept_.size)
+    if hasattr(classifier, "coefs_"):
+        return int(sum(array.size for array in (*classifier.coefs_, *classifier.intercepts_)))
+    if hasattr(classifier, "coef_"):
+        return int(classifier.coef_.size + classifier.intercept_.size)
+    return None

@@ -1,0 +1,220 @@
+"""Features: fitted on training rows only, computed once per data and split, stored, memory-mapped by every run."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fer_bench import cache
+from fer_bench.models.registry import FeaturesCard, register_features
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fer_bench.data.dataset import Dataset
+    from fer_bench.data.splits import Split
+
+SIDE = 48
+CHUNK = 4096
+STORED_FORMAT = 1
+
+
+class Extractor(Protocol):
+    """Images in, one row of features per image out."""
+
+    def fit(self, images: np.ndarray, labels: np.ndarray) -> Any:
+        """Learn from training images, uint8 (n, h, w[, 3]), and their labels, int64 (n,)."""
+
+    def transform(self, images: np.ndarray) -> np.ndarray:
+        """Features of `images`, (n, ...), row by row independent of the other rows."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Stored features of the three subsets, memory-mapped, (n_subset, ...).
+
+    seconds: what fitting and transforming cost when it was done. ms_per_image: transform alone, per image.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    seconds: float
+    ms_per_image: float
+
+
+def stored_features(card: FeaturesCard, dataset: Dataset, split: Split, n_jobs: int) -> Features:
+    """The features `card` of `dataset` under `split`, computed by the first that asks and shared by all.
+
+    The key holds data, split, extractor and parameters; a changed extractor of the same name and parameters is told
+    by its source text.
+    """
+    import numpy as np
+
+    key = cache.digest(
+        {
+            "data": dataset.fingerprint,
+            "split": split.fingerprint,
+            "features": card.name,
+            "parameters": dict(card.parameters),
+            "code": _code(card),
+            "format": STORED_FORMAT,
+        }
+    )
+    folder = cache.fetch("features", key, lambda work: _compute(card, dataset, split, n_jobs, work))
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in split.subsets()}
+    return Features(**arrays, **json.loads((folder / "cost.json").read_text()))
+
+
+def _code(card: FeaturesCard) -> str:
+    import inspect
+
+    module = inspect.getmodule(card.build)
+    return cache.digest({"source": inspect.getsource(module if module else card.build)})
+
+
+def _compute(card: FeaturesCard, dataset: Dataset, split: Split, n_jobs: int, folder: Path) -> None:
+    start = time.perf_counter()
+    extractor = card.build(n_jobs=n_jobs, **card.parameters)
+    extractor.fit(dataset.images[split.train], dataset.labels[split.train])
+    fitted = time.perf_counter()
+    for name, rows in split.subsets().items():
+        _transform(extractor, dataset.images, rows, folder / f"{name}.npy")
+    end = time.perf_counter()
+    cost = {"seconds": end - start, "ms_per_image": 1000 * (end - fitted) / len(dataset)}
+    (folder / "cost.json").write_text(json.dumps(cost))
+
+
+def _transform(extractor: Extractor, images: np.ndarray, rows: np.ndarray, path: Path) -> None:
+    """Chunk by chunk into the stored file, so that memory does not grow with the data."""
+    import numpy as np
+
+    stored = None
+    for start in range(0, len(rows), CHUNK):
+        part = np.asarray(extractor.transform(images[rows[start : start + CHUNK]]))
+        if stored is None:
+            shape = (len(rows), *part.shape[1:])
+            stored = np.lib.format.open_memmap(path, mode="w+", dtype=part.dtype, shape=shape)
+        stored[start : start + len(part)] = part
+    if stored is not None:
+        stored.flush()
+
+
+def gray_square(images: np.ndarray, side: int) -> np.ndarray:
+    """`images`, uint8 (n, h, w) or (n, h, w, 3) RGB, as gray uint8 (n, side, side), shrunk by area."""
+    import cv2
+    import numpy as np
+
+    if images.ndim == 3 and images.shape[1:] == (side, side):
+        return images
+    out = np.empty((len(images), side, side), np.uint8)
+    for row, image in enumerate(images):
+        gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
+        out[row] = cv2.resize(gray, (side, side), interpolation=cv2.INTER_AREA)
+    return out
+
+
+class _Stateless:
+    def fit(self, images: np.ndarray, labels: np.ndarray) -> _Stateless:
+        return self
+
+
+class Images(_Stateless):
+    """The images themselves, for networks that bring their own preprocessing."""
+
+    def transform(self, images: np.ndarray) -> np.ndarray:
+        """`images` as they are, uint8."""
+        return images
+
+
+class Pixels(_Stateless):
+    """Gray pixels of a `side` x `side` image, float32 (n, side * side) in 0..1."""
+
+    def __init__(self, side: int) -> None:
+        self.side = side
+
+    def transform(self, images: np.ndarray) -> np.ndarray:
+        """Flattened gray values."""
+        return gray_square(images, self.side).reshape(len(images), -1).astype("float32") / 255
+
+
+class PrincipalComponents(Pixels):
+    """Whitened principal components of gray pixels (eigenfaces, Turk & Pentland 1991), float32 (n, n_components)."""
+
+    def __init__(self, side: int, n_components: int) -> None:
+        super().__init__(side)
+        self.n_components = n_components
+
+    def fit(self, images: np.ndarray, labels: np.ndarray) -> PrincipalComponents:
+        """Components of the training pixels, at most one fewer than there are images."""
+        from sklearn.decomposition import PCA
+
+        n_components = min(self.n_components, len(images) - 1, self.side**2)
+        pca = PCA(n_components, whiten=True, svd_solver="randomized", random_state=0)
+        self.pca = pca.fit(super().transform(images))
+        return self
+
+    def transform(self, images: np.ndarray) -> np.ndarray:
+        """Coordinates with unit variance on the training rows."""
+        return self.pca.transform(super().transform(images)).astype("float32")
+
+
+class OrientedGradients(_Stateless):
+    """Histograms of oriented gradients (Dalal & Triggs 2005) of a gray square, float32; 1,764 values at 48 x 48."""
+
+    def __init__(self, side: int, orientations: int, cell: int, block: int, n_jobs: int) -> None:
+        self.side, self.orientations, self.cell, self.block, self.n_jobs = side, orientations, cell, block, n_jobs
+
+    def transform(self, images: np.ndarray) -> np.ndarray:
+        """Blocks of L2-Hys normalised histograms, in processes of their own where there are many images."""
+        import numpy as np
+        from joblib import Parallel, delayed
+
+        squares = np.ascontiguousarray(gray_square(images, self.side))
+        n_jobs = self.n_jobs if len(squares) >= 2000 else 1
+        parts = Parallel(n_jobs=n_jobs)(delayed(self._histograms)(part) for part in np.array_split(squares, n_jobs))
+        return np.concatenate(parts)
+
+    def _histograms(self, squares: np.ndarray) -> np.ndarray:
+        import numpy as np
+        from skimage.feature import hog
+
+        rows = [
+            hog(
+                square,
+                orientations=self.orientations,
+                pixels_per_cell=(self.cell, self.cell),
+                cells_per_block=(self.block, self.block),
+            )
+            for square in squares
+        ]
+        return np.asarray(rows, dtype=np.float32)
+
+
+@register_features("images", summary="the images themselves, for networks")
+def images(n_jobs: int) -> Extractor:
+    """See `Images`."""
+    return Images()
+
+
+@register_features("pixels", summary="gray pixels, 48 x 48", side=SIDE)
+def pixels(n_jobs: int, side: int) -> Extractor:
+    """See `Pixels`."""
+    return Pixels(side)
+
+
+@register_features("pca", summary="150 whitened principal components of the pixels", side=SIDE, n_components=150)
+def pca(n_jobs: int, side: int, n_components: int) -> Extractor:
+    """See `PrincipalComponents`."""
+    return PrincipalComponents(side, n_components)
+
+
+@register_features(
+    "hog", summary="oriented gradients: 9 bins, 6x6 cells, 2x2 blocks", side=SIDE, orientations=9, cell=6, block=2
+)
+def hog(n_jobs: int, side: int, orientations: int, cell: int, block: int) -> Extractor:
+    """See `OrientedGradients`."""
+    return OrientedGradients(side, orientations, cell, block, n_jobs)

@@ -1,0 +1,52 @@
+"""Models, features and strategies from outside: files named on the command line and installed packages."""
+
+import importlib.util
+import sys
+import traceback
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from fer_bench.errors import FerBenchError
+
+ENTRY_POINT_GROUP = "fer_bench.plugins"
+
+
+def load_plugins(files: tuple[Path, ...]) -> None:
+    """Import every installed plugin of the group `fer_bench.plugins`, then each of `files`, once.
+
+    Raises FerBenchError naming the plugin, the line and what it raised.
+    """
+    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            entry_point.load()
+        except Exception as error:
+            raise _failed(f"plugin {entry_point.name!r} ({entry_point.value})", error) from error
+    for file in files:
+        _load_file(file.resolve())
+
+
+def _load_file(file: Path) -> None:
+    name = f"fer_bench_plugin_{file.stem}"
+    if name in sys.modules and sys.modules[name].__file__ == str(file):
+        return
+    if not file.is_file():
+        raise FerBenchError(f"--plugin {file}: there is no such file")
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise FerBenchError(f"--plugin {file}: not a Python file (its name must end in .py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise _failed(f"--plugin {file}", error) from error
+
+
+def _failed(plugin: str, error: Exception) -> FerBenchError:
+    if isinstance(error, FerBenchError):
+        return FerBenchError(f"{plugin}: {error}")
+    if isinstance(error, SyntaxError):
+        return FerBenchError(f"{plugin}: line {error.lineno}: {error.msg}")
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return FerBenchError(f"{plugin}: {type(error).__name__}: {error} (at {last.filename}:{last.lineno})")

@@ -1,0 +1,112 @@
+"""The results folder of one dataset: runs that are complete or absent, and locks so that no run is done twice."""
+
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from fer_bench.cache import write_atomic
+from fer_bench.errors import FerBenchError, listing
+from fer_bench.records.schema import Record
+
+FINISHED = ("success", "not-applicable")
+
+
+class ResultsFolder:
+    """`<results>/<dataset>`: `runs/<run_id>/` per run, the split, the leaderboard."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.runs = path / "runs"
+        self._locks = path / ".locks"
+
+    def prepare(self) -> None:
+        """Make the folder and see that it can be written. Raises FerBenchError where it cannot."""
+        probe = self.runs / f".probe-{uuid.uuid4().hex[:8]}"
+        try:
+            self.runs.mkdir(parents=True, exist_ok=True)
+            self._locks.mkdir(exist_ok=True)
+            probe.write_bytes(b"fer_bench")
+            probe.unlink()
+        except OSError as error:
+            raise FerBenchError(f"results folder {self.path} cannot be written: {error.strerror or error}") from error
+
+    def record_path(self, run_id: str) -> Path:
+        """Where the record of `run_id` is or will be."""
+        return self.runs / run_id / "record.json"
+
+    def status(self, run_id: str) -> str | None:
+        """The status of a run on disk, or None. A record that cannot be read counts as none."""
+        try:
+            return json.loads(self.record_path(run_id).read_bytes())["status"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+    def record(self, run_id: str) -> Record | None:
+        """The record of `run_id`, or None where there is none to be read."""
+        try:
+            return Record.model_validate_json(self.record_path(run_id).read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    def records(self) -> list[Record]:
+        """All records, by run id. Raises FerBenchError naming every one that does not follow the schema."""
+        records, problems = [], []
+        for path in sorted(self.runs.glob("[!.]*/record.json")):
+            try:
+                record = Record.model_validate_json(path.read_bytes())
+            except ValidationError as error:
+                first = error.errors()[0]
+                problems.append(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+                continue
+            if record.run_id == path.parent.name:
+                records.append(record)
+            else:
+                problems.append(f"{path}: is the record of {record.run_id}")
+        if problems:
+            advice = "delete those folders and run again to repeat just them"
+            raise FerBenchError(f"{len(problems)} damaged records ({advice}):\n{listing(problems)}")
+        return records
+
+    def work_folder(self, run_id: str) -> Path:
+        """A fresh hidden folder in which a run builds what `commit` will publish."""
+        folder = self.runs / f".{run_id}.{uuid.uuid4().hex[:8]}"
+        folder.mkdir(parents=True)
+        return folder
+
+    def lock(self, run_id: str) -> FileLock:
+        """The lock to hold while a run is done and published; freed by the system when its holder dies."""
+        self._locks.mkdir(parents=True, exist_ok=True)
+        return FileLock(self._locks / f"{run_id}.lock")
+
+    def commit(self, record: Record, work: Path) -> None:
+        """Publish `work`, with `record` in it, as the run's folder, in place of an earlier one.
+
+        Call it under the run's lock. Every file reaches the disk before the rename does.
+        """
+        write_atomic(work / "record.json", record.model_dump_json(indent=1) + "\n")
+        for file in work.iterdir():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        target = self.runs / record.run_id
+        if target.exists():
+            old = self.runs / f".{record.run_id}.{uuid.uuid4().hex[:8]}"
+            target.rename(old)
+            work.rename(target)
+            shutil.rmtree(old)
+        else:
+            work.rename(target)
+
+    def clean(self) -> None:
+        """Remove work folders that killed runs left behind; those of runs still going on are locked and stay."""
+        for work in self.runs.glob(".*.*"):
+            run_id = work.name[1:].rsplit(".", 1)[0]
+            try:
+                with self.lock(run_id).acquire(blocking=False):
+                    shutil.rmtree(work, ignore_errors=True)
+            except Timeout:
+                continue

@@ -1,0 +1,28 @@
+#!/bin/sh
+# Sets up .venv beside this file: everything in requirements.lock and fer_bench itself,
+# or, with names of packages after it (sh install.sh tox), only those, at the lock's versions.
+# Needs Python 3.11 to 3.13 as python3 and the network; asks nothing; can be repeated.
+set -eu
+cd "$(dirname "$0")"
+
+python3 -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || {
+    echo "fer_bench needs Python 3.11 to 3.13 as python3" >&2
+    exit 1
+}
+if ! python3 -c 'import ensurepip' 2>/dev/null; then
+    # Debian keeps what puts pip into a virtual environment in a package of its own.
+    echo "python3-venv is missing: installing it with apt-get"
+    if [ "$(id -u)" -eq 0 ]; then as_root=; else as_root=sudo; fi
+    $as_root apt-get update
+    $as_root apt-get install -y --no-install-recommends python3-venv
+fi
+python3 -m venv .venv
+pip() { .venv/bin/python -m pip --disable-pip-version-check --no-input "$@"; }
+pip install --quiet pip==26.3 # older ones know no hashes of constraints
+
+if [ $# -gt 0 ]; then
+    pip install --constraint requirements.lock "$@"
+else
+    pip install --require-hashes --requirement requirements.lock
+    pip install --quiet --no-deps --no-build-isolation --editable .
+fi

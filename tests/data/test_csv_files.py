@@ -1,0 +1,250 @@
+"""fer2013.csv in all its forms, and everything that can be wrong with a row or the file."""
+
+import gzip
+import lzma
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_bench.data.csv_files import EMOTIONS, read_csv
+from fer_bench.errors import FerBenchError
+
+
+def error_of(path: Path, **options) -> str:
+    with pytest.raises(FerBenchError) as raised:
+        read_csv(path, **options)
+    return str(raised.value)
+
+
+def test_original_form(csv_lines, write_csv):
+    decoded = read_csv(write_csv(csv_lines))
+    assert decoded.images.shape == (9, 2, 2)
+    assert decoded.images.dtype == np.uint8
+    assert decoded.images[4].tolist() == [[148, 149], [150, 151]]
+    assert decoded.labels.tolist() == [0, 1, 2] * 3
+    assert decoded.class_names == EMOTIONS
+    assert decoded.sample_ids[8] == "row-00008"
+    assert decoded.subsets.tolist() == ["train"] * 3 + ["validation"] * 3 + ["test"] * 3
+    assert decoded.notes == ()
+
+
+def spaced(lines):  # icml_face_data.csv
+    fields = [line.split(",") for line in lines[1:]]
+    return ["emotion, Usage, pixels", *(f"{label},{usage},{pixels}" for label, pixels, usage in fields)]
+
+
+def quoted(lines):
+    fields = [line.split(",") for line in lines[1:]]
+    return ['"Emotion","PIXELS","usage"', *(f'{label},"{pixels}","{usage}"' for label, pixels, usage in fields)]
+
+
+def windows(lines):
+    return ["\ufeff" + "\r\n".join(lines), "", ""]
+
+
+def with_more_columns(lines):
+    return ["id," + lines[0] + ",source", *(f"7,{line},web" for line in lines[1:])]
+
+
+def plain_words(lines):
+    words = {"Training": "train", "PublicTest": "val", "PrivateTest": "Test"}
+    fields = [line.rsplit(",", 1) for line in lines[1:]]
+    return [lines[0], *(f"{row},{words[usage]}" for row, usage in fields)]
+
+
+@pytest.mark.parametrize("form", [spaced, quoted, windows, with_more_columns, plain_words])
+def test_other_forms_hold_the_same(form, csv_lines, write_csv):
+    original, other = read_csv(write_csv(csv_lines, "a.csv")), read_csv(write_csv(form(csv_lines), "b.csv"))
+    for what in ("images", "labels", "sample_ids", "subsets"):
+        assert np.array_equal(getattr(original, what), getattr(other, what)), what
+
+
+def packed(content: bytes, path: Path) -> Path:
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("data/fer2013.csv", content)
+            archive.writestr("__MACOSX/._fer2013.csv", b"\0")
+            archive.writestr("README.txt", "faces")
+    else:
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else lzma.compress(content))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".xz", ".zip"])
+def test_packed_forms_hold_the_same(suffix, csv_lines, write_csv, tmp_path):
+    plain = write_csv(csv_lines)
+    shares = []
+    decoded = read_csv(
+        packed(plain.read_bytes(), tmp_path / f"faces.csv{suffix}"), progress=lambda share, text: shares.append(share)
+    )
+    assert np.array_equal(decoded.images, read_csv(plain).images)
+    assert shares[-1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".xz", ".zip"])
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.95])
+def test_truncated_archive(suffix, kept, csv_lines, tmp_path):
+    rng = np.random.default_rng(0)
+    lines = [csv_lines[0], *(f"0,{' '.join(map(str, rng.integers(0, 256, 900)))},Training" for _ in range(40))]
+    path = packed("\n".join(lines).encode(), tmp_path / f"faces.csv{suffix}")
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    message = error_of(path)
+    assert str(path) in message
+    assert "truncated or damaged archive" in message
+
+
+def test_no_usage_no_subsets(csv_lines, write_csv):
+    decoded = read_csv(write_csv([line.rsplit(",", 1)[0] for line in csv_lines]))
+    assert decoded.subsets is None
+    assert len(decoded.images) == 9
+
+
+def test_labels_as_names_are_sorted_classes(csv_lines, write_csv):
+    names = {"0": "sad", "1": "in awe", "2": "müde"}
+    lines = ["label,pixels", *(f"{names[line[0]]},{line.split(',')[1]}" for line in csv_lines[1:])]
+    decoded = read_csv(write_csv(lines))
+    assert decoded.class_names == ("in awe", "müde", "sad")
+    assert decoded.labels.tolist() == [2, 0, 1] * 3
+
+
+def test_classes_without_an_image_are_left_out_with_a_note(csv_lines, write_csv):
+    lines = [line.replace("1,", "6,", 1) if line[0] == "1" else line for line in csv_lines]
+    dataset = read_csv(write_csv(lines)).dataset("faces")
+    assert dataset.class_names == ("angry", "fear", "neutral")
+    assert dataset.labels.tolist() == [0, 2, 1] * 3
+    assert "disgust" in dataset.notes[0]
+
+
+BAD_ROWS = {
+    "too few pixels": ("0,1 2 3,Training", "3 pixels, not 4"),
+    "too many pixels": ("0,1 2 3 4 5,Training", "5 pixels, not 4"),
+    "no pixels": ("0,,Training", "no pixels"),
+    "a word for a pixel": ("0,1 2 x 4,Training", "pixel 'x' is not a whole number"),
+    "a fraction": ("0,1 2.5 3 4,Training", "pixel '2.5' is not a whole number"),
+    "nan": ("0,1 nan 3 4,Training", "pixel 'nan' is not a whole number"),
+    "above 255": ("0,1 2 256 4,Training", "pixel 256 is not in 0..255"),
+    "far above 255": ("0,1 2 99999999999999999999999 4,Training", "is not in 0..255"),
+    "below 0": ("0,1 -2 3 4,Training", "pixel -2 is not in 0..255"),
+    "unknown label": ("7,1 2 3 4,Training", "unknown label '7'"),
+    "a name among numbers": ("happy,1 2 3 4,Training", "unknown label 'happy'"),
+    "no label": (",1 2 3 4,Training", "no label"),
+    "unknown Usage": ("0,1 2 3 4,Dunno", "unknown Usage 'Dunno'"),
+    "no Usage": ("0,1 2 3 4,", "no Usage"),
+    "too few fields": ("0,1 2 3 4", "2 fields, not 3"),
+    "too many fields": ("0,1 2 3 4,Training,Training", "4 fields, not 3"),
+}
+
+
+@pytest.mark.parametrize(("row", "problem"), BAD_ROWS.values(), ids=BAD_ROWS)
+def test_bad_row_is_named_by_line_and_can_be_dropped(row, problem, csv_lines, write_csv):
+    path = write_csv([*csv_lines[:4], row, *csv_lines[4:]])
+    message = error_of(path)
+    assert str(path) in message
+    assert "1 bad rows of 10" in message
+    assert "line 5: " in message
+    assert problem in message
+    decoded = read_csv(path, skip_bad=True)
+    assert len(decoded.images) == 9
+    assert (decoded.n_rows, decoded.rows.tolist()) == (10, [0, 1, 2, 4, 5, 6, 7, 8, 9])
+    assert decoded.sample_ids[3] == "row-00004"
+    assert len(decoded.notes) == 1
+    assert decoded.notes[0].startswith("dropped 1 bad rows of 10: line 5: ")
+
+
+def test_bad_rows_are_reported_together(csv_lines, write_csv):
+    lines = [csv_lines[0], "0,1 2 3,Training", *csv_lines[1:], *[row for row, _ in BAD_ROWS.values()] * 2]
+    message = error_of(write_csv(lines))
+    assert "33 bad rows of 42" in message
+    assert "line 2: 3 pixels, not 4" in message
+    assert message.count("line ") == 20
+    assert "and 13 more" in message
+
+
+def test_nothing_is_left_when_every_row_is_bad(csv_lines, write_csv):
+    message = error_of(write_csv([csv_lines[0], "0,1 2 3 x,Training", "9,1 2 3 4,Training"]), skip_bad=True)
+    assert "2 bad rows of 2" in message
+
+
+def test_rows_of_no_square_image(write_csv):
+    assert "6 pixels, which is no square image" in error_of(write_csv(["emotion,pixels", *["0,1 2 3 4 5 6"] * 3]))
+
+
+def test_label_in_another_encoding(tmp_path):
+    path = tmp_path / "latin.csv"
+    path.write_bytes("label,pixels\nfroh,1 2 3 4\nfroh,1 2 3 4\nmüde,1 2 3 4\n".encode("latin-1"))
+    message = error_of(path)
+    assert "line 4" in message
+    assert "not UTF-8" in message
+
+
+CONTENTS = {
+    "empty": (b"", "empty file"),
+    "blank": (b"\n", "empty file"),
+    "a header only": (b"emotion,pixels,Usage\n", "a header but no rows"),
+    "binary": (bytes(range(256)) * 9, "not a CSV file in UTF-8"),
+    "zero bytes": (bytes(5000), "not a CSV file in UTF-8"),
+    "UTF-16": ("emotion,pixels\n0,1 2 3 4\n".encode("utf-16"), "not a CSV file in UTF-8"),
+    "no header": (b"0,1 2 3 4,Training\n", "no column 'emotion' or 'label'; the first line has '0', '1 2 3 4'"),
+    "no labels": (b"pixels\n1 2 3 4\n", "no column 'emotion' or 'label'; the first line has 'pixels'"),
+    "no pixels": (b"emotion,Usage\n1,Training\n", "no column 'pixels'; the first line has 'emotion', 'Usage'"),
+    "semicolons": (b"emotion;pixels;Usage\n0;1 2;Training\n", "the first line has 'emotion;pixels;Usage'"),
+}
+
+
+@pytest.mark.parametrize(("content", "problem"), CONTENTS.values(), ids=CONTENTS)
+def test_bad_file(content, problem, tmp_path):
+    path = tmp_path / "bad.csv"
+    path.write_bytes(content)
+    message = error_of(path)
+    assert str(path) in message
+    assert problem in message
+
+
+def test_missing_file_and_folder(tmp_path):
+    assert "cannot be read" in error_of(tmp_path / "missing.csv")
+    assert "cannot be read" in error_of(tmp_path)
+
+
+def test_zip_with_a_password(tmp_path):
+    path = packed(b"emotion,pixels\n0,1\n", tmp_path / "faces.zip")
+    content = bytearray(path.read_bytes())
+    content[6] |= 1  # the flag that a member is encrypted, before its data
+    content[content.index(b"PK\1\2") + 8] |= 1  # and in the table of contents
+    path.write_bytes(content)
+    assert "password" in error_of(path)
+
+
+@pytest.mark.parametrize("names", [[], ["a.csv", "b.csv"], ["faces.png"]])
+def test_zip_without_the_one_csv(names, tmp_path):
+    path = tmp_path / "faces.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, "emotion,pixels\n0,1\n")
+    message = error_of(path)
+    assert "exactly one .csv" in message
+    assert all(name in message for name in names)
+
+
+def test_line_without_an_end(tmp_path):
+    path = tmp_path / "endless.csv.gz"
+    path.write_bytes(gzip.compress(b"emotion,pixels\n0," + b"1 " * (1 << 24)))
+    assert "line 2 has more than" in error_of(path)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".gz", ".xz", ".zip"])
+def test_damaged_copies_are_read_or_refused_clearly(suffix, csv_lines, tmp_path, damaged):
+    content = "\n".join(csv_lines).encode()
+    path = tmp_path / f"faces{suffix}"
+    content = content if suffix == ".csv" else packed(content, path).read_bytes()
+    refused = 0
+    for copy in damaged(content, 300):
+        path.write_bytes(copy)
+        try:
+            dataset = read_csv(path, skip_bad=True).dataset("faces")
+            assert 1 <= len(dataset) <= 20
+        except FerBenchError as error:
+            refused += 1
+            assert str(error)
+    assert 10 < refused <= 300

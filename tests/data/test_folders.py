@@ -1,0 +1,264 @@
+"""Folders of classes, folders of subsets, and images of every kind in them."""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_bench.data import image_files
+from fer_bench.data.folders import find_images, read_folder
+from fer_bench.data.image_files import SUFFIXES
+from fer_bench.errors import FerBenchError
+
+
+def listed(root: Path) -> list[str]:
+    """Every file and folder below `root`, as `read_folder` wants them."""
+    return [path.relative_to(root).as_posix() + "/" * path.is_dir() for path in root.rglob("*")]
+
+
+def read(root: Path, **options):
+    return read_folder(root, listed(root), root.parent / "pixels.raw", **options)
+
+
+def error_of(root: Path, **options) -> str:
+    with pytest.raises(FerBenchError) as raised:
+        read(root, **options)
+    assert str(root) in str(raised.value)
+    return str(raised.value)
+
+
+def test_classes_are_sorted_and_ids_are_paths(write_images):
+    root = write_images(dict.fromkeys(["sad/z.png", "happy/b.png", "happy/a b.bmp", "in awe/ä.png"], (6, 5)))
+    decoded = read(root)
+    assert decoded.class_names == ("happy", "in awe", "sad")
+    assert decoded.sample_ids.tolist() == ["happy/a b.bmp", "happy/b.png", "in awe/ä.png", "sad/z.png"]
+    assert decoded.labels.tolist() == [0, 0, 1, 2]
+    assert decoded.subsets is None
+    assert decoded.rows is None
+    assert decoded.notes == ()
+    assert decoded.images.dtype == np.uint8
+    for name, image in zip(decoded.sample_ids, decoded.images, strict=True):
+        assert np.array_equal(image, cv2.imread(str(root / name), cv2.IMREAD_GRAYSCALE)), name
+
+
+def test_colour_is_rgb_and_gray_joins_it(write_images):
+    root = write_images({"happy/a.png": (4, 4, 3), "sad/b.png": (4, 4)})
+    decoded = read(root)
+    assert decoded.images.shape == (2, 4, 4, 3)
+    assert np.array_equal(decoded.images[0], cv2.imread(str(root / "happy/a.png"))[..., ::-1])
+    assert np.array_equal(decoded.images[1][..., 0], decoded.images[1][..., 2])
+
+
+def test_colour_files_with_gray_values_are_gray(write_images):
+    root = write_images({"happy/a.png": (4, 4), "sad/b.png": (4, 4)})
+    gray = cv2.imread(str(root / "happy/a.png"), cv2.IMREAD_COLOR)
+    cv2.imwrite(str(root / "happy/a.png"), gray)
+    assert cv2.imread(str(root / "happy/a.png"), cv2.IMREAD_UNCHANGED).shape == (4, 4, 3)
+    assert read(root).images.shape == (2, 4, 4)
+
+
+def test_one_size_is_kept_even_if_not_square(write_images):
+    assert read(write_images(dict.fromkeys(["a/1.png", "b/2.png"], (224, 100)))).images.shape == (2, 224, 100)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "side"),
+    [([(40, 40), (60, 60), (60, 60)], 60), ([(300, 300)] * 3, 224), ([(20, 400), (400, 20), (400, 500)], 224)],
+)
+def test_other_sizes_become_a_square_with_a_note(shapes, side, write_images):
+    root = write_images({f"{'ab'[number % 2]}/{number}.png": shape for number, shape in enumerate(shapes)})
+    decoded = read(root)
+    assert decoded.images.shape == (3, side, side)
+    assert f"resized to {side} x {side}" in decoded.notes[0]
+    first = cv2.imread(str(root / "a/0.png"), cv2.IMREAD_GRAYSCALE)
+    assert np.array_equal(decoded.images[0], cv2.resize(first, (side, side), interpolation=cv2.INTER_AREA))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".JPEG", ".bmp", ".tiff", ".webp", ".pgm", ".gif", ".jp2", ".ras"])
+def test_formats(suffix, write_images):
+    assert suffix.lower() in SUFFIXES
+    shape = (32, 32) if suffix in (".pgm", ".jp2") else (32, 32, 3)
+    root = write_images({f"a/1{suffix}": shape, f"b/2{suffix}": shape})
+    assert read(root).images.shape[:3] == (2, 32, 32)
+
+
+def test_sixteen_bits_and_alpha_become_eight_and_none(tmp_path):
+    for name, image in {
+        "a/deep.png": np.full((4, 4), 0x8000, np.uint16),
+        "b/alpha.png": np.full((4, 4, 4), 128, np.uint8),
+    }.items():
+        (tmp_path / "faces" / name).parent.mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "faces" / name), image)
+    decoded = read(tmp_path / "faces")
+    assert decoded.images.shape == (2, 4, 4)
+    assert np.unique(decoded.images).tolist() == [128]
+
+
+def test_photographs_stand_upright(write_images):
+    root = write_images({"a/1.jpg": (20, 40, 3), "b/2.jpg": (20, 40, 3)})
+    turned = b"\xff\xe1\x00\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    for path in root.rglob("*.jpg"):
+        content = path.read_bytes()
+        path.write_bytes(content[:2] + turned + content[2:])
+    assert read(root).images.shape == (2, 40, 20, 3)
+
+
+def test_subsets_from_folders(write_images):
+    names = [
+        "Train/happy/1.png",
+        "Train/sad/2.png",
+        "VALID/happy/3.png",
+        "VALID/sad/4.png",
+        "test/happy/5.png",
+        "test/sad/6.png",
+    ]
+    decoded = read(write_images(dict.fromkeys(names, (4, 4))))
+    found = dict(zip(decoded.sample_ids.tolist(), decoded.subsets.tolist(), strict=True))
+    assert [found[name] for name in names] == ["train", "train", "validation", "validation", "test", "test"]
+    assert decoded.class_names == ("happy", "sad")
+
+
+@pytest.mark.parametrize("second", ["test", "validation"])
+def test_of_two_subsets_the_second_is_the_test(second, write_images):
+    names = [f"{subset}/{emotion}/1.png" for subset in ("train", second) for emotion in ("happy", "sad")]
+    dataset = read(write_images(dict.fromkeys(names, (4, 4)))).dataset("faces")
+    assert sorted(dataset.subsets.tolist()) == ["test", "test", "train", "train"]
+    assert len(dataset.notes) == (second == "validation")
+
+
+def test_one_subset_alone_is_none(write_images):
+    dataset = read(write_images(dict.fromkeys(["train/happy/1.png", "train/sad/1.png"], (4, 4)))).dataset("faces")
+    assert dataset.subsets is None
+    assert "without official subsets" in dataset.notes[0]
+
+
+def test_subsets_without_training(write_images):
+    names = [f"{subset}/{emotion}/1.png" for subset in ("test", "validation") for emotion in ("happy", "sad")]
+    with pytest.raises(FerBenchError, match="none for training"):
+        read(write_images(dict.fromkeys(names, (4, 4)))).dataset("faces")
+
+
+KAGGLE = ["train/happy/Training_1.png", "train/sad/Training_2.png", "test/happy/PublicTest_3.png",
+          "test/happy/PrivateTest_4.png", "test/sad/PublicTest_5.png", "test/sad/PrivateTest_6.png"]  # fmt: skip
+
+
+@pytest.mark.parametrize("names", [KAGGLE, [name.partition("/")[2] for name in KAGGLE]], ids=["subsets", "classes"])
+def test_official_subsets_from_file_names(names, write_images):
+    decoded = read(write_images(dict.fromkeys(names, (4, 4))))
+    for name, subset in zip(decoded.sample_ids, decoded.subsets, strict=True):
+        assert subset == {"T": "train", "u": "validation", "r": "test"}[Path(name).name.replace("P", "")[0]], name
+    assert decoded.notes == ()
+
+
+def test_folders_win_over_names_that_disagree(write_images):
+    names = [*KAGGLE, "test/sad/Training_7.png"]
+    decoded = read(write_images(dict.fromkeys(names, (4, 4))))
+    assert set(decoded.subsets) == {"train", "test"}
+    assert (decoded.subsets == "train").sum() == 2
+    assert "the folders were followed" in decoded.notes[0]
+
+
+def test_names_of_some_files_decide_nothing(write_images):
+    decoded = read(write_images(dict.fromkeys([*KAGGLE, "train/sad/me.png"], (4, 4))))
+    assert set(decoded.subsets) == {"train", "test"}
+
+
+def test_other_files_are_passed_over_with_a_note(write_images):
+    root = write_images(dict.fromkeys(["happy/a.png", "sad/b.png"], (4, 4)))
+    for name in ("happy/notes.txt", "happy/Thumbs.db", "sad/.DS_Store", "sad/._b.png", "README.md", "loose.png"):
+        (root / name).write_bytes(b"not an image")
+    decoded = read(root)
+    assert decoded.sample_ids.tolist() == ["happy/a.png", "sad/b.png"]
+    assert decoded.notes[0].startswith("passed over 6 files")
+    assert ".txt" in decoded.notes[0]
+
+
+@pytest.fixture
+def with_bad_files(write_images) -> Path:
+    root = write_images(
+        dict.fromkeys(["happy/a.png", "happy/b.png", "sad/c.png", "sad/d.jpg", "sad/e.png"], (30, 30, 3))
+    )
+    (root / "happy/b.png").write_bytes(b"")
+    (root / "sad/c.png").write_text("no image at all")
+    (root / "sad/d.jpg").write_bytes((root / "sad/d.jpg").read_bytes()[:300])
+    (root / "sad/gone.png").symlink_to(root / "nowhere.png")
+    return root
+
+
+def test_unreadable_images_are_reported_together(with_bad_files, capfd):
+    message = error_of(with_bad_files)
+    assert "4 unreadable images of 6" in message
+    assert "happy/b.png: zero bytes" in message
+    assert "sad/c.png: cannot be decoded" in message
+    assert "sad/d.jpg: cannot be decoded" in message
+    assert "sad/gone.png: cannot be opened (No such file" in message
+    assert "WARN" not in capfd.readouterr().err
+
+
+def test_unreadable_images_can_be_dropped(with_bad_files):
+    decoded = read(with_bad_files, skip_bad=True)
+    assert decoded.sample_ids.tolist() == ["happy/a.png", "sad/e.png"]
+    assert decoded.notes[0].startswith("dropped 4 bad images of 6: happy/b.png: zero bytes; ")
+
+
+def test_image_that_is_gone_at_the_second_look(write_images, monkeypatch):
+    root = write_images(dict.fromkeys(["a/1.png", "b/2.png"], (4, 4)))
+    look_at = image_files.look_at
+
+    def look_and_remove(*arguments):
+        looks = look_at(*arguments)
+        (root / "b/2.png").unlink()
+        return looks
+
+    monkeypatch.setattr(image_files, "look_at", look_and_remove)
+    assert "b/2.png: changed while it was read" in error_of(root)
+
+
+def test_nothing_is_left_when_every_image_is_bad(write_images):
+    root = write_images(dict.fromkeys(["a/1.png", "b/2.png"], (4, 4)))
+    for path in root.rglob("*.png"):
+        path.write_bytes(b"")
+    assert "2 unreadable images of 2" in error_of(root, skip_bad=True)
+
+
+LAYOUTS = {
+    "nothing": ([], "no class folders"),
+    "images only": (["a.png", "b.png"], "no class folders"),
+    "one class": (["happy/a.png"], "one class folder (happy)"),
+    "one folder deeper": (["archive/happy/a.png", "archive/sad/a.png"], "give that one"),
+    "folders in a class": (["happy/a.png", "sad/a.png", "sad/old/a.png"], "sad/old"),
+    "an empty class": (["happy/a.png", "sad/a.png", "fear/"], "class folders without an image\n  - fear"),
+    "only other files": (["happy/a.png", "sad/a.txt"], "class folders without an image\n  - sad"),
+    "classes differ": (
+        ["train/happy/a.png", "train/sad/a.png", "test/happy/a.png"],
+        "test has no folder 'sad'",
+    ),
+    "a subset without classes": (["train/happy/a.png", "train/sad/a.png", "test/a.png"], "test has no folder 'happy'"),
+    "classes beside subsets": (["train/happy/a.png", "train/sad/a.png", "fear/a.png"], "other folders (fear)"),
+    "a subset twice": (
+        [f"{subset}/{emotion}/a.png" for subset in ("train", "val", "validation") for emotion in ("happy", "sad")],
+        "val, validation are the same subset",
+    ),
+}
+
+
+@pytest.mark.parametrize(("names", "problem"), LAYOUTS.values(), ids=LAYOUTS)
+def test_bad_layout(names, problem):
+    folders = {f"{parent}/" for name in names for parent in Path(name).parents if str(parent) != "."}
+    with pytest.raises(FerBenchError) as raised:
+        find_images(Path("faces"), [*names, *folders])
+    assert "faces" in str(raised.value)
+    assert problem in str(raised.value)
+
+
+def test_file_names_that_are_not_utf8(write_images):
+    root = write_images(dict.fromkeys(["happy/a.png", "sad/b.png"], (4, 4)))
+    try:
+        (root / "sad/b.png").rename(os.fsdecode(os.fsencode(root) + b"/sad/\xff.png"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    dataset = read(root).dataset("faces")
+    assert dataset.sample_ids.tolist() == ["happy/a.png", "sad/\\xff.png"]
+    assert len(dataset.fingerprint) == 16

@@ -1,0 +1,152 @@
+"""NumPy archives in both forms, and everything that can be wrong with one."""
+
+import numpy as np
+import pytest
+
+from fer_bench.data.npz_files import read_npz
+from fer_bench.errors import FerBenchError
+
+IMAGES = np.arange(6 * 4 * 4, dtype=np.uint8).reshape(6, 4, 4)
+LABELS = np.array([0, 1, 2, 0, 1, 2])
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """saved(images=..., labels=...) -> path."""
+
+    def save(**arrays):
+        path = tmp_path / "faces.npz"
+        np.savez(path, **arrays)
+        return path
+
+    return save
+
+
+def error_of(path) -> str:
+    with pytest.raises(FerBenchError) as raised:
+        read_npz(path)
+    assert str(path) in str(raised.value)
+    return str(raised.value)
+
+
+def test_images_and_labels_are_enough(saved):
+    decoded = read_npz(saved(images=IMAGES, labels=LABELS))
+    assert np.array_equal(decoded.images, IMAGES)
+    assert decoded.labels.tolist() == LABELS.tolist()
+    assert decoded.class_names == ("0", "1", "2")
+    assert decoded.sample_ids[5] == "row-00005"
+    assert (decoded.n_rows, decoded.rows.tolist()) == (6, [0, 1, 2, 3, 4, 5])
+
+
+def test_everything_that_can_be_given(saved):
+    path = saved(
+        images=IMAGES[..., None], labels=LABELS[:, None], class_names=["fear", "happy", "sad"],
+        sample_ids=list("abcdef"), subsets=["Training"] * 4 + ["test"] * 2, groups=["x", "x", "y", "y", "z", "z"],
+        votes=np.ones((6, 2), np.uint8), vote_names=["yes", "no"], mean=np.zeros(3),
+    )  # fmt: skip
+    dataset = read_npz(path).dataset("faces")
+    assert dataset.images.shape == (6, 4, 4)
+    assert dataset.class_names == ("fear", "happy", "sad")
+    assert dataset.sample_ids.tolist() == list("abcdef")
+    assert dataset.subsets.tolist() == ["train"] * 4 + ["test"] * 2
+    assert dataset.groups.tolist() == [0, 0, 1, 1, 2, 2]
+    assert dataset.vote_names == ("yes", "no")
+    assert dataset.notes == ("faces.npz also holds mean: not used",)
+
+
+@pytest.mark.parametrize("names", [None, ["sad", "happy"]])
+def test_labels_may_be_names(names, saved):
+    more = {} if names is None else {"class_names": names}
+    decoded = read_npz(saved(images=IMAGES, labels=["happy", "sad"] * 3, **more))
+    assert [decoded.class_names[label] for label in decoded.labels] == ["happy", "sad"] * 3
+    assert decoded.class_names == tuple(names or ["happy", "sad"])
+
+
+def test_one_pair_of_arrays_per_subset(saved):
+    colour = np.repeat(IMAGES[..., None], 3, axis=3)
+    decoded = read_npz(
+        saved(
+            x_train=colour[:3],
+            y_train=LABELS[:3],
+            X_test=colour[3:5],
+            Y_test=LABELS[3:5],
+            x_val=colour[5:],
+            y_val=LABELS[5:],
+        )
+    )
+    assert np.array_equal(decoded.images, colour)
+    assert decoded.labels.tolist() == LABELS.tolist()
+    assert decoded.subsets.tolist() == ["train"] * 3 + ["test"] * 2 + ["validation"]
+
+
+WRONG = {
+    "no labels": ({"images": IMAGES, "label": LABELS}, "found\n  - images: uint8 (6, 4, 4)\n  - label: int64 (6,)"),
+    "half a pair": ({"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES}, "needs the keys images and labels"),
+    "pairs that differ": (
+        {"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES[:, :3], "y_test": LABELS},
+        "x_test: uint8 (6, 3, 4)",
+    ),
+    "nothing": ({}, "needs the keys images and labels"),
+    "fractions": ({"images": IMAGES / 255, "labels": LABELS}, "images are float64 (6, 4, 4), not uint8"),
+    "whole numbers of 64 bits": ({"images": IMAGES.astype(int), "labels": LABELS}, "images are int64"),
+    "flat images": ({"images": IMAGES.reshape(6, 16), "labels": LABELS}, "images are uint8 (6, 16)"),
+    "channels first": ({"images": np.zeros((6, 3, 4, 4), np.uint8), "labels": LABELS}, "images are uint8 (6, 3, 4, 4)"),
+    "no images": ({"images": IMAGES[:0], "labels": LABELS[:0]}, "images are uint8 (0, 4, 4)"),
+    "too few labels": ({"images": IMAGES, "labels": LABELS[:5]}, "labels have shape (5,) for 6 images"),
+    "one-hot labels": ({"images": IMAGES, "labels": np.eye(6, dtype=int)}, "labels are int64 (6, 6)"),
+    "labels with fractions": ({"images": IMAGES, "labels": LABELS / 2}, "labels are float64 (6,)"),
+    "labels outside": ({"images": IMAGES, "labels": LABELS, "class_names": ["a", "b"]}, "2 labels, the first in row 2"),
+    "labels unknown": (
+        {"images": IMAGES, "labels": list("abcabc"), "class_names": ["a", "b"]},
+        "2 labels, the first in row 2, are none of the 2 class_names a, b",
+    ),
+    "class names twice": ({"images": IMAGES, "labels": LABELS, "class_names": ["a", "b", "a"]}, "repeats among"),
+    "unknown subsets": ({"images": IMAGES, "labels": LABELS, "subsets": ["train", "dunno"] * 3}, "subsets 'dunno'"),
+    "flat votes": ({"images": IMAGES, "labels": LABELS, "votes": LABELS}, "votes are int64 (6,)"),
+    "ids that are fractions": ({"images": IMAGES, "labels": LABELS, "sample_ids": LABELS / 2}, "sample_ids cannot be"),
+    "Python objects": (
+        {"images": IMAGES, "labels": np.array([{}] * 6, dtype=object)},
+        "'labels' holds Python objects, which can run code",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arrays", "problem"), WRONG.values(), ids=WRONG)
+def test_wrong_arrays(arrays, problem, saved):
+    assert problem in error_of(saved(**arrays))
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.99])
+def test_truncated(kept, saved):
+    path = saved(images=IMAGES, labels=LABELS)
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    assert "truncated" in error_of(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"\x93NUMPY\x01\x00"])
+def test_not_an_archive(content, tmp_path):
+    path = tmp_path / "faces.npz"
+    path.write_bytes(content)
+    assert "not an .npz archive" in error_of(path)
+
+
+def test_one_bare_array(tmp_path):
+    with (tmp_path / "faces.npz").open("wb") as file:
+        np.save(file, IMAGES)
+    assert "one bare array" in error_of(tmp_path / "faces.npz")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.filterwarnings("ignore::UserWarning")  # NumPy on headers that look like Python 2
+def test_damaged_copies_are_read_or_refused_clearly(save, tmp_path, damaged):
+    path = tmp_path / "faces.npz"
+    save(path, images=IMAGES, labels=LABELS, class_names=["a", "b", "c"], subsets=["train", "test"] * 3)
+    refused = 0
+    for copy in damaged(path.read_bytes(), 300):
+        path.write_bytes(copy)
+        try:
+            assert len(read_npz(path).dataset("faces")) == 6
+        except FerBenchError as error:
+            refused += 1
+            assert str(error)
+    assert 10 < refused <= 300

@@ -1,0 +1,134 @@
+"""Splits: stratified, group-aware, the same everywhere; official subsets never moved."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from fer_bench.data.dataset import Dataset
+from fer_bench.data.splits import Split, make_split, split_csv, stored_split
+from fer_bench.errors import FerBenchError
+
+
+def dataset(counts=(100, 50, 20), seed=0, **fields) -> Dataset:
+    rng = np.random.default_rng(seed)
+    n = sum(counts)
+    values = {
+        "name": "made",
+        "images": rng.integers(0, 256, (n, 6, 6), dtype=np.uint8),
+        "labels": np.repeat(np.arange(len(counts)), counts),
+        "class_names": tuple("abcdefgh"[: len(counts)]),
+        "sample_ids": np.array([f"id-{i}" for i in range(n)]),
+    }
+    return Dataset(**{**values, **fields})
+
+
+def names(data: Dataset, split: Split) -> np.ndarray:
+    where = np.empty(len(data), dtype="U10")
+    for name, rows in split.subsets().items():
+        where[rows] = name
+    return where
+
+
+def test_every_row_is_in_one_subset_and_every_class_in_each():
+    data = dataset()
+    split = make_split(data, 0)
+    rows = np.concatenate(list(split.subsets().values()))
+    assert np.array_equal(np.sort(rows), np.arange(len(data)))
+    for members, expected in zip(split.subsets().values(), ([80, 40, 16], [10, 5, 2], [10, 5, 2]), strict=True):
+        assert data.class_counts(members).tolist() == expected
+
+
+def test_same_seed_same_split_on_any_machine():
+    assert make_split(dataset(), 0).fingerprint == make_split(dataset(), 0).fingerprint
+    assert make_split(dataset(), 0).fingerprint != make_split(dataset(), 1).fingerprint
+    # written down: another machine or library version must reach the same draw
+    assert make_split(dataset((6, 4, 4)), 0).test.tolist() == EXPECTED_TEST_ROWS
+
+
+EXPECTED_TEST_ROWS = [0, 7, 13]
+
+
+def test_split_does_not_depend_on_row_order():
+    data = dataset()
+    order = np.random.default_rng(1).permutation(len(data))
+    turned = dataset(images=data.images[order], labels=data.labels[order], sample_ids=data.sample_ids[order])
+    assert set(data.sample_ids[make_split(data).test]) == set(turned.sample_ids[make_split(turned).test])
+
+
+def test_exact_copies_and_groups_stay_on_one_side():
+    data = dataset((60, 60))
+    images = data.images.copy()
+    images[30:40] = images[20:30]
+    images[70] = images[5]  # the same image under another label
+    groups = np.arange(len(data))
+    groups[[40, 41, 42, 20]] = 40  # a group that meets a copy: 20 and 30 belong to it too
+    data = dataset((60, 60), images=images, groups=groups)
+    for seed in range(10):
+        where = names(data, make_split(data, seed))
+        assert (where[30:40] == where[20:30]).all()
+        assert where[70] == where[5]
+        assert len(set(where[[20, 30, 40, 41, 42]])) == 1
+
+
+def test_official_subsets_are_kept_even_with_copies_across_them():
+    data = dataset((30, 30))
+    subsets = np.array(["train", "validation", "test"] * 20)
+    images = data.images.copy()
+    images[1] = images[0]
+    data = dataset((30, 30), subsets=subsets, images=images)
+    split = make_split(data, 3)
+    assert np.array_equal(names(data, split), subsets)
+    assert split.source == "official train, validation and test"
+
+
+def test_two_subsets_take_validation_out_of_train():
+    subsets = np.array((["train"] * 8 + ["test"] * 2) * 10)
+    data = dataset((50, 50), subsets=subsets)
+    split = make_split(data, 0)
+    assert np.array_equal(split.test, np.flatnonzero(subsets == "test"))
+    assert data.class_counts(split.validation).tolist() == [4, 4]
+    assert "validation is a tenth of train" in split.source
+
+
+def test_classes_that_are_too_small_are_all_named():
+    data = dataset((30, 2, 30, 1))
+    with pytest.raises(FerBenchError) as error:
+        make_split(data)
+    assert "b: 2 images" in str(error.value) and "d: 1 images" in str(error.value)
+
+
+def test_three_copies_of_one_image_are_one():
+    data = dataset((30, 3))
+    images = data.images.copy()
+    images[30:] = images[30]
+    with pytest.raises(FerBenchError, match="b: 3 images, 1 of them distinct"):
+        make_split(dataset((30, 3), images=images))
+
+
+def test_three_distinct_images_reach_three_subsets():
+    images = dataset((30, 9)).images.copy()
+    images[30:33], images[33:36], images[36:39] = images[30], images[33], images[36]
+    data = dataset((30, 9), images=images)
+    split = make_split(data)
+    assert [data.class_counts(rows)[1] for rows in split.subsets().values()] == [3, 3, 3]
+
+
+def test_stored_split_comes_back(tmp_path):
+    data = dataset()
+    folder = tmp_path / "made"
+    folder.mkdir()
+    data.save(folder)
+    stored = Split.load(stored_split(folder, 0))
+    assert stored.fingerprint == make_split(data, 0).fingerprint
+    assert np.array_equal(stored.train, make_split(data, 0).train)
+
+
+def test_csv_gives_labels_of_scored_rows_only():
+    data = dataset()
+    split = make_split(data)
+    lines = gzip.decompress(split_csv(data, split)).decode().splitlines()
+    assert len(lines) == len(data) + 1
+    assert all(line.endswith(",train,") for line in lines if ",train," in line)
+    assert sum(line.endswith((",a", ",b", ",c")) for line in lines) == len(split.validation) + len(split.test)
+    assert split_csv(data, split) == split_csv(data, split)

@@ -1,0 +1,83 @@
+"""Plans: what is expanded, collapsed, due, and why something is not."""
+
+import pytest
+
+from fer_bench.errors import FerBenchError
+from fer_bench.execution.plan import SUITES, find_suite, make_plan
+from fer_bench.models.registry import MODELS, STRATEGIES
+from fer_bench.records.store import ResultsFolder
+
+
+@pytest.fixture
+def plan(tmp_path):
+    def make(models="*", strategies="*", **options):
+        return make_plan(ResultsFolder(tmp_path), ("data", "split"), models, strategies, **options)
+
+    return make
+
+
+def test_every_model_meets_every_strategy(plan):
+    planned = plan()
+    assert {(p.spec.model, p.spec.strategy) for p in planned} == {(m.name, s.name) for m in MODELS for s in STRATEGIES}
+    assert len({p.spec.run_id for p in planned}) == len(planned)
+    assert all(p.is_due("failed") for p in planned)
+
+
+def test_what_no_seed_changes_is_planned_once(plan):
+    seeds = [
+        (p.spec.model, p.spec.strategy, p.spec.seed)
+        for p in plan("hog-svm,hog-forest", "none,over-sampling", seeds=(0, 1))
+    ]
+    assert ("hog-svm", "none", 1) not in seeds
+    assert ("hog-svm", "over-sampling", 1) in seeds and ("hog-forest", "none", 1) in seeds
+
+
+def test_budget_and_weights_change_only_models_that_have_them(plan):
+    quick = {p.spec.model: p.spec for p in plan("hog-svm,hog-mlp,cnn,vgg16", "none", budget="quick", weights="auto")}
+    full = {p.spec.model: p.spec for p in plan("hog-svm,hog-mlp,cnn,vgg16", "none", budget="full", weights="none")}
+    assert quick["hog-svm"].run_id == full["hog-svm"].run_id
+    assert quick["hog-mlp"].run_id != full["hog-mlp"].run_id
+    assert (full["cnn"].weights, full["vgg16"].weights) == ("", "none")
+
+
+def test_reasons_stand_in_the_plan(plan):
+    reasons = {(p.spec.model, p.spec.strategy): p.reason for p in plan("majority,hog-svm,cnn")}
+    assert "nothing to rebalance" in reasons["majority", "class-weights"]
+    assert "focal loss" in reasons["hog-svm", "focal-loss"]
+    assert reasons["cnn", "focal-loss"] is None
+
+
+@pytest.mark.parametrize(
+    ("status", "due"),
+    [
+        (None, {"missing", "failed", "all"}),
+        ("success", {"all"}),
+        ("not-applicable", {"all"}),
+        *((status, {"failed", "all"}) for status in ("failed", "timeout", "out-of-memory", "cancelled")),
+    ],
+)
+def test_what_each_policy_does_again(plan, tmp_path, status, due):
+    if status:
+        path = ResultsFolder(tmp_path).record_path(plan("hog-svm", "none")[0].spec.run_id)
+        path.parent.mkdir(parents=True)
+        path.write_text(f'{{"status": "{status}"}}')
+    (planned,) = plan("hog-svm", "none")
+    assert {rerun for rerun in ("missing", "failed", "all") if planned.is_due(rerun)} == due
+
+
+def test_unknown_names_are_told(plan):
+    with pytest.raises(FerBenchError, match="no suite 'al'"):
+        find_suite("al")
+    with pytest.raises(FerBenchError, match="no model 'cnnn'"):
+        plan("cnnn")
+
+
+def test_every_suite_names_what_is_registered(plan):
+    for suite in SUITES.values():
+        assert plan(suite.models, suite.strategies)
+
+
+def test_suite_of_built_in_models_needs_no_second_look(plan):
+    """`classical` and `deep` together are the built-in part of `all`."""
+    named = {p.spec.model for suite in ("classical", "deep") for p in plan(SUITES[suite].models, "none")}
+    assert named == {card.name for card in MODELS if "fer_bench" in card.source}

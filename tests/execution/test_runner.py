@@ -1,0 +1,193 @@
+"""Suites from end to end, in processes as a user starts them: done once, done whatever happens."""
+
+import csv
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PLUGIN = '''
+import os, signal
+from pathlib import Path
+import numpy as np
+from fer_bench import register_model
+
+class Fine:
+    def fit(self, X, y):
+        with open(Path(__file__).with_name("fits.txt"), "a") as file:
+            file.write(type(self).__name__ + "\\n")
+        self.k = len(set(y))
+    def predict_proba(self, X):
+        return np.full((len(X), self.k), 1 / self.k)
+
+class Raises(Fine):
+    def fit(self, X, y):
+        super().fit(X, y)
+        raise RuntimeError("this model | does not work")
+
+class Dies(Fine):
+    def fit(self, X, y):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+class NeverEnds(Fine):
+    def fit(self, X, y):
+        super().fit(X, y)
+        while True:
+            pass
+
+class Greedy(Fine):
+    def fit(self, X, y):
+        raise MemoryError
+
+class NotANumber(Fine):
+    def predict_proba(self, X):
+        return np.full((len(X), self.k), np.nan)
+
+class WrongShape(Fine):
+    def predict_proba(self, X):
+        return np.ones((len(X), self.k + 1)) / (self.k + 1)
+
+for name, cls in {"fine": Fine, "raises": Raises, "dies": Dies, "greedy": Greedy, "never-ends": NeverEnds,
+                  "not-a-number": NotANumber, "wrong-shape": WrongShape}.items():
+    register_model(name, features="images", summary="a test")(lambda task, cls=cls: cls())
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path) -> str:
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    return "plugin.py"
+
+
+def rows(folder: Path) -> dict[tuple[str, str], dict]:
+    with (folder / "leaderboard.csv").open(newline="") as file:
+        return {(row["model"], row["strategy"]): row for row in csv.DictReader(file)}
+
+
+def test_suite_from_data_to_leaderboard_and_nothing_twice(program, tmp_path):
+    command = ("run", "--suite", "smoke", "--data", "tiny.npz")
+    first = program(*command)
+    assert first.returncode == 0, first.stdout + first.stderr
+    folder = tmp_path / "results" / "tiny"
+    table = rows(folder)
+    assert table["majority", "none"]["status"] == "success"
+    assert table["majority", "class-weights"]["status"] == "not-applicable"
+    assert float(table["pca-forest", "none"]["macro_f1"]) > float(table["majority", "none"]["macro_f1"])
+    assert "leaderboard.md" in first.stdout
+    runs = [path for path in (folder / "runs").iterdir()]
+    assert not [path.name for path in runs if path.name.startswith(".")]
+    for run in runs:
+        if json.loads((run / "record.json").read_text())["status"] == "success":
+            files = {path.name for path in run.iterdir()}
+            assert files == {"record.json", "predictions.npz", "history.csv", "log.txt"}
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and "runs" in path.parts}
+    page = (folder / "leaderboard.md").read_bytes()
+    again = program(*command)
+    assert again.returncode == 0
+    after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and "runs" in path.parts}
+    assert after == before
+    assert (folder / "leaderboard.md").read_bytes() == page
+    assert program("report", "--name", "tiny").returncode == 0
+    assert rows(folder) == table
+
+
+def test_what_fails_costs_itself_only_and_is_tried_again(program, plugin, tmp_path):
+    models = "fine,raises,dies,greedy,never-ends,not-a-number,wrong-shape"
+    command = ("run", "--plugin", plugin, "--models", models, "--strategies", "none", "--data", "tiny.npz")
+    done = program(*command, "--timeout", "5")
+    assert done.returncode == 1, done.stdout + done.stderr
+    table = rows(tmp_path / "results" / "tiny")
+    statuses = {model: row["status"] for (model, _), row in table.items()}
+    assert statuses == {
+        "fine": "success", "raises": "failed", "dies": "failed", "greedy": "out-of-memory",
+        "never-ends": "timeout", "not-a-number": "failed", "wrong-shape": "failed",
+    }  # fmt: skip
+    reasons = {model: row["reason"] for (model, _), row in table.items()}
+    assert "this model | does not work" in reasons["raises"] and "SIGSEGV" in reasons["dies"]
+    assert "5 s" in reasons["never-ends"] and "(n, 3)" in reasons["wrong-shape"]
+    run_id = table["raises", "none"]["run_id"]
+    record = json.loads((tmp_path / "results" / "tiny" / "runs" / run_id / "record.json").read_text())
+    assert "RuntimeError" in record["traceback"]
+    fits = (tmp_path / "fits.txt").read_text().split()
+    (tmp_path / "plugin.py").write_text(PLUGIN.replace('raise RuntimeError("this model | does not work")', "return"))
+    assert program(*command, "--models", "fine,raises").returncode == 0
+    assert (tmp_path / "fits.txt").read_text().split() == [*fits, "Raises"]
+    assert rows(tmp_path / "results" / "tiny")["raises", "none"]["status"] == "success"
+
+
+def wait_for_line(process, text: str) -> str:
+    printed = []
+    for line in process.stdout:
+        printed.append(line)
+        if text in line:
+            return "".join(printed)
+    raise AssertionError(f"{text!r} never came: {''.join(printed)}")
+
+
+SUITE = ("run", "--data", "tiny.npz", "--models", "stratified-guess,pca-*", "--strategies", "none,over-sampling")
+
+
+def scores(folder: Path) -> dict:
+    return {key: (row["status"], row["macro_f1"], row["run_id"]) for key, row in rows(folder).items()}
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_leaderboard(program, tmp_path):
+    assert program(*SUITE, "--results", "undisturbed").returncode == 0
+    expected = scores(tmp_path / "undisturbed" / "tiny")
+    for moment in ("runs to do", "  1/", "  3/"):
+        process = program.start(*SUITE)
+        wait_for_line(process, moment)
+        process.kill()
+        process.wait()
+    assert program(*SUITE).returncode == 0
+    assert scores(tmp_path / "results" / "tiny") == expected
+    left = [path.name for path in (tmp_path / "results" / "tiny" / "runs").iterdir() if path.name.startswith(".")]
+    assert left == []
+
+
+def test_two_runners_on_one_folder_do_every_run_once(program, plugin, tmp_path):
+    command = ("run", "--data", "tiny.npz", "--plugin", plugin, "--models", "fine,raises", "--seeds", "0,1,2,3")
+    command = (*command, "--strategies", "none")
+    processes = [program.start(*command) for _ in range(2)]
+    printed = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [1, 1], printed
+    assert sorted((tmp_path / "fits.txt").read_text().split()) == ["Fine"] * 4 + ["Raises"] * 4
+    with (tmp_path / "results" / "tiny" / "leaderboard.csv").open() as file:
+        assert sorted(row["status"] for row in csv.DictReader(file)) == ["failed"] * 4 + ["success"] * 4
+
+
+def test_interrupt_stops_cleanly_and_says_how_to_go_on(program, plugin, tmp_path):
+    command = ("run", "--data", "tiny.npz", "--plugin", plugin, "--strategies", "none")
+    process = program.start(*command, "--models", "fine,never-ends,greedy")
+    wait_for_line(process, "fine")
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    assert "to go on" in rest and "--models fine,never-ends,greedy" in rest
+    table = rows(tmp_path / "results" / "tiny")
+    assert table["fine", "none"]["status"] == "success"
+    assert table["never-ends", "none"]["status"] == "cancelled"
+    assert ("greedy", "none") not in table
+
+
+def test_predictions_carry_ids_and_the_figures_follow_from_them(program, tmp_path):
+    assert program("run", "--data", "tiny.npz", "--models", "pca-svm", "--strategies", "none").returncode == 0
+    (run,) = (tmp_path / "results" / "tiny" / "runs").iterdir()
+    record = json.loads((run / "record.json").read_text())
+    with np.load(run / "predictions.npz") as stored:
+        ids, probabilities = stored["test_ids"], stored["test_probabilities"]
+    with np.load(tmp_path / "tiny.npz") as data:
+        labels = data["labels"]
+    truth = labels[[int(str(name).rsplit("-", 1)[1]) for name in ids]]
+    assert (probabilities.argmax(axis=1) == truth).mean() == pytest.approx(record["test"]["accuracy"])
+    assert np.asarray(record["test"]["confusion"]).sum() == len(ids) == record["n_test"]
+    assert record["seconds"]["fit"] > 0 and record["peak_memory_mb"] > 0 and record["n_parameters"] > 0
+    assert record["environment"]["versions"]["scikit-learn"] and record["environment"]["processor"]
+
+
+def test_two_jobs_give_the_same_leaderboard(program, tmp_path):
+    assert program(*SUITE, "--results", "one").returncode == 0
+    assert program(*SUITE, "--results", "two", "--jobs", "2").returncode == 0
+    assert scores(tmp_path / "one" / "tiny") == scores(tmp_path / "two" / "tiny")

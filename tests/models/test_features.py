@@ -1,0 +1,104 @@
+"""Features: fitted on train only, stored once, the same for every run."""
+
+import numpy as np
+import pytest
+
+from fer_bench.data.dataset import Dataset
+from fer_bench.data.splits import make_split
+from fer_bench.models import features
+from fer_bench.models.features import gray_square, stored_features
+from fer_bench.models.registry import FEATURES, FeaturesCard
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    rng = np.random.default_rng(0)
+    return Dataset(
+        name="made",
+        images=rng.integers(0, 256, (90, 48, 48), dtype=np.uint8),
+        labels=np.arange(90) % 3,
+        class_names=("a", "b", "c"),
+        sample_ids=np.array([f"id-{i}" for i in range(90)]),
+    )
+
+
+class Counting:
+    """Remembers what it was fitted on."""
+
+    calls: list[np.ndarray] = []
+
+    def fit(self, images, labels):
+        Counting.calls.append(np.array(images))
+
+    def transform(self, images):
+        return images.reshape(len(images), -1)[:, :5].astype("float32")
+
+
+def counting(n_jobs):
+    return Counting()
+
+
+def test_fit_sees_training_rows_only_and_happens_once(dataset):
+    Counting.calls.clear()
+    card = FeaturesCard("counting", counting, "", "here.py:1")
+    split = make_split(dataset)
+    first = stored_features(card, dataset, split, 1)
+    again = stored_features(card, dataset, split, 1)
+    assert len(Counting.calls) == 1
+    assert np.array_equal(Counting.calls[0], dataset.images[split.train])
+    assert np.array_equal(first.test, dataset.images[split.test].reshape(len(split.test), -1)[:, :5])
+    assert isinstance(again.train, np.memmap) and np.array_equal(again.train, first.train)
+    assert again.seconds == first.seconds > 0
+
+
+def test_another_split_or_parameter_is_another_entry(dataset):
+    Counting.calls.clear()
+    card = FeaturesCard("counting", counting, "", "here.py:1")
+    stored_features(card, dataset, make_split(dataset, 1), 1)
+    stored_features(card, dataset, make_split(dataset, 2), 1)
+    assert len(Counting.calls) == 2
+
+
+@pytest.mark.parametrize("card", list(FEATURES), ids=lambda card: card.name)
+def test_contract_of_every_extractor(card, dataset):
+    """One finite row per image, the same whatever rows stand beside it, for gray and colour, any size."""
+    extractor = card.build(n_jobs=1, **card.parameters)
+    extractor.fit(dataset.images[:60], dataset.labels[:60])
+    rows = extractor.transform(dataset.images[60:])
+    assert len(rows) == 30 and np.isfinite(rows).all()
+    np.testing.assert_allclose(extractor.transform(dataset.images[60:61]), rows[:1], rtol=1e-4, atol=1e-5)
+    colour = np.repeat(dataset.images[60:, 8:40, :40, None], 3, axis=3)
+    assert len(extractor.transform(colour)) == 30
+
+
+def test_hog_has_the_published_length_and_is_the_same_in_parallel(dataset):
+    card = FEATURES["hog"]
+    alone = card.build(n_jobs=1, **card.parameters).transform(dataset.images)
+    assert alone.shape == (90, 1764) and alone.dtype == np.float32
+    many = np.repeat(dataset.images, 23, axis=0)
+    parallel = card.build(n_jobs=2, **card.parameters).transform(many)
+    assert np.array_equal(parallel[::23], alone)
+
+
+def test_pca_is_white_on_train_and_its_axes_come_from_train(dataset):
+    card = FEATURES["pca"]
+    extractor = card.build(n_jobs=1, **card.parameters).fit(dataset.images[:60], dataset.labels[:60])
+    rows = extractor.transform(dataset.images[:60])
+    assert rows.shape == (60, 59)
+    np.testing.assert_allclose(rows[:, :20].std(axis=0, ddof=1), 1, rtol=1e-3)
+
+
+def test_gray_square_shrinks_colour_by_area():
+    white = np.full((2, 96, 64, 3), 255, np.uint8)
+    assert gray_square(white, 48).shape == (2, 48, 48)
+    assert (gray_square(white, 48) == 255).all()
+
+
+def test_stored_rows_do_not_depend_on_chunks(dataset, monkeypatch):
+    """Chunks of any size give the same stored rows."""
+    split = make_split(dataset)
+    whole = stored_features(FEATURES["pixels"], dataset, split, 1)
+    monkeypatch.setattr(features, "CHUNK", 7)
+    monkeypatch.setattr(features, "STORED_FORMAT", "other key")
+    chunked = stored_features(FEATURES["pixels"], dataset, split, 1)
+    assert np.array_equal(whole.train, chunked.train)

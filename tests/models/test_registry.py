@@ -1,0 +1,82 @@
+"""The registry: names, typos, duplicates, origins."""
+
+import pytest
+
+from fer_bench import register_model
+from fer_bench.errors import FerBenchError
+from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, ModelCard, Registry, why_not
+
+
+def _card(name: str, **fields) -> ModelCard:
+    return ModelCard(name=name, build=lambda task: None, features="pca", summary="", source="here.py:1", **fields)
+
+
+@pytest.fixture
+def registry() -> Registry[ModelCard]:
+    registry: Registry[ModelCard] = Registry("model", "models")
+    for name in ("pca-svm", "hog-svm", "hog-forest"):
+        registry.add(_card(name))
+    return registry
+
+
+def test_duplicate_raises_and_says_where_the_first_one_is(registry):
+    with pytest.raises(FerBenchError, match=r"'pca-svm' is already registered by here\.py:1"):
+        registry.add(_card("pca-svm"))
+
+
+@pytest.mark.parametrize("name", ["../evil", "UPPER", "a b", "", "-a", "a--b", "a.b"])
+def test_names_are_safe_file_names(registry, name):
+    with pytest.raises(FerBenchError, match="lower-case letters"):
+        registry.add(_card(name))
+
+
+def test_typo_gets_a_suggestion(registry):
+    with pytest.raises(FerBenchError, match="no model 'hog-swm'; did you mean 'hog-svm'"):
+        registry["hog-swm"]
+
+
+def test_patterns_match_in_registry_order_and_all_misses_are_named_together(registry):
+    assert [card.name for card in registry.match("hog-*,pca-svm")] == ["pca-svm", "hog-svm", "hog-forest"]
+    with pytest.raises(FerBenchError) as error:
+        registry.match("pca-svn,zzz,hog-*")
+    assert "'pca-svn'" in str(error.value) and "'zzz'" in str(error.value)
+    with pytest.raises(FerBenchError, match="no models named"):
+        registry.match(" , ")
+
+
+def test_every_entry_knows_its_file_and_line():
+    for registry in (MODELS, FEATURES, STRATEGIES):
+        assert len(registry) > 0
+        for card in registry:
+            file, line = card.source.rsplit(":", 1)
+            assert file.endswith(".py") and int(line) > 0
+            assert card.summary
+
+
+def test_decorator_returns_the_builder_and_registers_once():
+    def build(task):
+        return None
+
+    try:
+        assert register_model("registry-test-model", features="pca", summary="a test")(build) is build
+        with pytest.raises(FerBenchError, match="already registered"):
+            register_model("registry-test-model", features="pca", summary="a test")(build)
+    finally:
+        del MODELS._cards["registry-test-model"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "strategy", "words"),
+    [
+        ({}, "none", None),
+        ({"trainable": False}, "none", None),
+        ({"trainable": False}, "over-sampling", "nothing to rebalance"),
+        ({}, "focal-loss", "cannot be trained with focal loss"),
+        ({"losses": ("cross-entropy", "focal")}, "focal-loss", None),
+        ({"sample_weight": False}, "class-weights", "takes no sample_weight"),
+        ({"sample_weight": False}, "under-sampling", None),
+    ],
+)
+def test_what_does_not_apply_says_why(fields, strategy, words):
+    reason = why_not(_card("model", **fields), STRATEGIES[strategy])
+    assert reason is None if words is None else words in reason

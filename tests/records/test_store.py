@@ -1,0 +1,106 @@
+"""The results folder: complete or absent, locked, damage named."""
+
+import json
+
+import pytest
+
+from fer_bench.errors import FerBenchError
+from fer_bench.records.schema import Record, Spec
+from fer_bench.records.spec import RunSpec
+from fer_bench.records.store import ResultsFolder
+
+
+def record(model="pca-svm", status="success", **fields) -> Record:
+    spec = RunSpec(model, "none", 0, "d" * 16, "s" * 16)
+    return Record(
+        run_id=spec.run_id, status=status, spec=Spec(**vars(spec)), dataset="made", family="classical", features="pca",
+        class_names=["a", "b"], n_train=8, n_validation=1, n_test=1, split_source="drawn",
+        started="2026-01-01T00:00:00+00:00", **fields,
+    )  # fmt: skip
+
+
+def publish(results: ResultsFolder, made: Record) -> None:
+    work = results.work_folder(made.run_id)
+    (work / "log.txt").write_text("a log")
+    with results.lock(made.run_id):
+        results.commit(made, work)
+
+
+@pytest.fixture
+def results(tmp_path) -> ResultsFolder:
+    folder = ResultsFolder(tmp_path / "made")
+    folder.prepare()
+    return folder
+
+
+def test_run_ids_are_stable_readable_and_change_with_every_field():
+    spec = RunSpec("hog-svm", "none", 0, "data", "split")
+    assert spec.run_id.startswith("hog-svm.none.s0-")
+    assert spec.run_id == RunSpec("hog-svm", "none", 0, "data", "split").run_id
+    others = [
+        RunSpec("hog-mlp", "none", 0, "data", "split"),
+        RunSpec("hog-svm", "focal", 0, "data", "split"),
+        RunSpec("hog-svm", "none", 1, "data", "split"),
+        RunSpec("hog-svm", "none", 0, "data2", "split"),
+        RunSpec("hog-svm", "none", 0, "data", "split2"),
+        RunSpec("hog-svm", "none", 0, "data", "split", "full"),
+        RunSpec("hog-svm", "none", 0, "data", "split", "", "auto"),
+    ]
+    assert len({spec.run_id[-10:], *(other.run_id[-10:] for other in others)}) == len(others) + 1
+
+
+def test_published_run_is_read_back(results):
+    made = record(notes=["a note"])
+    assert results.status(made.run_id) is None and results.record(made.run_id) is None
+    publish(results, made)
+    assert results.status(made.run_id) == "success"
+    assert results.record(made.run_id) == made
+    assert results.records() == [made]
+    assert (results.runs / made.run_id / "log.txt").read_text() == "a log"
+    assert [path.name for path in results.runs.iterdir()] == [made.run_id]
+
+
+def test_publishing_again_replaces_the_whole_folder(results):
+    publish(results, record(status="failed", reason="it broke"))
+    (results.runs / record().run_id / "old.txt").write_text("of the first try")
+    publish(results, record())
+    assert [r.status for r in results.records()] == ["success"]
+    assert not (results.runs / record().run_id / "old.txt").exists()
+
+
+def test_nan_and_unknown_statuses_are_refused():
+    with pytest.raises(ValueError, match="finite"):
+        record(ms_per_image=float("nan"))
+    with pytest.raises(ValueError, match="status"):
+        record(status="fine")
+
+
+def test_damaged_records_are_named_together(results):
+    publish(results, record())
+    publish(results, record("hog-svm"))
+    for made, text in ((record(), "{"), (record("hog-svm"), json.dumps({"status": "success"}))):
+        results.record_path(made.run_id).write_text(text)
+    with pytest.raises(FerBenchError, match="2 damaged records") as error:
+        results.records()
+    assert record().run_id in str(error.value) and record("hog-svm").run_id in str(error.value)
+
+
+def test_record_under_another_name_is_damage(results):
+    publish(results, record())
+    (results.runs / record().run_id).rename(results.runs / "renamed")
+    with pytest.raises(FerBenchError, match=f"is the record of {record().run_id}"):
+        results.records()
+
+
+def test_clean_removes_what_a_killed_run_left_and_keeps_what_goes_on(results):
+    left = results.work_folder("killed.none.s0-0123456789")
+    going_on = results.work_folder("going.none.s0-0123456789")
+    with results.lock("going.none.s0-0123456789"):
+        results.clean()
+    assert not left.exists() and going_on.exists()
+
+
+def test_folder_that_cannot_be_written_is_one_message(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(FerBenchError, match="cannot be written"):
+        ResultsFolder(tmp_path / "file" / "made").prepare()

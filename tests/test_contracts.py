@@ -1,0 +1,130 @@
+"""What every registered model must pass under every strategy, so that adding a model adds its tests."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from fer_bench.data.dataset import Dataset
+from fer_bench.data.splits import Split, make_split, stored_split
+from fer_bench.execution.job import Job
+from fer_bench.execution.worker import do_run
+from fer_bench.models.registry import MODELS, STRATEGIES, why_not
+from fer_bench.records.spec import RunSpec
+
+N = 140
+LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [70, 28, 42]))
+PAIRS = [
+    (model, strategy) for model in MODELS for strategy in STRATEGIES if why_not(model, strategy) is None
+]
+
+
+def make_dataset(labels: np.ndarray, subsets: np.ndarray | None = None) -> Dataset:
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 100, (N, 48, 48))
+    for row, label in enumerate(LABELS):
+        images[row, 16 * label : 16 * label + 16, ::2] += 120
+    classes = ("top", "middle", "bottom")
+    return Dataset("made", images.astype(np.uint8), labels, classes, np.arange(N).astype(str), subsets)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Run a model under a strategy in this process with two gradient steps; returns record and test probabilities."""
+
+    def make(model, strategy, labels=LABELS, subsets=None, seed=0, steps=2):
+        folder = tmp_path_factory.mktemp("data")
+        dataset = make_dataset(labels, subsets)
+        dataset.save(folder)
+        split_folder = stored_split(folder, 0)
+        split = Split.load(split_folder)
+        card = MODELS[model]
+        spec = RunSpec(
+            model, strategy, seed, dataset.fingerprint, split.fingerprint, "quick" if card.steps else "",
+            "none" if card.pretrained else "",
+        )  # fmt: skip
+        job = Job(
+            spec=spec, family=card.family, features=card.features, results=folder, dataset_folder=folder,
+            split_folder=split_folder, dataset="made", class_names=dataset.class_names,
+            counts=(len(split.train), len(split.validation), len(split.test)), split_source=split.source,
+            data_notes=(), plugins=(), command="", n_jobs=2, since=0.0,
+            weights="none" if card.pretrained else "",
+        )  # fmt: skip
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(MODELS._cards, model, dataclasses.replace(card, steps=card.steps and {"quick": steps}))
+            record = do_run(job, folder, lambda done, text: None)
+        if record.status != "success":
+            return record, None
+        with np.load(folder / "predictions.npz") as stored:
+            return record, stored["test_probabilities"]
+
+    return make
+
+
+@pytest.mark.parametrize(("model", "strategy"), PAIRS, ids=lambda card: card.name)
+def test_every_model_under_every_strategy(run, model, strategy):
+    record, probabilities = run(model.name, strategy.name)
+    assert record.status == "success", record.traceback
+    assert probabilities.shape == (record.n_test, 3)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-3)
+    assert record.test.accuracy == pytest.approx(np.trace(record.test.confusion) / record.n_test)
+    if model.family == "deep":
+        assert record.steps == 2 and record.n_parameters > 0
+    assert "NaN" not in json.dumps(record.model_dump())
+
+
+@pytest.mark.parametrize(
+    "model", [model.name for model in MODELS if model.family != "deep" or model.name == "cnn"]
+)
+def test_same_seed_gives_the_same_probabilities(run, model):
+    first, again = (run(model, "none", seed=3)[1] for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize("model", ["pca-svm", "hog-svm", "pca-forest", "hog-forest", "hog-mlp", "pca-logistic"])
+def test_real_labels_are_learned_and_shuffled_labels_are_not(run, model):
+    """A model that scores above chance on shuffled labels has seen what it must not see."""
+    learned, _ = run(model, "none", steps=60)
+    assert learned.test.balanced_accuracy > 0.9
+    shuffled = [
+        run(model, "none", labels=np.random.default_rng(seed).permutation(LABELS), steps=60)[0].test.balanced_accuracy
+        for seed in range(4)
+    ]
+    # balanced accuracy by chance: mean 1/3, standard deviation below .08 a run with 14 or more test images
+    assert abs(np.mean(shuffled) - 1 / 3) < 0.2
+
+
+@pytest.mark.parametrize("strategy", [card.name for card in STRATEGIES])
+def test_strategies_see_training_labels_only(run, monkeypatch, strategy):
+    """A strategy is handed exactly the labels of the training rows, and its rows point into them."""
+    seen = []
+    card = STRATEGIES[strategy]
+
+    def spy(labels, n_classes, random_state):
+        made = card.plan(labels, n_classes, random_state)
+        seen.append((np.array(labels), made.rows))
+        return made
+
+    monkeypatch.setitem(STRATEGIES._cards, strategy, dataclasses.replace(card, plan=spy))
+    model = "cnn" if strategy == "focal-loss" else "pca-logistic"
+    record, _ = run(model, strategy)
+    ((labels, rows),) = seen
+    assert len(labels) == record.n_train and rows.max() < record.n_train
+    assert record.n_rows == len(rows)
+
+
+def test_training_never_sees_a_test_label(run):
+    """Other labels on the test rows change the scores and not one probability."""
+    split = make_split(make_dataset(LABELS), 0)
+    subsets = np.empty(N, dtype="U10")
+    for name, rows in split.subsets().items():
+        subsets[rows] = name
+    other = LABELS.copy()
+    other[split.test] = (other[split.test] + 1) % 3
+    (record, probabilities), (changed, same) = (
+        run("pca-svm", "none", labels=labels, subsets=subsets) for labels in (LABELS, other)
+    )
+    assert np.array_equal(probabilities, same)
+    assert record.validation == changed.validation
+    assert record.test.accuracy > 0.9 > 0.1 > changed.test.accuracy

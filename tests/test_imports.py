@@ -1,0 +1,49 @@
+"""Imports point one way, and what only lists, plans and reports stays light."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+IMPORT_AND_TELL = """
+import importlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(*{name.partition(".")[0] for name in sys.modules})
+"""
+
+
+def all_modules() -> list[str]:
+    """Every module of the package but `__main__`, which runs."""
+    files = (path.relative_to(ROOT).with_suffix("") for path in (ROOT / "fer_bench").rglob("*.py"))
+    return sorted(".".join(file.parts).removesuffix(".__init__") for file in files if file.name != "__main__")
+
+
+def imported_with(*modules: str) -> set[str]:
+    """The top-level packages that a fresh interpreter holds after importing `modules`."""
+    told = subprocess.run(
+        [sys.executable, "-c", IMPORT_AND_TELL, *modules], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert told.returncode == 0, told.stderr
+    return set(told.stdout.split())
+
+
+def test_import_contracts_hold():
+    linter = Path(sys.executable).with_name("lint-imports")
+    told = subprocess.run([linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
+@pytest.mark.parametrize("module", ["fer_bench", "fer_bench.models", "fer_bench.judging", "fer_bench.cli"])
+def test_the_light_half_imports_no_framework(module):
+    imported = imported_with(module)
+    assert "fer_bench" in imported
+    assert not imported & {"tensorflow", "keras", "sklearn"}
+
+
+def test_no_module_imports_tensorflow_until_a_network_is_built():
+    imported = imported_with(*all_modules())
+    assert {"fer_bench", "numpy"} <= imported
+    assert not imported & {"tensorflow", "keras"}
