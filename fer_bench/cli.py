@@ -188,7 +188,7 @@ def describe(
     with reading_progress(console) as progress:
         opened = open_dataset(data, name=name, votes=votes, skip_bad=skip_bad, progress=progress)
     for line in described(opened.load()):
-        console.print(line, markup=False, highlight=False)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @data_app.command(epilog="Example: `python -m fer_bench data make faces --n-images 500`")
@@ -298,12 +298,12 @@ def main() -> None:
     except FerBenchError as error:
         Console(stderr=True).print(f"fer_bench: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         Console(stderr=True).print(
             f"fer_bench: {where}{error.strerror or error}", style="red", markup=False, highlight=False, soft_wrap=True
         )
         sys.exit(2)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)

@@ -37,7 +37,7 @@ class View(Traits):
 
 
 def _occluder(who: Identity, rng: np.random.Generator) -> Iterator[Shape]:
-    """Something in front of some faces: a hand, a strand of hair or a dark bar."""
+    """Something in front of some faces: a hand, a strand of hair or a bar."""
     kind, side = rng.random(), float(rng.choice((-1, 1)))
     if kind < 0.06:
         x, y = side * rng.uniform(0.2, 0.6), rng.uniform(0.35, 0.9)

@@ -181,7 +181,7 @@ def _eye(who: Identity, units: Units, side: int, gaze: float) -> Iterator[Shape]
     yield Shape(_mirror(iris, side), who.iris)
     yield Shape(_mirror(upper, side), who.skin * 0.25, 0.035)
     yield Shape(_mirror(lower, side), who.skin * (0.72 - 0.15 * units[7]), 0.02)
-    crease = upper + (0, -0.05 - 0.02 * units[5] + 0.03 * units[4])
+    crease = upper - np.array((0, 0.05 + 0.02 * units[5] - 0.03 * units[4]))
     yield Shape(_mirror(crease[1:-1], side), who.skin * 0.78, 0.018)
     bag = curve((x - half * 0.8, y + 0.13), (x, y + 0.17 - 0.05 * units[6]), (x + half, y + 0.1))
     yield Shape(_mirror(bag, side), who.skin * (0.97 - 0.15 * who.age - 0.2 * units[6]), 0.025)
@@ -206,7 +206,7 @@ def _brow(who: Identity, units: Units, side: int) -> Iterator[Shape]:
 
 
 def _wrinkles(who: Identity, units: Units) -> Iterator[Shape]:
-    """Lines on forehead (AU1, AU2), between the brows (AU4), on the nose (AU9), beside the mouth, on the chin (AU17)."""
+    """Forehead (AU1, AU2), between the brows (AU4), nose (AU9), beside the mouth (AU9, AU10, AU12), chin (AU17)."""
     base = who.eye_y - who.brow_gap
     lines = max(0.3 * who.age, 0.6 * units[1] + 0.4 * units[2])
     if lines > 0.1:
@@ -252,7 +252,7 @@ def _nose(who: Identity, units: Units) -> Iterator[Shape]:
 
 
 def _mouth(who: Identity, units: Units, skew: float) -> Iterator[Shape]:
-    """Corners pulled (AU12), depressed (AU15), stretched (AU20); lips raised (AU10), tightened (AU23), parted (AU25, AU26)."""
+    """Corners pulled (AU12), depressed (AU15), stretched (AU20); lips raised (AU10), tightened (AU23), parted (AU25)."""
     y = who.eye_y + who.nose_length + who.mouth_gap
     half = who.mouth_width * (
         1 + 0.28 * units[12] + 0.28 * units[20] - 0.18 * units[23] - 0.15 * units[26] * (1 - units[12])
@@ -277,7 +277,7 @@ def _mouth(who: Identity, units: Units, skew: float) -> Iterator[Shape]:
             np.concatenate([edges[1][1:-1], (edges[1][1:-1] + bared)[::-1]]), min(250.0, who.skin * who.teeth + 20)
         )
     yield Shape(edges[1], who.skin * 0.35, 0.022)
-    under = edges[3][2:-2] + (0, 0.06)
+    under = edges[3][2:-2] + np.array((0, 0.06))
     yield Shape(under, who.skin * (0.88 - 0.15 * units[17] - 0.1 * units[15]), 0.03)
     for side, end in zip((-1, 1), ends, strict=True):
         pull = units[15] - units[12]
@@ -290,7 +290,7 @@ def _worn(who: Identity) -> Iterator[Shape]:
     if who.beard < 0.06 or who.beard > 0.95:
         y = who.eye_y + who.nose_length + 0.11
         line = curve((-who.mouth_width, y + 0.08), (0, y), (who.mouth_width, y + 0.08))
-        yield Shape(np.concatenate([line - (0, 0.05), line[::-1] + (0, 0.04)]), 0.3 * who.skin + 0.3 * who.hair_tone)
+        yield Shape(np.concatenate([line - (0, 0.05), line[::-1] + np.array((0, 0.04))]), 0.3 * who.skin + 0.3 * who.hair_tone)
     if who.glasses < 0.12:
         for side in (-1, 1):
             yield Shape(ellipse(side * who.eye_x, who.eye_y + 0.03, 0.29, 0.22), who.hair_tone * 0.5, 0.04)
@@ -311,4 +311,4 @@ def features(who: Identity, units: Units, skew: float, gaze: float) -> list[Shap
     shapes = [*_wrinkles(who, units), *_nose(who, units), *_mouth(who, units, skew)]
     for side in (-1, 1):
         shapes += [*_eye(who, units, side, gaze), *_brow(who, units, side)]
-    return shapes + [*_worn(who)]
+    return [*shapes, *_worn(who)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.models.registry import register_model
@@ -110,8 +111,10 @@ def _mlp(task: Task) -> Any:
 
     `early_stopping` stays off: it would cut its validation rows out of resampled rows, copies on both sides.
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
 
+    warnings.simplefilter("ignore", ConvergenceWarning)  # the budget ends training, not convergence
     batch_size = min(MLP_BATCH_SIZE, task.n_rows)
     steps_per_epoch = -(-task.n_rows // batch_size)
     epochs = max(1, round((task.steps or MLP_STEPS["quick"]) / steps_per_epoch))

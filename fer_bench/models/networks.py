@@ -151,9 +151,7 @@ def residual_trunk(x: Any) -> Any:
     return x
 
 
-def load_backbone(
-    application: str, shape: tuple[int, int, int], weights: str, file_name: str | None
-) -> tuple[Any, str]:
+def load_backbone(application: str, shape: tuple[int, int, int], weights: str, file_name: str) -> tuple[Any, str]:
     """`keras.applications.<application>` without its top, for images of `shape`, and where its weights come from.
 
     weights: as in `Task.weights`. The second value is for the record; it starts with "random" where none were loaded.

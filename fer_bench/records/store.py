@@ -43,7 +43,7 @@ class ResultsFolder:
         """The status of a run on disk, or None. A record that cannot be read counts as none."""
         try:
             return json.loads(self.record_path(run_id).read_bytes())["status"]
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
             return None
 
     def record(self, run_id: str) -> Record | None:

@@ -1,0 +1,119 @@
+"""The command line: help with examples, lists, plans, and bad input in one message with exit code 2."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with good and bad data in it."""
+    folder = tmp_path_factory.mktemp("cli")
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (90, 12, 12), dtype=np.uint8)
+    np.savez(folder / "good.npz", images=images, labels=np.arange(90) % 3)
+    np.savez(folder / "small.npz", images=images, labels=np.array([0] * 88 + [1, 1]))
+    (folder / "empty.csv").write_text("")
+    (folder / "broken.py").write_text("import fer_bench\n\n1 / 0\n")
+    (folder / "typo.py").write_text("def f(:\n")
+    (folder / "twice.py").write_text(
+        "from fer_bench import register_model\n"
+        "register_model('cnn', features='pca', summary='again')(lambda task: None)\n"
+    )
+    (folder / "one" / "happy").mkdir(parents=True)
+    (folder / "file").write_text("in the way")
+    return folder
+
+
+def fer_bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+    command = [sys.executable, "-m", "fer_bench", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    "command", [("run",), ("plan",), ("list",), ("report",), ("data", "describe"), ("data", "make")], ids=" ".join
+)
+def test_help_has_a_worked_example_that_parses(folder, command):
+    done = fer_bench(folder, *command, "--help")
+    assert done.returncode == 0
+    assert f"Example: python -m fer_bench {' '.join(command)}" in " ".join(done.stdout.split())
+
+
+def test_list_shows_every_card_with_its_place(folder):
+    short, long = fer_bench(folder, "list"), fer_bench(folder, "list", "models", "-v")
+    assert short.returncode == long.returncode == 0
+    for name in ("hog-svm", "vgg16", "stratified-guess", "under-sampling", "classical"):
+        assert name in short.stdout
+    assert re.search(r"classical\.py:\d+", long.stdout) and "224" not in long.stdout
+
+
+def test_plan_says_what_is_due_and_what_does_not_apply(folder):
+    done = fer_bench(folder, "plan", "--data", "good.npz", "--models", "hog-svm", "--seeds", "0,1")
+    assert done.returncode == 0, done.stderr
+    assert "n/a: hog-svm: cannot be trained with focal loss" in done.stdout
+    assert "of 7 runs due" in done.stdout
+    assert not (folder / "results").exists()
+
+
+def test_run_dry_run_is_the_plan(folder):
+    arguments = ("--data", "good.npz", "--models", "pca-*")
+    plan, dry = fer_bench(folder, "plan", *arguments), fer_bench(folder, "run", "--dry-run", *arguments)
+    assert plan.stdout == dry.stdout and "due" in plan.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "--data", "nowhere.csv"), ["nowhere.csv"]),
+        (("run", "--data", "empty.csv"), ["empty.csv", "empty"]),
+        (("run", "--data", "one"), ["one", "class"]),
+        (("run", "--data", "small.npz"), ["1: 2 images", "at least 3"]),
+        (("run", "--suite", "al"), ["no suite 'al'", "all, classical, deep, smoke"]),
+        (("run", "--data", "good.npz", "--models", "hog-swm"), ["no model 'hog-swm'", "did you mean 'hog-svm'"]),
+        (("run", "--data", "good.npz", "--strategies", "class-weight"), ["did you mean 'class-weights'"]),
+        (("run", "--data", "good.npz", "--seeds", "0,x"), ["--seeds 0,x", "0,1,2"]),
+        (("run", "--data", "good.npz", "--seeds", "-1"), ["not negative"]),
+        (("run", "--budget", "huge"), ["--budget", "quick"]),
+        (("run", "--plugin", "broken.py"), ["broken.py", "ZeroDivisionError", ":3"]),
+        (("run", "--plugin", "typo.py"), ["typo.py", "line 1"]),
+        (("run", "--plugin", "twice.py"), ["twice.py:2", "'cnn' is already registered", "networks.py"]),
+        (("run", "--plugin", "missing.py"), ["missing.py", "no such file"]),
+        (("run", "--weights", "nowhere.h5"), ["nowhere.h5"]),
+        (("run", "--data", "good.npz", "--results", "file", "--models", "majority"), ["file", "cannot be written"]),
+        (("run", "--data", "good.npz", "--name", "../up"), ["../up"]),
+        (("report", "--name", "nothing"), ["no runs in", "nothing"]),
+        (("report", "--name", "../up"), ["../up"]),
+        (("list", "modles"), ["modles"]),
+        (("data", "make", "file"), ["file"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_bad_input_is_one_message_and_exit_code_2(folder, arguments, words):
+    done = fer_bench(folder, *arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    said = " ".join(done.stderr.split())
+    for word in words:
+        assert word in said, said
+
+
+def test_damaged_record_is_named(folder):
+    run = folder / "results" / "broken" / "runs" / "majority.none.s0-0123456789"
+    run.mkdir(parents=True)
+    (run / "record.json").write_text("{}")
+    done = fer_bench(folder, "report", "--name", "broken")
+    assert done.returncode == 2 and "majority.none.s0-0123456789" in done.stderr
+
+
+def test_data_make_writes_faces_that_are_read_back(folder):
+    assert fer_bench(folder, "data", "make", "faces", "--n-images", "120").returncode == 0
+    done = fer_bench(folder, "data", "describe", "--data", "faces")
+    assert done.returncode == 0 and "120" in done.stdout and "disgust" in done.stdout
