@@ -8,10 +8,10 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from fer_bench import __version__
 from fer_bench.records.schema import Environment
 
 PACKAGES = (
-    "fer_bench",
     "numpy",
     "scipy",
     "scikit-learn",
@@ -53,7 +53,7 @@ def out_of_memory_kills() -> int:
 
 
 def _versions() -> dict[str, str]:
-    versions = {}
+    versions = {"fer_bench": __version__}
     for package in PACKAGES:
         try:
             versions[package] = version(package)

@@ -175,7 +175,8 @@ class OrientedGradients(_Stateless):
 
         squares = np.ascontiguousarray(gray_square(images, self.side))
         n_jobs = self.n_jobs if len(squares) >= 2000 else 1
-        parts = Parallel(n_jobs=n_jobs)(delayed(self._histograms)(part) for part in np.array_split(squares, n_jobs))
+        workers = Parallel(n_jobs=n_jobs, max_nbytes=None)  # a part is small: sent, not shared through a file
+        parts = workers(delayed(self._histograms)(part) for part in np.array_split(squares, n_jobs))
         return np.concatenate(parts)
 
     def _histograms(self, squares: np.ndarray) -> np.ndarray:
