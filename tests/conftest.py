@@ -1,5 +1,11 @@
-"""What every test stands on: a cache of its own, and a quiet TensorFlow."""
+"""What every test stands on: a cache of its own, a tiny dataset, and the program as a user starts it."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 
@@ -12,3 +18,35 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory):
         patch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
         patch.delenv("FER_BENCH_DATA", raising=False)
         yield
+
+
+@pytest.fixture
+def tiny_npz(tmp_path) -> Path:
+    """120 noisy 24x24 images of three classes, of different frequency, told apart by where they are bright."""
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.repeat([0, 1, 2], [60, 24, 36]))
+    images = rng.integers(0, 120, (len(labels), 24, 24))
+    for row, label in enumerate(labels):
+        images[row, 8 * label : 8 * label + 8] += 90
+    path = tmp_path / "tiny.npz"
+    np.savez(path, images=images.astype(np.uint8), labels=labels, class_names=np.array(["top", "middle", "bottom"]))
+    return path
+
+
+@pytest.fixture
+def program(tmp_path, tiny_npz):
+    """Start `python -m fer_bench ...` in an empty folder; returns a function of its arguments."""
+
+    def arguments(*given: str) -> dict:
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "COLUMNS": "120"}
+        command = [sys.executable, "-m", "fer_bench", *given]
+        return {"args": command, "cwd": tmp_path, "env": environment, "text": True}
+
+    def run(*given: str) -> subprocess.CompletedProcess:
+        return subprocess.run(**arguments(*given), capture_output=True, timeout=300)
+
+    def start(*given: str) -> subprocess.Popen:
+        return subprocess.Popen(**arguments(*given), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    run.start = start  # type: ignore[attr-defined]
+    return run

@@ -1,7 +1,8 @@
 """Photograph drawn faces: pose, things in the way, light, lens and sensor.
 
-Points are rounded to sixteenths of a pixel and painted without anti-aliasing at three times the size,
-and nothing is rounded twice, so that the same face gives the same bytes on any machine.
+Points are rounded to sixteenths of a pixel and painted without anti-aliasing at three times the size. Means of
+gray levels are taken over odd counts, so they never lie halfway; the rest is rounded once. Processors that
+differ in the last bit of a float therefore give the same image.
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,9 +48,9 @@ def _occluder(who: Identity, rng: np.random.Generator) -> Iterator[Shape]:
             yield Shape(tip, who.skin * 0.6, 0.02)
         yield Shape(ellipse(x + side * 0.18, y + 0.5, 0.32, 0.35), who.skin * 0.92)
     elif kind < 0.1:
-        root, tip = side * rng.uniform(0.3, 0.7), rng.uniform(0.0, 0.9)
-        inner = curve((root, -1.0), (side * 0.35, -0.4), (side * 0.85, tip))
-        yield Shape(np.concatenate([inner, [(side * 1.15, tip), (side * 1.1, -0.9)]]), who.hair_tone)
+        root, end = side * rng.uniform(0.3, 0.7), rng.uniform(0.0, 0.9)
+        inner = curve((root, -1.0), (side * 0.35, -0.4), (side * 0.85, end))
+        yield Shape(np.concatenate([inner, [(side * 1.15, end), (side * 1.1, -0.9)]]), who.hair_tone)
     elif kind < 0.14:
         top, height = rng.uniform(-0.9, 0.9), rng.uniform(0.15, 0.3)
         bar = np.array([(-1.5, top), (1.5, top), (1.5, top + height), (-1.5, top + height)])
@@ -98,7 +99,7 @@ def render(units: Units, rng: np.random.Generator, size: int = 48) -> np.ndarray
     who, view = Identity.sample(rng), View.sample(rng)
     canvas = np.full((size * SUPERSAMPLING, size * SUPERSAMPLING), round(view.background), np.uint8)
     _paint(canvas, skin_and_hair(who, units), view)
-    canvas = cv2.blur(canvas, (7, 7))  # the mean of an odd number of integers never lies halfway
+    canvas = cv2.blur(canvas, (7, 7))  # skin has no sharp edges
     skew, gaze = rng.uniform(-0.025, 0.025), rng.uniform(-0.05, 0.05)
     _paint(canvas, [*features(who, units, skew, gaze), *_occluder(who, rng)], view)
     return _photograph(canvas, view, rng)

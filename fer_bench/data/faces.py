@@ -5,8 +5,8 @@ Action units are the visible muscle movements of the Facial Action Coding System
 points or deepens a few wrinkles of a drawn face, 0 at rest and 1 at full strength.
 
 Face coordinates: origin in the middle of the face, x to the viewer's right, y down, and 1 about half
-the width of a face. Gray levels run from 0 to 255. A face is a
-list of shapes, in the order in which they are painted; `camera` paints them.
+the width of a face. Tones are gray levels from 0 to 255. A face is a list of shapes in the order in
+which they are painted; `camera` paints them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -60,6 +60,7 @@ class Traits:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> Self:
+        """Every field from its own range, uniformly."""
         low, high = np.array([trait.metadata["range"] for trait in fields(cls)]).T
         return cls(*(low + (high - low) * rng.random(len(low))).tolist())
 
@@ -74,7 +75,7 @@ class Identity(Traits):
     skin: float = between(95, 225)
     age: float = between(0.0, 0.5)  # how deep the folds are at rest
     hair_tone: float = between(15, 130)
-    hair_style: float = between(0, 5)
+    hair_style: float = between(0, 5)  # from 0: bald, short, full, down to the chin, long
     hairline: float = between(-1.0, -0.72)
     eye_x: float = between(0.36, 0.46)
     eye_y: float = between(-0.24, -0.16)
@@ -95,8 +96,8 @@ class Identity(Traits):
     lip: float = between(0.035, 0.085)
     lip_tone: float = between(0.55, 0.85)
     teeth: float = between(0.95, 1.25)
-    glasses: float = between(0, 1)
-    beard: float = between(0, 1)
+    glasses: float = between(0, 1)  # worn by the lowest
+    beard: float = between(0, 1)  # beard for the lowest, moustache for the lowest and highest
 
 
 class Shape(NamedTuple):
@@ -109,10 +110,12 @@ class Shape(NamedTuple):
 
 
 def curve(start: tuple[float, float], middle: tuple[float, float], end: tuple[float, float]) -> np.ndarray:
+    """A parabola through three points, float (9, 2)."""
     return _THROUGH_THREE @ np.array((start, middle, end))
 
 
 def ellipse(x: float, y: float, radius_x: float, radius_y: float) -> np.ndarray:
+    """An ellipse around (x, y), float (24, 2)."""
     return _CIRCLE * (radius_x, radius_y) + (x, y)
 
 
@@ -124,11 +127,11 @@ def _head(who: Identity, units: Units) -> Iterator[Shape]:
     """Hair behind, ears, neck and the face itself; the chin goes down with the jaw (AU26)."""
     style = int(who.hair_style)
     if style >= 2:
-        low = (0.2, 0.9, 1.5)[style - 2]
         yield Shape(ellipse(0, -0.35, who.width * 1.2, 1.1), who.hair_tone, on_skull=False)
-        if style > 2:
-            side = np.array([(-1.2, -0.4), (1.2, -0.4), (1.15, low), (-1.15, low)]) * (who.width, 1)
-            yield Shape(side, who.hair_tone, on_skull=False)
+        if style >= 3:
+            ends = 0.9 if style == 3 else 1.5
+            long_hair = np.array([(-1.2, -0.4), (1.2, -0.4), (1.15, ends), (-1.15, ends)]) * (who.width, 1)
+            yield Shape(long_hair, who.hair_tone, on_skull=False)
     neck = np.array([(-0.5, 0.6), (0.5, 0.6), (0.6, 2.2), (-0.6, 2.2)])
     yield Shape(neck, who.skin * 0.72, on_skull=False)
     for side in (-1, 1):
@@ -139,7 +142,7 @@ def _head(who: Identity, units: Units) -> Iterator[Shape]:
     outline = np.stack([jaw * who.width, np.where(sine > 0, sine * bottom, sine * 1.2)], axis=1)
     yield Shape(outline, who.skin, on_skull=False)
     if who.beard < 0.08:
-        beard = np.concatenate([outline[(sine > 0.25)], curve((-0.55, 0.4), (0, 0.42), (0.55, 0.4))])
+        beard = np.concatenate([outline[sine > 0.25], curve((-0.55, 0.4), (0, 0.42), (0.55, 0.4))])
         yield Shape(beard, who.skin * 0.6 + who.hair_tone * 0.1, on_skull=False)
     if style >= 1:
         cap = np.concatenate([outline[sine < -0.45], curve((who.width, -0.5), (0, who.hairline), (-who.width, -0.5))])
@@ -147,7 +150,7 @@ def _head(who: Identity, units: Units) -> Iterator[Shape]:
 
 
 def _relief(who: Identity, units: Units) -> Iterator[Shape]:
-    """Soft shade and light: eye sockets, cheeks (AU6, AU12), side and tip of the nose."""
+    """Soft shade and light: eye sockets (AU2, AU4), cheeks (AU6, AU12, AU26), frown (AU4, AU9), nose, chin."""
     raised = 0.5 * units[6] + 0.5 * units[12]
     frown = 0.6 * units[4] + 0.4 * units[9]
     for side in (-1, 1):
@@ -166,11 +169,9 @@ def _relief(who: Identity, units: Units) -> Iterator[Shape]:
 def _eye(who: Identity, units: Units, side: int, gaze: float) -> Iterator[Shape]:
     """Lids raised (AU5), tightened (AU7), pushed up by the cheek (AU6) or closed (AU43); crow's feet (AU6)."""
     half, x, y = who.eye_width, who.eye_x, who.eye_y
-    top = who.eye_open * max(
-        0.06, 1 + 0.85 * units[5] - 0.45 * units[7] - 0.15 * units[6] - 0.45 * units[9] - units[43]
-    )
-    bottom = who.eye_open * max(0.0, 0.7 - 0.35 * units[7] - 0.5 * units[6] - 0.2 * units[9] + 0.1 * units[5])
-    bottom = min(bottom, 0.1 * who.eye_open) if units[43] > 0.8 else bottom
+    squint = 0.45 * units[7] + 0.15 * units[6] + 0.45 * units[9]
+    top = who.eye_open * max(0.06, 1 + 0.85 * units[5] - squint - units[43])
+    bottom = who.eye_open * max(0.0, 0.7 + 0.1 * units[5] - 0.5 * units[6] - 0.35 * units[7] - 0.2 * units[9])
     inner, outer = (x - half, y + 0.015), (x + half, y - who.eye_tilt)
     upper = curve(inner, (x, y - top), outer)
     lower = curve(inner, (x, y + bottom), outer)
@@ -252,7 +253,7 @@ def _nose(who: Identity, units: Units) -> Iterator[Shape]:
 
 
 def _mouth(who: Identity, units: Units, skew: float) -> Iterator[Shape]:
-    """Corners pulled (AU12), depressed (AU15), stretched (AU20); lips raised (AU10), tightened (AU23), parted (AU25)."""
+    """Corners pulled (AU12), depressed (AU15), stretched (AU20); lips raised (AU10), tight (AU23), parted (AU25)."""
     y = who.eye_y + who.nose_length + who.mouth_gap
     half = who.mouth_width * (
         1 + 0.28 * units[12] + 0.28 * units[20] - 0.18 * units[23] - 0.15 * units[26] * (1 - units[12])
@@ -290,7 +291,9 @@ def _worn(who: Identity) -> Iterator[Shape]:
     if who.beard < 0.06 or who.beard > 0.95:
         y = who.eye_y + who.nose_length + 0.11
         line = curve((-who.mouth_width, y + 0.08), (0, y), (who.mouth_width, y + 0.08))
-        yield Shape(np.concatenate([line - (0, 0.05), line[::-1] + np.array((0, 0.04))]), 0.3 * who.skin + 0.3 * who.hair_tone)
+        yield Shape(
+            np.concatenate([line - (0, 0.05), line[::-1] + np.array((0, 0.04))]), 0.3 * who.skin + 0.3 * who.hair_tone
+        )
     if who.glasses < 0.12:
         for side in (-1, 1):
             yield Shape(ellipse(side * who.eye_x, who.eye_y + 0.03, 0.29, 0.22), who.hair_tone * 0.5, 0.04)

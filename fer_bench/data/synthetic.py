@@ -127,7 +127,7 @@ def write_folder(dataset: Dataset, folder: Path) -> None:
     names = [*dataset.class_names, *map(str, dataset.sample_ids)]
     unfit = [repr(name) for name in names if not name or name.startswith(".") or set(name) & set("/\\:\0")]
     if unfit:
-        raise FerBenchError(f"{len(unfit):,} names that cannot be the name of a file:\n{listing(unfit)}")
+        raise FerBenchError(f"{len(unfit):,} of the names cannot be the name of a file:\n{listing(unfit)}")
     replace_folder(folder, lambda work: _write_classes(dataset, work))
 
 

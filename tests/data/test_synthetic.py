@@ -1,0 +1,154 @@
+"""The embedded default dataset: the same anywhere, learnable from faces, and from nothing else."""
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_bench.data.camera import render
+from fer_bench.data.dataset import Dataset
+from fer_bench.data.faces import ACTION_UNITS, N_UNITS
+from fer_bench.data.synthetic import BLOCK, CLASS_NAMES, LOOKALIKES, PROTOTYPES, make_synthetic, write_folder
+from fer_bench.errors import FerBenchError
+
+FER2013_TRAINING = np.array([3995, 436, 4097, 7215, 4830, 3171, 4965])
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return make_synthetic(800)
+
+
+def test_it_is_gray_faces_in_fer2013_order_without_official_subsets(dataset):
+    assert dataset.images.shape == (800, 48, 48)
+    assert dataset.images.dtype == np.uint8
+    assert dataset.class_names == ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+    assert dataset.sample_ids[[0, 799]].tolist() == ["synthetic-00000", "synthetic-00799"]
+    assert dataset.subsets is None
+    assert any("label noise" in note for note in dataset.notes)
+
+
+def test_same_seed_same_data_other_seed_other_data():
+    assert make_synthetic(30, random_state=5).fingerprint == make_synthetic(30, random_state=5).fingerprint
+    assert make_synthetic(30, random_state=5).fingerprint != make_synthetic(30, random_state=6).fingerprint
+
+
+def test_the_data_is_what_it_was_on_every_machine_so_far():
+    """Published leaderboards stand on these pixels: a change here is a new dataset."""
+    assert make_synthetic(200).fingerprint == "3b26627c6bcdcf27"
+
+
+def test_more_images_are_the_same_images_and_more(dataset):
+    fewer = make_synthetic(230)
+    assert np.array_equal(fewer.images, dataset.images[:230])
+    assert np.array_equal(fewer.labels, dataset.labels[:230])
+
+
+def test_classes_are_as_frequent_as_in_fer2013(dataset):
+    expected = FER2013_TRAINING / FER2013_TRAINING.sum()
+    assert np.abs(dataset.class_counts() / len(dataset) - expected).max() < 0.003
+    assert sum(BLOCK) == 200
+
+
+def test_every_image_is_another_one(dataset):
+    assert len({image.tobytes() for image in dataset.images}) == len(dataset)
+
+
+def test_another_size():
+    assert make_synthetic(3, size=64).images.shape == (3, 64, 64)
+
+
+def test_no_images_is_said():
+    with pytest.raises(FerBenchError, match="at least 1"):
+        make_synthetic(0)
+
+
+def test_prototypes_name_classes_and_drawn_action_units():
+    assert set(PROTOTYPES) == set(LOOKALIKES) == set(CLASS_NAMES)
+    assert {unit for variants in PROTOTYPES.values() for units in variants for unit in units} <= set(ACTION_UNITS)
+    assert all(name not in others and set(others) <= set(CLASS_NAMES) for name, others in LOOKALIKES.items())
+
+
+@pytest.mark.parametrize("unit", ACTION_UNITS)
+def test_every_action_unit_changes_the_face_where_it_acts(unit):
+    """The same person in the same light, at rest and with one unit at full strength."""
+    units = np.zeros(N_UNITS)
+    units[unit] = 1
+    brows_and_eyes = {1, 2, 4, 5, 7, 43}
+    changed = np.zeros((48, 48))
+    for seed in range(8):
+        rest = render([0.0] * N_UNITS, np.random.default_rng(seed)).astype(int)
+        changed += np.abs(render(units.tolist(), np.random.default_rng(seed)) - rest)
+    upper, lower = changed[:24].sum(), changed[24:].sum()
+    assert changed.max() > 40
+    assert (upper > lower) if unit in brows_and_eyes else (lower > 0.5 * upper)
+
+
+def cross_validated_accuracy(classifier, X, y):
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+
+    return cross_val_score(classifier, X, y, cv=StratifiedKFold(3, shuffle=True, random_state=0)).mean()
+
+
+def test_brightness_contrast_and_row_order_do_not_tell_the_class(dataset):
+    from sklearn.ensemble import RandomForestClassifier
+
+    pixels = dataset.images.reshape(len(dataset), -1).astype(float)
+    rows = np.arange(len(dataset))
+    X = np.column_stack([pixels.mean(axis=1), pixels.var(axis=1), rows, rows % sum(BLOCK)])
+    forest = RandomForestClassifier(30, min_samples_leaf=10, random_state=0, n_jobs=1)
+    assert cross_validated_accuracy(forest, X, dataset.labels) < max(BLOCK) / sum(BLOCK) + 0.04
+
+
+def test_expressions_can_be_learned_from_hog_but_not_perfectly(dataset):
+    from skimage.feature import hog
+    from sklearn.svm import SVC
+
+    X = np.array(
+        [hog(image, orientations=9, pixels_per_cell=(6, 6), cells_per_block=(2, 2)) for image in dataset.images]
+    )
+    accuracy = cross_validated_accuracy(SVC(C=5), X, dataset.labels)
+    assert max(BLOCK) / sum(BLOCK) + 0.1 < accuracy < 0.9
+
+
+def test_written_folder_holds_the_same_pixels_by_class(tmp_path):
+    dataset = make_synthetic(12)
+    folder = tmp_path / "new" / "faces"
+    write_folder(dataset, folder)
+    for image, label, sample_id in zip(dataset.images, dataset.labels, dataset.sample_ids, strict=True):
+        path = folder / CLASS_NAMES[label] / f"{sample_id}.png"
+        assert np.array_equal(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), image)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(CLASS_NAMES)
+    assert len(list(folder.rglob("*.png"))) == 12
+    assert [path.name for path in folder.parent.iterdir()] == ["faces"], "no working folder is left behind"
+
+
+def test_colours_survive_the_writing(tmp_path):
+    image = np.zeros((1, 4, 4, 3), np.uint8)
+    image[..., 0] = 200  # red
+    write_folder(Dataset("red", image, np.array([0]), ("a", "b"), np.array(["one"])), tmp_path / "out")
+    assert cv2.imread(str(tmp_path / "out" / "a" / "one.png"))[0, 0].tolist() == [0, 0, 200]
+
+
+def test_an_empty_folder_is_used_and_a_full_one_is_left_alone(tmp_path):
+    dataset = make_synthetic(2)
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    write_folder(dataset, folder)
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(FerBenchError, match="not an empty folder"):
+        write_folder(make_synthetic(5), folder)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_file_in_the_place_of_the_folder_is_said(tmp_path):
+    (tmp_path / "faces").write_text("mine")
+    with pytest.raises(FerBenchError, match="not an empty folder"):
+        write_folder(make_synthetic(2), tmp_path / "faces")
+
+
+@pytest.mark.parametrize("sample_id", ["../escape", "a/b", "..", "", "c:\\d"])
+def test_a_sample_id_never_becomes_a_path(tmp_path, sample_id):
+    dataset = Dataset("odd", np.zeros((1, 4, 4), np.uint8), np.array([0]), ("a", "b"), np.array([sample_id]))
+    with pytest.raises(FerBenchError, match="cannot be the name of a file"):
+        write_folder(dataset, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
