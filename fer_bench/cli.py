@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from fer_bench import __version__
 from fer_bench.errors import FerBenchError
@@ -58,7 +57,10 @@ class Kind(StrEnum):
 
 
 Data = Annotated[
-    str, typer.Option(help="synthetic, fer2013, a .csv (also .gz .xz .zip), a folder of classes, or an .npz.", metavar="WHAT")
+    str,
+    typer.Option(
+        help="synthetic, fer2013, a .csv (also .gz .xz .zip), a folder of classes, or an .npz.", metavar="WHAT"
+    ),
 ]
 Results = Annotated[Path, typer.Option(help="Folder of all results.", metavar="DIR")]
 Name = Annotated[str | None, typer.Option(help="Name of the data's folder under the results.")]
@@ -178,7 +180,11 @@ def report(
 
 @data_app.command(epilog="Example: `python -m fer_bench data describe --data fer2013.csv`")
 def describe(
-    data: Data = "synthetic", name: Name = None, votes: Votes = None, skip_bad: SkipBad = False, split_seed: SplitSeed = 0
+    data: Data = "synthetic",
+    name: Name = None,
+    votes: Votes = None,
+    skip_bad: SkipBad = False,
+    split_seed: SplitSeed = 0,
 ) -> None:
     """Show images, classes, subsets, and what is odd about them."""
     from fer_bench.console import reading_progress
@@ -227,7 +233,6 @@ def _plan(
 
 
 def _load_plugins(plugin: list[Path] | None) -> tuple[Path, ...]:
-    import fer_bench.models
     from fer_bench.models.plugins import load_plugins
 
     plugins = tuple(plugin or ())
@@ -286,7 +291,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
 ) -> None:
     """Options of the program itself."""
 

@@ -59,7 +59,9 @@ class SuiteProgress:
         self._bar.update(self._task, completed=self._count, left=left)
         self._show()
         outcome = self._outcome(planned, status)
-        name = f"{planned.spec.model} · {planned.spec.strategy}" + (f" · seed {planned.spec.seed}" if planned.spec.seed else "")
+        name = f"{planned.spec.model} · {planned.spec.strategy}" + (
+            f" · seed {planned.spec.seed}" if planned.spec.seed else ""
+        )
         self._console.print(
             f"{self._count:4}/{self._total}  {name:36}  [{_COLORS.get(status, 'red')}]{outcome}[/]  {spell(seconds):>6}  "
             f"[dim]{left}[/]",

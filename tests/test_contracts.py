@@ -15,9 +15,7 @@ from fer_bench.records.spec import RunSpec
 
 N = 140
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [70, 28, 42]))
-PAIRS = [
-    (model, strategy) for model in MODELS for strategy in STRATEGIES if why_not(model, strategy) is None
-]
+PAIRS = [(model, strategy) for model in MODELS for strategy in STRATEGIES if why_not(model, strategy) is None]
 
 
 def make_dataset(labels: np.ndarray, subsets: np.ndarray | None = None) -> Dataset:
@@ -74,9 +72,7 @@ def test_every_model_under_every_strategy(run, model, strategy):
     assert "NaN" not in json.dumps(record.model_dump())
 
 
-@pytest.mark.parametrize(
-    "model", [model.name for model in MODELS if model.family != "deep" or model.name == "cnn"]
-)
+@pytest.mark.parametrize("model", [model.name for model in MODELS if model.family != "deep" or model.name == "cnn"])
 def test_same_seed_gives_the_same_probabilities(run, model):
     first, again = (run(model, "none", seed=3)[1] for _ in range(2))
     np.testing.assert_array_equal(first, again)

@@ -77,8 +77,8 @@ class Dataset:
         sha = hashlib.sha256()
         sha.update(json.dumps([self.images.shape, list(self.class_names)]).encode())
         for start in range(0, len(self), 4096):
-            sha.update(np.ascontiguousarray(self.images[start : start + 4096]))
-        sha.update(np.ascontiguousarray(self.labels, dtype="<i8"))
+            sha.update(np.ascontiguousarray(self.images[start : start + 4096]).data)
+        sha.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
         for texts in (self.sample_ids, self.subsets):
             sha.update(b"\0".join(str(text).encode() for text in texts) if texts is not None else b"-")
         return sha.hexdigest()[:16]
@@ -93,7 +93,13 @@ class Dataset:
         np.save(folder / "images.npy", self.images)
         optional = {"subsets": self.subsets, "votes": self.votes, "groups": self.groups}
         arrays = {name: array for name, array in optional.items() if array is not None}
-        np.savez(folder / "rows.npz", labels=self.labels, sample_ids=np.asarray(self.sample_ids, dtype=np.str_), **arrays)
+        np.savez(
+            folder / "rows.npz",
+            allow_pickle=False,
+            labels=self.labels,
+            sample_ids=np.asarray(self.sample_ids, dtype=np.str_),
+            **arrays,
+        )
         about = {
             "name": self.name,
             "class_names": self.class_names,

@@ -44,7 +44,9 @@ class Split:
 
         about = json.loads((folder / "about.json").read_text())
         with np.load(folder / "rows.npz", allow_pickle=False) as rows:
-            return cls(**{name: rows[name] for name in rows.files}, source=about["source"], fingerprint=about["fingerprint"])
+            return cls(
+                **{name: rows[name] for name in rows.files}, source=about["source"], fingerprint=about["fingerprint"]
+            )
 
 
 def stored_split(dataset_folder: Path, seed: int) -> Path:
@@ -62,7 +64,7 @@ def stored_split(dataset_folder: Path, seed: int) -> Path:
 
         dataset = Dataset.load(dataset_folder)
         split = make_split(dataset, seed)
-        np.savez(work / "rows.npz", **split.subsets())
+        np.savez(work / "rows.npz", allow_pickle=False, **split.subsets())
         about = {
             "fingerprint": split.fingerprint,
             "source": split.source,
@@ -147,7 +149,7 @@ def _groups(dataset: Dataset) -> np.ndarray:
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    hashes = [hashlib.sha256(np.ascontiguousarray(image)).digest() for image in dataset.images]
+    hashes = [hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in dataset.images]
     keys = [np.unique(np.array(hashes, dtype="S32"), return_inverse=True)[1]]
     if dataset.groups is not None:
         keys.append(np.unique(dataset.groups, return_inverse=True)[1])

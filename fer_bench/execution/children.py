@@ -55,7 +55,9 @@ def warm_up(families: Iterable[str], n_jobs: int) -> None:
     os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
     context = _context()
     modules = [module for family in families for module in _PRELOAD[family]]
-    context.set_forkserver_preload(["fer_bench.execution.forkserver", "fer_bench.execution.worker", *_PRELOAD_ALWAYS, *modules])
+    context.set_forkserver_preload(
+        ["fer_bench.execution.forkserver", "fer_bench.execution.worker", *_PRELOAD_ALWAYS, *modules]
+    )
     process = context.Process(target=_nothing)
     process.start()
     process.join()

@@ -77,7 +77,9 @@ def _git_revision() -> str | None:
         return None
     git = ["git", "-C", str(here)]
     try:
-        revision = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        revision = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
         changes = subprocess.run(
             [*git, "status", "--porcelain", "--", "fer_bench"], capture_output=True, text=True, check=True
         ).stdout

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-Progress = "Callable[[float, str], None]"
-
 
 class NotApplicable(Exception):
     """A strategy turns out not to fit a model once the classifier is there."""
@@ -196,7 +194,7 @@ def _save_predictions(path: Path, dataset: Dataset, split: Split, probabilities:
     for name, rows in probabilities.items():
         arrays[f"{name}_ids"] = np.asarray(dataset.sample_ids[split.subsets()[name]], dtype=np.str_)
         arrays[f"{name}_probabilities"] = rows
-    np.savez_compressed(path, allow_pickle=False, **arrays)  # type: ignore[arg-type]  # its stub mixes flag and arrays
+    np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
 def _save_history(path: Path, classifier: Any) -> None:

@@ -16,9 +16,17 @@ Family = Literal["baseline", "classical", "deep"]
 class Card(Protocol):
     """What every registered thing carries: its name, one line about it, and where it was defined."""
 
-    name: str
-    summary: str
-    source: str
+    @property
+    def name(self) -> str:
+        """Its name, unique in its registry."""
+
+    @property
+    def summary(self) -> str:
+        """One line about it."""
+
+    @property
+    def source(self) -> str:
+        """File and line of its definition."""
 
 
 CardType = TypeVar("CardType", bound=Card)
@@ -174,7 +182,9 @@ def register_model(
     return decorate
 
 
-def register_features(name: str, *, summary: str, **parameters: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def register_features(
+    name: str, *, summary: str, **parameters: Any
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated `build(n_jobs, **parameters) -> transformer` under `name`.
 
     The transformer has `fit(images, labels)`, called with training rows only, and `transform(images) -> array` with
@@ -182,7 +192,9 @@ def register_features(name: str, *, summary: str, **parameters: Any) -> Callable
     """
 
     def decorate(build: Callable[..., Any]) -> Callable[..., Any]:
-        FEATURES.add(FeaturesCard(name=name, build=build, summary=summary, source=_source(build), parameters=parameters))
+        FEATURES.add(
+            FeaturesCard(name=name, build=build, summary=summary, source=_source(build), parameters=parameters)
+        )
         return build
 
     return decorate

@@ -4,7 +4,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 1
 Status = Literal["success", "failed", "timeout", "out-of-memory", "not-applicable", "cancelled"]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -73,7 +72,7 @@ class Environment(_Part):
 class Record(_Part):
     """One run. Scores, timing and the like are None where the status is not "success"."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     run_id: str
     status: Status
     spec: Spec

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-PLUGIN = '''
+PLUGIN = """
 import os, signal
 from pathlib import Path
 import numpy as np
@@ -52,7 +52,7 @@ class WrongShape(Fine):
 for name, cls in {"fine": Fine, "raises": Raises, "dies": Dies, "greedy": Greedy, "never-ends": NeverEnds,
                   "not-a-number": NotANumber, "wrong-shape": WrongShape}.items():
     register_model(name, features="images", summary="a test")(lambda task, cls=cls: cls())
-'''
+"""
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Features: fitted on train only, stored once, the same for every run."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -25,7 +27,7 @@ def dataset() -> Dataset:
 class Counting:
     """Remembers what it was fitted on."""
 
-    calls: list[np.ndarray] = []
+    calls: ClassVar[list[np.ndarray]] = []
 
     def fit(self, images, labels):
         Counting.calls.append(np.array(images))

@@ -35,7 +35,7 @@ def test_weights_and_another_loss_are_never_stacked():
 
 def test_class_weights_give_every_class_the_same_total():
     weights = plan("class-weights").sample_weight
-    totals = [weights[LABELS == label].sum() for label in range(3)]
+    totals = [weights[label == LABELS].sum() for label in range(3)]
     assert totals == pytest.approx([100 / 3] * 3)
 
 
