@@ -88,6 +88,6 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     work = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         work.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(work, path)
+        work.replace(path)
     finally:
         work.unlink(missing_ok=True)

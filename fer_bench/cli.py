@@ -251,13 +251,15 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 def _say_start(prepared: Any, plan: list, due: int) -> None:
-    done = sum(planned.status == "success" for planned in plan)
     n_train, n_validation, n_test = prepared.counts
-    console.print(
-        f"{prepared.name}: {n_train:,} train, {n_validation:,} validation, {n_test:,} test images; {prepared.split_source}",
-        f"{due} runs to do, {done} done before, {sum(planned.reason is not None for planned in plan)} do not apply",
-        sep="\n", highlight=False, markup=False, soft_wrap=True,
-    )  # fmt: skip
+    done = sum(planned.status == "success" for planned in plan)
+    excluded = sum(planned.reason is not None for planned in plan)
+    lines = (
+        f"{prepared.name}: {n_train:,} train, {n_validation:,} validation, {n_test:,} test images",
+        f"split: {prepared.split_source}",
+        f"{due} runs to do, {done} done before, {excluded} do not apply",
+    )
+    console.print(*lines, sep="\n", highlight=False, markup=False, soft_wrap=True)
 
 
 def _show_plan(prepared: Any, plan: list, rerun: Rerun) -> None:

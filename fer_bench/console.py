@@ -91,10 +91,10 @@ def reading_progress(console: Console) -> Iterator[Callable[[float, str], None]]
         transient=True,
         disable=not console.is_terminal,
     )
-    task = bar.add_task("", total=1.0)
+    task, began = bar.add_task("", total=1.0), bar.get_time()
 
     def report(done: float, text: str) -> None:
-        if not bar.live.is_started and bar.get_time() - bar.tasks[0].start_time > _PATIENCE_SECONDS:  # type: ignore[operator]  # started above
+        if not bar.live.is_started and bar.get_time() - began > _PATIENCE_SECONDS:
             bar.start()
         bar.update(task, completed=done, description=text)
 

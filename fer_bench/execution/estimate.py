@@ -7,12 +7,14 @@ from fer_bench.execution.plan import PlannedRun
 from fer_bench.records.schema import Record
 
 _PRIOR_SECONDS = {"baseline": 1.0, "classical": 4.0, "deep": 30.0}
+_PRIOR_ROWS = 2400
 
 
 class Estimate:
     """Expected seconds of runs. Best evidence first: the same model and budget, its family, a guess."""
 
-    def __init__(self, records: list[Record]) -> None:
+    def __init__(self, records: list[Record], n_train: int) -> None:
+        self._scale = max(1.0, n_train / _PRIOR_ROWS)
         self._by_model: dict[tuple[str, str], list[float]] = defaultdict(list)
         self._by_family: dict[str, list[float]] = defaultdict(list)
         for record in records:
@@ -32,7 +34,10 @@ class Estimate:
             return 0.0
         known = self._by_model.get((planned.spec.model, planned.spec.budget))
         known = known or self._by_family.get(planned.card.family)
-        return mean(known) if known else _PRIOR_SECONDS[planned.card.family]
+        if known:
+            return mean(known)
+        # networks train for a number of steps, the others grow with the rows
+        return _PRIOR_SECONDS[planned.card.family] * (1 if planned.card.family == "deep" else self._scale)
 
 
 def spell(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -127,7 +128,7 @@ class _Run:
         summary: Summary,
     ) -> None:
         self.waiting, self.options, self.watcher, self.summary = list(runs), options, watcher, summary
-        self.estimate = Estimate(prepared.results.records())
+        self.estimate = Estimate(prepared.results.records(), prepared.counts[0])
         self.stop = threading.Event()
         self.started: dict[str, float] = {}
 
@@ -189,7 +190,6 @@ def _as_they_end(futures: set[Future[str]]) -> Iterator[Future[str]]:
 @contextmanager
 def terminate_as_interrupt() -> Iterator[None]:
     """Let SIGTERM end a suite as Ctrl-C does: children stopped, work folders removed, the way on said."""
-    import signal
 
     def raise_interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt

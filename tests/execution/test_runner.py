@@ -76,7 +76,7 @@ def test_suite_from_data_to_leaderboard_and_nothing_twice(program, tmp_path):
     assert table["majority", "class-weights"]["status"] == "not-applicable"
     assert float(table["pca-forest", "none"]["macro_f1"]) > float(table["majority", "none"]["macro_f1"])
     assert "leaderboard.md" in first.stdout
-    runs = [path for path in (folder / "runs").iterdir()]
+    runs = list((folder / "runs").iterdir())
     assert not [path.name for path in runs if path.name.startswith(".")]
     for run in runs:
         if json.loads((run / "record.json").read_text())["status"] == "success":
