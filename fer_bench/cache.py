@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from platformdirs import user_cache_path
 
 ENVIRONMENT_VARIABLE = "FER_BENCH_CACHE"
@@ -55,6 +54,8 @@ def fetch(kind: str, key: str, build: Callable[[Path], None], files: Collection[
     if _is_whole(entry, files):
         return entry
     entry.parent.mkdir(parents=True, exist_ok=True)
+    from filelock import FileLock  # here, because it imports asyncio and most calls end above
+
     with FileLock(entry.with_name(f"{key}.lock")):
         if not _is_whole(entry, files):
             replace_folder(entry, build)

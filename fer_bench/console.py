@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from fer_bench.execution.estimate import spell
 from fer_bench.execution.plan import PlannedRun
@@ -58,16 +60,12 @@ class SuiteProgress:
         left = f"about {spell(seconds_left)} left" if self._count < self._total else ""
         self._bar.update(self._task, completed=self._count, left=left)
         self._show()
-        outcome = self._outcome(planned, status)
-        name = f"{planned.spec.model} · {planned.spec.strategy}" + (
-            f" · seed {planned.spec.seed}" if planned.spec.seed else ""
-        )
-        self._console.print(
-            f"{self._count:4}/{self._total}  {name:36}  [{_COLORS.get(status, 'red')}]{outcome}[/]  {spell(seconds):>6}  "
-            f"[dim]{left}[/]",
-            highlight=False,
-            soft_wrap=True,
-        )
+        spec = planned.spec
+        name = f"{spec.model} · {spec.strategy}" + (f" · seed {spec.seed}" if spec.seed else "")
+        line = Text(f"{self._count:4}/{self._total}  {name:36}  ")
+        line.append(self._outcome(planned, status), style=_COLORS.get(status, "red"))
+        line.append(f"  {spell(seconds):>6}  {left}", style="dim")
+        self._console.print(line, soft_wrap=True)
 
     def _outcome(self, planned: PlannedRun, status: str) -> str:
         record = self._results.record(planned.spec.run_id)
@@ -76,7 +74,7 @@ class SuiteProgress:
         return status if record is None or not record.reason else f"{status}: {record.reason[:60]}"
 
     def _show(self) -> None:
-        self._bar.update(self._task, description="; ".join(self._running.values()))
+        self._bar.update(self._task, description=escape("; ".join(self._running.values())))
 
 
 @contextmanager

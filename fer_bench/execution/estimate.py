@@ -1,10 +1,15 @@
 """How long is left: from what runs of the same model took, here or on record."""
 
+from __future__ import annotations
+
 from collections import defaultdict
 from statistics import mean
+from typing import TYPE_CHECKING
 
 from fer_bench.execution.plan import PlannedRun
-from fer_bench.records.schema import Record
+
+if TYPE_CHECKING:
+    from fer_bench.records.schema import Record
 
 _PRIOR_SECONDS = {"baseline": 1.0, "classical": 4.0, "deep": 30.0}
 _PRIOR_ROWS = 2400

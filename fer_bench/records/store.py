@@ -1,17 +1,24 @@
-"""The results folder of one dataset: runs that are complete or absent, and locks so that no run is done twice."""
+"""The results folder of one dataset: runs that are complete or absent, and locks so that no run is done twice.
+
+It imports light: planning asks for statuses alone and needs neither the schema nor the locks.
+"""
+
+from __future__ import annotations
 
 import json
 import os
 import shutil
 import uuid
 from pathlib import Path
-
-from filelock import FileLock, Timeout
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
 
 from fer_bench.cache import write_atomic
 from fer_bench.errors import FerBenchError, listing
-from fer_bench.records.schema import Record
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+    from fer_bench.records.schema import Record
 
 FINISHED = ("success", "not-applicable")
 
@@ -48,6 +55,10 @@ class ResultsFolder:
 
     def record(self, run_id: str) -> Record | None:
         """The record of `run_id`, or None where there is none to be read."""
+        from pydantic import ValidationError
+
+        from fer_bench.records.schema import Record
+
         try:
             return Record.model_validate_json(self.record_path(run_id).read_bytes())
         except (FileNotFoundError, ValidationError):
@@ -55,6 +66,10 @@ class ResultsFolder:
 
     def records(self) -> list[Record]:
         """All records, by run id. Raises FerBenchError naming every one that does not follow the schema."""
+        from pydantic import ValidationError
+
+        from fer_bench.records.schema import Record
+
         records, problems = [], []
         for path in sorted(self.runs.glob("[!.]*/record.json")):
             try:
@@ -80,6 +95,8 @@ class ResultsFolder:
 
     def lock(self, run_id: str) -> FileLock:
         """The lock to hold while a run is done and published; freed by the system when its holder dies."""
+        from filelock import FileLock
+
         self._locks.mkdir(parents=True, exist_ok=True)
         return FileLock(self._locks / f"{run_id}.lock")
 
@@ -103,6 +120,8 @@ class ResultsFolder:
 
     def clean(self) -> None:
         """Remove work folders that killed runs left behind; those of runs still going on are locked and stay."""
+        from filelock import Timeout
+
         for work in self.runs.glob(".*.*"):
             run_id = work.name[1:].rsplit(".", 1)[0]
             try:
