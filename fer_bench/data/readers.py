@@ -136,7 +136,9 @@ def _find(source: str, progress: Progress | None) -> _Source:
 def _signature(kind: str, path: Path) -> list[Any]:
     try:
         if kind == SYNTHETIC:  # what is rendered depends on nothing but the code
-            return [Path(__file__).with_name(module).read_text() for module in ("synthetic.py", "faces.py")]
+            return [
+                Path(__file__).with_name(module).read_text() for module in ("synthetic.py", "faces.py", "camera.py")
+            ]
         return sorted(_listing(path)) if kind == "folder" else cache.file_signature(path)
     except OSError as error:
         raise FerBenchError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error

@@ -20,7 +20,6 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BATCH_NORM_MOMENTUM = 0.9  # Keras' 0.99 lags behind for 400 steps, longer than a quick run
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
-
 GRAY_48 = ImageInput(48)
 CAFFE_48 = ImageInput(48, 3, "caffe")
 VGG16_WEIGHTS = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -179,7 +178,8 @@ def load_backbone(application: str, shape: tuple[int, int, int], weights: str, f
     try:
         backbone.load_weights(weights)
     except (ValueError, KeyError, OSError) as error:
-        raise FerBenchError(f"{weights}: these weights do not fit {application} without its top: {error}") from error
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise FerBenchError(f"{weights}: these weights do not fit {application} without its top: {why}") from error
     return backbone, f"file {Path(weights).name}"
 
 

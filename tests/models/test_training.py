@@ -33,14 +33,17 @@ def a_task(**changes):
     return Task(("rows", "columns", "flat"), **{**defaults, **changes})
 
 
-def small_network(n_classes=3, phases=(Phase("all layers", 1.0, 0.02),)):
+ALL_LAYERS = (Phase("all layers", 1.0, 0.02),)
+
+
+def small_network(phases=ALL_LAYERS):
     """A network that a test can afford: one convolution."""
     from keras import Input, Model, layers
 
     pixels = Input((SIDE, SIDE, 1), dtype="uint8")
     x = layers.Conv2D(12, 3, activation="relu")(layers.Rescaling(1 / 127.5, -1)(pixels))
     x = layers.GlobalAveragePooling2D()(x)
-    return Network(Model(pixels, layers.Dense(n_classes, dtype="float32")(x)), phases)
+    return Network(Model(pixels, layers.Dense(3, dtype="float32")(x)), phases)
 
 
 def fitted(task, build=small_network, sample_weight=None, rows=60):
