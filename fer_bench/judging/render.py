@@ -87,7 +87,7 @@ def terminal_table(board: Leaderboard, limit: int = 20) -> "Table":
         caption=Text("\n".join(filter(None, below))),
         box=box.SIMPLE_HEAD,
     )
-    for name in ("#", "model", "strategy", "accuracy %", "macro-F1", "fit s", "ms/image"):
+    for name in ("#", "model", "strategy", "acc. %", "macro-F1", "fit s", "ms/img"):
         is_name = name in ("model", "strategy")
         table.add_column(name, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
     for row in board.rows[:limit]:

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from fer_bench import cache
 from fer_bench.errors import FerBenchError
 from fer_bench.models import pretrained
@@ -157,6 +155,7 @@ def load_backbone(application: str, shape: tuple[int, int, int], weights: str, f
     Raises FerBenchError where ImageNet weights are demanded and cannot be had, or the file does not fit the backbone.
     """
     import keras
+    from filelock import FileLock
 
     build = getattr(keras.applications, application)
     if weights == pretrained.NONE:
