@@ -191,3 +191,21 @@ def test_two_jobs_give_the_same_leaderboard(program, tmp_path):
     assert program(*SUITE, "--results", "one").returncode == 0
     assert program(*SUITE, "--results", "two", "--jobs", "2").returncode == 0
     assert scores(tmp_path / "one" / "tiny") == scores(tmp_path / "two" / "tiny")
+
+
+def test_full_disk_stops_the_suite_with_one_message_and_keeps_what_is_finished(program, tmp_path):
+    (tmp_path / "full.py").write_text(
+        "import errno\n"
+        "from fer_bench.records.store import ResultsFolder\n"
+        "commit = ResultsFolder.commit\n"
+        "def full(self, record, work):\n"
+        "    if record.spec.model == 'pca-logistic':\n"
+        "        raise OSError(errno.ENOSPC, 'No space left on device')\n"
+        "    commit(self, record, work)\n"
+        "ResultsFolder.commit = full\n"
+    )
+    command = ("run", "--data", "tiny.npz", "--models", "majority,pca-logistic,pca-svm", "--strategies", "none")
+    done = program(*command, "--plugin", "full.py")
+    assert done.returncode == 2 and "no space left" in done.stderr and "Traceback" not in done.stderr
+    assert program(*command).returncode == 0
+    assert {row["status"] for row in rows(tmp_path / "results" / "tiny").values()} == {"success"}
