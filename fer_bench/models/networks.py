@@ -27,16 +27,16 @@ RESNET50_WEIGHTS = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 @register_model(
     "cnn", features="images", family="deep", losses=DEEP_LOSSES, image=GRAY_48,
     summary="residual CNN trained from scratch, 1.2 M parameters",
-    steps={"quick": 150, "standard": 12_000, "full": 36_000},
+    steps={"quick": 260, "standard": 22_000, "full": 66_000},
 )  # fmt: skip
 def cnn(task: Task) -> Any:
     """A small residual network (He et al. 2016): four stages of 32 to 256 filters, average pooling, dropout."""
     from fer_bench.models.training import KerasClassifier, Network, Phase
 
     def build() -> Network:
-        return Network(assemble(task, GRAY_48, residual_trunk, dropout=0.4), (Phase("all layers", 1.0, 2e-3),))
+        return Network(assemble(task, GRAY_48, residual_trunk, dropout=0.2), (Phase("all layers", 1.0, 2e-3),))
 
-    return KerasClassifier(task, GRAY_48, build, batch_size=64)
+    return KerasClassifier(task, GRAY_48, build, batch_size=32)
 
 
 @register_model(
