@@ -98,7 +98,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
 ) -> None:
     """Train and score every combination that is not done yet, then write the leaderboard."""
-    from fer_bench.execution.runner import Options, run_plan, terminate_as_interrupt
+    from fer_bench.execution.runner import Options, run_plan
 
     prepared, plan, plugins = _plan(
         suite, data, models, strategies, seeds, budget, weights, results, name, votes, plugin, split_seed, skip_bad
@@ -112,7 +112,7 @@ def run(
     _say_start(prepared, plan, due)
     from fer_bench.console import SuiteProgress
 
-    with terminate_as_interrupt(), SuiteProgress(console, prepared.results, due) as progress:
+    with SuiteProgress(console, prepared.results, due) as progress:
         summary = run_plan(plan, prepared, options, progress)
     _finish(prepared, command)
     if summary.interrupted:

@@ -60,7 +60,8 @@ class Summary:
 def run_plan(plan: list[PlannedRun], prepared: Prepared, options: Options, watcher: Watcher) -> Summary:
     """Do every due run of `plan` in child processes, `options.jobs` at once, and put each on record.
 
-    A run that fails, times out or is killed costs itself only. Ctrl-C cancels what is going on and returns.
+    A run that fails, times out or is killed costs itself only. Ctrl-C and SIGTERM cancel what is going on and return;
+    call it from the main thread, where signals arrive.
     Raises FerBenchError where the results cannot be written or wanted weights cannot be had.
     """
     due = [planned for planned in plan if planned.is_due(options.rerun)]
@@ -80,7 +81,11 @@ def run_plan(plan: list[PlannedRun], prepared: Prepared, options: Options, watch
             runnable.append((planned, job))
     if runnable:
         watcher.waiting("loading libraries")
-        warm_up(dict.fromkeys(planned.card.family for planned, _ in runnable), jobs[0].n_jobs)
+        try:
+            warm_up(dict.fromkeys(planned.card.family for planned, _ in runnable), jobs[0].n_jobs)
+        except KeyboardInterrupt:
+            summary.interrupted = True
+            return summary
         _Run(runnable, prepared, options, watcher, summary).all()
     return summary
 
@@ -134,22 +139,22 @@ class _Run:
 
     def all(self) -> None:
         """Do all runs; those another runner is at are waited for at the end."""
-        executor = ThreadPoolExecutor(self.options.jobs)
-        try:
-            busy = self._pass(executor, self.waiting, patient=False)
-            self._pass(executor, busy, patient=True)
-        except KeyboardInterrupt:
-            self.summary.interrupted = True
-        finally:
-            self.stop.set()
-            executor.shutdown(wait=True, cancel_futures=True)
+        with _signals_set(self.stop):
+            executor = ThreadPoolExecutor(self.options.jobs)
+            try:
+                busy = self._pass(executor, self.waiting, patient=False)
+                self._pass(executor, busy, patient=True)
+                self.summary.interrupted = self.stop.is_set()
+            finally:
+                self.stop.set()
+                executor.shutdown(wait=True, cancel_futures=True)
 
     def _pass(self, executor: ThreadPoolExecutor, runs: list, patient: bool) -> list:
         """Do `runs`; returns those that another runner is doing."""
         futures = {executor.submit(self._one, planned, job, patient): (planned, job) for planned, job in runs}
         self.waiting = list(runs)
         busy = []
-        for future in _as_they_end(set(futures)):
+        for future in self._as_they_end(set(futures)):
             planned, job = futures[future]
             status = future.result()
             self.waiting.remove((planned, job))
@@ -158,6 +163,12 @@ class _Run:
             else:
                 self._ended(planned, status)
         return busy
+
+    def _as_they_end(self, futures: set[Future[str]]) -> Iterator[Future[str]]:
+        """The futures as they are done, until all are or `stop` is set."""
+        while futures and not self.stop.is_set():
+            done, futures = wait(futures, timeout=0.5, return_when=FIRST_COMPLETED)
+            yield from done
 
     def _one(self, planned: PlannedRun, job: Job, patient: bool) -> str:
         run_id = planned.spec.run_id
@@ -180,22 +191,12 @@ class _Run:
         self.watcher.ended(planned, status, seconds, left)
 
 
-def _as_they_end(futures: set[Future[str]]) -> Iterator[Future[str]]:
-    """Like concurrent.futures.as_completed, but waking up for Ctrl-C on every platform."""
-    while futures:
-        done, futures = wait(futures, timeout=0.5, return_when=FIRST_COMPLETED)
-        yield from done
-
-
 @contextmanager
-def terminate_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end a suite as Ctrl-C does: children stopped, work folders removed, the way on said."""
-
-    def raise_interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, raise_interrupt)
+def _signals_set(stop: threading.Event) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM set `stop`: an exception raised at any moment could leave a lock held for ever."""
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
