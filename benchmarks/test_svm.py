@@ -21,7 +21,7 @@ def hog():
     """HOG rows and labels of train, and of test."""
     opened = open_dataset(DATA)
     dataset, split = opened.load(), Split.load(stored_split(opened.folder, 0))
-    features = stored_features(FEATURES["hog"], dataset, split, os.cpu_count() or 1)
+    features = stored_features(FEATURES["hog"], dataset, split)
     return features.train, dataset.labels[split.train], features.test, dataset.labels[split.test]
 
 

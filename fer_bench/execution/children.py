@@ -53,8 +53,6 @@ def warm_up(families: Iterable[str], n_jobs: int) -> None:
         os.environ[variable] = str(n_jobs)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
-    # joblib's tracker warns, with paths, of folders that it then removes as it should
-    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     context = _context()
     modules = [module for family in families for module in _PRELOAD[family]]
     context.set_forkserver_preload(

@@ -64,7 +64,7 @@ def _measured(job: Job, work: Path, progress: Callable[[float, str], None], star
     split = Split.load(job.split_folder)
     clock.lap("load")
     progress(0, f"features: {card.features}")
-    features = stored_features(FEATURES[card.features], dataset, split, job.n_jobs)
+    features = stored_features(FEATURES[card.features], dataset, split)
     clock.lap()
     plan = _plan(job, dataset.labels[split.train])
     task = _task(job, card, dataset, split, features, plan, progress)

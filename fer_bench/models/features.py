@@ -46,7 +46,7 @@ class Features:
     ms_per_image: float
 
 
-def stored_features(card: FeaturesCard, dataset: Dataset, split: Split, n_jobs: int) -> Features:
+def stored_features(card: FeaturesCard, dataset: Dataset, split: Split) -> Features:
     """The features `card` of `dataset` under `split`, computed by the first that asks and shared by all.
 
     The key holds data, split, extractor and parameters; a changed extractor of the same name and parameters is told
@@ -64,7 +64,7 @@ def stored_features(card: FeaturesCard, dataset: Dataset, split: Split, n_jobs: 
             "format": STORED_FORMAT,
         }
     )
-    folder = cache.fetch("features", key, lambda work: _compute(card, dataset, split, n_jobs, work))
+    folder = cache.fetch("features", key, lambda work: _compute(card, dataset, split, work))
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in split.subsets()}
     return Features(**arrays, **json.loads((folder / "cost.json").read_text()))
 
@@ -76,9 +76,9 @@ def _code(card: FeaturesCard) -> str:
     return cache.digest({"source": inspect.getsource(module if module else card.build)})
 
 
-def _compute(card: FeaturesCard, dataset: Dataset, split: Split, n_jobs: int, folder: Path) -> None:
+def _compute(card: FeaturesCard, dataset: Dataset, split: Split, folder: Path) -> None:
     start = time.perf_counter()
-    extractor = card.build(n_jobs=n_jobs, **card.parameters)
+    extractor = card.build(**card.parameters)
     extractor.fit(dataset.images[split.train], dataset.labels[split.train])
     fitted = time.perf_counter()
     for name, rows in split.subsets().items():
@@ -165,21 +165,11 @@ class PrincipalComponents(Pixels):
 class OrientedGradients(_Stateless):
     """Histograms of oriented gradients (Dalal & Triggs 2005) of a gray square, float32; 1,764 values at 48 x 48."""
 
-    def __init__(self, side: int, orientations: int, cell: int, block: int, n_jobs: int) -> None:
-        self.side, self.orientations, self.cell, self.block, self.n_jobs = side, orientations, cell, block, n_jobs
+    def __init__(self, side: int, orientations: int, cell: int, block: int) -> None:
+        self.side, self.orientations, self.cell, self.block = side, orientations, cell, block
 
     def transform(self, images: np.ndarray) -> np.ndarray:
-        """Blocks of L2-Hys normalised histograms, in processes of their own where there are many images."""
-        import numpy as np
-        from joblib import Parallel, delayed
-
-        squares = np.ascontiguousarray(gray_square(images, self.side))
-        n_jobs = self.n_jobs if len(squares) >= 2000 else 1
-        workers = Parallel(n_jobs=n_jobs, max_nbytes=None)  # a part is small: sent, not shared through a file
-        parts = workers(delayed(self._histograms)(part) for part in np.array_split(squares, n_jobs))
-        return np.concatenate(parts)
-
-    def _histograms(self, squares: np.ndarray) -> np.ndarray:
+        """Blocks of L2-Hys normalised histograms."""
         import numpy as np
         from skimage.feature import hog
 
@@ -190,25 +180,25 @@ class OrientedGradients(_Stateless):
                 pixels_per_cell=(self.cell, self.cell),
                 cells_per_block=(self.block, self.block),
             )
-            for square in squares
+            for square in gray_square(images, self.side)
         ]
         return np.asarray(rows, dtype=np.float32)
 
 
 @register_features("images", summary="the images themselves, for networks")
-def images(n_jobs: int) -> Extractor:
+def images() -> Extractor:
     """See `Images`."""
     return Images()
 
 
 @register_features("pixels", summary="gray pixels, 48 x 48", side=SIDE)
-def pixels(n_jobs: int, side: int) -> Extractor:
+def pixels(side: int) -> Extractor:
     """See `Pixels`."""
     return Pixels(side)
 
 
 @register_features("pca", summary="150 whitened principal components of the pixels", side=SIDE, n_components=150)
-def pca(n_jobs: int, side: int, n_components: int) -> Extractor:
+def pca(side: int, n_components: int) -> Extractor:
     """See `PrincipalComponents`."""
     return PrincipalComponents(side, n_components)
 
@@ -216,6 +206,6 @@ def pca(n_jobs: int, side: int, n_components: int) -> Extractor:
 @register_features(
     "hog", summary="oriented gradients: 9 bins, 6x6 cells, 2x2 blocks", side=SIDE, orientations=9, cell=6, block=2
 )
-def hog(n_jobs: int, side: int, orientations: int, cell: int, block: int) -> Extractor:
+def hog(side: int, orientations: int, cell: int, block: int) -> Extractor:
     """See `OrientedGradients`."""
-    return OrientedGradients(side, orientations, cell, block, n_jobs)
+    return OrientedGradients(side, orientations, cell, block)

@@ -185,7 +185,7 @@ def register_model(
 def register_features(
     name: str, *, summary: str, **parameters: Any
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register the decorated `build(n_jobs, **parameters) -> transformer` under `name`.
+    """Register the decorated `build(**parameters) -> transformer` under `name`.
 
     The transformer has `fit(images, labels)`, called with training rows only, and `transform(images) -> array` with
     one row per image. `parameters` are part of the stored features' key. Raises FerBenchError on a bad name.
