@@ -46,7 +46,12 @@ def program(tmp_path, tiny_npz):
         return subprocess.run(**arguments(*given), capture_output=True, timeout=300)
 
     def start(*given: str) -> subprocess.Popen:
-        return subprocess.Popen(**arguments(*given), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        started.append(subprocess.Popen(**arguments(*given), stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+        return started[-1]
 
+    started: list[subprocess.Popen] = []
     run.start = start  # type: ignore[attr-defined]
-    return run
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
