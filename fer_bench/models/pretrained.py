@@ -41,15 +41,17 @@ def resolve_weights(request: str, file_names: Sequence[str]) -> Resolution:
         return Resolution(str(_weight_file(request).resolve()), f"weights from {request}")
     missing = [name for name in dict.fromkeys(file_names) if not (cache_folder() / name).is_file()]
     if not missing:
-        return Resolution(request, f"ImageNet weights from {cache_folder()}")
+        return Resolution(request, "ImageNet weights from Keras' cache")
     if host_answers(DOWNLOAD_URL, PATIENCE_SECONDS):
         return Resolution(request, f"ImageNet weights, to be downloaded by Keras: {', '.join(missing)}")
-    lack = f"{', '.join(missing)} not in {cache_folder()} and {DOWNLOAD_URL} does not answer"
+    lack = f"{', '.join(missing)} not in Keras' cache and {DOWNLOAD_URL} does not answer"
     if request == AUTO:
         return Resolution(
             UNAVAILABLE, f"ImageNet weights could not be had, training starts from RANDOM weights: {lack}"
         )
-    raise FerBenchError(f"--weights imagenet: {lack}; put the files there, or use --weights auto, none or a path")
+    raise FerBenchError(
+        f"--weights imagenet: {lack}; put the files into {cache_folder()}, or use --weights auto, none or a path"
+    )
 
 
 def weights_request_id(request: str) -> str:
