@@ -171,6 +171,8 @@ class _Run:
             yield from done
 
     def _one(self, planned: PlannedRun, job: Job, patient: bool) -> str:
+        if self.stop.is_set():
+            return "cancelled"  # before it began: nothing to put on record
         run_id = planned.spec.run_id
         self.started[run_id] = time.monotonic()
         progress = self._progress(run_id)
