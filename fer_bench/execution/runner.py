@@ -168,7 +168,8 @@ class _Run:
         """The futures as they are done, until all are or `stop` is set."""
         while futures and not self.stop.is_set():
             done, futures = wait(futures, timeout=0.5, return_when=FIRST_COMPLETED)
-            yield from done
+            if not self.stop.is_set():  # what ends from then on was cancelled
+                yield from done
 
     def _one(self, planned: PlannedRun, job: Job, patient: bool) -> str:
         if self.stop.is_set():
