@@ -114,7 +114,7 @@ def run(
 
     with SuiteProgress(console, prepared.results, due) as progress:
         summary = run_plan(plan, prepared, options, progress)
-    _finish(prepared, command)
+    _write_leaderboard(prepared.results, command, prepared.fingerprints)
     if summary.interrupted:
         console.print(f"Stopped. What is finished is kept; to go on:\n  {command}", style="yellow", markup=False)
         raise typer.Exit(INTERRUPTED)
@@ -184,7 +184,6 @@ def describe(
     name: Name = None,
     votes: Votes = None,
     skip_bad: SkipBad = False,
-    split_seed: SplitSeed = 0,
 ) -> None:
     """Show images, classes, subsets, and what is odd about them."""
     from fer_bench.console import reading_progress
@@ -273,10 +272,6 @@ def _show_plan(prepared: Any, plan: list, rerun: Rerun) -> None:
     console.print(f"{due} of {len(plan)} runs due", highlight=False)
 
 
-def _finish(prepared: Any, command: str) -> None:
-    _write_leaderboard(prepared.results, command, prepared.fingerprints)
-
-
 def _write_leaderboard(folder: Any, command: str | None, fingerprints: tuple[str, str] | None = None) -> None:
     from fer_bench.judging.render import terminal_table, write_leaderboard
 
@@ -300,19 +295,20 @@ def _options(
     """Options of the program itself."""
 
 
+def _refuse(message: str) -> None:
+    Console(stderr=True).print(f"fer_bench: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(2)
+
+
 def main() -> None:
     """Run the command line. Exit code 0: all good; 1: some runs failed; 2: bad usage or data; 130: interrupted."""
     try:
         app()
     except FerBenchError as error:
-        Console(stderr=True).print(f"fer_bench: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
+        _refuse(str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        Console(stderr=True).print(
-            f"fer_bench: {where}{error.strerror or error}", style="red", markup=False, highlight=False, soft_wrap=True
-        )
-        sys.exit(2)
+        _refuse(f"{where}{error.strerror or error}")

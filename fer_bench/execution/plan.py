@@ -28,7 +28,6 @@ SUITES = {
         Suite("smoke", "majority,pca-logistic,pca-forest", "none,class-weights", "seconds: does it work here?"),
     )
 }
-RERUN = ("missing", "failed", "all")
 
 
 @dataclass(frozen=True)

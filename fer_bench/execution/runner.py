@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -49,10 +48,8 @@ class Watcher(Protocol):
 
 @dataclass
 class Summary:
-    """How a plan went: statuses of the runs done now, those that were done before, and whether it was stopped."""
+    """How a plan went: the ids of the runs that did not succeed, and whether it was stopped."""
 
-    ended: Counter[str] = field(default_factory=Counter)
-    already_done: int = 0
     interrupted: bool = False
     failed: list[str] = field(default_factory=list)
 
@@ -65,7 +62,7 @@ def run_plan(plan: list[PlannedRun], prepared: Prepared, options: Options, watch
     Raises FerBenchError where the results cannot be written or wanted weights cannot be had.
     """
     due = [planned for planned in plan if planned.is_due(options.rerun)]
-    summary = Summary(already_done=len(plan) - len(due))
+    summary = Summary()
     if not due:
         return summary
     prepared.results.prepare()
@@ -76,7 +73,6 @@ def run_plan(plan: list[PlannedRun], prepared: Prepared, options: Options, watch
     for planned, job in zip(due, jobs, strict=True):
         if planned.reason:
             record_not_applicable(job, planned.reason)
-            summary.ended["not-applicable"] += 1
         else:
             runnable.append((planned, job))
     if runnable:
@@ -189,7 +185,6 @@ class _Run:
             self.estimate.learn(planned, seconds)
         elif status != "not-applicable":
             self.summary.failed.append(planned.spec.run_id)
-        self.summary.ended[status] += 1
         left = sum(self.estimate.seconds(planned) for planned, _ in self.waiting) / self.options.jobs
         self.watcher.ended(planned, status, seconds, left)
 

@@ -4,8 +4,6 @@ from dataclasses import asdict, dataclass
 
 from fer_bench.cache import digest
 
-BUDGETS = ("quick", "standard", "full")
-
 
 @dataclass(frozen=True)
 class RunSpec:
