@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from fer_bench.data.dataset import Dataset
     from fer_bench.errors import FerBenchError
     from fer_bench.models.registry import ImageInput, register_features, register_model, register_strategy
-    from fer_bench.models.task import Task, TrainingPlan
+    from fer_bench.models.task import Loss, Task, TrainingPlan
 
 __version__ = "0.1.0"
 
@@ -15,6 +15,7 @@ _HOMES = {
     "Dataset": "fer_bench.data.dataset",
     "FerBenchError": "fer_bench.errors",
     "ImageInput": "fer_bench.models.registry",
+    "Loss": "fer_bench.models.task",
     "Task": "fer_bench.models.task",
     "TrainingPlan": "fer_bench.models.task",
     "register_features": "fer_bench.models.registry",
@@ -25,6 +26,7 @@ __all__ = [
     "Dataset",
     "FerBenchError",
     "ImageInput",
+    "Loss",
     "Task",
     "TrainingPlan",
     "register_features",

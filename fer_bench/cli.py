@@ -14,6 +14,23 @@ from rich.console import Console
 
 from fer_bench import __version__
 from fer_bench.errors import FerBenchError
+from fer_bench.options import (
+    Budget,
+    BudgetOption,
+    Data,
+    Method,
+    Name,
+    Plugin,
+    Rerun,
+    Results,
+    Selection,
+    SkipBad,
+    SplitSeed,
+    Votes,
+    Weights,
+    parse_seeds,
+    with_selection,
+)
 
 INTERRUPTED = 130
 
@@ -31,22 +48,6 @@ app.add_typer(data_app, name="data")
 console = Console(soft_wrap=False)
 
 
-class Budget(StrEnum):
-    """Gradient steps for models trained by steps."""
-
-    quick = "quick"
-    standard = "standard"
-    full = "full"
-
-
-class Rerun(StrEnum):
-    """What is done again."""
-
-    missing = "missing"
-    failed = "failed"
-    all = "all"
-
-
 class Kind(StrEnum):
     """What there is to list."""
 
@@ -56,59 +57,24 @@ class Kind(StrEnum):
     suites = "suites"
 
 
-Data = Annotated[
-    str,
-    typer.Option(
-        help="synthetic, fer2013, a .csv (also .gz .xz .zip), a folder of classes, or an .npz.", metavar="WHAT"
-    ),
-]
-Results = Annotated[Path, typer.Option(help="Folder of all results.", metavar="DIR")]
-Name = Annotated[str | None, typer.Option(help="Name of the data's folder under the results.")]
-Votes = Annotated[Path | None, typer.Option(help="FER+ votes (fer2013new.csv), joined by row.", metavar="CSV")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows and files, and say so in the leaderboard.")]
-SplitSeed = Annotated[int, typer.Option(help="Seed of the split, where the data has no official one.")]
-SuiteName = Annotated[str, typer.Option("--suite", help="all, classical, deep or smoke.")]
-Models = Annotated[str | None, typer.Option(help="Names or patterns, e.g. 'hog-*,cnn', instead of the suite's.")]
-Strategies = Annotated[str | None, typer.Option(help="Names or patterns, instead of the suite's.")]
-Seeds = Annotated[str, typer.Option(help="Comma-separated, e.g. 0,1,2.")]
-BudgetOption = Annotated[Budget, typer.Option("--budget", help="Gradient steps of networks and perceptrons.")]
-Weights = Annotated[str, typer.Option(help="Where networks start: auto, imagenet, none, or a weight file.")]
-Plugin = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers more.", metavar="FILE")]
-RerunOption = Annotated[Rerun, typer.Option("--rerun", help="missing; failed: missing and failed; or all.")]
-
-
 @app.command(epilog="Example: `python -m fer_bench run --suite classical --data fer2013.csv --jobs 2`")
+@with_selection
 def run(
-    suite: SuiteName = "all",
-    data: Data = "synthetic",
-    models: Models = None,
-    strategies: Strategies = None,
-    seeds: Seeds = "0",
-    budget: BudgetOption = Budget.quick,
-    weights: Weights = "auto",
-    results: Results = Path("results"),
-    name: Name = None,
-    votes: Votes = None,
-    plugin: Plugin = None,
+    selection: Selection,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once; the cores are shared out.")] = 1,
     timeout: Annotated[float | None, typer.Option(min=1, help="Seconds a run may take.")] = None,
-    rerun: RerunOption = Rerun.failed,
-    split_seed: SplitSeed = 0,
-    skip_bad: SkipBad = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
 ) -> None:
     """Train and score every combination that is not done yet, then write the leaderboard."""
     from fer_bench.execution.runner import Options, run_plan
 
-    prepared, plan, plugins = _plan(
-        suite, data, models, strategies, seeds, budget, weights, results, name, votes, plugin, split_seed, skip_bad
-    )
+    prepared, plan, plugins = _plan(selection)
     if dry_run:
-        _show_plan(prepared, plan, rerun)
+        _show_plan(prepared, plan, selection.rerun)
         return
-    command = shlex.join(["python", "-m", "fer_bench", *sys.argv[1:]])
-    options = Options(rerun.value, jobs, timeout, weights, plugins, command)
-    due = sum(planned.is_due(rerun) and planned.reason is None for planned in plan)
+    command = _command()
+    options = Options(selection.rerun.value, jobs, timeout, selection.weights, plugins, command)
+    due = sum(planned.is_due(selection.rerun) and planned.reason is None for planned in plan)
     _say_start(prepared, plan, due)
     from fer_bench.console import SuiteProgress
 
@@ -126,27 +92,46 @@ def run(
 
 
 @app.command(epilog="Example: `python -m fer_bench plan --models 'hog-*' --seeds 0,1,2`")
-def plan(
-    suite: SuiteName = "all",
+@with_selection
+def plan(selection: Selection) -> None:
+    """Show what `run` would do: what is due and how long it may take, what is done, what does not apply and why."""
+    prepared, planned, _ = _plan(selection)
+    _show_plan(prepared, planned, selection.rerun)
+
+
+@app.command(epilog="Example: `python -m fer_bench tune hog-svm --trials 20`")
+def tune(
+    model: Annotated[str, typer.Argument(help="The model to tune; `list models -v` shows what each can vary.")],
+    trials: Annotated[int, typer.Option(help="How many in all; the first is the untuned model.")] = 10,
+    method: Annotated[Method, typer.Option(help="hyperband, for networks, cuts most trials short.")] = Method.bayesian,
+    strategy: Annotated[str, typer.Option(help="Against imbalance, in every trial.")] = "none",
     data: Data = "synthetic",
-    models: Models = None,
-    strategies: Strategies = None,
-    seeds: Seeds = "0",
     budget: BudgetOption = Budget.quick,
     weights: Weights = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of the search and of every trial.")] = 0,
     results: Results = Path("results"),
     name: Name = None,
     votes: Votes = None,
     plugin: Plugin = None,
-    rerun: RerunOption = Rerun.failed,
     split_seed: SplitSeed = 0,
     skip_bad: SkipBad = False,
 ) -> None:
-    """Show what `run` would do: what is due, what is done, what does not apply and why."""
-    prepared, planned, _ = _plan(
-        suite, data, models, strategies, seeds, budget, weights, results, name, votes, plugin, split_seed, skip_bad
-    )
-    _show_plan(prepared, planned, rerun)
+    """Search a model's parameters on the validation images, for `run --tuned`. Stopped, it goes on where it was."""
+    from fer_bench.console import TuneProgress, reading_progress
+    from fer_bench.execution.prepare import prepare
+    from fer_bench.execution.tuned import tuned_path, tuned_table
+    from fer_bench.execution.tuning import TuneRequest
+    from fer_bench.execution.tuning import tune as search
+
+    _load_plugins(plugin)
+    with reading_progress(console) as progress:
+        prepared = prepare(data, results, name, votes, skip_bad, split_seed, progress=progress)
+    request = TuneRequest(model, trials, strategy, method.value, budget.value, seed, weights, command=_command())
+    with TuneProgress(console) as watcher:
+        tuned = search(request, prepared, watcher)
+    console.print(tuned_table(tuned))
+    path = tuned_path(prepared.results.path, model)
+    console.print(f"Written to {path}; `run --tuned` uses it", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command(name="list", epilog="Example: `python -m fer_bench list models -v`")
@@ -209,26 +194,36 @@ def make(
     console.print(f"{n_images:,} faces in {folder}", markup=False)
 
 
-def _plan(
-    suite: str, data: str, models: str | None, strategies: str | None, seeds: str, budget: Budget, weights: str,
-    results: Path, name: str | None, votes: Path | None, plugin: list[Path] | None, split_seed: int, skip_bad: bool,
-) -> tuple[Any, Any, tuple[Path, ...]]:  # fmt: skip
+def _plan(selection: Selection) -> tuple[Any, Any, tuple[Path, ...]]:
     from fer_bench.console import reading_progress
-    from fer_bench.execution.plan import find_suite, make_plan
+    from fer_bench.data.splits import fold_names
+    from fer_bench.execution.plan import Wanted, find_suite, make_plan
     from fer_bench.execution.prepare import prepare
-    from fer_bench.models.pretrained import weights_request_id
+    from fer_bench.execution.tuned import load_all_tuned
+    from fer_bench.models.deep.pretrained import weights_request_id
 
-    plugins = _load_plugins(plugin)
-    chosen = find_suite(suite)
-    request = weights_request_id(weights)
-    numbers = _seeds(seeds)
+    wants = selection
+    plugins = _load_plugins(wants.plugin)
+    suite = find_suite(wants.suite)
+    request, seeds, recipe = weights_request_id(wants.weights), parse_seeds(wants.seeds), wants.recipe()
     with reading_progress(console) as progress:
-        prepared = prepare(data, results, name, votes, skip_bad, split_seed, progress)
-    planned = make_plan(
-        prepared.results, prepared.fingerprints, models or chosen.models, strategies or chosen.strategies,
-        numbers, budget.value, request,
+        prepared = prepare(
+            wants.data, wants.results, wants.name, wants.votes, wants.skip_bad, wants.split_seed, wants.folds, progress
+        )
+    tuned = (
+        load_all_tuned(prepared.results.path, prepared.fingerprints, wants.models or suite.models)
+        if wants.tuned
+        else {}
+    )
+    wanted = Wanted(
+        models, wants.strategies or suite.strategies, seeds, fold_names(wants.folds),
+        wants.budget.value, request, recipe, tuned,
     )  # fmt: skip
-    return prepared, planned, plugins
+    return prepared, make_plan(prepared.results, prepared.fingerprints, wanted), plugins
+
+
+def _command() -> str:
+    return shlex.join(["python", "-m", "fer_bench", *sys.argv[1:]])
 
 
 def _load_plugins(plugin: list[Path] | None) -> tuple[Path, ...]:
@@ -237,16 +232,6 @@ def _load_plugins(plugin: list[Path] | None) -> tuple[Path, ...]:
     plugins = tuple(plugin or ())
     load_plugins(plugins)
     return plugins
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    try:
-        seeds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError:
-        raise FerBenchError(f"--seeds {text}: whole numbers with commas between them, e.g. 0,1,2") from None
-    if min(seeds) < 0:
-        raise FerBenchError(f"--seeds {text}: seeds are not negative")
-    return seeds
 
 
 def _say_start(prepared: Any, plan: list, due: int) -> None:
@@ -262,14 +247,20 @@ def _say_start(prepared: Any, plan: list, due: int) -> None:
 
 
 def _show_plan(prepared: Any, plan: list, rerun: Rerun) -> None:
+    from fer_bench.execution.estimate import Estimate, spell
     from fer_bench.listing import plan_table
 
-    console.print(plan_table(plan, rerun.value, prepared.name))
+    estimate = Estimate(prepared.results.raw_records(), prepared.n_train)
+    console.print(plan_table(plan, rerun.value, prepared.name, estimate))
     for reason in dict.fromkeys(planned.reason for planned in plan if planned.reason):
         models = dict.fromkeys(planned.spec.model for planned in plan if planned.reason == reason)
         console.print(f"n/a: {', '.join(models)}: {reason}", markup=False, highlight=False)
-    due = sum(planned.is_due(rerun) and planned.reason is None for planned in plan)
-    console.print(f"{due} of {len(plan)} runs due", highlight=False)
+    due = [planned for planned in plan if planned.is_due(rerun) and planned.reason is None]
+    seconds = [estimate.measured(planned) for planned in due]
+    known = [value for value in seconds if value is not None]
+    took = f", about {spell(sum(known))}" if known else ""
+    unknown = f"; {len(due) - len(known)} of them of models never timed here" if len(known) < len(due) else ""
+    console.print(f"{len(due)} of {len(plan)} runs due{took}{unknown}", highlight=False)
 
 
 def _write_leaderboard(folder: Any, command: str | None, fingerprints: tuple[str, str] | None = None) -> None:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from fer_bench.execution.estimate import spell
 from fer_bench.execution.plan import PlannedRun
+from fer_bench.execution.tuned import Trial, describe
 from fer_bench.records.store import ResultsFolder
 
 _COLORS = {"success": "green", "not-applicable": "dim", "cancelled": "yellow"}
@@ -62,6 +63,7 @@ class SuiteProgress:
         self._show()
         spec = planned.spec
         name = f"{spec.model} · {spec.strategy}" + (f" · seed {spec.seed}" if spec.seed else "")
+        name += f" · fold {spec.fold}" if spec.fold else ""
         line = Text(f"{self._count:4}/{self._total}  {name:36}  ")
         line.append(self._outcome(planned, status), style=_COLORS.get(status, "red"))
         line.append(f"  {spell(seconds):>6}  {left}", style="dim")
@@ -75,6 +77,36 @@ class SuiteProgress:
 
     def _show(self) -> None:
         self._bar.update(self._task, description=escape("; ".join(self._running.values())))
+
+
+class TuneProgress:
+    """A `TuneWatcher` for terminals; where output is a file, the lines alone."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        columns = (BarColumn(bar_width=20), TimeElapsedColumn(), TextColumn("{task.description}"))
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = TaskID(0)
+
+    def __enter__(self) -> TuneProgress:
+        self._bar.start()
+        self._task = self._bar.add_task("", total=1.0)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def progress(self, done: float, text: str) -> None:
+        """Show how far the search has come."""
+        self._bar.update(self._task, completed=done, description=escape(text))
+
+    def ended(self, trial: Trial, n_trials: int, seconds_left: float) -> None:
+        """Print the trial's line."""
+        score = f"failed: {trial.reason}" if trial.macro_f1 is None else f"macro-F1 {trial.macro_f1:.3f}"
+        left = f"about {spell(seconds_left)} left" if seconds_left else ""
+        line = Text(f"{trial.number:4}/{n_trials}  {score}  ")
+        line.append(f"{describe(trial.parameters)}  {left}", style="dim")
+        self._console.print(line, soft_wrap=True)
 
 
 @contextmanager

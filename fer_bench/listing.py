@@ -1,11 +1,12 @@
 """What is registered and what is planned, as tables for a terminal."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich.table import Table
 
+from fer_bench.execution.estimate import Estimate, spell
 from fer_bench.execution.plan import SUITES, PlannedRun
 from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, ModelCard, why_not
 
@@ -22,25 +23,24 @@ def tables(kind: str | None, verbose: bool) -> Iterator[Table]:
         yield makers[name](verbose)
 
 
-def plan_table(plan: list[PlannedRun], rerun: str, name: str) -> Table:
-    """Models by strategies: what is due under the policy `rerun`, what is done, what does not apply."""
-    strategies = list(dict.fromkeys(planned.spec.strategy for planned in plan))
-    states: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
-    for planned in plan:
-        done = "done" if planned.status == "success" else str(planned.status)
-        state = "n/a" if planned.reason else "due" if planned.is_due(rerun) else done
-        states[planned.spec.model][planned.spec.strategy][state] += 1
-    table = Table("model", *strategies, title=f"Plan for {name}")
-    for model, cells in states.items():
-        table.add_row(model, *(_state(cells[strategy]) for strategy in strategies))
+def plan_table(plan: list[PlannedRun], rerun: str, name: str, estimate: Estimate) -> Table:
+    """A line per model: what is due under the policy `rerun`, what is done, what does not apply.
+
+    And how long a run should take: "?" where none of the model has been measured.
+    """
+    table = Table(title=f"Plan for {name}")
+    for column in ("model", "due", "done", "n/a", "a run takes"):
+        table.add_column(column, justify="left" if column in ("model", "due") else "right", no_wrap=column == "model")
+    for model in dict.fromkeys(planned.spec.model for planned in plan):
+        runs = [planned for planned in plan if planned.spec.model == model]
+        apply = [planned for planned in runs if not planned.reason]
+        due = Counter(planned.spec.strategy for planned in apply if planned.is_due(rerun))
+        told = ", ".join(f"{strategy} x {n}" if n > 1 else strategy for strategy, n in due.items())
+        done = sum(planned.status == "success" and not planned.is_due(rerun) for planned in apply)
+        seconds = next((estimate.measured(planned) for planned in apply if not planned.needs_base), None)
+        takes = "?" if seconds is None else spell(seconds)
+        table.add_row(model, told, str(done), str(len(runs) - len(apply)), takes)
     return table
-
-
-def _state(counts: Counter[str]) -> str:
-    """Say "due", or "2 due, 1 done" where there are several seeds."""
-    if sum(counts.values()) == 1:
-        return next(iter(counts))
-    return ", ".join(f"{count} {state}" for state, count in counts.items())
 
 
 def _models(verbose: bool) -> Table:

@@ -1,4 +1,4 @@
-"""Split: who trains, who selects, who is scored. Official subsets, or stratified and group-aware by hash."""
+"""Split: who trains, who selects, who is scored. Official subsets, or stratified and group-aware by hash; folds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from fer_bench.data.dataset import Dataset
 
 FRACTION = 0.1
-STORED_FORMAT = 1
+STORED_FORMAT = 2
+
+Quotas = Callable[[int], dict[str, int]]
 
 
 @dataclass(frozen=True)
@@ -38,24 +41,33 @@ class Split:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     @classmethod
-    def load(cls, folder: Path) -> Split:
-        """The split stored in a cache `folder` by `stored_split`."""
+    def load(cls, folder: Path, fold: str = "") -> Split:
+        """The split, or one fold such as "2/5", stored in a cache `folder` by `stored_split`."""
         import numpy as np
 
         about = json.loads((folder / "about.json").read_text())
-        with np.load(folder / "rows.npz", allow_pickle=False) as rows:
-            return cls(
-                **{name: rows[name] for name in rows.files}, source=about["source"], fingerprint=about["fingerprint"]
-            )
+        with np.load(folder / f"rows{fold_suffix(fold)}.npz", allow_pickle=False) as rows:
+            fingerprint = about["fingerprint"] + fold_suffix(fold)
+            return cls(**{name: rows[name] for name in rows.files}, source=about["source"], fingerprint=fingerprint)
 
 
-def stored_split(dataset_folder: Path, seed: int) -> Path:
+def fold_suffix(fold: str) -> str:
+    """What the names of files about one fold have before their extension: ".f2" for "2/5", "" without folds."""
+    return f".f{fold.partition('/')[0]}" if fold else ""
+
+
+def fold_names(n_folds: int) -> tuple[str, ...]:
+    """For five folds "1/5" to "5/5"; for 0, no folds, one empty name."""
+    return tuple(f"{number}/{n_folds}" for number in range(1, n_folds + 1)) or ("",)
+
+
+def stored_split(dataset_folder: Path, seed: int, n_folds: int = 0) -> Path:
     """The cache folder of the split of the dataset stored in `dataset_folder`, made if it is not there.
 
-    Its about.json holds fingerprint, source, counts and class_names, so that planning needs no arrays.
+    Its about.json holds fingerprint, source, class_names, and counts by fold name, so that planning needs no arrays.
     Raises FerBenchError where a class has too few images.
     """
-    key = cache.digest({"dataset": dataset_folder.name, "seed": seed, "format": STORED_FORMAT})
+    key = cache.digest({"dataset": dataset_folder.name, "seed": seed, "n_folds": n_folds, "format": STORED_FORMAT})
 
     def build(work: Path) -> None:
         import numpy as np
@@ -63,12 +75,16 @@ def stored_split(dataset_folder: Path, seed: int) -> Path:
         from fer_bench.data.dataset import Dataset
 
         dataset = Dataset.load(dataset_folder)
-        split = make_split(dataset, seed)
-        np.savez(work / "rows.npz", allow_pickle=False, **split.subsets())
+        splits = make_folds(dataset, n_folds, seed) if n_folds else (make_split(dataset, seed),)
+        counts = {}
+        for fold, split in zip(fold_names(n_folds), splits, strict=True):
+            np.savez(work / f"rows{fold_suffix(fold)}.npz", allow_pickle=False, **split.subsets())
+            counts[fold] = [len(rows) for rows in split.subsets().values()]
+        fingerprints = "".join(split.fingerprint for split in splits)
         about = {
-            "fingerprint": split.fingerprint,
-            "source": split.source,
-            "counts": {name: len(rows) for name, rows in split.subsets().items()},
+            "fingerprint": hashlib.sha256(fingerprints.encode()).hexdigest()[:16] if n_folds else fingerprints,
+            "source": splits[0].source,
+            "counts": counts,
             "class_names": dataset.class_names,
         }
         (work / "about.json").write_text(json.dumps(about, indent=1))
@@ -88,16 +104,41 @@ def make_split(dataset: Dataset, seed: int = 0) -> Split:
     import numpy as np
 
     if dataset.subsets is None:
-        subset = _draw(dataset, np.arange(len(dataset)), ("validation", "test"), seed)
+        subset = _draw(dataset, np.arange(len(dataset)), _tenths("validation", "test"), seed)
         source = f"stratified 80/10/10, copies kept together, seed {seed}"
     else:
         subset = np.array(dataset.subsets, dtype="U10")
         source = "official train, validation and test"
         if "validation" not in subset:
             train = np.flatnonzero(subset == "train")
-            subset[train] = _draw(dataset, train, ("validation",), seed)[train]
+            subset[train] = _draw(dataset, train, _tenths("validation"), seed)[train]
             source = f"official train and test; validation is a tenth of train, copies kept together, seed {seed}"
     return _split(dataset, subset, source)
+
+
+def make_folds(dataset: Dataset, n_folds: int, seed: int = 0) -> tuple[Split, ...]:
+    """`n_folds` splits: every row is a test row of one of them, and a tenth of each one's other rows validates.
+
+    Drawn as `make_split` draws. Official test images are left out: no fold trains on one.
+    Raises FerBenchError naming each class with fewer distinct images than folds.
+    """
+    import numpy as np
+
+    rows = np.arange(len(dataset)) if dataset.subsets is None else np.flatnonzero(dataset.subsets != "test")
+    left_out = len(dataset) - len(rows)
+    source = f"{n_folds} stratified folds, copies kept together, seed {seed}"
+    if left_out:
+        source += f"; the {left_out:,} official test images left out"
+    names = fold_names(n_folds)
+    fold = _draw(dataset, rows, _evenly(names), seed)
+    splits = []
+    for name in names:
+        rest = rows[fold[rows] != name]
+        subset = np.full(len(dataset), "", dtype="U10")
+        subset[rest] = _draw(dataset, rest, _tenths("validation"), seed)[rest]
+        subset[rows[fold[rows] == name]] = "test"
+        splits.append(_split(dataset, subset, source))
+    return tuple(splits)
 
 
 def _split(dataset: Dataset, subset: np.ndarray, source: str) -> Split:
@@ -117,11 +158,27 @@ def _split(dataset: Dataset, subset: np.ndarray, source: str) -> Split:
     return Split(**rows, source=source, fingerprint=sha.hexdigest()[:16])
 
 
-def _draw(dataset: Dataset, rows: np.ndarray, held_out: tuple[str, ...], seed: int) -> np.ndarray:
-    """Subset names (n,) with `held_out` drawn from `rows`, the rest of them "train"."""
+def _tenths(*held_out: str) -> Quotas:
+    """A tenth, and one at least, for each subset that is held out, the rest for training."""
+
+    def quotas(total: int) -> dict[str, int]:
+        tenth = max(1, round(FRACTION * total))
+        return {"train": total - len(held_out) * tenth, **dict.fromkeys(held_out, tenth)}
+
+    return quotas
+
+
+def _evenly(names: Sequence[str]) -> Quotas:
+    """As many for each as for any other, give or take one."""
+    return lambda total: {name: (total + turn) // len(names) for turn, name in enumerate(names)}
+
+
+def _draw(dataset: Dataset, rows: np.ndarray, quotas: Quotas, seed: int) -> np.ndarray:
+    """Subset names (n,): `rows` dealt out by the `quotas` of each class, the other rows named like the first."""
     import numpy as np
 
-    subset = np.full(len(dataset), "train", dtype="U10")
+    names = tuple(quotas(0))
+    subset = np.full(len(dataset), names[0], dtype="U10")
     groups = _groups(dataset)
     problems = []
     for label, name in enumerate(dataset.class_names):
@@ -129,15 +186,14 @@ def _draw(dataset: Dataset, rows: np.ndarray, held_out: tuple[str, ...], seed: i
         units = _units(members, groups, dataset, seed)
         # a group of mixed classes is drawn with the class of its first row, and only there
         units = [unit for unit in units if dataset.labels[unit[0]] == label]
-        if len(units) < len(held_out) + 1:
+        if len(units) < len(names):
             problems.append(f"{name}: {len(members)} images, {len(units)} of them distinct")
             continue
-        for where, unit in _assign(units, held_out):
+        for where, unit in _assign(units, quotas):
             subset[unit] = where
     if problems:
-        needed = len(held_out) + 1
         raise FerBenchError(
-            f"dataset {dataset.name!r}: every class needs at least {needed} distinct images, "
+            f"dataset {dataset.name!r}: every class needs at least {len(names)} distinct images, "
             f"one for each subset; {len(problems)} have fewer:\n{listing(problems)}"
         )
     return subset
@@ -175,11 +231,9 @@ def _units(members: np.ndarray, groups: np.ndarray, dataset: Dataset, seed: int)
     return sorted(units, key=order)
 
 
-def _assign(units: list[np.ndarray], held_out: tuple[str, ...]) -> list[tuple[str, np.ndarray]]:
+def _assign(units: list[np.ndarray], quotas: Quotas) -> list[tuple[str, np.ndarray]]:
     """Give each unit to the subset that lacks most of its share, and every subset at least one."""
-    total = sum(len(unit) for unit in units)
-    lacking = {name: max(1, round(FRACTION * total)) for name in held_out}
-    lacking = {"train": total - sum(lacking.values()), **lacking}
+    lacking = quotas(sum(len(unit) for unit in units))
     empty = set(lacking)
     assigned = []
     for position, unit in enumerate(units):

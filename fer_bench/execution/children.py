@@ -30,7 +30,9 @@ BUSY = "busy"
 _EXIT_BUSY, _EXIT_NO_SPACE = 75, 74
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _POLL_SECONDS = 0.5
-_PRELOAD_ALWAYS = ("sklearn.metrics", "sklearn.decomposition", "scipy.optimize", "skimage.feature")
+_PRELOAD_ALWAYS = (
+    "sklearn.metrics", "sklearn.decomposition", "scipy.optimize", "skimage.feature", "matplotlib.backends.backend_agg",
+)  # fmt: skip
 _PRELOAD = {
     "baseline": ("sklearn.dummy", "sklearn.linear_model"),
     "classical": ("sklearnex.svm", "sklearn.ensemble", "sklearn.neural_network", "imblearn.over_sampling"),

@@ -1,45 +1,66 @@
-"""How long is left: from what runs of the same model took, here or on record."""
+"""How long runs take: from what runs of the same model took, here or on record."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from statistics import mean
-from typing import TYPE_CHECKING
+from typing import Any
 
 from fer_bench.execution.plan import PlannedRun
-
-if TYPE_CHECKING:
-    from fer_bench.records.schema import Record
+from fer_bench.models.registry import STRATEGIES
 
 _PRIOR_SECONDS = {"baseline": 1.0, "classical": 4.0, "deep": 30.0}
 _PRIOR_ROWS = 2400
+_DERIVED_SHARE = 0.1  # of its model's seconds, for a run that starts from a finished one
 
 
 class Estimate:
-    """Expected seconds of runs. Best evidence first: the same model and budget, its family, a guess."""
+    """Expected seconds of runs.
 
-    def __init__(self, records: list[Record], n_train: int) -> None:
+    Best evidence first: the same model and budget, its gradient steps at another budget, its family, a guess.
+
+    records: as JSON has them; those of successful runs count. n_train: training rows.
+    """
+
+    def __init__(self, records: Iterable[Mapping[str, Any]], n_train: int) -> None:
         self._scale = max(1.0, n_train / _PRIOR_ROWS)
         self._by_model: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self._by_step: dict[str, list[float]] = defaultdict(list)
         self._by_family: dict[str, list[float]] = defaultdict(list)
+        derived = {card.name for card in STRATEGIES if card.starts_from}  # they cost next to nothing
         for record in records:
-            if record.status == "success" and record.seconds:
-                seconds = record.seconds
-                spent = seconds.load + seconds.fit + seconds.predict + seconds.score
-                self._by_model[record.spec.model, record.spec.budget].append(spent)
+            spec, seconds = record["spec"], record.get("seconds")
+            if record["status"] != "success" or not seconds or spec["strategy"] in derived:
+                continue
+            spent = sum(value for phase, value in seconds.items() if phase != "features")
+            self._by_model[spec["model"], spec["budget"]].append(spent)
+            if spec["budget"] and record.get("steps"):
+                self._by_step[spec["model"]].append(seconds["fit"] / record["steps"])
 
     def learn(self, planned: PlannedRun, seconds: float) -> None:
         """`planned` took `seconds`."""
-        self._by_model[planned.spec.model, planned.spec.budget].append(seconds)
-        self._by_family[planned.card.family].append(seconds)
+        if not planned.needs_base:
+            self._by_model[planned.spec.model, planned.spec.budget].append(seconds)
+            self._by_family[planned.card.family].append(seconds)
+
+    def measured(self, planned: PlannedRun) -> float | None:
+        """Expected seconds of `planned` from runs of the same model, or None where none has ended."""
+        if planned.reason:
+            return 0.0
+        share = _DERIVED_SHARE if planned.needs_base else 1.0
+        if known := self._by_model.get((planned.spec.model, planned.spec.budget)):
+            return share * mean(known)
+        if planned.card.steps and (known := self._by_step.get(planned.spec.model)):
+            return share * mean(known) * planned.card.steps[planned.spec.budget]
+        return None
 
     def seconds(self, planned: PlannedRun) -> float:
         """Expected seconds of `planned`; 0 where it does not apply."""
-        if planned.reason:
-            return 0.0
-        known = self._by_model.get((planned.spec.model, planned.spec.budget))
-        known = known or self._by_family.get(planned.card.family)
-        if known:
+        measured = self.measured(planned)
+        if measured is not None:
+            return measured
+        if known := self._by_family.get(planned.card.family):
             return mean(known)
         # networks train for a number of steps, the others grow with the rows
         return _PRIOR_SECONDS[planned.card.family] * (1 if planned.card.family == "deep" else self._scale)

@@ -1,6 +1,8 @@
 """From a suite, patterns and seeds to a plan of frozen run specs."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from fer_bench.errors import FerBenchError
 from fer_bench.models.registry import MODELS, STRATEGIES, ModelCard, StrategyCard, why_not
@@ -18,13 +20,18 @@ class Suite:
     summary: str
 
 
+BASE = "none"
 CLASSICAL = "majority,stratified-guess,pca-*,hog-*"
+DEEP = "cnn,cnn-*,mini-xception,vgg16,resnet50,inception-v3,efficientnet-b0,mobilenet-v2"
+FIRST_MODELS = f"{CLASSICAL},cnn,vgg16,resnet50"
+FIRST_STRATEGIES = "none,class-weights,focal-loss,over-sampling,under-sampling,post-hoc-adjustment"
 SUITES = {
     suite.name: suite
     for suite in (
-        Suite("all", "*", "*", "every registered model under every strategy"),
+        Suite("all", FIRST_MODELS, FIRST_STRATEGIES, "a model of every kind under the usual strategies: minutes"),
         Suite("classical", CLASSICAL, "*", "baselines, SVM, Random Forest and MLP under every strategy"),
-        Suite("deep", "cnn,vgg16,resnet50", "*", "the networks under every strategy"),
+        Suite("deep", DEEP, "*", "the networks under every strategy"),
+        Suite("zoo", "*", "*", "every registered model under every strategy: hours"),
         Suite("smoke", "majority,pca-logistic,pca-forest", "none,class-weights", "seconds: does it work here?"),
     )
 }
@@ -39,6 +46,11 @@ class PlannedRun:
     reason: str | None
     status: str | None
 
+    @property
+    def needs_base(self) -> bool:
+        """Whether it starts from the finished run under "none"."""
+        return self.reason is None and STRATEGIES[self.spec.strategy].starts_from is not None
+
     def is_due(self, rerun: str) -> bool:
         """Whether `rerun` asks for this run: "missing", "failed" (missing or not finished), or "all"."""
         return rerun == "all" or self.status is None or (rerun == "failed" and self.status not in FINISHED)
@@ -51,48 +63,66 @@ def find_suite(name: str) -> Suite:
     return SUITES[name]
 
 
-def make_plan(
-    results: ResultsFolder,
-    fingerprints: tuple[str, str],
-    models: str,
-    strategies: str,
-    seeds: tuple[int, ...] = (0,),
-    budget: str = "quick",
-    weights: str = "auto",
-) -> list[PlannedRun]:
-    """Every combination of `models` and `strategies` (patterns) and `seeds` on the data and split `fingerprints`.
+@dataclass(frozen=True)
+class Wanted:
+    """What to combine: models and strategies (patterns), seeds, folds, and what is set for all of them.
 
-    A combination that no seed can change is planned once, with the first seed. Cheap families come first, so that
-    the leaderboard fills early. Raises FerBenchError for names that match nothing.
+    folds: as `fold_names` gives them. weights: a request's id. recipe: parameters of networks that differ from their
+    own, by name. tuned: parameters that a search found, by model.
+    """
+
+    models: str
+    strategies: str
+    seeds: tuple[int, ...] = (0,)
+    folds: tuple[str, ...] = ("",)
+    budget: str = "quick"
+    weights: str = "auto"
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    tuned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def make_plan(results: ResultsFolder, fingerprints: tuple[str, str], wanted: Wanted) -> list[PlannedRun]:
+    """Every combination that is `wanted`, on the data and split `fingerprints`.
+
+    A combination that no seed can change is planned once, with the first seed. A strategy that starts from the run
+    under "none" brings that run along. Cheap families come first, so that the leaderboard fills early.
+    Raises FerBenchError for names that match nothing.
     """
     order = {"baseline": 0, "classical": 1, "deep": 2}
-    cards = sorted(MODELS.match(models), key=lambda card: order[card.family])
+    cards = sorted(MODELS.match(wanted.models), key=lambda card: order[card.family])
+    strategies = STRATEGIES.match(wanted.strategies)
     plan: dict[str, PlannedRun] = {}
     for card in cards:
-        for strategy in STRATEGIES.match(strategies):
-            for seed in seeds if card.stochastic or strategy.stochastic else seeds[:1]:
-                planned = _planned(results, card, strategy, seed, fingerprints, budget, weights)
-                plan.setdefault(planned.spec.run_id, planned)
+        for strategy in _with_base(card, strategies):
+            for seed in wanted.seeds if card.stochastic or strategy.stochastic else wanted.seeds[:1]:
+                for fold in wanted.folds:
+                    spec = _spec(card, strategy.name, seed, fold, fingerprints, wanted)
+                    planned = PlannedRun(spec, card, why_not(card, strategy), results.status(spec.run_id))
+                    plan.setdefault(spec.run_id, planned)
     return list(plan.values())
 
 
-def _planned(
-    results: ResultsFolder,
-    card: ModelCard,
-    strategy: StrategyCard,
-    seed: int,
-    fingerprints: tuple[str, str],
-    budget: str,
-    weights: str,
-) -> PlannedRun:
-    reason = why_not(card, strategy)
-    spec = RunSpec(
+def _with_base(card: ModelCard, strategies: list[StrategyCard]) -> list[StrategyCard]:
+    """`strategies`, after "none" where one of them starts from its run and applies."""
+    if any(strategy.starts_from and why_not(card, strategy) is None for strategy in strategies):
+        return [STRATEGIES[BASE], *(strategy for strategy in strategies if strategy.name != BASE)]
+    return strategies
+
+
+def _spec(
+    card: ModelCard, strategy: str, seed: int, fold: str, fingerprints: tuple[str, str], wanted: Wanted
+) -> RunSpec:
+    tuned = wanted.tuned.get(card.name, {})
+    parameters = {**(wanted.recipe if card.is_network else {}), **tuned}
+    return RunSpec(
         model=card.name,
-        strategy=strategy.name,
+        strategy=strategy,
         seed=seed,
         data_fingerprint=fingerprints[0],
         split_fingerprint=fingerprints[1],
-        budget=budget if card.steps else "",
-        weights=weights if card.pretrained else "",
+        budget=wanted.budget if card.steps else "",
+        weights=wanted.weights if card.pretrained else "",
+        fold=fold,
+        tuned=bool(tuned),
+        parameters=tuple(sorted(parameters.items())),
     )
-    return PlannedRun(spec, card, reason, results.status(spec.run_id))

@@ -9,13 +9,16 @@ from pathlib import Path
 
 from fer_bench.cache import write_atomic
 from fer_bench.data.readers import open_dataset
-from fer_bench.data.splits import Split, split_csv, stored_split
+from fer_bench.data.splits import Split, fold_suffix, split_csv, stored_split
 from fer_bench.records.store import ResultsFolder
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Data and split as paths and facts; nothing of it is an array."""
+    """Data and split as paths and facts; nothing of it is an array.
+
+    counts: training, validation and test images by fold; the one fold is "" where there are none.
+    """
 
     name: str
     dataset_folder: Path
@@ -24,7 +27,7 @@ class Prepared:
     split_fingerprint: str
     split_source: str
     class_names: tuple[str, ...]
-    counts: tuple[int, int, int]
+    counts: dict[str, tuple[int, int, int]]
     notes: tuple[str, ...]
     results: ResultsFolder
 
@@ -32,6 +35,11 @@ class Prepared:
     def fingerprints(self) -> tuple[str, str]:
         """Of data and split."""
         return self.data_fingerprint, self.split_fingerprint
+
+    @property
+    def n_train(self) -> int:
+        """Training images, of the first fold where there are folds."""
+        return next(iter(self.counts.values()))[0]
 
 
 def prepare(
@@ -41,11 +49,12 @@ def prepare(
     votes: Path | None = None,
     skip_bad: bool = False,
     split_seed: int = 0,
+    n_folds: int = 0,
     progress: Callable[[float, str], None] | None = None,
 ) -> Prepared:
-    """Open `data`, make its split, and name its results folder. Raises FerBenchError for bad data."""
+    """Open `data`, make its split or folds, and name its results folder. Raises FerBenchError for bad data."""
     opened = open_dataset(data, name=name, votes=votes, skip_bad=skip_bad, progress=progress)
-    split_folder = stored_split(opened.folder, split_seed)
+    split_folder = stored_split(opened.folder, split_seed, n_folds)
     split = json.loads((split_folder / "about.json").read_text())
     about = json.loads((opened.folder / "about.json").read_text())
     return Prepared(
@@ -56,17 +65,20 @@ def prepare(
         split_fingerprint=split["fingerprint"],
         split_source=split["source"],
         class_names=tuple(split["class_names"]),
-        counts=(split["counts"]["train"], split["counts"]["validation"], split["counts"]["test"]),
+        counts={fold: (train, validation, test) for fold, (train, validation, test) in split["counts"].items()},
         notes=tuple(about["notes"]),
         results=ResultsFolder(results / opened.name),
     )
 
 
 def store_split(prepared: Prepared) -> None:
-    """Put the split beside the results, `split-<fingerprint>.csv.gz`, unless it is there."""
-    path = prepared.results.path / f"split-{prepared.split_fingerprint}.csv.gz"
-    if path.exists():
+    """Put the split beside the results, `split-<fingerprint>.csv.gz`, a file per fold, unless it is there."""
+    folder = prepared.results.path
+    paths = {fold: folder / f"split-{prepared.split_fingerprint}{fold_suffix(fold)}.csv.gz" for fold in prepared.counts}
+    if all(path.exists() for path in paths.values()):
         return
     from fer_bench.data.dataset import Dataset
 
-    write_atomic(path, split_csv(Dataset.load(prepared.dataset_folder), Split.load(prepared.split_folder)))
+    dataset = Dataset.load(prepared.dataset_folder)
+    for fold, path in paths.items():
+        write_atomic(path, split_csv(dataset, Split.load(prepared.split_folder, fold)))

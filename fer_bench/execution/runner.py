@@ -18,7 +18,8 @@ from fer_bench.execution.estimate import Estimate
 from fer_bench.execution.job import Job
 from fer_bench.execution.plan import PlannedRun
 from fer_bench.execution.prepare import Prepared, store_split
-from fer_bench.models.pretrained import resolve_weights
+from fer_bench.models.deep.backend import check_backend
+from fer_bench.models.deep.pretrained import resolve_weights
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def run_plan(plan: list[PlannedRun], prepared: Prepared, options: Options, watch
 
     A run that fails, times out or is killed costs itself only. Ctrl-C and SIGTERM cancel what is going on and return;
     call it from the main thread, where signals arrive.
-    Raises FerBenchError where the results cannot be written or wanted weights cannot be had.
+    Raises FerBenchError where the results cannot be written, wanted weights cannot be had, or Keras has no backend.
     """
     due = [planned for planned in plan if planned.is_due(options.rerun)]
     summary = Summary()
@@ -75,6 +76,8 @@ def run_plan(plan: list[PlannedRun], prepared: Prepared, options: Options, watch
             record_not_applicable(job, planned.reason)
         else:
             runnable.append((planned, job))
+    if any(planned.card.is_network for planned, _ in runnable):
+        check_backend()
     if runnable:
         watcher.waiting("loading libraries")
         try:
@@ -103,7 +106,7 @@ def _jobs(due: list[PlannedRun], prepared: Prepared, options: Options, watcher: 
             split_folder=prepared.split_folder,
             dataset=prepared.name,
             class_names=prepared.class_names,
-            counts=prepared.counts,
+            counts=prepared.counts[planned.spec.fold],
             split_source=prepared.split_source,
             data_notes=prepared.notes,
             plugins=options.plugins,
@@ -129,7 +132,7 @@ class _Run:
         summary: Summary,
     ) -> None:
         self.waiting, self.options, self.watcher, self.summary = list(runs), options, watcher, summary
-        self.estimate = Estimate(prepared.results.records(), prepared.counts[0])
+        self.estimate = Estimate(prepared.results.raw_records(), prepared.n_train)
         self.stop = threading.Event()
         self.started: dict[str, float] = {}
 
@@ -138,8 +141,10 @@ class _Run:
         with _signals_set(self.stop):
             executor = ThreadPoolExecutor(self.options.jobs)
             try:
-                busy = self._pass(executor, self.waiting, patient=False)
-                self._pass(executor, busy, patient=True)
+                first = [run for run in self.waiting if not run[0].needs_base]
+                for runs in (first, [run for run in self.waiting if run[0].needs_base]):
+                    busy = self._pass(executor, runs, patient=False)
+                    self._pass(executor, busy, patient=True)
                 self.summary.interrupted = self.stop.is_set()
             finally:
                 self.stop.set()
@@ -148,15 +153,14 @@ class _Run:
     def _pass(self, executor: ThreadPoolExecutor, runs: list, patient: bool) -> list:
         """Do `runs`; returns those that another runner is doing."""
         futures = {executor.submit(self._one, planned, job, patient): (planned, job) for planned, job in runs}
-        self.waiting = list(runs)
         busy = []
         for future in self._as_they_end(set(futures)):
             planned, job = futures[future]
             status = future.result()
-            self.waiting.remove((planned, job))
             if status == BUSY:
                 busy.append((planned, job))
             else:
+                self.waiting.remove((planned, job))
                 self._ended(planned, status)
         return busy
 

@@ -3,6 +3,7 @@
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from fer_bench.judging.tables import (
     BASE_STRATEGY,
@@ -24,7 +25,8 @@ from fer_bench.records.schema import Record, Scores
 NO_REASON = "no reason recorded"
 
 Split = tuple[str, str]
-Variant = tuple[str, str, str]
+Variant = tuple[str, str, str, tuple[tuple[str, Any], ...], bool]
+Turn = tuple[int, str]
 
 
 def build(records: Iterable[Record], command: str | None = None, split: Split | None = None) -> Leaderboard:
@@ -65,7 +67,12 @@ def _split(record: Record) -> Split:
 
 
 def _variant(record: Record) -> Variant:
-    return record.spec.model, record.spec.budget, record.spec.weights
+    spec = record.spec
+    return spec.model, spec.budget, spec.weights, spec.parameters, spec.tuned
+
+
+def _turn(record: Record) -> Turn:
+    return record.spec.seed, record.spec.fold
 
 
 def _test_scores(record: Record) -> Scores | None:
@@ -73,36 +80,40 @@ def _test_scores(record: Record) -> Scores | None:
 
 
 def _labels(records: Sequence[Record]) -> dict[Variant, str]:
-    """A name per variant: the model, its budget if it has one, the weights asked for where they differ."""
+    """A name per variant: the model, its budget if it has one, the weights asked for where they differ, and what was
+    set instead of its own recipe, which is "tuned" where a search set it."""
     asked = defaultdict(set)
     for record in records:
         asked[record.spec.model].add(record.spec.weights)
     labels = {}
-    for model, budget, weights in {_variant(record) for record in records}:
+    for variant in {_variant(record) for record in records}:
+        model, budget, weights, parameters, tuned = variant
         shown = f"weights {weights[:15]}" if weights and len(asked[model]) > 1 else ""
-        details = ", ".join(filter(None, (budget, shown)))
-        labels[model, budget, weights] = f"{model} ({details})" if details else model
+        recipe = ["tuned"] if tuned else [f"{name.replace('_', ' ')} {value}" for name, value in parameters]
+        details = ", ".join(filter(None, (budget, shown, *recipe)))
+        labels[variant] = f"{model} ({details})" if details else model
     return labels
 
 
 def _rows(records: Sequence[Record], labels: dict[Variant, str]) -> tuple[tuple[Row, ...], dict[str, int]]:
-    """Rows by falling macro-F1, equal ranks where it agrees to RANK_DECIMALS; and the rank of every run in them."""
+    """Rows by falling macro-F1, equal ranks where it agrees to RANK_DECIMALS, those that lack folds below the others;
+    and the rank of every run in them."""
     groups = defaultdict(list)
     for record in records:
         groups[labels[_variant(record)], record.spec.strategy].append(record)
     scored = {key: runs for key, runs in groups.items() if any(map(_test_scores, runs))}
-    f1 = {
-        key: round(statistics.fmean(scores.macro_f1 for scores in map(_test_scores, runs) if scores), RANK_DECIMALS)
-        for key, runs in scored.items()
-    }
-    order = sorted(scored, key=lambda key: (-f1[key], key[0], strategy_order(key[1])))
-    rank = {key: 1 + sum(other > f1[key] for other in f1.values()) for key in order}
+    place = {}
+    for key, runs in scored.items():
+        f1 = statistics.fmean(scores.macro_f1 for scores in map(_test_scores, runs) if scores)
+        place[key] = (_lacks_folds(runs), -round(f1, RANK_DECIMALS))
+    order = sorted(scored, key=lambda key: (place[key], key[0], strategy_order(key[1])))
+    rank = {key: 1 + sum(other < place[key] for other in place.values()) for key in order}
     ranks = {run.run_id: rank[key] for key, runs in scored.items() for run in runs if _test_scores(run)}
     return tuple(_row(rank[key], key[0], scored[key]) for key in order), ranks
 
 
 def _row(rank: int, label: str, runs: Sequence[Record]) -> Row:
-    done = sorted((run for run in runs if _test_scores(run)), key=lambda run: run.spec.seed)
+    done = sorted((run for run in runs if _test_scores(run)), key=_turn)
     tests = [run.test for run in done if run.test]
     first = done[0]
     weights = sorted({run.weights for run in done if run.weights})
@@ -116,14 +127,34 @@ def _row(rank: int, label: str, runs: Sequence[Record]) -> Row:
         recall=tuple(
             statistics.fmean(scores) for scores in zip(*([c.recall for c in t.per_class] for t in tests), strict=True)
         ),
-        f1_by_seed={run.spec.seed: test.macro_f1 for run, test in zip(done, tests, strict=True)},
-        missing_seeds=tuple(sorted({run.spec.seed for run in runs} - {run.spec.seed for run in done})),
+        f1_by_run={_turn(run): test.macro_f1 for run, test in zip(done, tests, strict=True)},
+        missing=tuple(_spell(turn) for turn in sorted(_missing(runs))),
+        lacks_folds=_lacks_folds(runs),
+        run_id=first.run_id,
         fit_seconds=_mean(run.seconds.fit if run.seconds else None for run in done),
         ms_per_image=_mean(run.ms_per_image for run in done),
         n_parameters=first.n_parameters,
         weights="; ".join(weights),
         unpretrained=bool(first.spec.weights) and any("random" in text or "no network" in text for text in weights),
     )
+
+
+def _missing(runs: Sequence[Record]) -> set[Turn]:
+    """Seeds and folds without scores: those that were tried, and the other folds of every seed."""
+    wanted = {_turn(run) for run in runs}
+    for seed, fold in tuple(wanted):
+        n_folds = int(fold.partition("/")[2] or 0)
+        wanted |= {(seed, f"{number}/{n_folds}") for number in range(1, n_folds + 1)}
+    return wanted - {_turn(run) for run in runs if _test_scores(run)}
+
+
+def _lacks_folds(runs: Sequence[Record]) -> bool:
+    return any(fold for _, fold in _missing(runs))
+
+
+def _spell(turn: Turn) -> str:
+    seed, fold = turn
+    return f"seed {seed}, fold {fold}" if fold else f"seed {seed}"
 
 
 def _statistic(values: Sequence[float]) -> Statistic:
@@ -156,10 +187,10 @@ def _effects(rows: Sequence[Row]) -> Iterable[Effect]:
     for strategy in sorted(by_strategy):
         changes = []
         for label, row in by_strategy[strategy].items():
-            before = base[label].f1_by_seed if label in base else {}
-            by_seed = [row.f1_by_seed[seed] - before[seed] for seed in sorted(row.f1_by_seed.keys() & before.keys())]
-            if by_seed:
-                changes.append(round(statistics.fmean(by_seed), RANK_DECIMALS))
+            before = base[label].f1_by_run if label in base else {}
+            paired = [row.f1_by_run[turn] - before[turn] for turn in sorted(row.f1_by_run.keys() & before.keys())]
+            if paired:
+                changes.append(round(statistics.fmean(paired), RANK_DECIMALS))
         if changes:
             n_higher, n_lower = sum(change > 0 for change in changes), sum(change < 0 for change in changes)
             yield Effect(strategy, len(changes), n_higher, n_lower, statistics.median(changes))
@@ -167,9 +198,9 @@ def _effects(rows: Sequence[Row]) -> Iterable[Effect]:
 
 def _failures(records: Sequence[Record], labels: dict[Variant, str]) -> Iterable[Failure]:
     failed = [record for record in records if record.status != "not-applicable" and not _test_scores(record)]
-    for record in sorted(failed, key=lambda r: (labels[_variant(r)], strategy_order(r.spec.strategy), r.spec.seed)):
+    for record in sorted(failed, key=lambda r: (labels[_variant(r)], strategy_order(r.spec.strategy), _turn(r))):
         label, spec, reason = labels[_variant(record)], record.spec, record.reason or NO_REASON
-        yield Failure(label, spec.strategy, spec.seed, record.status, reason, record.run_id)
+        yield Failure(label, spec.strategy, spec.seed, spec.fold, record.status, reason, record.run_id)
 
 
 def _not_applicable(records: Sequence[Record], labels: dict[Variant, str]) -> Iterable[NotApplicable]:

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 MISSING = "-"
 REASON_LENGTH = 300
 CSV_COLUMNS = (
-    "rank", "model", "strategy", "seed", "budget", "status", *METRICS, "validation_macro_f1",
+    "rank", "model", "strategy", "seed", "fold", "budget", "status", *METRICS, "validation_macro_f1",
     "fit_seconds", "ms_per_image", "n_parameters", "peak_memory_mb", "weights", "weights_asked",
-    "family", "features", "reason", "run_id",
+    "tuned", "parameters", "family", "features", "reason", "run_id",
 )  # fmt: skip
 
 
@@ -45,19 +45,30 @@ def write_leaderboard(
 ) -> Leaderboard:
     """Write `leaderboard.md` and `leaderboard.csv` into `folder`, each whole or not at all, and return what they show.
 
+    Those of five folds are `leaderboard-5-folds.md` and `.csv`: they do not replace the page of the one split.
+
     `command` and `split` as in `leaderboard.build`. The same records and command give the same bytes.
     Raises OSError where `folder` cannot be written.
     """
     board = leaderboard.build(records, command, split)
-    write_atomic(folder / "leaderboard.md", markdown(board))
-    write_atomic(folder / "leaderboard.csv", csv_text(board))
+    write_atomic(folder / f"{file_stem(board)}.md", markdown(board, folder))
+    write_atomic(folder / f"{file_stem(board)}.csv", csv_text(board))
     return board
 
 
-def markdown(board: Leaderboard) -> str:
-    """The page: readable alone, by someone who has never seen the project."""
+def file_stem(board: Leaderboard) -> str:
+    """The name of the board's files without extension."""
+    n_folds = {record.spec.fold.partition("/")[2] for record in board.records} - {""}
+    return f"leaderboard-{n_folds.pop()}-folds" if n_folds else "leaderboard"
+
+
+def markdown(board: Leaderboard, folder: Path | None = None) -> str:
+    """The page: readable alone, by someone who has never seen the project.
+
+    Figures of runs that stand in `folder` are linked.
+    """
     title = f"# Leaderboard: {_escape(board.data.name)}" if board.data else "# Leaderboard"
-    sections = [title, *_opening(board), *_tables(board), *_background(board)]
+    sections = [title, *_opening(board), *_tables(board), *_figures(board, folder), *_background(board)]
     return "\n\n".join(sections) + "\n"
 
 
@@ -177,7 +188,9 @@ def _tables(board: Leaderboard) -> Iterable[str]:
     if board.failures:
         yield "## Failed runs"
         yield "The log of each is `runs/<run>/log.txt` beside this page."
-        cells = [[f.label, f.strategy, f.seed, f.status, _short(f.reason), f.run_id] for f in board.failures]
+        turns = [f"{f.seed}, fold {f.fold}" if f.fold else f.seed for f in board.failures]
+        failures = zip(board.failures, turns, strict=True)
+        cells = [[f.label, f.strategy, turn, f.status, _short(f.reason), f.run_id] for f, turn in failures]
         yield _table(["model", "strategy", "seed", "status", "reason", "run"], cells)
     if board.not_applicable:
         yield "## Combinations that do not apply"
@@ -186,6 +199,19 @@ def _tables(board: Leaderboard) -> Iterable[str]:
     if board.notes:
         cells = [[note, ", ".join(runs)] for note, runs in board.notes.items()]
         yield from ("## Notes on runs", _table(["note", "runs"], cells))
+
+
+def _figures(board: Leaderboard, folder: Path | None) -> Iterable[str]:
+    """Links to what was drawn of the first run of each row."""
+    if folder is None:
+        return
+    lines = []
+    for row in board.rows:
+        paths = {name: f"runs/{row.run_id}/{name}.png" for name in ("curves", "confusion")}
+        links = [f"[{name}]({path})" for name, path in paths.items() if (folder / path).exists()]
+        lines += [f"- {_escape(row.name)}: {', '.join(links)}"] if links else []
+    if lines:
+        yield from ("## Figures", "Training curves, and which class was taken for which.", "\n".join(lines))
 
 
 def _ranking(rows: Sequence[Row]) -> str:
@@ -204,9 +230,9 @@ def _ranking(rows: Sequence[Row]) -> str:
     }
     if any(row.weights for row in rows):
         columns["weights"] = [row.weights or MISSING for row in rows]
-    if any(len(row.f1_by_seed) > 1 or row.missing_seeds for row in rows):
-        columns["seeds"] = [_seeds(row) for row in rows]
-    left = ("model", "strategy", "weights", "seeds")
+    if any(len(row.f1_by_run) > 1 or row.missing for row in rows):
+        columns["runs"] = [_runs(row) for row in rows]
+    left = ("model", "strategy", "weights", "runs")
     return _table(list(columns), zip(*columns.values(), strict=True), right=[name not in left for name in columns])
 
 
@@ -214,7 +240,7 @@ def _grid(board: Leaderboard) -> str:
     def cell(content: Row | str) -> str:
         if isinstance(content, str):
             return content
-        return f"{content.macro_f1:.3f}" + (f" ({_seeds(content)} seeds)" if content.missing_seeds else "")
+        return f"{content.macro_f1:.3f}" + (f" ({_runs(content)})" if content.missing else "")
 
     lines = [[label, *map(cell, cells)] for label, cells in zip(board.grid.labels, board.grid.cells, strict=True)]
     return _table(["model", *board.grid.strategies], lines, right=[False] + [True] * len(board.grid.strategies))
@@ -260,7 +286,8 @@ LEGEND = (
     "fit s: seconds to train, without computing the features that several models share",
     "ms/image: milliseconds from an image to its answer, computing its features included",
     "parameters: numbers a network holds, trained and frozen; weights: what it started from",
-    "seeds: how many runs with different random seeds stand behind a row; scores are their mean ± standard deviation",
+    "runs: how many runs, with different random seeds or on different folds, stand behind a row; scores are their mean "
+    "± standard deviation; a row that lacks folds is ranked below the complete ones",
     f"`{MISSING}`: not run or not known; {NOT_APPLICABLE}: does not apply; other words in the grid: why not",
 )
 
@@ -281,9 +308,15 @@ def _milliseconds(value: float | None) -> str:
     return MISSING if value is None else f"{value:,.3f}"
 
 
-def _seeds(row: Row) -> str:
-    done = len(row.f1_by_seed)
-    return f"{done} of {done + len(row.missing_seeds)}" if row.missing_seeds else str(done)
+def _runs(row: Row) -> str:
+    """Such as "3 seeds", "5 folds", "4 of 5 folds (lacks seed 0, fold 2/5)"."""
+    done, seeds, folds = len(row.f1_by_run), {seed for seed, _ in row.f1_by_run}, {fold for _, fold in row.f1_by_run}
+    what = "folds" if folds != {""} else "seeds"
+    if what == "folds" and len(seeds) > 1:
+        what = f"folds of {len(seeds)} seeds"
+    if row.missing:
+        return f"{done} of {done + len(row.missing)} {what} (lacks {'; '.join(row.missing)})"
+    return f"{done} {what if done > 1 else what[:-1]}"
 
 
 def _table(headers: Sequence[str], lines: Iterable[Iterable[Any]], right: Sequence[bool] | None = None) -> str:
@@ -311,14 +344,19 @@ def _csv_line(record: Record, rank: int | None) -> dict[str, Any]:
     test = record.test if record.status == "success" else None
     spec, seconds, validation = record.spec, record.seconds, record.validation
     return {
-        "rank": rank, "model": spec.model, "strategy": spec.strategy, "seed": spec.seed, "budget": spec.budget,
+        "rank": rank, "model": spec.model, "strategy": spec.strategy, "seed": spec.seed, "fold": spec.fold, "budget": spec.budget,
         "status": record.status, **{name: getattr(test, name) if test else None for name in METRICS},
         "validation_macro_f1": validation.macro_f1 if validation else None,
         "fit_seconds": seconds.fit if seconds else None, "ms_per_image": record.ms_per_image,
         "n_parameters": record.n_parameters, "peak_memory_mb": record.peak_memory_mb, "weights": record.weights,
-        "weights_asked": spec.weights, "family": record.family, "features": record.features,
+        "weights_asked": spec.weights, "tuned": spec.tuned, "parameters": _assignments(spec.parameters),
+        "family": record.family, "features": record.features,
         "reason": record.reason, "run_id": record.run_id,
     }  # fmt: skip
+
+
+def _assignments(parameters: Iterable[tuple[str, Any]]) -> str:
+    return " ".join(f"{name}={value}" for name, value in parameters)
 
 
 def _csv_cell(value: Any) -> Any:

@@ -12,7 +12,7 @@ NOT_RUN, NOT_APPLICABLE = "-", "n/a"
 
 @dataclass(frozen=True)
 class Statistic:
-    """Mean over seeds; sample standard deviation where there are at least two."""
+    """Mean over seeds and folds; sample standard deviation where there are at least two."""
 
     mean: float
     sd: float | None = None
@@ -20,10 +20,12 @@ class Statistic:
 
 @dataclass(frozen=True)
 class Row:
-    """One model under one strategy, over its seeds.
+    """One model under one strategy, over its seeds and folds.
 
-    label: the model with its budget, so that one model at two budgets is told apart. scores: by name in METRICS, on
-    the test images; recall: per class. f1_by_seed: test macro-F1. missing_seeds: those that did not succeed.
+    label: the model with its budget and what else differs from its own recipe, so that variants are told apart.
+    scores: by name in METRICS, on the test images; recall: per class. f1_by_run: test macro-F1 by seed and fold.
+    missing: the seeds and folds that did not succeed, in words. lacks_folds: whether folds are among them.
+    run_id: of the first run, for links.
     weights: what the network started from. unpretrained: it could have started from trained weights, and did not.
     """
 
@@ -34,8 +36,10 @@ class Row:
     scores: dict[str, Statistic]
     validation_f1: float | None
     recall: tuple[float, ...]
-    f1_by_seed: dict[int, float]
-    missing_seeds: tuple[int, ...]
+    f1_by_run: dict[tuple[int, str], float]
+    missing: tuple[str, ...]
+    lacks_folds: bool
+    run_id: str
     fit_seconds: float | None
     ms_per_image: float | None
     n_parameters: int | None
@@ -60,6 +64,7 @@ class Failure:
     label: str
     strategy: str
     seed: int
+    fold: str
     status: str
     reason: str
     run_id: str

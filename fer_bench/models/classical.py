@@ -5,13 +5,28 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from fer_bench.models.registry import register_model
+from fer_bench.models.registry import Choice, Range, Search, register_model
 
 if TYPE_CHECKING:
     from fer_bench.models.task import Task
 
 MLP_BATCH_SIZE = 128
 MLP_STEPS = {"quick": 1500, "standard": 4000, "full": 12000}
+
+PCA_SEARCH: Search = {"pca.n_components": Choice((150, 50, 75, 100, 200, 300))}
+HOG_SEARCH: Search = {"hog.cell": Choice((6, 8, 12)), "hog.orientations": Choice((9, 6, 12))}
+LOGISTIC_SEARCH: Search = {"C": Range(1e-3, 1e2, log=True, default=1.0)}
+SVM_SEARCH: Search = {"C": Range(0.5, 50.0, log=True, default=5.0), "gamma": Range(0.2, 5.0, log=True)}
+FOREST_SEARCH: Search = {
+    "max_depth": Choice((None, 8, 16, 32)),
+    "min_samples_leaf": Choice((1, 2, 4, 8)),
+    "max_features": Choice(("sqrt", "log2", 0.1, 0.2)),
+}
+MLP_SEARCH: Search = {
+    "hidden": Choice((256, 64, 128, 512)),
+    "alpha": Range(1e-4, 1.0, log=True),
+    "learning_rate": Range(1e-4, 1e-2, log=True),
+}
 
 
 @register_model(
@@ -37,54 +52,72 @@ def stratified_guess(task: Task) -> Any:
 
 
 @register_model(
-    "pca-logistic", features="pca", family="baseline", stochastic=False,
+    "pca-logistic", features="pca", family="baseline", stochastic=False, search={**LOGISTIC_SEARCH, **PCA_SEARCH},
     summary="logistic regression on PCA",
 )  # fmt: skip
 def pca_logistic(task: Task) -> Any:
     """Multinomial logistic regression, L2, C = 1."""
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(max_iter=1000)
+    return LogisticRegression(C=task.parameters.get("C", 1.0), max_iter=1000)
 
 
-@register_model("pca-svm", features="pca", stochastic=False, summary="RBF SVM (C=5) on PCA")
+@register_model(
+    "pca-svm", features="pca", stochastic=False, search={**SVM_SEARCH, **PCA_SEARCH},
+    summary="RBF SVM (C=5) on PCA",
+)  # fmt: skip
 def pca_svm(task: Task) -> Any:
     """See `_svm`."""
     return _svm(task)
 
 
-@register_model("hog-svm", features="hog", stochastic=False, summary="RBF SVM (C=5) on HOG")
+@register_model(
+    "hog-svm", features="hog", stochastic=False, search={**SVM_SEARCH, **HOG_SEARCH},
+    summary="RBF SVM (C=5) on HOG",
+)  # fmt: skip
 def hog_svm(task: Task) -> Any:
     """See `_svm`."""
     return _svm(task)
 
 
-@register_model("pca-forest", features="pca", summary="Random Forest (300 trees) on PCA")
+@register_model(
+    "pca-forest", features="pca", balanced_bootstrap=True, search={**FOREST_SEARCH, **PCA_SEARCH},
+    summary="Random Forest (300 trees) on PCA",
+)  # fmt: skip
 def pca_forest(task: Task) -> Any:
     """See `_forest`."""
     return _forest(task)
 
 
-@register_model("hog-forest", features="hog", summary="Random Forest (300 trees) on HOG")
+@register_model(
+    "hog-forest", features="hog", balanced_bootstrap=True, search={**FOREST_SEARCH, **HOG_SEARCH},
+    summary="Random Forest (300 trees) on HOG",
+)  # fmt: skip
 def hog_forest(task: Task) -> Any:
     """See `_forest`."""
     return _forest(task)
 
 
-@register_model("pca-mlp", features="pca", steps=MLP_STEPS, summary="multi-layer perceptron (256) on PCA")
+@register_model(
+    "pca-mlp", features="pca", steps=MLP_STEPS, search={**MLP_SEARCH, **PCA_SEARCH},
+    summary="multi-layer perceptron (256) on PCA",
+)  # fmt: skip
 def pca_mlp(task: Task) -> Any:
     """See `_mlp`."""
     return _mlp(task)
 
 
-@register_model("hog-mlp", features="hog", steps=MLP_STEPS, summary="multi-layer perceptron (256) on HOG")
+@register_model(
+    "hog-mlp", features="hog", steps=MLP_STEPS, search={**MLP_SEARCH, **HOG_SEARCH},
+    summary="multi-layer perceptron (256) on HOG",
+)  # fmt: skip
 def hog_mlp(task: Task) -> Any:
     """See `_mlp`."""
     return _mlp(task)
 
 
 def _svm(task: Task) -> Any:
-    """RBF SVM, C = 5, gamma = 1 / (n_features * variance), scores one-versus-rest.
+    """RBF SVM, C = 5, gamma = factor / (n_features * variance) with a factor of 1, scores one-versus-rest.
 
     Trained by scikit-learn-intelex where it is installed (the same problem, solved many times faster),
     otherwise by scikit-learn. `probability=True` stays off: scores are calibrated on validation instead.
@@ -96,14 +129,34 @@ def _svm(task: Task) -> Any:
         from sklearn.svm import SVC
     else:
         daal4py.daalinit(task.n_jobs)
-    return SVC(C=5.0, kernel="rbf", gamma="scale", decision_function_shape="ovr", cache_size=1000)
+    factor = task.parameters.get("gamma", 1.0)
+
+    class ScaledSVC(SVC):
+        """Its gamma is known when it sees the rows."""
+
+        def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+            self.gamma = factor / (X.shape[1] * float(X.var()))
+            return super().fit(X, y, sample_weight)
+
+    cls = SVC if factor == 1 else ScaledSVC
+    C = task.parameters.get("C", 5.0)
+    return cls(C=C, kernel="rbf", gamma="scale", decision_function_shape="ovr", cache_size=1000)
 
 
 def _forest(task: Task) -> Any:
-    """300 trees grown to the end on sqrt(n_features) candidates a split (Breiman 2001)."""
+    """300 trees grown to the end on sqrt(n_features) candidates a split (Breiman 2001).
+
+    With a balanced bootstrap, where a strategy asks for it: a balanced random forest (Chen, Liaw & Breiman 2004).
+    """
+    options = {"n_estimators": 300, "n_jobs": task.n_jobs, "random_state": task.random_state}
+    options |= {name: task.parameters[name] for name in FOREST_SEARCH if name in task.parameters}
+    if task.balanced_bootstrap:
+        from imblearn.ensemble import BalancedRandomForestClassifier
+
+        return BalancedRandomForestClassifier(**options, sampling_strategy="all", replacement=True, bootstrap=False)
     from sklearn.ensemble import RandomForestClassifier
 
-    return RandomForestClassifier(n_estimators=300, n_jobs=task.n_jobs, random_state=task.random_state)
+    return RandomForestClassifier(**options)
 
 
 def _mlp(task: Task) -> Any:
@@ -119,8 +172,9 @@ def _mlp(task: Task) -> Any:
     steps_per_epoch = -(-task.n_rows // batch_size)
     epochs = max(1, round((task.steps or MLP_STEPS["quick"]) / steps_per_epoch))
     return MLPClassifier(
-        hidden_layer_sizes=(256,),
-        alpha=1e-2,
+        hidden_layer_sizes=(task.parameters.get("hidden", 256),),
+        alpha=task.parameters.get("alpha", 1e-2),
+        learning_rate_init=task.parameters.get("learning_rate", 1e-3),
         batch_size=batch_size,
         max_iter=epochs,
         tol=0.0,

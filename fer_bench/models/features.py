@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fer_bench import cache
+from fer_bench.errors import FerBenchError
 from fer_bench.models.registry import FeaturesCard, register_features
 
 if TYPE_CHECKING:
@@ -67,6 +69,21 @@ def stored_features(card: FeaturesCard, dataset: Dataset, split: Split) -> Featu
     folder = cache.fetch("features", key, lambda work: _compute(card, dataset, split, work))
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in split.subsets()}
     return Features(**arrays, **json.loads((folder / "cost.json").read_text()))
+
+
+def features_card(card: FeaturesCard, parameters: Mapping[str, Any]) -> FeaturesCard:
+    """`card` with those of a run's `parameters` that are named after it: "pca.n_components" for the card "pca".
+
+    Raises FerBenchError where one is named after other features, or after nothing that these have.
+    """
+    chosen = {name: value for name, value in parameters.items() if "." in name}
+    known = {f"{card.name}.{name}": name for name in card.parameters}
+    unknown = sorted(set(chosen) - set(known))
+    if unknown:
+        raise FerBenchError(
+            f"no parameter {', '.join(unknown)} of the features {card.name!r}, only {', '.join(known) or 'none'}"
+        )
+    return replace(card, parameters={**card.parameters, **{known[name]: value for name, value in chosen.items()}})
 
 
 def _code(card: FeaturesCard) -> str:

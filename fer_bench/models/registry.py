@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from fer_bench.errors import FerBenchError
 
 Family = Literal["baseline", "classical", "deep"]
+StartsFrom = Literal["probabilities", "weights"]
 
 
 class Card(Protocol):
@@ -93,6 +94,41 @@ class ImageInput:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """A parameter to tune: one of `values`, the first being the builder's own."""
+
+    values: tuple[Any, ...]
+
+    @property
+    def start(self) -> Any:
+        """The builder's own value."""
+        return self.values[0]
+
+
+@dataclass(frozen=True)
+class Range:
+    """A parameter to tune: a number from `low` to `high`, drawn evenly or, with `log`, by its logarithm.
+
+    default: the builder's own value; the middle unless given.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    default: float | None = None
+
+    @property
+    def start(self) -> float:
+        """The builder's own value."""
+        if self.default is not None:
+            return self.default
+        return (self.low * self.high) ** 0.5 if self.log else (self.low + self.high) / 2
+
+
+Search = Mapping[str, Choice | Range]
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """A model: features plus a classifier. See `register_model` for the fields."""
 
@@ -109,6 +145,14 @@ class ModelCard:
     steps: Mapping[str, int] | None = None
     image: ImageInput | None = None
     pretrained: str | None = None
+    n_parameters: int | None = None
+    balanced_bootstrap: bool = False
+    search: Search = field(default_factory=dict)
+
+    @property
+    def is_network(self) -> bool:
+        """Whether it is trained from images by `KerasClassifier`."""
+        return self.image is not None
 
 
 @dataclass(frozen=True)
@@ -133,6 +177,9 @@ class StrategyCard:
     needs_sample_weight: bool = False
     loss: str = "cross-entropy"
     stochastic: bool = False
+    makes_rows: bool = False
+    balanced_bootstrap: bool = False
+    starts_from: StartsFrom | None = None
 
 
 MODELS: Registry[ModelCard] = Registry("model", "models")
@@ -153,6 +200,9 @@ def register_model(
     steps: Mapping[str, int] | None = None,
     image: ImageInput | None = None,
     pretrained: str | None = None,
+    n_parameters: int | None = None,
+    balanced_bootstrap: bool = False,
+    search: Search | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated `build(task) -> classifier` under `name`.
 
@@ -165,6 +215,9 @@ def register_model(
     stochastic: False where another seed gives the same model, which is then run once.
     steps: gradient steps per budget ("quick", "standard", "full"), for models trained by steps.
     image: what a network wants to see. pretrained: file name of its ImageNet weights in Keras' cache, if any.
+    n_parameters: what a network has with seven classes. balanced_bootstrap: whether it heeds `task.balanced_bootstrap`.
+    search: what `fer_bench tune` may try, by the names under which the builder looks into `task.parameters`;
+    "<features>.<name>" is a parameter of its features.
 
     Raises FerBenchError on a malformed or repeated name.
     """
@@ -174,7 +227,8 @@ def register_model(
             ModelCard(
                 name=name, build=build, features=features, summary=summary, source=_source(build), family=family,
                 losses=losses, sample_weight=sample_weight, trainable=trainable, stochastic=stochastic,
-                steps=steps, image=image, pretrained=pretrained,
+                steps=steps, image=image, pretrained=pretrained, n_parameters=n_parameters,
+                balanced_bootstrap=balanced_bootstrap, search=search or {},
             )
         )  # fmt: skip
         return build
@@ -201,18 +255,34 @@ def register_features(
 
 
 def register_strategy(
-    name: str, *, summary: str, needs_sample_weight: bool = False, loss: str = "cross-entropy", stochastic: bool = False
+    name: str,
+    *,
+    summary: str,
+    needs_sample_weight: bool = False,
+    loss: str = "cross-entropy",
+    stochastic: bool = False,
+    makes_rows: bool = False,
+    balanced_bootstrap: bool = False,
+    starts_from: StartsFrom | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated `plan(labels, n_classes, random_state) -> TrainingPlan` under `name`.
 
-    `labels` are training labels, int64 (n,), and all that a strategy may see. Raises FerBenchError on a bad name.
+    `labels` are training labels, int64 (n,), and all that a strategy may see.
+
+    loss: the loss it trains with. needs_sample_weight: whether it weighs rows. makes_rows: whether it makes up rows
+    of features. balanced_bootstrap: whether it draws each tree's rows evenly from all classes.
+    starts_from: what it takes from the finished run of the same model under "none": its "probabilities", or its
+    trained "weights". stochastic: whether another seed gives another plan.
+
+    Raises FerBenchError on a bad name.
     """
 
     def decorate(plan: Callable[..., Any]) -> Callable[..., Any]:
         STRATEGIES.add(
             StrategyCard(
-                name=name, plan=plan, summary=summary, source=_source(plan),
-                needs_sample_weight=needs_sample_weight, loss=loss, stochastic=stochastic,
+                name=name, plan=plan, summary=summary, source=_source(plan), needs_sample_weight=needs_sample_weight,
+                loss=loss, stochastic=stochastic, makes_rows=makes_rows, balanced_bootstrap=balanced_bootstrap,
+                starts_from=starts_from,
             )
         )  # fmt: skip
         return plan
@@ -230,6 +300,12 @@ def why_not(model: ModelCard, strategy: StrategyCard) -> str | None:
         return f"cannot be trained with {strategy.loss} loss, only with {', '.join(model.losses)}"
     if strategy.needs_sample_weight and not model.sample_weight:
         return "its fit takes no sample_weight"
+    if strategy.makes_rows and model.features == "images":
+        return "learns from images: a mean of two faces is none, so new rows are made of features only"
+    if strategy.balanced_bootstrap and not model.balanced_bootstrap:
+        return "is no ensemble of trees, each grown on rows of its own"
+    if strategy.starts_from == "weights" and not model.is_network:
+        return "has no features of its own making, which re-training would keep"
     return None
 
 

@@ -23,6 +23,9 @@ class Spec(_Part):
     split_fingerprint: str
     budget: str
     weights: str
+    fold: str = ""
+    tuned: bool = False
+    parameters: tuple[tuple[str, Any], ...] = ()
 
 
 class ClassScores(_Part):

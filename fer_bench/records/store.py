@@ -10,7 +10,7 @@ import os
 import shutil
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fer_bench.cache import write_atomic
 from fer_bench.errors import FerBenchError, listing
@@ -52,6 +52,16 @@ class ResultsFolder:
             return json.loads(self.record_path(run_id).read_bytes())["status"]
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
             return None
+
+    def raw_records(self) -> list[dict[str, Any]]:
+        """All records that can be read, as JSON has them, unchecked: for estimates of time."""
+        found = []
+        for path in sorted(self.runs.glob("[!.]*/record.json")):
+            try:
+                found.append(json.loads(path.read_bytes()))
+            except (ValueError, OSError):
+                continue
+        return [record for record in found if isinstance(record, dict) and {"status", "spec"} <= record.keys()]
 
     def record(self, run_id: str) -> Record | None:
         """The record of `run_id`, or None where there is none to be read."""

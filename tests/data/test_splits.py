@@ -1,12 +1,13 @@
 """Splits: stratified, group-aware, the same everywhere; official subsets never moved."""
 
 import gzip
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from fer_bench.data.dataset import Dataset
-from fer_bench.data.splits import Split, make_split, split_csv, stored_split
+from fer_bench.data.splits import Split, make_folds, make_split, split_csv, stored_split
 from fer_bench.errors import FerBenchError
 
 
@@ -132,3 +133,44 @@ def test_csv_gives_labels_of_scored_rows_only():
     assert all(line.endswith(",train,") for line in lines if ",train," in line)
     assert sum(line.endswith((",a", ",b", ",c")) for line in lines) == len(split.validation) + len(split.test)
     assert split_csv(data, split) == split_csv(data, split)
+
+
+def in_fold(splits, name):
+    return [set(split.subsets()[name].tolist()) for split in splits]
+
+
+def test_every_row_is_tested_in_exactly_one_fold_and_never_seen_in_it_before():
+    data = dataset((110, 60, 30))
+    folds = make_folds(data, 4)
+    tests = in_fold(folds, "test")
+    assert sorted(row for test in tests for row in test) == list(range(200))
+    for split in folds:
+        assert not set(split.test) & set(split.train) and not set(split.validation) & set(split.train)
+        assert len(split.train) + len(split.validation) + len(split.test) == 200
+        assert (data.class_counts(split.test) > 0).all() and (data.class_counts(split.validation) > 0).all()
+    assert len({split.fingerprint for split in folds}) == 4
+    spread = np.array([data.class_counts(split.test) for split in folds])
+    assert (spread.max(axis=0) - spread.min(axis=0) <= 1).all()
+
+
+def test_folds_keep_groups_together():
+    data = dataset((110, 60, 30))
+    groups = np.arange(200) // 4
+    data = replace(data, groups=groups)
+    for split in make_folds(data, 5):
+        sides = [set(groups[rows].tolist()) for rows in split.subsets().values()]
+        assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
+
+
+def test_official_test_images_are_in_no_fold():
+    data = dataset((110, 60, 30))
+    subsets = np.where(np.arange(200) % 5 == 0, "test", "train")
+    official = set(np.flatnonzero(subsets == "test").tolist())
+    for split in make_folds(replace(data, subsets=subsets), 3):
+        assert not official & {row for rows in split.subsets().values() for row in rows.tolist()}
+        assert "40 official test images left out" in split.source
+
+
+def test_more_folds_than_images_of_a_class_are_refused():
+    with pytest.raises(FerBenchError, match="needs at least 150 distinct images"):
+        make_folds(dataset((110, 60, 30)), 150)

@@ -3,15 +3,16 @@
 import pytest
 
 from fer_bench.errors import FerBenchError
-from fer_bench.execution.plan import SUITES, find_suite, make_plan
+from fer_bench.execution.plan import SUITES, Wanted, find_suite, make_plan
 from fer_bench.models.registry import MODELS, STRATEGIES
+from fer_bench.records.spec import RunSpec
 from fer_bench.records.store import ResultsFolder
 
 
 @pytest.fixture
 def plan(tmp_path):
     def make(models="*", strategies="*", **options):
-        return make_plan(ResultsFolder(tmp_path), ("data", "split"), models, strategies, **options)
+        return make_plan(ResultsFolder(tmp_path), ("data", "split"), Wanted(models, strategies, **options))
 
     return make
 
@@ -78,6 +79,41 @@ def test_every_suite_names_what_is_registered(plan):
 
 
 def test_suite_of_built_in_models_needs_no_second_look(plan):
-    """`classical` and `deep` together are the built-in part of `all`."""
+    """`classical` and `deep` together are the built-in part of `zoo`."""
     named = {p.spec.model for suite in ("classical", "deep") for p in plan(SUITES[suite].models, "none")}
     assert named == {card.name for card in MODELS if "fer_bench" in card.source}
+    assert {p.spec.model for p in plan(SUITES["zoo"].models, "none")} == {card.name for card in MODELS}
+
+
+def test_a_strategy_that_starts_from_none_brings_that_run_along_and_comes_after_it(plan):
+    planned = plan("hog-svm,majority", "post-hoc-adjustment,smote")
+    told = [(p.spec.model, p.spec.strategy, p.needs_base) for p in planned if not p.reason]
+    assert told == [
+        ("hog-svm", "none", False), ("hog-svm", "post-hoc-adjustment", True), ("hog-svm", "smote", False),
+    ]  # fmt: skip
+
+
+def test_folds_multiply_runs_and_share_nothing(plan):
+    planned = plan("hog-svm,hog-forest", "none", seeds=(0, 1), folds=("1/3", "2/3", "3/3"))
+    assert [(p.spec.model, p.spec.seed, p.spec.fold) for p in planned][:4] == [
+        ("hog-svm", 0, "1/3"), ("hog-svm", 0, "2/3"), ("hog-svm", 0, "3/3"), ("hog-forest", 0, "1/3"),
+    ]  # fmt: skip
+    assert len({p.spec.run_id for p in planned}) == 3 + 6
+    assert planned[1].spec.run_id.startswith("hog-svm.none.s0.f2-")
+
+
+def test_recipes_are_for_networks_and_tuned_values_for_their_model(plan):
+    options = {"recipe": {"mixup": 0.2}, "tuned": {"cnn": {"dropout": 0.3}, "hog-svm": {"C": 9.0}}}
+    specs = {p.spec.model: p.spec for p in plan("cnn,hog-svm,pca-svm,cnn-small", "none", **options)}
+    assert specs["cnn"].parameters == (("dropout", 0.3), ("mixup", 0.2)) and specs["cnn"].tuned
+    assert specs["cnn-small"].parameters == (("mixup", 0.2),) and not specs["cnn-small"].tuned
+    assert specs["hog-svm"].parameters == (("C", 9.0),) and specs["hog-svm"].tuned
+    assert specs["pca-svm"].parameters == ()
+    plain = plan("pca-svm", "none")[0].spec
+    assert specs["pca-svm"].run_id == plain.run_id != specs["hog-svm"].run_id
+
+
+def test_ids_of_plain_runs_never_change():
+    """Records on disk are found by them."""
+    spec = RunSpec("cnn", "none", 0, "d" * 16, "s" * 16, "quick")
+    assert spec.run_id == "cnn.none.s0-a7b5c493d5"

@@ -41,10 +41,11 @@ def make_record() -> MakeRecord:
     def make(
         model: str = "hog-svm", strategy: str = "none", seed: int = 0, status: str = "success", *, skill: float = 1.0,
         budget: str = "", weights_asked: str = "", data: str = "d" * 16, split: str = "s" * 16,
-        class_names: list[str] | None = None, macro_f1: float | None = None, **fields: Any,
+        class_names: list[str] | None = None, macro_f1: float | None = None, fold: str = "", tuned: bool = False,
+        parameters: tuple = (), **fields: Any,
     ) -> Record:  # fmt: skip
         names = class_names or CLASS_NAMES
-        spec = RunSpec(model, strategy, seed, data, split, budget, weights_asked)
+        spec = RunSpec(model, strategy, seed, data, split, budget, weights_asked, fold, tuned, parameters)
         values: dict[str, Any] = {
             "run_id": spec.run_id, "status": status, "spec": Spec(**vars(spec)), "dataset": "faces",
             "family": "deep" if model in DEEP else "classical", "features": model.partition("-")[0],

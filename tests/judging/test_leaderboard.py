@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from fer_bench.judging import leaderboard
-from fer_bench.judging.tables import Row
+from fer_bench.judging.tables import Row, Statistic
 
 
 def by_name(board: leaderboard.Leaderboard) -> dict[str, Row]:
@@ -19,7 +19,7 @@ def cell(board: leaderboard.Leaderboard, label: str, strategy: str) -> Row | str
 
 def test_every_run_is_in_exactly_one_place(suite_records):
     board = leaderboard.build(suite_records)
-    in_rows = sum(len(row.f1_by_seed) for row in board.rows)
+    in_rows = sum(len(row.f1_by_run) for row in board.rows)
     not_applicable = sum(len(group.labels) * len(group.strategies) for group in board.not_applicable)
     assert in_rows + len(board.failures) + not_applicable == len(suite_records)
     assert in_rows == len(board.ranks) == sum(record.status == "success" for record in suite_records)
@@ -46,8 +46,8 @@ def test_seeds_are_averaged_with_their_standard_deviation_and_missing_ones_are_n
     (row,) = leaderboard.build(records).rows
     assert row.macro_f1 == pytest.approx(statistics.fmean(values))
     assert row.scores["macro_f1"].sd == pytest.approx(statistics.stdev(values))
-    assert row.missing_seeds == (3,)
-    assert row.f1_by_seed == dict(enumerate(values))
+    assert row.missing == ("seed 3",)
+    assert row.f1_by_run == {(seed, ""): value for seed, value in enumerate(values)}
     expected = [statistics.fmean(r.test.per_class[i].recall for r in records[:3]) for i in range(7)]
     assert row.recall == pytest.approx(expected)
 
@@ -102,7 +102,7 @@ def test_the_grid_shows_why_a_cell_is_empty(suite_records, make_record):
     assert cell(board, "extra", "focal-loss") == "-"
     partly = cell(board, "cnn (quick)", "focal-loss")
     assert isinstance(partly, Row)
-    assert partly.missing_seeds == (1,)
+    assert partly.missing == ("seed 1",)
 
 
 def test_failures_keep_status_and_reason(suite_records):
@@ -196,3 +196,24 @@ def test_reporting_imports_nothing_heavy():
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def folds(make_record, model, done, n_folds=3, macro_f1=0.5):
+    return [make_record(model, fold=f"{number}/{n_folds}", macro_f1=macro_f1 + number / 100) for number in done]
+
+
+def test_folds_are_one_row_and_an_incomplete_set_is_marked_and_ranked_below(make_record):
+    records = folds(make_record, "hog-svm", [1, 2, 3]) + folds(make_record, "pca-svm", [1, 3], macro_f1=0.9)
+    whole, part = leaderboard.build(records).rows
+    assert (whole.label, whole.rank, whole.missing) == ("hog-svm", 1, ())
+    assert (part.label, part.rank, part.missing) == ("pca-svm", 2, ("seed 0, fold 2/3",))
+    assert part.macro_f1 > whole.macro_f1
+    assert whole.scores["macro_f1"] == Statistic(pytest.approx(0.52), pytest.approx(0.01))
+
+
+def test_variants_of_a_model_are_rows_of_their_own_and_tuned_ones_say_so(make_record):
+    tuned = {"tuned": True, "parameters": (("C", 9.5),)}
+    records = [make_record("hog-svm"), make_record("hog-svm", **tuned)]
+    records.append(make_record("cnn", budget="quick", parameters=(("image_size", 64),)))
+    labels = {row.label for row in leaderboard.build(records).rows}
+    assert labels == {"hog-svm", "hog-svm (tuned)", "cnn (quick, image size 64)"}

@@ -58,12 +58,12 @@ def test_the_ranking_shows_every_row(page, suite_records):
     header, body = columns(lines[0]), [columns(line) for line in lines[2:]]
     assert header == [
         "rank", "model", "strategy", "accuracy %", "macro P", "macro R", "macro-F1", "balanced acc.", "fit s",
-        "ms/image", "parameters", "weights", "seeds",
+        "ms/image", "parameters", "weights", "runs",
     ]  # fmt: skip
     assert [cells[:3] for cells in body] == [[str(row.rank), row.label, row.strategy] for row in board.rows]
     for cells, row in zip(body, board.rows, strict=True):
         assert cells[6].startswith(f"{row.macro_f1:.3f}")
-        assert ("±" in cells[6]) == (len(row.f1_by_seed) > 1)
+        assert ("±" in cells[6]) == (len(row.f1_by_run) > 1)
 
 
 def test_columns_nobody_needs_are_left_out(make_record):
@@ -76,7 +76,7 @@ def test_grid_and_failures_say_what_is_missing(page):
     grid = {columns(line)[0]: columns(line)[1:] for line in tables(section(page, "Macro-F1 by model and strategy"))[0]}
     assert grid["hog-svm"][2] == "n/a"
     assert grid["vgg16 (quick)"][3] == "out-of-memory"
-    assert grid["cnn (quick)"][2].endswith("(1 of 2 seeds)")
+    assert grid["cnn (quick)"][2].endswith("(1 of 2 seeds (lacks seed 1))")
     assert "stopped after 600 s" in section(page, "Failed runs")
     assert len(tables(section(page, "Combinations that do not apply"))[0]) == 2 + 2
 
@@ -235,3 +235,24 @@ def test_the_terminal_table_fits_100_columns_and_says_what_is_left(suite_records
     assert "…" not in text
     assert all(row.strategy in text for row in board.rows[:10])
     assert render.terminal_table(board, limit=10).row_count == 10
+
+
+def test_folds_have_a_page_of_their_own(make_record, tmp_path):
+    folds = [make_record("hog-svm", split="folds", fold=f"{number}/2") for number in (1, 2)]
+    render.write_leaderboard([make_record("hog-svm")], tmp_path)
+    page = (tmp_path / "leaderboard.md").read_bytes()
+    render.write_leaderboard(folds, tmp_path)
+    assert (tmp_path / "leaderboard.md").read_bytes() == page
+    assert "| 2 folds |" in (tmp_path / "leaderboard-2-folds.md").read_text()
+    assert len((tmp_path / "leaderboard-2-folds.csv").read_text().splitlines()) == 3
+
+
+def test_figures_that_are_there_are_linked(make_record, tmp_path):
+    record = make_record("hog-svm")
+    folder = tmp_path / "runs" / record.run_id
+    folder.mkdir(parents=True)
+    (folder / "confusion.png").write_bytes(b"")
+    render.write_leaderboard([record], tmp_path)
+    page = (tmp_path / "leaderboard.md").read_text()
+    assert f"- hog-svm / none: [confusion](runs/{record.run_id}/confusion.png)\n" in page
+    assert "curves.png" not in page

@@ -3,7 +3,7 @@ import pytest
 
 from fer_bench.errors import FerBenchError
 from fer_bench.models import networks, pretrained
-from fer_bench.models.networks import assemble, freeze, load_backbone, preprocess, residual_trunk, transfer
+from fer_bench.models.deep.assembly import assemble, freeze, load_backbone, preprocess, residual_trunk, transfer
 from fer_bench.models.registry import MODELS, ImageInput
 from fer_bench.models.task import Task
 

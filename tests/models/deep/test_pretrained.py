@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from fer_bench.errors import FerBenchError
-from fer_bench.models import pretrained
-from fer_bench.models.pretrained import host_answers, resolve_weights, weights_request_id
+from fer_bench.models.deep import pretrained
+from fer_bench.models.deep.pretrained import host_answers, resolve_weights, weights_request_id
 
 FILES = ["vgg16_notop.h5", "resnet50_notop.h5"]
 
@@ -143,6 +143,6 @@ def test_what_is_no_weight_file_is_refused_by_name(tmp_path, ask, name, content,
 
 
 def test_cards_and_weights_need_no_keras():
-    code = "import fer_bench.models.networks, fer_bench.models.pretrained, sys; print('keras' in sys.modules)"
+    code = "import fer_bench.models.deep.assembly, fer_bench.models.deep.pretrained, sys; print('keras' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

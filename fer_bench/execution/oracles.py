@@ -1,0 +1,126 @@
+"""keras-tuner's oracles, which choose what to try next, in a folder from which they go on after a kill."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fer_bench.cache import write_atomic
+from fer_bench.errors import FerBenchError
+from fer_bench.models.registry import Choice, Search
+
+BAYESIAN, HYPERBAND = "bayesian", "hyperband"
+OBJECTIVE = "val_macro_f1"
+FIRST_GUESSES = 2  # random trials before the Gaussian process has its say, besides one per parameter
+HYPERBAND_EPOCHS, HYPERBAND_FACTOR = 9, 3  # the smallest share of the steps is a ninth, of which a third goes on
+HYPERBAND_TRIALS = 14  # the builder's own values and the first bracket: 9 trials, the 3 best of them, the best of these
+
+
+def make_oracle(method: str, search: Search, n_trials: int, seed: int) -> Any:
+    """An oracle for `n_trials` trials in all, the first of them with the builder's own values.
+
+    Bayesian: a Gaussian process and its upper confidence bound. Hyperband: successive halving (Li et al. 2018), whose
+    "tuner/epochs" of HYPERBAND_EPOCHS are the share of the steps that a trial is trained for.
+    """
+    from keras_tuner import Objective, oracles
+
+    options = {
+        "objective": Objective(OBJECTIVE, "max"),
+        "hyperparameters": _space(search),
+        "seed": seed + 1,  # keras-tuner takes 0 for none
+        "max_consecutive_failed_trials": n_trials + 1,  # a failed trial costs itself only
+    }
+    if method == HYPERBAND:
+        oracle = _resumable(oracles.HyperbandOracle, {"tuner/epochs": HYPERBAND_EPOCHS})(
+            max_epochs=HYPERBAND_EPOCHS, factor=HYPERBAND_FACTOR, hyperband_iterations=n_trials, **options
+        )
+        oracle.max_trials = n_trials
+        return oracle
+    return _resumable(oracles.BayesianOptimizationOracle, {})(
+        max_trials=n_trials, num_initial_points=len(search) + FIRST_GUESSES, **options
+    )
+
+
+def _resumable(base: Any, first: dict[str, Any]) -> Any:
+    """A subclass of the oracle `base` that starts from the builder's own values and goes on as if never stopped.
+
+    first: values of the first trial besides.
+    """
+    from numpy.random import RandomState
+
+    class Oracle(base):
+        """Its files are written atomically, and its draws depend on what was tried alone."""
+
+        def populate_space(self, trial_id: str) -> dict[str, Any]:
+            """Values of the next trial."""
+            if not self.trials:
+                own = {parameter.name: parameter.default for parameter in self.hyperparameters.space}
+                return {"status": "RUNNING", "values": {**own, **first}}
+            self._random_state = RandomState(self.seed + len(self.trials))
+            response = super().populate_space(trial_id)
+            if hasattr(self, "gpr") and response["values"] and self._duplicate(response["values"]):
+                return self._random_populate_space()
+            return response
+
+        def save(self) -> None:
+            """Write the state."""
+            write_atomic(Path(self._get_oracle_fname()), json.dumps(self.get_state()))
+
+        def _save_trial(self, trial: Any) -> None:
+            write_atomic(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", json.dumps(trial.get_state()))
+
+    return Oracle
+
+
+def open_folder(oracle: Any, folder: Path, identity: dict[str, Any]) -> None:
+    """Let `oracle` live in `folder` and know what was tried there before.
+
+    identity: all that the search depends on, JSON-like. Raises FerBenchError where the folder is that of another
+    search, or damaged.
+    """
+    about, state = folder / "about.json", folder / "oracle.json"
+    oracle._set_project_dir(folder.parent, folder.name)
+    if not about.exists() and not state.exists():
+        write_atomic(about, json.dumps(identity, indent=1))
+        return
+    try:
+        stored = json.loads(about.read_bytes())
+        if stored == json.loads(json.dumps(identity)) and state.exists():
+            oracle.reload()
+            oracle.trials = {trial_id: oracle.trials[trial_id] for trial_id in oracle.start_order}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise FerBenchError(f"{folder}: damaged ({why}); remove the folder to begin the search anew") from error
+    if stored != json.loads(json.dumps(identity)):
+        differs = sorted(name for name in identity if stored.get(name) != json.loads(json.dumps(identity[name])))
+        raise FerBenchError(f"{folder}: belongs to another search ({', '.join(differs)} differ); remove or rename it")
+
+
+def _space(search: Search) -> Any:
+    from keras_tuner import HyperParameters
+
+    space = HyperParameters()
+    for name, values in search.items():
+        if isinstance(values, Choice):
+            texts = [json.dumps(value) for value in _in_order(values.values)]
+            space.Choice(name, texts, default=json.dumps(values.start))
+        else:
+            sampling = "log" if values.log else "linear"
+            space.Float(name, float(values.low), float(values.high), sampling=sampling, default=float(values.start))
+    return space
+
+
+def _in_order(values: tuple[Any, ...]) -> list[Any]:
+    """Numbers by size, so that neighbours are alike to a Gaussian process; others as they come."""
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    return sorted(values) if numbers else list(values)
+
+
+def chosen(search: Search, values: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of `search` in a trial's `values` that differ from the builder's own; numbers to four digits."""
+    decoded = {
+        name: json.loads(values[name]) if isinstance(how, Choice) else float(f"{values[name]:.4g}")
+        for name, how in search.items()
+    }
+    return {name: value for name, value in decoded.items() if value != search[name].start}

@@ -1,0 +1,230 @@
+"""Where a run's probabilities come from: a classifier trained here, or the finished run that they are derived from."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fer_bench import cache
+from fer_bench.errors import FerBenchError
+from fer_bench.execution.job import Job
+from fer_bench.execution.plan import BASE
+from fer_bench.judging import metrics
+from fer_bench.models.adjustment import adjust, choose_tau
+from fer_bench.models.classical import n_parameters
+from fer_bench.models.features import Features, features_card, stored_features
+from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, ModelCard
+from fer_bench.models.task import Task, TrainingPlan
+from fer_bench.records.schema import Record
+from fer_bench.records.store import ResultsFolder
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fer_bench.data.dataset import Dataset
+    from fer_bench.data.splits import Split
+
+WEIGHTS_FILE = "model.weights.h5"
+Progress = Callable[[float, str], None]
+
+
+class NotApplicable(Exception):
+    """A strategy turns out not to fit a model once the classifier is there."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run brought: float32 (n, n_classes) of validation and test, rows of history.csv, fields of the record."""
+
+    probabilities: dict[str, np.ndarray]
+    history: list[dict[str, Any]]
+    facts: dict[str, Any]
+
+
+class Clock:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, phase: str | None = None) -> None:
+        """Book the time since the last call under `phase`, or nowhere."""
+        now = time.perf_counter()
+        if phase:
+            self.seconds[phase] = now - self._last
+        self._last = now
+
+
+def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, progress: Progress) -> Outcome:
+    """Train the job's classifier on the rows that its strategy plans, and predict."""
+    card, parameters = MODELS[job.spec.model], dict(job.spec.parameters)
+    progress(0, f"features: {card.features}")
+    features = stored_features(features_card(FEATURES[card.features], parameters), dataset, split)
+    clock.lap()
+    labels = dataset.labels[split.train]
+    plan = STRATEGIES[job.spec.strategy].plan(labels, len(job.class_names), job.spec.seed)
+    task = _task(job, card, dataset, split, features, plan, progress)
+    classifier = card.build(task)
+    progress(0, "fitting")
+    n_rows, earlier = _fit(job, classifier, features.train, labels, plan)
+    clock.lap("fit")
+    clock.seconds["fit"] += earlier
+    progress(1, "predicting")
+    images = {"validation": features.validation, "test": features.test}
+    probabilities = predict(classifier, images, dataset.labels[split.validation], task.n_classes)
+    clock.lap("predict")
+    clock.seconds["features"] = features.seconds
+    if card.is_network and job.spec.strategy == BASE:
+        classifier.network.model.save_weights(work / WEIGHTS_FILE)  # what re-training of the classifier starts from
+    predicted = len(split.validation) + len(split.test)
+    facts = {
+        "weights": getattr(classifier, "weights_", "") or job.weights_reason,
+        "notes": [*getattr(classifier, "notes_", []), *filter(None, [job.weights_reason])],
+        "n_rows": n_rows,
+        "steps": getattr(classifier, "steps_", None) or (task.steps if card.steps else None),
+        "n_parameters": n_parameters(classifier),
+        "ms_per_image": features.ms_per_image + 1000 * clock.seconds["predict"] / predicted,
+        "parameters": _parameters(classifier),
+    }
+    return Outcome(probabilities, _history(classifier), facts)
+
+
+def adjusted(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, progress: Progress) -> Outcome:
+    """Adjust the probabilities of the finished run under "none"; nothing is trained."""
+    import numpy as np
+
+    base, folder = base_run(job)
+    plan = STRATEGIES[job.spec.strategy].plan(dataset.labels[split.train], len(job.class_names), job.spec.seed)
+    with np.load(folder / "predictions.npz", allow_pickle=False) as stored:
+        before = {name: stored[f"{name}_probabilities"] for name in ("validation", "test")}
+    tau = choose_tau(before["validation"], dataset.labels[split.validation], plan.log_prior)
+    clock.lap("fit")
+    clock.seconds["fit"] += base.seconds.fit if base.seconds else 0.0
+    after = {name: adjust(rows, plan.log_prior, tau) for name, rows in before.items()}
+    clock.lap("predict")
+    facts = {
+        "weights": base.weights,
+        "notes": [*base.notes, f"probabilities of {base.run_id}, tau chosen on validation"],
+        "n_rows": base.n_rows,
+        "steps": base.steps,
+        "n_parameters": base.n_parameters,
+        "ms_per_image": base.ms_per_image,
+        "parameters": {**base.parameters, "tau": tau},
+    }
+    return Outcome(after, [], facts)
+
+
+def base_run(job: Job) -> tuple[Record, Path]:
+    """The record and folder of the finished run under "none" that `job` starts from.
+
+    Raises FerBenchError where there is none.
+    """
+    results = ResultsFolder(job.results)
+    run_id = replace(job.spec, strategy=BASE).run_id
+    record = results.record(run_id)
+    if record is None or record.status != "success":
+        state = record.status if record else "not there"
+        raise FerBenchError(f"starts from the run {run_id}, which is {state}")
+    return record, results.runs / run_id
+
+
+def _task(
+    job: Job,
+    card: ModelCard,
+    dataset: Dataset,
+    split: Split,
+    features: Features,
+    plan: TrainingPlan,
+    progress: Progress,
+) -> Task:
+    return Task(
+        class_names=dataset.class_names,
+        n_rows=len(plan.rows),
+        image_shape=dataset.images.shape[1:],
+        validation=(features.validation, dataset.labels[split.validation]),
+        random_state=job.spec.seed,
+        n_jobs=job.n_jobs,
+        steps=card.steps[job.spec.budget] if card.steps else None,
+        loss=plan.loss,
+        balanced_bootstrap=plan.balanced_bootstrap,
+        weights=job.weights or "none",
+        parameters=dict(job.spec.parameters),
+        checkpoint=cache.entry_path("checkpoints", f"{job.spec.run_id}.npz"),
+        progress=progress,
+    )
+
+
+def _fit(job: Job, classifier: Any, X: np.ndarray, y: np.ndarray, plan: TrainingPlan) -> tuple[int, float]:
+    """Fit, or re-train; returns the number of rows, and the seconds that were spent on the classifier before."""
+    if STRATEGIES[job.spec.strategy].starts_from == "weights":
+        from fer_bench.models.deep.retraining import retrain_head
+
+        base, folder = base_run(job)
+        if not (folder / WEIGHTS_FILE).exists():
+            raise FerBenchError(
+                f"starts from {WEIGHTS_FILE} of the run {folder.name}, which is not in its folder (weights are not "
+                "published with results): do that run again, with --strategies none --rerun all"
+            )
+        retrain_head(classifier, folder / WEIGHTS_FILE, X, y, plan.rows)
+        return len(plan.rows), base.seconds.fit if base.seconds else 0.0
+    return fit(classifier, X, y, plan), getattr(classifier, "earlier_seconds_", 0.0)
+
+
+def fit(classifier: Any, X: np.ndarray, y: np.ndarray, plan: TrainingPlan) -> int:
+    """Fit on the plan's rows of X and y; returns their number.
+
+    Raises NotApplicable where weights are planned and the classifier's `fit` takes none.
+    """
+    import numpy as np
+
+    takes = inspect.signature(classifier.fit).parameters
+    options: dict[str, Any] = {}
+    if plan.sample_weight is not None:
+        if "sample_weight" not in takes:
+            raise NotApplicable("its fit takes no sample_weight")
+        options["sample_weight"] = plan.sample_weight
+    if "rows" in takes:  # what a network computes once from X serves all strategies
+        options["rows"] = plan.rows
+    elif len(plan.rows) != len(X) or (plan.rows != np.arange(len(X))).any():
+        X, y = X[plan.rows], y[plan.rows]
+    if plan.resample:
+        X, y = plan.resample(X, y)
+    classifier.fit(X, y, **options)
+    return len(plan.rows) if "rows" in takes else len(X)
+
+
+def predict(
+    classifier: Any, subsets: Mapping[str, np.ndarray], validation_labels: np.ndarray, n_classes: int
+) -> dict[str, np.ndarray]:
+    """Probabilities, float32 (n, n_classes), of each of `subsets`; scores are calibrated on "validation"."""
+    if hasattr(classifier, "predict_proba"):
+        outputs = {name: classifier.predict_proba(rows) for name, rows in subsets.items()}
+    else:
+        scores = {name: classifier.decision_function(rows) for name, rows in subsets.items()}
+        temperature = metrics.temperature(scores["validation"], validation_labels)
+        outputs = {name: metrics.probabilities_from_scores(rows, temperature) for name, rows in scores.items()}
+    for name, rows in outputs.items():
+        if rows.ndim != 2 or rows.shape[1] != n_classes:
+            raise ValueError(f"{name} probabilities have shape {rows.shape}, expected (n, {n_classes})")
+    return {name: rows.astype("float32") for name, rows in outputs.items()}
+
+
+def _history(classifier: Any) -> list[dict[str, Any]]:
+    """A row per evaluation of a network, per epoch of a perceptron; none for the others."""
+    if hasattr(classifier, "history_"):
+        return classifier.history_
+    return [{"epoch": epoch, "loss": loss} for epoch, loss in enumerate(getattr(classifier, "loss_curve_", []), 1)]
+
+
+def _parameters(classifier: Any) -> dict[str, Any]:
+    """The classifier's class and its plain parameters, for the record."""
+    parameters = classifier.get_params() if hasattr(classifier, "get_params") else {}
+    plain = {key: value for key, value in parameters.items() if isinstance(value, bool | int | str | None)}
+    numbers = {key: value for key, value in parameters.items() if isinstance(value, float) and value == value}
+    cls = type(classifier)
+    return {"class": f"{cls.__module__}.{cls.__qualname__}", **plain, **numbers}

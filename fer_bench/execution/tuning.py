@@ -1,0 +1,282 @@
+"""`tune`: search a model's parameters by trials on validation, resumable, with one machinery for all models."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from fer_bench.cache import digest
+from fer_bench.data.dataset import Dataset
+from fer_bench.data.splits import Split
+from fer_bench.errors import FerBenchError
+from fer_bench.execution.environment import environment
+from fer_bench.execution.estimate import spell
+from fer_bench.execution.oracles import (
+    BAYESIAN,
+    HYPERBAND,
+    HYPERBAND_EPOCHS,
+    HYPERBAND_TRIALS,
+    OBJECTIVE,
+    chosen,
+    make_oracle,
+    open_folder,
+)
+from fer_bench.execution.outcome import fit, predict
+from fer_bench.execution.plan import BASE
+from fer_bench.execution.prepare import Prepared
+from fer_bench.execution.tuned import Trial, Tuned, describe
+from fer_bench.judging import metrics
+from fer_bench.models.deep.pretrained import resolve_weights, weights_request_id
+from fer_bench.models.features import features_card, stored_features
+from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, ModelCard, Search, why_not
+from fer_bench.models.task import Task
+
+METHODS = (BAYESIAN, HYPERBAND)
+
+
+@dataclass(frozen=True)
+class TuneRequest:
+    """What to search. n_trials: in all, the untuned one and those of an earlier call included.
+
+    recipe: parameters of networks that are set for all trials, and not searched.
+    """
+
+    model: str
+    n_trials: int
+    strategy: str = BASE
+    method: str = BAYESIAN
+    budget: str = "quick"
+    seed: int = 0
+    weights: str = "auto"
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    n_jobs: int = os.cpu_count() or 1
+    command: str = ""
+
+
+class TuneWatcher(Protocol):
+    """Who is told how a search goes on."""
+
+    def progress(self, done: float, text: str) -> None:
+        """The search has come to `done` (0..1)."""
+
+    def ended(self, trial: Trial, n_trials: int, seconds_left: float) -> None:
+        """A trial ended; the rest should take `seconds_left`."""
+
+
+def tune(request: TuneRequest, prepared: Prepared, watcher: TuneWatcher) -> Tuned:
+    """Search until there are `request.n_trials` trials, and write the best values for `run --tuned`.
+
+    What an earlier call tried is not tried again; one that was stopped goes on where it was.
+    Raises FerBenchError where there is nothing to search, the model fails with its own values, the folder of the
+    search is damaged or another's, or somebody else is at it.
+    """
+    from filelock import Timeout
+
+    card = _searchable(request)
+    prepared.results.prepare()
+    search = _Search(request, prepared, card, watcher)
+    try:
+        with prepared.results.lock(search.folder.name).acquire(blocking=False), _errors_in(search.folder / "log.txt"):
+            tuned = search.all()
+    except Timeout:
+        raise FerBenchError(f"{search.folder}: this search is going on in another process") from None
+    tuned.save(prepared.results.path)
+    return tuned
+
+
+@contextmanager
+def _errors_in(log: Path) -> Iterator[None]:
+    """Inside, what is written to standard error, by libraries written in C too, goes to `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    kept = os.dup(2)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _searchable(request: TuneRequest) -> ModelCard:
+    card, strategy = MODELS[request.model], STRATEGIES[request.strategy]
+    if not card.search:
+        raise FerBenchError(f"{card.name} has nothing to tune: its card has no search={{...}}")
+    if reason := why_not(card, strategy):
+        raise FerBenchError(f"{card.name} under {strategy.name} cannot be tuned: it {reason}")
+    if strategy.starts_from:
+        raise FerBenchError(f"{strategy.name} starts from the run under {BASE!r}: tune {card.name} under that")
+    if request.method not in METHODS:
+        raise FerBenchError(f"--method {request.method}: there are {', '.join(METHODS)}")
+    if request.n_trials < 2:
+        raise FerBenchError(f"--trials {request.n_trials}: at least 2, for the first one is the untuned model")
+    if request.method == HYPERBAND and not card.steps:
+        raise FerBenchError(f"--method {HYPERBAND} cuts training short, and {card.name} has no steps: use {BAYESIAN}")
+    if request.method == HYPERBAND and request.n_trials < HYPERBAND_TRIALS:
+        raise FerBenchError(
+            f"--trials {request.n_trials}: {HYPERBAND} needs at least {HYPERBAND_TRIALS}, most of them short, "
+            f"before one of them is trained to the end; use more, or {BAYESIAN}"
+        )
+    return card
+
+
+class _Search:
+    """The state of one search."""
+
+    def __init__(self, request: TuneRequest, prepared: Prepared, card: ModelCard, watcher: TuneWatcher) -> None:
+        self.request, self.prepared, self.card, self.watcher = request, prepared, card, watcher
+        self.recipe = dict(request.recipe) if card.is_network else {}
+        self.space: Search = {name: how for name, how in card.search.items() if name not in self.recipe}
+        identity = self._identity()
+        name = f"{card.name}.{request.strategy}.{request.method}.s{request.seed}-{digest(identity)[:10]}"
+        self.identity, self.folder = identity, prepared.results.path / "tuning" / name
+        self.left = ""
+
+    def _identity(self) -> dict[str, Any]:
+        """All that trials depend on."""
+        request, card, prepared = self.request, self.card, self.prepared
+        return {
+            "model": card.name,
+            "strategy": request.strategy,
+            "method": request.method,
+            "budget": request.budget if card.steps else "",
+            "seed": request.seed,
+            "weights": weights_request_id(request.weights) if card.pretrained else "",
+            "recipe": self.recipe,
+            "data": prepared.data_fingerprint,
+            "split": prepared.split_fingerprint,
+            "search": {name: [type(how).__name__, asdict(how)] for name, how in self.space.items()},
+        }
+
+    def all(self) -> Tuned:
+        """Do the trials that are missing; the best of all."""
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
+        self.watcher.progress(0.0, "loading libraries")
+        request = self.request
+        oracle = make_oracle(request.method, self.space, request.n_trials, request.seed)
+        oracle.verbose = 0
+        open_folder(oracle, self.folder, self.identity)
+        if len(oracle.end_order) < request.n_trials:
+            train = _Trainer(request, self.prepared, self.card, self.recipe)
+            while (trial := oracle.create_trial("fer_bench")).status == "RUNNING":
+                self._try(oracle, trial, train)
+        return self._best([self._trial(oracle.trials[trial_id]) for trial_id in oracle.start_order])
+
+    def _try(self, oracle: Any, trial: Any, train: _Trainer) -> None:
+        """One trial; what it raises costs it alone, unless it is the model with its own values."""
+        about, n_trials = self._trial(trial), self.request.n_trials
+        checkpoint = self.folder / f"checkpoint-{trial.trial_id}.npz"
+        start = time.monotonic()
+
+        def progress(done: float, text: str) -> None:
+            where = f"trial {about.number}/{n_trials}{self.left}"
+            self.watcher.progress((about.number - 1 + done) / n_trials, f"{where}: {text}")
+
+        progress(0.0, describe(about.parameters))
+        try:
+            score = train(about, checkpoint, progress)
+        except Exception as error:
+            traceback.print_exc()
+            checkpoint.unlink(missing_ok=True)
+            trial.message = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+            if about.number == 1:
+                raise FerBenchError(f"{self.card.name} fails with its own values: {trial.message}") from error
+            trial.status = "FAILED"
+        else:
+            oracle.update_trial(trial.trial_id, {OBJECTIVE: score, "seconds": time.monotonic() - start})
+            trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+        self._tell(oracle, trial)
+
+    def _tell(self, oracle: Any, trial: Any) -> None:
+        seconds = [known.seconds for known in map(self._trial, oracle.trials.values()) if known.seconds is not None]
+        left = (self.request.n_trials - len(oracle.end_order)) * sum(seconds) / len(seconds)
+        self.left = f", about {spell(left)} left"
+        self.watcher.ended(self._trial(trial), self.request.n_trials, left)
+
+    def _trial(self, trial: Any) -> Trial:
+        """A trial of keras-tuner's as one of ours."""
+        values = trial.hyperparameters.values
+        done = trial.status == "COMPLETED"
+        return Trial(
+            number=int(trial.trial_id) + 1,
+            parameters=chosen(self.space, values),
+            share=values.get("tuner/epochs", HYPERBAND_EPOCHS) / HYPERBAND_EPOCHS,
+            macro_f1=trial.score if done else None,
+            seconds=trial.metrics.get_last_value("seconds") if done else None,
+            reason=trial.message,
+        )
+
+    def _best(self, trials: list[Trial]) -> Tuned:
+        """The best of those trained to the end, the first of equals; the first of all is the untuned one."""
+        whole = [trial for trial in trials if trial.share == 1 and trial.macro_f1 is not None]
+        best = max(whole, key=lambda trial: trial.macro_f1 or 0.0)
+        identity = self.identity
+        return Tuned(
+            model=self.card.name,
+            parameters=best.parameters,
+            macro_f1=best.macro_f1 or 0.0,
+            untuned_macro_f1=trials[0].macro_f1 or 0.0,
+            **{name: identity[name] for name in ("strategy", "method", "budget", "weights", "seed", "recipe")},
+            data_fingerprint=self.prepared.data_fingerprint,
+            split_fingerprint=self.prepared.split_fingerprint,
+            trials=tuple(asdict(trial) for trial in trials),
+            command=self.request.command,
+            versions=environment(self.request.n_jobs).versions,
+        )
+
+
+class _Trainer:
+    """Trains a model on the training rows and scores it on the validation rows. Test rows are not looked at."""
+
+    def __init__(self, request: TuneRequest, prepared: Prepared, card: ModelCard, recipe: dict[str, Any]) -> None:
+        self.request, self.card, self.recipe = request, card, recipe
+        self.dataset = Dataset.load(prepared.dataset_folder)
+        self.split = Split.load(prepared.split_folder)
+        self.weights = resolve_weights(request.weights, [card.pretrained]).weights if card.pretrained else "none"
+
+    def __call__(self, trial: Trial, checkpoint: Path, progress: Callable[[float, str], None]) -> float:
+        """Validation macro-F1 of the model with a trial's parameters."""
+        card, dataset, request = self.card, self.dataset, self.request
+        parameters = {**self.recipe, **trial.parameters}
+        features = stored_features(features_card(FEATURES[card.features], parameters), dataset, self.split)
+        labels, wanted = dataset.labels[self.split.train], dataset.labels[self.split.validation]
+        plan = STRATEGIES[request.strategy].plan(labels, len(dataset.class_names), request.seed)
+        task = Task(
+            class_names=dataset.class_names,
+            n_rows=len(plan.rows),
+            image_shape=dataset.images.shape[1:],
+            validation=(features.validation, wanted),
+            random_state=request.seed,
+            n_jobs=request.n_jobs,
+            steps=max(1, round(trial.share * card.steps[request.budget])) if card.steps else None,
+            loss=plan.loss,
+            balanced_bootstrap=plan.balanced_bootstrap,
+            weights=self.weights,
+            parameters=parameters,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+        classifier = card.build(task)
+        try:
+            fit(classifier, features.train, labels, plan)
+            rows = predict(classifier, {"validation": features.validation}, wanted, task.n_classes)["validation"]
+        finally:
+            del classifier
+            self._free_memory()
+        return metrics.score(wanted, rows, dataset.class_names).macro_f1
+
+    def _free_memory(self) -> None:
+        if self.card.is_network:
+            from fer_bench.models.deep.training import forget_networks
+
+            forget_networks()
+        gc.collect()

@@ -1,0 +1,35 @@
+"""Post-hoc logit adjustment: finished probabilities, corrected for how frequent the classes were in training.
+
+Menon et al. 2021, Long-tail Learning via Logit Adjustment (arXiv:2007.07314), eq. 9: the class with the greatest
+p / share^tau instead of the greatest p. tau = 0 changes nothing; tau = 1 is Bayes' rule for equally frequent classes.
+"""
+
+import numpy as np
+
+TAUS = tuple(step / 10 for step in range(21))  # 0, 0.1, ..., 2
+
+
+def choose_tau(probabilities: np.ndarray, labels: np.ndarray, log_prior: np.ndarray) -> float:
+    """The tau of `TAUS` with the best macro-F1 on validation rows, the smallest of them where several are equal.
+
+    probabilities: float (n, k). labels: int (n,). log_prior: float (k,), logarithms of the classes' training shares.
+    """
+    from sklearn.metrics import f1_score
+
+    def macro_f1(tau: float) -> float:
+        predicted = adjust(probabilities, log_prior, tau).argmax(axis=1)
+        return f1_score(labels, predicted, average="macro", labels=range(len(log_prior)), zero_division=0)
+
+    return max(TAUS, key=macro_f1)  # the first of equals
+
+
+def adjust(probabilities: np.ndarray, log_prior: np.ndarray, tau: float) -> np.ndarray:
+    """`probabilities`, float (n, k), divided by exp(log_prior)^tau and made to sum to 1 again: float32 (n, k).
+
+    A probability of 0 stays 0.
+    """
+    from scipy.special import softmax
+
+    with np.errstate(divide="ignore"):
+        log_p = np.log(np.asarray(probabilities, dtype=np.float64))
+    return softmax(log_p - tau * log_prior, axis=1).astype(np.float32)

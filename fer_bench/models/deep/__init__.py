@@ -1,0 +1,1 @@
+"""Networks in pure Keras 3: Keras and its backend are imported in here only, inside functions."""

@@ -1,0 +1,105 @@
+"""What all networks share: raw pixels in, preprocessing inside, pooled feature maps, logits out. Pure Keras 3.
+
+Keras is imported inside the functions: the cards that name them are read where it must not be.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from fer_bench.errors import FerBenchError
+from fer_bench.models.registry import Choice, ImageInput, Range, Search
+from fer_bench.models.task import CROSS_ENTROPY, FOCAL, LOGIT_ADJUSTED, Task
+
+DEEP_LOSSES = (CROSS_ENTROPY, FOCAL, LOGIT_ADJUSTED)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+BATCH_NORM_MOMENTUM = 0.9  # Keras' 0.99 lags behind for 400 steps, longer than a quick run
+CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+SEARCH: Search = {
+    "learning_rate": Range(0.3, 3.0, log=True),
+    "weight_decay": Range(0.005, 0.2, log=True),
+    "label_smoothing": Choice((0.1, 0.0, 0.2)),
+    "augmentation": Choice(("mirror,rotation,zoom,shift", "mirror,shift", "mirror,rotation,zoom,shift,erasing")),
+}
+"""What is worth tuning in every network."""
+
+
+def sized(image: ImageInput, task: Task, minimum: int, name: str) -> ImageInput:
+    """`image` with the side that `task.parameters["image_size"]` asks for, in pixels, or its own.
+
+    Raises FerBenchError where that is below the `minimum` of the network `name`.
+    """
+    size = int(task.parameters.get("image_size", image.size))
+    if size < minimum:
+        raise FerBenchError(f"image size {size} is below the minimum of {minimum} of {name}")
+    return replace(image, size=size)
+
+
+def with_defaults(task: Task, **parameters: Any) -> Task:
+    """`task` with `parameters` where it asks for no other value of theirs: a network's own recipe."""
+    return replace(task, parameters={**parameters, **task.parameters})
+
+
+def from_pixels(task: Task, image: ImageInput, network: Callable[[Any], Any]) -> Any:
+    """Model from raw pixels, uint8 (n, size, size, 1 or 3) as the dataset has them, to what `network` makes of them.
+
+    `network` takes what `preprocess` gives and returns logits, float32 (n, n_classes).
+    """
+    from keras import Input, Model
+
+    channels = 1 if len(task.image_shape) == 2 else task.image_shape[2]
+    pixels = Input((image.size, image.size, channels), dtype="uint8", name="pixels")
+    return Model(pixels, network(preprocess(pixels, image)))
+
+
+def assemble(
+    task: Task, image: ImageInput, trunk: Callable[[Any], Any], dropout: float, hidden: int | None = None
+) -> Any:
+    """Model from raw pixels to logits, see `from_pixels`, by way of the mean of feature maps over the image.
+
+    `trunk` takes what `preprocess` gives and returns the maps; their means are classified by a dense layer, behind
+    another one of `hidden` units if given.
+    """
+    from keras import layers
+
+    def network(x: Any) -> Any:
+        x = layers.GlobalAveragePooling2D()(trunk(x))
+        if hidden:
+            x = layers.Dense(hidden, activation="relu")(x)
+        return logits(task, layers.Dropout(dropout)(x))
+
+    return from_pixels(task, image, network)
+
+
+def logits(task: Task, x: Any) -> Any:
+    """The last layer, "logits": float32 (n, n_classes) from features (n, d), whatever the dtype policy."""
+    from keras import layers
+
+    return layers.Dense(task.n_classes, dtype="float32", name="logits")(x)
+
+
+def preprocess(pixels: Any, image: ImageInput) -> Any:
+    """Pixels of 0..255, gray or RGB, to the channels and the scale that `image` asks for, float32.
+
+    Part of the network, so that it cannot be forgotten or differ between training and prediction.
+    """
+    from keras import layers, ops
+
+    x = ops.cast(pixels, "float32")
+    if x.shape[-1] < image.channels:
+        x = ops.repeat(x, image.channels, axis=-1)
+    elif x.shape[-1] > image.channels:
+        x = ops.image.rgb_to_grayscale(x)
+    if image.scaling == "caffe":
+        x = ops.flip(x, axis=-1)
+    scale, offset = {
+        "unit": (1 / 255, 0.0),
+        "symmetric": (1 / 127.5, -1.0),
+        "caffe": (1.0, [-mean for mean in CAFFE_MEAN_BGR]),
+        "torch": (
+            [1 / 255 / std for std in IMAGENET_STD],
+            [-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)],
+        ),
+        "none": (1.0, 0.0),
+    }[image.scaling]
+    return layers.Rescaling(scale, offset, dtype="float32")(x)

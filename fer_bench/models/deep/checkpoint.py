@@ -1,0 +1,125 @@
+"""Checkpoint: the state of unfinished training on disk, exact enough that going on equals never having stopped."""
+
+from __future__ import annotations
+
+import json
+import time
+import zipfile
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fer_bench.cache import digest
+
+if TYPE_CHECKING:
+    from fer_bench.models.deep.training import KerasClassifier
+    from fer_bench.models.deep.watch import Watch
+    from fer_bench.models.task import Task
+
+SECONDS_BETWEEN = 60.0
+FORMAT = 1
+
+
+class Checkpoint:
+    """Saves and restores weights, optimizer, best weights, history and step of a classifier in `task.checkpoint`.
+
+    Batches are numbered and drawn from their number, so they need no state. Does nothing without a file.
+    """
+
+    def __init__(self, classifier: KerasClassifier, watch: Watch) -> None:
+        self.classifier, self.watch, self.path = classifier, watch, classifier.task.checkpoint
+        network = classifier.network
+        models = [network.model, *(phase.model for phase in network.phases if phase.model)]
+        self.variables = list({id(v): v for model in models for v in model.variables}.values())
+        self.training = identity(classifier, watch.n_rows)
+        self.optimizer: list[np.ndarray] = []
+        self.saved = time.monotonic()
+
+    def load(self) -> int:
+        """Restore everything but the optimizer, and return the steps done; 0 where there is nothing to go on from."""
+        if self.path is None or not self.path.exists():
+            return 0
+        try:
+            with np.load(self.path, allow_pickle=False) as state:
+                about = json.loads(str(state["about"]))
+                arrays = {kind: _numbered(state, kind) for kind in ("variable", "best", "optimizer")}
+        except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
+            return self._refuse(f"could not be read ({type(error).__name__})")
+        if about.get("format") != FORMAT or about["training"] != self.training:
+            return self._refuse("belongs to another training")
+        if [array.shape for array in arrays["variable"]] != [tuple(variable.shape) for variable in self.variables]:
+            return self._refuse("belongs to another network")
+        for variable, array in zip(self.variables, arrays["variable"], strict=True):
+            variable.assign(array)
+        self.optimizer = arrays["optimizer"]
+        self._resume(about, arrays["best"])
+        return self.watch.step
+
+    def _resume(self, about: dict[str, Any], best: list[np.ndarray]) -> None:
+        watch, classifier = self.watch, self.classifier
+        watch.step, watch.best_score, watch.worse_in_a_row = about["step"], about["best_score"], about["worse"]
+        watch.best_weights, watch.since = best or None, about["since"]
+        watch.started -= about["seconds"]
+        classifier.history_ += about["history"]
+        classifier.earlier_seconds_ = about["seconds"]
+        classifier.notes_.append(f"went on from step {watch.step} after an interruption")
+
+    def _refuse(self, why: str) -> int:
+        self.classifier.notes_.append(f"the checkpoint of an earlier attempt {why}: training began anew")
+        return 0
+
+    def restore_optimizer(self, model: Any) -> None:
+        """Give the optimizer of `model`, just compiled, the state it had."""
+        for variable, array in zip(model.optimizer.variables, self.optimizer, strict=True):
+            variable.assign(array)
+
+    def save_now_and_then(self, model: Any) -> None:
+        """Save, if the last time is a minute ago."""
+        if self.path is not None and time.monotonic() - self.saved > SECONDS_BETWEEN:
+            self.save(model)
+
+    def save(self, model: Any) -> None:
+        """Write the state, `model` being trained, in place of an earlier one; a reader never sees a part of it."""
+        from keras import ops
+
+        watch = self.watch
+        about = {
+            "format": FORMAT, "training": self.training, "step": watch.step, "best_score": watch.best_score,
+            "worse": watch.worse_in_a_row, "seconds": watch.seconds, "since": watch.since,
+            "history": self.classifier.history_,
+        }  # fmt: skip
+        state = {
+            "variable": map(ops.convert_to_numpy, self.variables),
+            "optimizer": map(ops.convert_to_numpy, model.optimizer.variables),
+            "best": watch.best_weights or [],
+        }
+        arrays = {f"{kind}.{i}": array for kind, values in state.items() for i, array in enumerate(values)}
+        assert self.path is not None
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        work = self.path.with_suffix(".part.npz")
+        np.savez(work, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
+        work.replace(self.path)
+        self.saved = time.monotonic()
+
+    @staticmethod
+    def forget(task: Task) -> None:
+        """Remove the file: training is over, one way or another."""
+        if task.checkpoint is not None:
+            task.checkpoint.unlink(missing_ok=True)
+
+
+def identity(classifier: KerasClassifier, n_rows: int) -> str:
+    """A digest of what a step depends on besides the network and its inputs."""
+    task = classifier.task
+    content = {
+        "steps": task.steps, "batch_size": classifier.batch_size, "seed": task.random_state, "rows": n_rows,
+        "loss": asdict(task.loss), "parameters": dict(task.parameters), "weights": classifier.weights_,
+        "phases": [(phase.name, phase.share, phase.learning_rate) for phase in classifier.network.phases],
+    }  # fmt: skip
+    return digest(content)
+
+
+def _numbered(state: Any, kind: str) -> list[np.ndarray]:
+    names = sorted((name for name in state.files if name.startswith(f"{kind}.")), key=lambda n: int(n.split(".")[1]))
+    return [state[name] for name in names]

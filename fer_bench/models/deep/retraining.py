@@ -1,0 +1,82 @@
+"""Classifier re-training (cRT): a trained network's last layer, learned anew on class-balanced rows.
+
+Kang et al. 2020, Decoupling Representation and Classifier for Long-Tailed Recognition (arXiv:1910.09217), section 4.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_bench.errors import FerBenchError
+from fer_bench.models.deep.batches import Batches, Inputs, prefetch
+from fer_bench.models.deep.frozen import Stored
+from fer_bench.models.deep.training import KerasClassifier, Phase, in_batches
+from fer_bench.models.deep.watch import Watch, evaluation_steps
+
+SHARE = 0.1  # of the gradient steps that the network was trained for; the paper takes 10 epochs after 90
+HEAD = "logits"
+
+
+def retrain_head(
+    classifier: KerasClassifier, weights: Path, X: np.ndarray, y: np.ndarray, rows: np.ndarray
+) -> KerasClassifier:
+    """`classifier` fitted: the network with `weights`, all kept but the last layer, which is learned anew on `rows`.
+
+    weights: a .weights.h5 file of the same network, trained. X: images as `fit` takes them. y: int (n,), labels.
+    rows: int64 (m,), a class-balanced sample of the n, with repeats.
+    Takes `SHARE` of the task's gradient steps, at the highest learning rate of the network's phases. The other layers
+    only pass on what they make of augmented batches, without dropout or statistics of the batch.
+    Raises FerBenchError where the network has no such layer, or `weights` are not its own.
+    """
+    import keras
+
+    classifier.create()
+    task, network = classifier.task, classifier.network
+    head = find_head(network.model)
+    trunk, units = keras.Model(network.model.input, head.input), keras.Input(head.input.shape[1:])
+    untrained = head.get_weights()
+    load_weights(network.model, weights)
+    head.set_weights(untrained)
+    classifier.steps_ = max(1, round(SHARE * classifier.steps_))
+    classifier.notes_.append(f"all but the last layer from {weights.parent.name}")
+    batches = Batches(rows, y[rows], None, task.n_classes, classifier.steps_, classifier.batch_size, task.random_state)
+    train, validation = (classifier.view(network.phases[-1], images) for images in (X, task.validation[0]))
+    _train(classifier, trunk, keras.Model(units, head(units)), batches, train, validation)
+    return classifier
+
+
+def find_head(model: Any) -> Any:
+    """The dense layer "logits" of a network. Raises FerBenchError where there is none."""
+    from keras import layers
+
+    head = next((layer for layer in model.layers if layer.name == HEAD and isinstance(layer, layers.Dense)), None)
+    if head is None:
+        raise FerBenchError(f"has no dense layer named {HEAD!r} at its end, which could be re-trained alone")
+    return head
+
+
+def load_weights(model: Any, weights: Path) -> None:
+    """Load a .weights.h5 file. Raises FerBenchError where it cannot be read, or is that of another network."""
+    try:
+        model.load_weights(weights)
+    except (ValueError, KeyError, OSError) as error:
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise FerBenchError(f"{weights}: these are not weights of this network: {why}") from error
+
+
+def _train(
+    classifier: KerasClassifier, trunk: Any, model: Any, batches: Batches, train: Inputs, validation: Inputs
+) -> None:
+    """Train `model`, the last layer, on what `trunk` makes of the batches; keep its best weights."""
+    steps, batch_size = classifier.steps_, classifier.batch_size
+    phase = Phase("last layer", 1.0, max(phase.learning_rate for phase in classifier.network.phases))
+    classifier.compile(model, phase.learning_rate, steps)
+    watch = Watch(classifier, evaluation_steps(steps, batch_size, len(validation)), n_rows=len(batches.rows))
+    unmirrored = in_batches(trunk, validation, batch_size)[np.newaxis]
+    watch.begin(phase, model, Stored(unmirrored, mirror=False), 0, resumed=False)
+    for inputs, labels, _ in prefetch(batches, train, range(steps), classifier.task.n_jobs):
+        watch(model.train_on_batch(np.asarray(trunk.predict_on_batch(inputs), np.float32), labels, return_dict=True))
+        if watch.has_lost_patience:
+            break
+    watch.restore_best()

@@ -1,0 +1,345 @@
+"""ImageNet backbones of keras.applications, fine-tuned in phases.
+
+Keras is imported inside the functions: the cards are read where it must not be.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_bench import cache
+from fer_bench.errors import FerBenchError
+from fer_bench.models.deep import pretrained
+from fer_bench.models.deep.assembly import (
+    BATCH_NORM_MOMENTUM,
+    DEEP_LOSSES,
+    IMAGENET_STD,
+    from_pixels,
+    sized,
+    with_defaults,
+)
+from fer_bench.models.deep.frozen import FrozenPass, Stored, weights_digest
+from fer_bench.models.deep.precision import dtype_policy
+from fer_bench.models.registry import Choice, ImageInput, Range, Search, register_model
+from fer_bench.models.task import Task
+
+HEAD, LAST_BLOCK, ALL = "head", "last-block", "all"  # how far from its end a pre-trained network is tuned
+SHARES = {HEAD: (1.0,), LAST_BLOCK: (0.1, 0.9), ALL: (0.1, 0.4, 0.5)}  # of the gradient steps, by phase
+HEAD_RATE, BLOCK_RATE, ALL_RATE, RANDOM_RATE = 1e-3, 3e-4, 1e-4, 3e-4
+SEARCH: Search = {
+    "learning_rate": Range(0.3, 3.0, log=True),
+    "weight_decay": Range(0.005, 0.2, log=True),
+    "label_smoothing": Choice((0.1, 0.0, 0.2)),
+    "dropout": Choice((0.5, 0.2, 0.35)),
+    "hidden": Choice((256, 128, 512)),
+}
+FROZEN_NOTE = "pass of the frozen part "
+MAPS, POOLED = "maps", "pooled"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network of keras.applications without its top.
+
+    application: its name there. image: what it wants to see. file_name: of its ImageNet weights in Keras' cache.
+    cut: the layer whose output, a single tensor, is all that the last block takes. minimum: smallest side of images.
+    trained_size: the side of the images that the weights in `file_name` were trained on, where there are several files.
+    """
+
+    application: str
+    image: ImageInput
+    file_name: str
+    cut: str
+    minimum: int = 32
+    trained_size: int | None = None
+
+
+KERNELS = "weights_tf_dim_ordering_tf_kernels"
+VGG16 = Backbone("VGG16", ImageInput(48, 3, "caffe"), f"vgg16_{KERNELS}_notop.h5", "block4_pool")
+RESNET50 = Backbone("ResNet50", ImageInput(48, 3, "caffe"), f"resnet50_{KERNELS}_notop.h5", "conv4_block6_out")
+INCEPTION_V3 = Backbone(
+    "InceptionV3", ImageInput(75, 3, "symmetric"), f"inception_v3_{KERNELS}_notop.h5", "mixed7", minimum=75
+)
+EFFICIENTNET_B0 = Backbone("EfficientNetB0", ImageInput(96, 3, "none"), "efficientnetb0_notop.h5", "block5c_add")
+MOBILENET_V2 = Backbone(
+    "MobileNetV2", ImageInput(96, 3, "symmetric"), f"mobilenet_v2_{KERNELS}_1.0_96_no_top.h5", "block_5_add",
+    trained_size=96,
+)  # fmt: skip
+
+
+@register_model(
+    "vgg16", features="images", family="deep", losses=DEEP_LOSSES, image=VGG16.image, pretrained=VGG16.file_name,
+    n_parameters=14_847_815, search=SEARCH,
+    summary="VGG16 fine-tuned from ImageNet weights: head first, then the last block",
+    steps={"quick": 30, "standard": 6_000, "full": 18_000},
+)  # fmt: skip
+def vgg16(task: Task) -> Any:
+    """Configuration D of Simonyan & Zisserman 2015, without its dense layers."""
+    return transfer(task, VGG16)
+
+
+@register_model(
+    "resnet50", features="images", family="deep", losses=DEEP_LOSSES, image=RESNET50.image,
+    pretrained=RESNET50.file_name, n_parameters=24_114_055, search=SEARCH,
+    summary="ResNet50 fine-tuned from ImageNet weights: head first, then the last block",
+    steps={"quick": 16, "standard": 6_000, "full": 18_000},
+)  # fmt: skip
+def resnet50(task: Task) -> Any:
+    """The 50-layer network of He et al. 2016, without its dense layer."""
+    return transfer(task, RESNET50)
+
+
+@register_model(
+    "inception-v3", features="images", family="deep", losses=DEEP_LOSSES, image=INCEPTION_V3.image,
+    pretrained=INCEPTION_V3.file_name, n_parameters=22_329_127, search=SEARCH,
+    summary="Inception v3 fine-tuned from ImageNet weights: head first, then the last blocks",
+    steps={"quick": 12, "standard": 6_000, "full": 18_000},
+)  # fmt: skip
+def inception_v3(task: Task) -> Any:
+    """The third Inception network, Szegedy et al. 2016; fine-tuned from its last reduction on."""
+    return transfer(task, INCEPTION_V3)
+
+
+@register_model(
+    "efficientnet-b0", features="images", family="deep", losses=DEEP_LOSSES, image=EFFICIENTNET_B0.image,
+    pretrained=EFFICIENTNET_B0.file_name, n_parameters=4_379_298, search=SEARCH,
+    summary="EfficientNet-B0 fine-tuned from ImageNet weights: head first, then the last blocks",
+    steps={"quick": 12, "standard": 6_000, "full": 18_000},
+)  # fmt: skip
+def efficientnet_b0(task: Task) -> Any:
+    """The smallest network of Tan & Le 2019; fine-tuned from its sixth block on."""
+    return transfer(with_defaults(task, precision="float32"), EFFICIENTNET_B0)
+
+
+@register_model(
+    "mobilenet-v2", features="images", family="deep", losses=DEEP_LOSSES, image=MOBILENET_V2.image,
+    pretrained=MOBILENET_V2.file_name, n_parameters=2_587_719, search=SEARCH,
+    summary="MobileNetV2 fine-tuned from ImageNet weights: head first, then the last blocks",
+    steps={"quick": 30, "standard": 6_000, "full": 18_000},
+)  # fmt: skip
+def mobilenet_v2(task: Task) -> Any:
+    """The inverted residuals of Sandler et al. 2018; fine-tuned from the sixth block on.
+
+    In float32, because CPUs do depthwise convolutions in bfloat16 at half the speed, if at all.
+    """
+    return transfer(with_defaults(task, precision="float32", batch_size=64), MOBILENET_V2)
+
+
+def transfer(task: Task, backbone: Backbone) -> Any:
+    """Classifier on `backbone`, tuned in as many phases as `task.parameters["fine_tune"]` says.
+
+    "head": a dense layer of `hidden` units and the logits, on the pooled features of the frozen backbone.
+    "last-block", the default: then the layers behind `backbone.cut` too, at a low rate. "all": then all layers, at a
+    lower one. BatchNormalization stays as it is in ImageNet's weights throughout. What is frozen passes over the
+    images once, see `FrozenPass`. Without trained weights nothing is frozen: every layer is trained from the start.
+    Raises FerBenchError for an image size below the backbone's minimum.
+    """
+    from fer_bench.models.deep.training import KerasClassifier, Network, Phase
+
+    how_far(task)
+    image = sized(backbone.image, task, backbone.minimum, backbone.application)
+
+    def build() -> Network:
+        trunk, weights = load_backbone(backbone, image.size, task.weights)
+        if not weights.startswith("random"):
+            freeze_batch_norm(trunk)
+            return in_phases(classifier, backbone, trunk, weights)
+        hasten_batch_norm(trunk)
+        whole = from_pixels(task, image, lambda x: Head(task).of_maps(trunk(x)))
+        return Network(whole, (Phase("all layers", 1.0, RANDOM_RATE),), weights)
+
+    classifier = KerasClassifier(task, image, build, batch_size=32)
+    return classifier
+
+
+def how_far(task: Task) -> str:
+    """`task.parameters["fine_tune"]`, or what it is by default. Raises FerBenchError where it is no such thing."""
+    asked = task.parameters.get("fine_tune", LAST_BLOCK)
+    if asked not in SHARES:
+        raise FerBenchError(f"fine_tune is {asked!r}, not one of {', '.join(SHARES)}")
+    return asked
+
+
+class Head:
+    """The layers behind a backbone, the same ones wherever they are applied."""
+
+    def __init__(self, task: Task) -> None:
+        from keras import layers
+
+        dropout = float(task.parameters.get("dropout", 0.5))
+        self.pool = layers.GlobalAveragePooling2D()
+        self.hidden = layers.Dense(int(task.parameters.get("hidden", 256)), activation="relu")
+        self.dropout = layers.Dropout(dropout)
+        self.logits = layers.Dense(task.n_classes, dtype="float32", name="logits")
+
+    def of_maps(self, maps: Any) -> Any:
+        """Logits, float32 (n, n_classes), from feature maps (n, h, w, channels)."""
+        return self.of_pooled(self.pool(maps))
+
+    def of_pooled(self, pooled: Any) -> Any:
+        """Logits from the means of feature maps, (n, channels)."""
+        return self.logits(self.dropout(self.hidden(pooled)))
+
+
+def in_phases(classifier: Any, backbone: Backbone, trunk: Any, weights: str) -> Any:
+    """Network of `classifier` on `trunk`, which has `weights`; each phase has a model of just what it trains.
+
+    The models share their layers. Those of the first two phases take what the frozen part made of the images.
+    """
+    import keras
+
+    from fer_bench.models.deep.training import Network, Phase
+
+    task, image, head = classifier.task, classifier.image, Head(classifier.task)
+    frozen = frozen_pass(classifier, backbone, trunk)
+    cut = trunk.get_layer(backbone.cut).output
+    mirror = "mirror" in classifier.augmentation
+
+    def head_model() -> Any:
+        pooled = keras.Input(trunk.output.shape[-1:])
+        return keras.Model(pooled, head.of_pooled(pooled))
+
+    def block_model() -> Any:
+        maps = keras.Input(cut.shape[1:])
+        return keras.Model(maps, head.of_maps(keras.Model(cut, trunk.output)(maps)))
+
+    def whole_model() -> Any:
+        return from_pixels(task, image, lambda x: head.of_maps(trunk(x)))
+
+    def of_pooled(images: np.ndarray) -> Stored:
+        return Stored(frozen.outputs(images)[POOLED], mirror)
+
+    def of_maps(images: np.ndarray) -> Stored:
+        return Stored(frozen.outputs(images)[MAPS], mirror)
+
+    stages = (
+        ("head", HEAD_RATE, head_model, of_pooled),
+        ("last block", BLOCK_RATE, block_model, of_maps),
+        ("all layers", ALL_RATE, whole_model, None),
+    )
+    shares = SHARES[how_far(task)]
+    chosen = stages[: len(shares)]
+    models = [make() for _, _, make, _ in reversed(chosen)][::-1]  # a layer's first call is that in the whole network
+    phases = tuple(
+        Phase(name, share, rate, model=model, view=view)
+        for (name, rate, _, view), share, model in zip(chosen, shares, models, strict=True)
+    )
+    frozen_parameters = trunk.count_params() + models[0].count_params() - models[-1].count_params()
+    return Network(models[-1], phases, weights, frozen_parameters)
+
+
+def frozen_pass(classifier: Any, backbone: Backbone, trunk: Any) -> FrozenPass:
+    """The pass of `trunk` over images: the maps at its cut, and its pooled output; noted in `classifier.notes_`.
+
+    It is made by another copy of the trunk: by the time of a pass over test images, this one has been trained.
+    """
+    import keras
+
+    task, image = classifier.task, classifier.image
+    policy = keras.config.dtype_policy().name
+
+    def make() -> Any:
+        with dtype_policy(policy):
+            copy, _ = load_backbone(backbone, image.size, task.weights)
+            pooled = keras.layers.GlobalAveragePooling2D()(copy.output)
+            return from_pixels(task, image, keras.Model(copy.input, [copy.get_layer(backbone.cut).output, pooled]))
+
+    def tell(text: str) -> None:
+        classifier.notes_ = [note for note in classifier.notes_ if not note.startswith(FROZEN_NOTE)]
+        classifier.notes_.append(FROZEN_NOTE + text)
+
+    about = {
+        "application": backbone.application, "weights": weights_digest(trunk), "cut": backbone.cut,
+        "size": image.size, "precision": policy,
+    }  # fmt: skip
+    return FrozenPass(make, (MAPS, POOLED), about, tell, task.progress)
+
+
+def load_backbone(backbone: Backbone, size: int, weights: str) -> tuple[Any, str]:
+    """`backbone` for RGB images of `size` pixels, and where its weights come from.
+
+    weights: as in `Task.weights`. The second value is for the record; it starts with "random" where none were loaded.
+    Raises FerBenchError where ImageNet weights are demanded and cannot be had, or the file does not fit the backbone.
+    """
+    import keras
+
+    def build(weights: str | None, size: int = size) -> Any:
+        application = getattr(keras.applications, backbone.application)
+        return application(include_top=False, weights=weights, input_shape=(size, size, 3))
+
+    if weights == pretrained.NONE:
+        return build(None), "random"
+    if weights == pretrained.UNAVAILABLE:
+        return build(None), pretrained.OUT_OF_REACH
+    if weights in (pretrained.IMAGENET, pretrained.AUTO):
+        try:
+            return with_imagenet(backbone, size, build), "imagenet"
+        except Exception as error:  # Keras raises bare Exception where a download fails
+            if weights == pretrained.AUTO:
+                return build(None), pretrained.OUT_OF_REACH
+            where = pretrained.cache_folder() / backbone.file_name
+            raise FerBenchError(
+                f"{backbone.application}: no ImageNet weights ({error}); they belong at {where}"
+            ) from error
+    return load_file(build(None), backbone.application, weights), f"file {Path(weights).name}"
+
+
+def load_file(model: Any, application: str, path: str) -> Any:
+    """`model` with the weights of a file. Raises FerBenchError where they do not fit, or the file is cut short."""
+    try:
+        model.load_weights(path)
+    except (ValueError, KeyError, OSError) as error:
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise FerBenchError(f"{path}: these weights do not fit {application} without its top: {why}") from error
+    divide_by_deviation(model)
+    return model
+
+
+def with_imagenet(backbone: Backbone, size: int, build: Callable[..., Any]) -> Any:
+    """`backbone` with the weights in `backbone.file_name`, whatever the size; downloaded by one process at a time."""
+    from filelock import FileLock
+
+    lock = cache.root() / f"{backbone.application.lower()}.weights.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        trained = build("imagenet", backbone.trained_size or size)
+    if trained.input_shape[1] == size:
+        return trained
+    model = build(None)
+    model.set_weights(trained.get_weights())
+    return model
+
+
+def divide_by_deviation(model: Any) -> None:
+    """Make an EfficientNet divide by ImageNet's standard deviations: its files hold them in the place of variances.
+
+    Keras puts another Rescaling behind the Normalization where it downloads the weights itself, and only there.
+    """
+    from keras import layers
+
+    for layer in model.layers:
+        if isinstance(layer, layers.Normalization):
+            mean, variance, *count = layer.get_weights()
+            if np.allclose(variance, IMAGENET_STD, atol=1e-3):
+                layer.set_weights([mean, variance**2, *count])
+                layer.finalize_state()
+
+
+def freeze_batch_norm(backbone: Any) -> None:
+    """Keep every BatchNormalization as it is: Keras then runs it in inference mode, with ImageNet's statistics."""
+    from keras import layers
+
+    for layer in backbone.layers:
+        layer.trainable = not isinstance(layer, layers.BatchNormalization)
+
+
+def hasten_batch_norm(backbone: Any) -> None:
+    """Let moving statistics that start from nothing follow those of the batches within a short run."""
+    from keras import layers
+
+    for layer in backbone.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = BATCH_NORM_MOMENTUM

@@ -1,0 +1,183 @@
+"""The options that `run` and `plan` share: what data, which combinations, how networks are trained."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from fer_bench.errors import FerBenchError
+
+
+class Budget(StrEnum):
+    """Gradient steps for models trained by steps."""
+
+    quick = "quick"
+    standard = "standard"
+    full = "full"
+
+
+class Rerun(StrEnum):
+    """What is done again."""
+
+    missing = "missing"
+    failed = "failed"
+    all = "all"
+
+
+class Method(StrEnum):
+    """How a search goes on."""
+
+    bayesian = "bayesian"
+    hyperband = "hyperband"
+
+
+class Precision(StrEnum):
+    """What networks compute with."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class Schedule(StrEnum):
+    """How the learning rate falls."""
+
+    cosine = "cosine"
+    plateau = "plateau"
+
+
+class FineTune(StrEnum):
+    """What of a pre-trained network is trained, beginning at its end."""
+
+    head = "head"
+    last_block = "last-block"
+    all = "all"
+
+
+Data = Annotated[
+    str,
+    typer.Option(
+        help="synthetic, fer2013, a .csv (also .gz .xz .zip), a folder of classes, or an .npz.", metavar="WHAT"
+    ),
+]
+Results = Annotated[Path, typer.Option(help="Folder of all results.", metavar="DIR")]
+Name = Annotated[str | None, typer.Option(help="Name of the data's folder under the results.")]
+Votes = Annotated[Path | None, typer.Option(help="FER+ votes (fer2013new.csv), joined by row.", metavar="CSV")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows and files, and say so in the leaderboard.")]
+SplitSeed = Annotated[int, typer.Option(help="Seed of the split, where the data has no official one.")]
+SuiteName = Annotated[str, typer.Option("--suite", help="all, classical, deep or smoke.")]
+Models = Annotated[str | None, typer.Option(help="Names or patterns, e.g. 'hog-*,cnn', instead of the suite's.")]
+Strategies = Annotated[str | None, typer.Option(help="Names or patterns, instead of the suite's.")]
+Seeds = Annotated[str, typer.Option(help="Comma-separated, e.g. 0,1,2.")]
+BudgetOption = Annotated[Budget, typer.Option("--budget", help="Gradient steps of networks and perceptrons.")]
+Weights = Annotated[str, typer.Option(help="Where networks start: auto, imagenet, none, or a weight file.")]
+Plugin = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers more.", metavar="FILE")]
+RerunOption = Annotated[Rerun, typer.Option("--rerun", help="missing; failed: missing and failed; or all.")]
+
+
+RECIPE = "How networks are trained, where not by their own recipe"
+
+
+def recipe_option(*names: str, help: str, metavar: str | None = None, min: float | None = None) -> Any:
+    """An option of the panel `RECIPE`."""
+    return typer.Option(*names, help=help, metavar=metavar, min=min, rich_help_panel=RECIPE)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What `run` and `plan` are about."""
+
+    suite: SuiteName = "all"
+    data: Data = "synthetic"
+    models: Models = None
+    strategies: Strategies = None
+    seeds: Seeds = "0"
+    folds: Annotated[int, typer.Option(help="Cross-validate on so many folds.", metavar="K")] = 0
+    budget: BudgetOption = Budget.quick
+    weights: Weights = "auto"
+    tuned: Annotated[bool, typer.Option("--tuned", help="Use the values that `tune` found.")] = False
+    results: Results = Path("results")
+    name: Name = None
+    votes: Votes = None
+    plugin: Plugin = None
+    rerun: RerunOption = Rerun.failed
+    split_seed: SplitSeed = 0
+    skip_bad: SkipBad = False
+    image_size: Annotated[int | None, recipe_option(help="Side of the images they see.", metavar="PIXELS", min=8)] = (
+        None
+    )
+    augment: Annotated[str | None, recipe_option(help="Names with commas, e.g. mirror,shift,erasing; or none.")] = None
+    mixup: Annotated[float | None, recipe_option(help="Alpha of mixup; 0.2 is usual.", min=0)] = None
+    label_smoothing: Annotated[float | None, recipe_option(help="Of cross-entropy; 0.1 without.", min=0)] = None
+    precision: Annotated[Precision, recipe_option(help="Of their arithmetic.")] = Precision.auto
+    schedule: Annotated[Schedule, recipe_option(help="Of the learning rate.")] = Schedule.cosine
+    patience: Annotated[int | None, recipe_option(help="Stop after so many evaluations without a better.", min=1)] = (
+        None
+    )
+    fine_tune: Annotated[FineTune | None, recipe_option(help="How far from the head pre-trained ones are tuned.")] = (
+        None
+    )
+
+    def recipe(self) -> dict[str, Any]:
+        """What was asked of networks, as `Task.parameters`; only what differs from their own recipe.
+
+        Raises FerBenchError for an augmentation that there is not.
+        """
+        from fer_bench.models.deep.augmentation import check_names
+
+        if self.augment is not None:
+            check_names(self.augment)
+        asked = {
+            "image_size": self.image_size,
+            "augmentation": self.augment,
+            "mixup": self.mixup or None,
+            "label_smoothing": self.label_smoothing,
+            "precision": None if self.precision == Precision.auto else self.precision.value,
+            "schedule": None if self.schedule == Schedule.cosine else self.schedule.value,
+            "patience": self.patience,
+            "fine_tune": self.fine_tune and self.fine_tune.value,
+        }
+        return {name: value for name, value in asked.items() if value is not None}
+
+
+def with_selection(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that takes `Selection`'s fields as options of its own, before those it has besides `selection`."""
+    hints = get_type_hints(Selection, include_extras=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    shared = [
+        inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name])
+        for field in fields(Selection)
+    ]
+    types = get_type_hints(command, include_extras=True)
+    own = [
+        parameter.replace(kind=keyword, annotation=types[parameter.name])
+        for parameter in list(inspect.signature(command).parameters.values())[1:]
+    ]
+    names = [parameter.name for parameter in shared]
+
+    @wraps(command)
+    def flat(**given: Any) -> None:
+        command(Selection(**{name: given.pop(name) for name in names}), **given)
+
+    flat.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
+    flat.__annotations__ = {parameter.name: parameter.annotation for parameter in [*shared, *own]}
+    del flat.__wrapped__  # type: ignore[attr-defined]  # typer would look behind it
+    return flat
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Numbers with commas between them, each once. Raises FerBenchError for anything else."""
+    try:
+        seeds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise FerBenchError(f"--seeds {text}: whole numbers with commas between them, e.g. 0,1,2") from None
+    if min(seeds) < 0:
+        raise FerBenchError(f"--seeds {text}: seeds are not negative")
+    return seeds

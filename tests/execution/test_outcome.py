@@ -1,0 +1,119 @@
+"""Where probabilities come from: training, or a finished run that is not trained again."""
+
+import numpy as np
+import pytest
+
+from fer_bench.data.dataset import Dataset
+from fer_bench.data.splits import Split, stored_split
+from fer_bench.execution.job import Job
+from fer_bench.execution.outcome import WEIGHTS_FILE
+from fer_bench.execution.worker import do_run
+from fer_bench.models.registry import MODELS
+from fer_bench.records.schema import Record
+from fer_bench.records.spec import RunSpec
+from fer_bench.records.store import ResultsFolder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """160 noisy images of three classes, the second of them rare."""
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.repeat([0, 1, 2], [90, 20, 50]))
+    images = rng.integers(0, 200, (len(labels), 48, 48))
+    for row, label in enumerate(labels):
+        images[row, 16 * label : 16 * label + 16] += 25
+    folder = tmp_path_factory.mktemp("data")
+    ids = np.arange(len(labels)).astype(str)
+    Dataset("made", images.astype(np.uint8), labels, ("top", "middle", "bottom"), ids).save(folder)
+    return folder
+
+
+@pytest.fixture
+def run(data, tmp_path):
+    """Do and commit a run of a model under a strategy; returns its record."""
+    results = ResultsFolder(tmp_path / "results")
+
+    def make(model: str, strategy: str, n_folds: int = 0, fold: str = "", **options) -> Record:
+        dataset, split_folder = Dataset.load(data), stored_split(data, 0, n_folds)
+        split = Split.load(split_folder, fold)
+        card = MODELS[model]
+        spec = RunSpec(
+            model, strategy, 0, dataset.fingerprint, split.fingerprint, "quick" if card.steps else "",
+            "none" if card.pretrained else "", fold, **options,
+        )  # fmt: skip
+        job = Job(
+            spec=spec, family=card.family, features=card.features, results=results.path, dataset_folder=data,
+            split_folder=split_folder, dataset="made", class_names=dataset.class_names,
+            counts=(len(split.train), len(split.validation), len(split.test)), split_source=split.source,
+            data_notes=(), plugins=(), command="", n_jobs=2, since=0.0, weights="none" if card.pretrained else "",
+        )  # fmt: skip
+        work = results.work_folder(spec.run_id)
+        record = do_run(job, work, lambda done, text: None)
+        results.commit(record, work)
+        return record
+
+    make.results = results  # type: ignore[attr-defined]
+    return make
+
+
+def test_post_hoc_adjustment_takes_the_probabilities_of_the_run_under_none(run, monkeypatch):
+    base = run("pca-logistic", "none")
+
+    def never(task):
+        raise AssertionError("nothing is to be trained")
+
+    monkeypatch.setattr(type(MODELS["pca-logistic"]), "build", never, raising=False)
+    record = run("pca-logistic", "post-hoc-adjustment")
+    assert record.status == "success", record.traceback
+    assert record.validation.macro_f1 >= base.validation.macro_f1  # tau = 0 changes nothing
+    assert record.parameters["tau"] >= 0
+    assert any(base.run_id in note for note in record.notes)
+    assert record.seconds.fit >= base.seconds.fit
+
+
+def test_without_the_run_under_none_there_is_nothing_to_adjust(run):
+    record = run("pca-logistic", "post-hoc-adjustment")
+    assert record.status == "failed"
+    assert "starts from the run pca-logistic.none.s0-" in record.reason and "not there" in record.reason
+
+
+def test_classifier_retraining_starts_from_the_weights_of_the_run_under_none(run):
+    base = run("cnn-small", "none")
+    weights = run.results.runs / base.run_id / WEIGHTS_FILE
+    assert weights.exists()
+    record = run("cnn-small", "classifier-retraining")
+    assert record.status == "success", record.traceback
+    assert 0 < record.steps < base.steps
+    assert not (run.results.runs / record.run_id / WEIGHTS_FILE).exists()
+    weights.unlink()
+    lost = run("cnn-small", "classifier-retraining")
+    assert lost.status == "failed" and "do that run again" in lost.reason
+
+
+def test_rows_are_made_of_features(run):
+    record = run("pca-logistic", "smote")
+    assert record.status == "success", record.traceback
+    assert record.n_rows > record.n_train
+
+
+def test_folds_train_and_test_on_their_own_rows(run):
+    records = [run("pca-logistic", "none", n_folds=3, fold=f"{number}/3") for number in (1, 2, 3)]
+    assert {record.status for record in records} == {"success"}
+    tested = [run.results.runs / record.run_id / "predictions.npz" for record in records]
+    ids = [id_ for path in tested for id_ in np.load(path)["test_ids"]]
+    assert sorted(ids, key=int) == [str(row) for row in range(160)]
+
+
+def test_parameters_reach_features_and_classifier(run):
+    plain = run("hog-svm", "none")
+    tuned = run("hog-svm", "none", tuned=True, parameters=(("C", 0.5), ("hog.cell", 8)))
+    assert (plain.parameters["C"], tuned.parameters["C"]) == (5.0, 0.5)
+    assert tuned.n_parameters != plain.n_parameters
+    wrong = run("hog-svm", "none", tuned=True, parameters=(("pca.n_components", 8),))
+    assert wrong.status == "failed" and "pca.n_components" in wrong.reason
+
+
+def test_a_run_leaves_figures(run):
+    record = run("pca-mlp", "none")
+    folder = run.results.runs / record.run_id
+    assert {"curves.png", "confusion.png"} <= {path.name for path in folder.iterdir()}

@@ -1,0 +1,82 @@
+"""The losses of networks, against the papers' formulas in numpy."""
+
+import numpy as np
+import pytest
+
+from fer_bench.models.deep.losses import loss_function
+from fer_bench.models.task import FOCAL, LOGIT_ADJUSTED, Loss
+
+SHARES = np.array([0.6, 0.25, 0.1, 0.05])
+
+
+def logits_and_labels():
+    rng = np.random.default_rng(0)
+    return rng.normal(0, 3, (50, 4)).astype(np.float32), np.eye(4, dtype=np.float32)[rng.integers(0, 4, 50)]
+
+
+def softmax(logits):
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def values(loss, labels, logits, **options):
+    import keras
+
+    return keras.ops.convert_to_numpy(loss_function(loss, **options)(labels, logits))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
+@pytest.mark.parametrize("alpha", [None, (0.5, 0.9, 1.6, 4.0)])
+def test_focal_loss_is_that_of_the_paper(gamma, alpha):
+    logits, labels = logits_and_labels()
+    p_true = (softmax(logits) * labels).sum(axis=1)
+    alpha_true = 1.0 if alpha is None else labels @ np.array(alpha)
+    expected = -alpha_true * (1 - p_true) ** gamma * np.log(p_true)
+    made = values(Loss(FOCAL, gamma=gamma, alpha=alpha), labels, logits)
+    np.testing.assert_allclose(made, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_focal_loss_without_gamma_and_alpha_is_cross_entropy():
+    logits, labels = logits_and_labels()
+    cross_entropy = values(Loss(), labels, logits, label_smoothing=0.0)
+    np.testing.assert_allclose(values(Loss(FOCAL, gamma=0.0), labels, logits), cross_entropy, rtol=1e-4, atol=1e-6)
+
+
+def test_focal_loss_is_finite_where_the_network_is_certain():
+    logits = np.array([[80.0, -80.0], [80.0, -80.0]], np.float32)
+    made = values(Loss(FOCAL, gamma=0.5), np.eye(2, dtype=np.float32), logits)
+    np.testing.assert_allclose(made, [0, 160], atol=1e-4)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_smooths_labels(smoothing):
+    logits, labels = logits_and_labels()
+    expected = -(((1 - smoothing) * labels + smoothing / 4) * np.log(softmax(logits))).sum(axis=1)
+    made = values(Loss(), labels, logits, label_smoothing=smoothing)
+    np.testing.assert_allclose(made, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_logit_adjusted_loss_is_balanced_softmax_at_tau_one():
+    """Ren et al. 2020: the softmax of exp(logit) times the number of rows of the class."""
+    logits, labels = logits_and_labels()
+    counts = 1000 * SHARES
+    balanced = counts * np.exp(logits) / (counts * np.exp(logits)).sum(axis=1, keepdims=True)
+    expected = -np.log((balanced * labels).sum(axis=1))
+    made = values(Loss(LOGIT_ADJUSTED, log_prior=tuple(np.log(SHARES))), labels, logits, label_smoothing=0.0)
+    np.testing.assert_allclose(made, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("tau", [0.5, 2.0])
+def test_logit_adjusted_loss_is_that_of_the_paper(tau):
+    """Menon et al. 2021, eq. 10: log(1 + sum over y' of (share_y' / share_y)^tau exp(f_y' - f_y))."""
+    logits, labels = logits_and_labels()
+    true = labels.argmax(axis=1)
+    margins = (SHARES / SHARES[true][:, None]) ** tau * np.exp(logits - logits[np.arange(50), true][:, None])
+    expected = np.log(1 + (margins * (1 - labels)).sum(axis=1))
+    made = values(Loss(LOGIT_ADJUSTED, log_prior=tuple(tau * np.log(SHARES))), labels, logits, label_smoothing=0.0)
+    np.testing.assert_allclose(made, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_an_unknown_loss_is_refused():
+    with pytest.raises(ValueError, match="no loss 'hinge' for networks: cross-entropy, focal, logit-adjusted"):
+        loss_function(Loss("hinge"))

@@ -1,0 +1,155 @@
+"""Classifier re-training: the last layer learns anew, the rest stays what it was."""
+
+import numpy as np
+import pytest
+
+from fer_bench.errors import FerBenchError
+from fer_bench.models.deep.frozen import Stored
+from fer_bench.models.deep.retraining import SHARE, retrain_head
+from fer_bench.models.deep.training import Network, Phase
+from fer_bench.models.imbalance import classifier_retraining
+
+RARE = 2
+STEPS = 100
+
+
+def imbalanced(tiny, n=150, seed=0):
+    """Rows and columns as they are, and one flat image in twenty-five, which is hard to tell from both."""
+    images, labels = tiny.bars(n, seed)
+    kept = np.flatnonzero((labels != RARE) | (np.arange(n) % 25 == RARE))
+    return images[kept], labels[kept]
+
+
+@pytest.fixture(scope="module")
+def base(tiny, tmp_path_factory):
+    """A network trained on imbalanced rows, and the file of its weights."""
+    images, labels = imbalanced(tiny)
+    classifier = tiny.classifier(tiny.task(steps=STEPS)).fit(images, labels)
+    path = tmp_path_factory.mktemp("base") / "model.weights.h5"
+    classifier.network.model.save_weights(path)
+    return classifier, path
+
+
+def retrained(tiny, path, build=None, steps=10 * STEPS, **changes):
+    images, labels = imbalanced(tiny)
+    classifier = tiny.classifier(tiny.task(steps=steps, **changes), build or tiny.network)
+    return retrain_head(classifier, path, images, labels, classifier_retraining(labels, 3, 0).rows)
+
+
+def recall(classifier, images, labels, label):
+    return (classifier.predict_proba(images).argmax(axis=1) == label)[labels == label].mean()
+
+
+def test_it_raises_the_recall_of_a_rare_class(tiny, base):
+    images, labels = tiny.bars(90, seed=5)
+    before, after = base[0], retrained(tiny, base[1])
+    assert recall(after, images, labels, RARE) > recall(before, images, labels, RARE) + 0.2
+
+
+def test_the_trunk_keeps_every_bit_and_the_head_is_new(tiny, base):
+    before, after = (classifier.network.model for classifier in (base[0], retrained(tiny, base[1])))
+    for one, other in zip(before.weights, after.weights, strict=True):
+        assert np.array_equal(one, other) == ("logits" not in one.path), one.path
+
+
+def test_its_fitted_attributes_tell_how(tiny, base):
+    told = []
+    classifier = retrained(tiny, base[1], steps=200, progress=lambda share, text: told.append(share))
+    assert classifier.steps_ == SHARE * 200
+    assert classifier.history_[-1]["step"] == classifier.steps_
+    assert {row["phase"] for row in classifier.history_} == {"last layer"}
+    assert classifier.n_parameters_ == base[0].n_parameters_
+    assert classifier.weights_ == "random"
+    assert classifier.notes_[-1] == f"all but the last layer from {base[1].parent.name}"
+    assert told[-1] == 1
+    probabilities = classifier.predict_proba(tiny.bars(5)[0])
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_what_is_kept_is_the_best_on_validation(tiny, base):
+    from fer_bench.models.deep.batches import Pixels
+    from fer_bench.models.deep.watch import macro_f1
+
+    classifier = retrained(tiny, base[1], parameters={"learning_rate": 30.0})
+    images, labels = classifier.task.validation
+    predicted = classifier.forward(classifier.network.model, Pixels(images, tiny.side)).argmax(axis=1)
+    scores = [row["val_macro_f1"] for row in classifier.history_]
+    assert len(scores) > 1
+    assert macro_f1(labels, predicted, 3) == pytest.approx(max(scores))
+
+
+def test_same_seed_same_probabilities(tiny, base):
+    images, _ = tiny.bars(10, seed=5)
+    first, again = (retrained(tiny, base[1], steps=50).predict_proba(images) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+
+
+def test_the_last_layer_sees_augmented_copies_of_class_balanced_rows(tiny, base, monkeypatch):
+    """Hardly a row of what the rest passes on comes twice, though the rare class has six images."""
+    from keras import Model
+
+    seen = []
+
+    def spy(model, inputs, labels, **options):
+        seen.append((inputs, labels))
+        return train_on_batch(model, inputs, labels, **options)
+
+    train_on_batch = Model.train_on_batch
+    monkeypatch.setattr(Model, "train_on_batch", spy)
+    retrained(tiny, base[1], steps=200)
+    inputs, labels = (np.concatenate(arrays) for arrays in zip(*seen, strict=True))
+    assert inputs.shape == (SHARE * 200 * 16, 12)
+    assert 0.25 < labels[:, RARE].mean() < 0.42
+    assert len(np.unique(inputs[labels[:, RARE] == 1], axis=0)) > 50
+
+
+def test_a_network_that_ends_in_another_layer_is_refused(tiny, base):
+    def build():
+        from keras import Input, Model, layers
+
+        pixels = Input((tiny.side, tiny.side, 1), dtype="uint8")
+        maps = layers.Conv2D(3, 3)(layers.Rescaling(1 / 255)(pixels))
+        return Network(Model(pixels, layers.GlobalAveragePooling2D(name="logits")(maps)), tiny.one_phase)
+
+    with pytest.raises(FerBenchError, match="no dense layer named 'logits'"):
+        retrained(tiny, base[1], build)
+
+
+@pytest.mark.parametrize("fault", ["missing", "garbage", "cut short", "another network"])
+def test_weights_that_are_not_its_own_are_refused(tiny, base, tmp_path, fault):
+    path = tmp_path / "other.weights.h5"
+    if fault == "garbage":
+        path.write_bytes(b"not weights")
+    elif fault == "cut short":
+        path.write_bytes(base[1].read_bytes()[:-2000])
+    elif fault == "another network":
+        import keras
+
+        keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)]).save_weights(path)
+    with pytest.raises(FerBenchError, match=r"other.weights.h5: these are not weights of this network"):
+        retrained(tiny, path)
+
+
+def test_a_network_on_stored_features_is_retrained_on_those(tiny, tmp_path):
+    """As one with a frozen part, of which only what follows is in the network."""
+
+    def view(images):
+        return Stored(np.stack([images.mean(axis=2), images[:, :, ::-1].mean(axis=2)]) / 255)
+
+    def build():
+        from keras import Input, Model, layers
+
+        features = Input((tiny.side,))
+        hidden = layers.Dense(8, activation="relu", name="hidden")(features)
+        model = Model(features, layers.Dense(3, dtype="float32", name="logits")(hidden))
+        return Network(model, (Phase("head", 1.0, 0.02, view=view),))
+
+    images, labels = imbalanced(tiny)
+    before = tiny.classifier(tiny.task(steps=STEPS), build).fit(images, labels)
+    before.network.model.save_weights(path := tmp_path / "model.weights.h5")
+    after = retrained(tiny, path, build)
+    for layer, same in (("hidden", True), ("logits", False)):
+        kernels = [classifier.network.model.get_layer(layer).kernel for classifier in (before, after)]
+        assert np.array_equal(*kernels) == same
+    assert after.predict_proba(images).shape == (len(images), 3)
