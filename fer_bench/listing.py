@@ -8,7 +8,7 @@ from rich.table import Table
 
 from fer_bench.execution.estimate import Estimate, spell
 from fer_bench.execution.plan import SUITES, PlannedRun
-from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, ModelCard, why_not
+from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, Choice, ModelCard, Range, why_not
 
 
 def tables(kind: str | None, verbose: bool) -> Iterator[Table]:
@@ -60,11 +60,24 @@ def _model_lines(card: ModelCard) -> Iterator[str]:
     yield f"{card.family}, on {card.features}"
     if card.image:
         yield f"input {card.image.size}x{card.image.size}x{card.image.channels}, scaling {card.image.scaling}"
+    if card.n_parameters:
+        yield f"parameters: {card.n_parameters:,} with seven classes"
+    if card.pretrained:
+        yield f"starts from: {card.pretrained}"
     if card.steps:
         yield "gradient steps: " + ", ".join(f"{budget} {steps:,}" for budget, steps in card.steps.items())
+    if card.search:
+        yield "tune: " + "; ".join(f"{name} {_space(space)}" for name, space in card.search.items())
     applicable = [strategy.name for strategy in STRATEGIES if why_not(card, strategy) is None]
     yield "strategies: " + ", ".join(applicable)
     yield _where(card.source)
+
+
+def _space(space: Choice | Range) -> str:
+    """Say "0.3 to 3 (log)", or "0.1 | 0 | 0.2"."""
+    if isinstance(space, Range):
+        return f"{space.low:g} to {space.high:g}{' (log)' if space.log else ''}"
+    return " | ".join(str(value) for value in space.values)
 
 
 def _features(verbose: bool) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,13 @@ def _measured(job: Job, work: Path, progress: Callable[[float, str], None], star
     _save_predictions(work / "predictions.npz", dataset, split, outcome.probabilities)
     _save_history(work / "history.csv", outcome.history)
     record = job.record(
-        "success", started=started, **scores, **outcome.facts, peak_memory_mb=peak_memory_mb(), seconds=clock.seconds
+        "success",
+        started=started,
+        **scores,
+        **outcome.facts,
+        peak_memory_mb=peak_memory_mb(),
+        cpu_seconds=time.process_time(),
+        seconds=clock.seconds,
     )
     draw_run(record, outcome.history, work)
     return record

@@ -73,7 +73,10 @@ class Environment(_Part):
 
 
 class Record(_Part):
-    """One run. Scores, timing and the like are None where the status is not "success"."""
+    """One run. Scores, timing and the like are None where the status is not "success".
+
+    cpu_seconds: of all cores together, from the start of the run's process to the end of its last sitting.
+    """
 
     schema_version: Literal[1] = 1
     run_id: str
@@ -97,6 +100,7 @@ class Record(_Part):
     n_parameters: int | None = None
     ms_per_image: Seconds | None = None
     peak_memory_mb: Seconds | None = None
+    cpu_seconds: Seconds | None = None
     seconds: Timing | None = None
     test: Scores | None = None
     validation: Scores | None = None

@@ -1,4 +1,4 @@
-"""What all networks share: raw pixels in, preprocessing inside, pooled feature maps, logits out. Pure Keras 3.
+"""What all networks share: raw pixels in, preprocessing inside, logits out. Pure Keras 3.
 
 Keras is imported inside the functions: the cards that name them are read where it must not be.
 """
@@ -50,25 +50,6 @@ def from_pixels(task: Task, image: ImageInput, network: Callable[[Any], Any]) ->
     channels = 1 if len(task.image_shape) == 2 else task.image_shape[2]
     pixels = Input((image.size, image.size, channels), dtype="uint8", name="pixels")
     return Model(pixels, network(preprocess(pixels, image)))
-
-
-def assemble(
-    task: Task, image: ImageInput, trunk: Callable[[Any], Any], dropout: float, hidden: int | None = None
-) -> Any:
-    """Model from raw pixels to logits, see `from_pixels`, by way of the mean of feature maps over the image.
-
-    `trunk` takes what `preprocess` gives and returns the maps; their means are classified by a dense layer, behind
-    another one of `hidden` units if given.
-    """
-    from keras import layers
-
-    def network(x: Any) -> Any:
-        x = layers.GlobalAveragePooling2D()(trunk(x))
-        if hidden:
-            x = layers.Dense(hidden, activation="relu")(x)
-        return logits(task, layers.Dropout(dropout)(x))
-
-    return from_pixels(task, image, network)
 
 
 def logits(task: Task, x: Any) -> Any:

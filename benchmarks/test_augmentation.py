@@ -1,0 +1,56 @@
+"""The suite's augmentation against Keras' layers of the same kinds: the same images, so the ratio is what counts."""
+
+import numpy as np
+import pytest
+
+from fer_bench.models.deep.augmentation import (
+    DEFAULT,
+    MAX_ROTATION,
+    MAX_SHIFT,
+    MAX_ZOOM,
+    NAMES,
+    augment,
+)
+
+N, ROUNDS = 64, 40  # images of a batch, and batches
+PER_SECOND = 10_000  # at least, of 48x48 on one core
+MEDIANS: dict[str, float] = {}
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (N, 48, 48, 1), dtype=np.uint8)
+
+
+def measured(benchmark, name, function):
+    """The median seconds of a batch."""
+    benchmark.group = f"augmentation of {N} images of 48x48"
+    benchmark.pedantic(function, rounds=ROUNDS, warmup_rounds=3)
+    MEDIANS[name] = median = benchmark.stats.stats.median
+    benchmark.extra_info["images_per_second"] = round(N / median)
+    return median
+
+
+@pytest.mark.parametrize("names", [DEFAULT, NAMES], ids=["default", "all"])
+def test_suite(benchmark, images, names):
+    rng = np.random.default_rng(0)
+    assert N / measured(benchmark, "suite" if names == DEFAULT else "all", lambda: augment(images, rng, names)) > (
+        PER_SECOND
+    )
+
+
+def test_keras_layers(benchmark, images):
+    from keras import Input, Model, layers
+
+    x = pixels = Input((48, 48, 1))
+    for layer in (
+        layers.RandomFlip("horizontal", seed=0),
+        layers.RandomRotation(MAX_ROTATION / 360, "nearest", seed=0),
+        layers.RandomZoom(MAX_ZOOM, fill_mode="nearest", seed=0),
+        layers.RandomTranslation(MAX_SHIFT, MAX_SHIFT, "nearest", seed=0),
+    ):
+        x = layer(x, training=True)
+    model, floats = Model(pixels, x), images.astype(np.float32)
+    measured(benchmark, "keras", lambda: model.predict_on_batch(floats))
+    benchmark.extra_info["suite_is_faster_by"] = round(MEDIANS["keras"] / MEDIANS["suite"], 2)
+    assert MEDIANS["suite"] < MEDIANS["keras"]

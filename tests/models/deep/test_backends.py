@@ -1,0 +1,131 @@
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fer_bench.errors import FerBenchError
+from fer_bench.models.deep import backend
+from fer_bench.models.deep.backend import backend_name, check_backend
+
+HERE = Path(__file__).parent
+SMOKE = """
+import json, runpy, sys
+from pathlib import Path
+import keras
+import numpy as np
+from fer_bench.models.deep.checkpoint import Checkpoint
+from fer_bench.models.deep.training import Network, Phase
+from fer_bench.models.task import Loss
+
+tiny, file = runpy.run_path(sys.argv[1]), Path(sys.argv[2])
+
+def build():
+    network = tiny["network"](dropout=0.1)
+    def freeze(frozen):
+        network.model.get_layer("convolution").trainable = not frozen
+    head = Phase("head", 0.1, 0.02, prepare=lambda: freeze(True))
+    return Network(network.model, (head, Phase("all layers", 0.9, 0.02, prepare=lambda: freeze(False))))
+
+def fit(loss):
+    task = tiny["a_task"](steps=150, loss=loss, parameters={"mixup": 0.1}, checkpoint=file)
+    classifier = tiny["fitted"](task, build, sample_weight=np.linspace(0.8, 1.2, 60))
+    right = classifier.predict_proba(task.validation[0]).argmax(axis=1) == task.validation[1]
+    return classifier, float(right.mean())
+
+adjusted = Loss("logit-adjusted", log_prior=(-1.0, -1.2, -1.1))
+focal = Loss("focal", alpha=(1.0, 0.9, 1.1))
+whole, accuracy = fit(focal)
+
+def save_and_stop(checkpoint, model):
+    if checkpoint.watch.step == 100:
+        checkpoint.save(model)
+        raise KeyboardInterrupt
+
+now_and_then, Checkpoint.save_now_and_then = Checkpoint.save_now_and_then, save_and_stop
+try:
+    fit(focal)
+except KeyboardInterrupt:
+    Checkpoint.save_now_and_then = now_and_then
+resumed, _ = fit(focal)
+weights = [np.concatenate([w.ravel() for w in c.network.model.get_weights()]) for c in (whole, resumed)]
+print(json.dumps({
+    "backend": keras.backend.backend(),
+    "notes": resumed.notes_,
+    "difference": float(np.abs(weights[0] - weights[1]).max()),
+    "phases": list(dict.fromkeys(row["phase"] for row in whole.history_)),
+    "accuracy": {"focal": accuracy, "adjusted": fit(adjusted)[1]},
+}))
+"""
+
+
+@pytest.mark.parametrize("name", ["tensorflow", "jax"])
+def test_networks_learn_and_go_on_after_a_cut_with(name, tmp_path):
+    """Two phases, mixup, weighted rows, focal and logit-adjusted loss, a checkpoint."""
+    pytest.importorskip(name)
+    environment = {**os.environ, "KERAS_BACKEND": name, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(HERE.parents[2])}
+    command = [sys.executable, "-c", SMOKE, str(HERE / "conftest.py"), str(tmp_path / "checkpoint.npz")]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+    assert run.returncode == 0, run.stderr[-3000:]
+    told = json.loads(run.stdout.splitlines()[-1])
+    assert told["backend"] == name
+    assert told["phases"] == ["head", "all layers"]
+    assert "went on from step 100 after an interruption" in told["notes"]
+    assert told["difference"] == 0
+    assert min(told["accuracy"].values()) > 0.8
+
+
+@pytest.fixture
+def keras_home(monkeypatch, tmp_path):
+    """An empty home of Keras, and no backend asked for."""
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_the_backend_is_that_of_the_environment_else_the_file_else_tensorflow(monkeypatch, keras_home):
+    assert backend_name() == "tensorflow"
+    (keras_home / "keras.json").write_text('{"backend": "jax"}')
+    assert backend_name() == "jax"
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    assert backend_name() == "torch"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"floatx": "float32"}', '"jax"'])
+def test_a_file_that_names_none_leaves_tensorflow(keras_home, text):
+    (keras_home / "keras.json").write_text(text)
+    assert backend_name() == "tensorflow"
+
+
+def test_a_backend_that_is_installed_passes_and_keras_is_not_imported(keras_home):
+    code = (
+        "import sys; from fer_bench.models.deep.backend import check_backend; check_backend();"
+        "print([name for name in ('keras', 'tensorflow', 'numpy') if name in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[2])}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (run.stdout, run.returncode) == ("[]\n", 0), run.stderr
+
+
+def test_a_backend_that_is_not_installed_is_refused_with_what_to_do(monkeypatch, keras_home):
+    def without_torch(name):
+        return None if name == "torch" else importlib.util.find_spec(name)
+
+    monkeypatch.setattr(backend, "find_spec", without_torch)
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    with pytest.raises(FerBenchError, match=r"KERAS_BACKEND is 'torch', which is not installed: `pip install torch`"):
+        check_backend()
+    monkeypatch.delenv("KERAS_BACKEND")
+    (keras_home / "keras.json").write_text('{"backend": "torch"}')
+    with pytest.raises(FerBenchError, match=r"keras\.json is 'torch', which is not installed"):
+        check_backend()
+
+
+@pytest.mark.parametrize("name", ["numpy", "openvino", "tensorflow2"])
+def test_a_backend_that_cannot_train_is_refused(monkeypatch, keras_home, name):
+    monkeypatch.setenv("KERAS_BACKEND", name)
+    with pytest.raises(FerBenchError, match=f"KERAS_BACKEND is '{name}': networks are trained with tensorflow, jax"):
+        check_backend()

@@ -1,0 +1,50 @@
+"""The lists for a terminal: what a card says is what is shown."""
+
+import io
+
+from rich.console import Console
+
+from fer_bench.listing import tables
+from fer_bench.models.registry import MODELS, STRATEGIES, why_not
+
+
+def shown(kind, verbose):
+    """The table of `kind` as text, wide enough not to be wrapped."""
+    console = Console(file=io.StringIO(), width=1000)
+    console.print(*tables(kind, verbose))
+    return console.file.getvalue()
+
+
+def entry(name):
+    """What the verbose list says about the model `name`, as lines."""
+    cells = [[cell.strip() for cell in line.split("│")[1:3]] for line in shown("models", True).splitlines()]
+    rows = [cell for cell in cells if len(cell) == 2]
+    start = [row[0] for row in rows].index(name)
+    rest = rows[start + 1 :]
+    end = next((i for i, row in enumerate(rest) if row[0]), len(rest))
+    return [rows[start][1], *(row[1] for row in rest[:end])]
+
+
+def test_the_short_list_has_a_line_for_every_model():
+    lines = shown("models", False).splitlines()
+    for card in MODELS:
+        assert sum(f"│ {card.name} " in line and card.summary in line for line in lines) == 1
+
+
+def test_the_long_list_tells_input_parameters_and_what_may_be_tuned():
+    lines = entry("mini-xception")
+    assert "input 64x64x1, scaling symmetric" in lines
+    assert "parameters: 58,423 with seven classes" in lines
+    assert any(line.startswith("deep, on images") for line in lines)
+    assert any(line.startswith("tune: learning_rate 0.3 to 3 (log)") for line in lines)
+    assert any(line.startswith("gradient steps: quick ") for line in lines)
+
+
+def test_the_long_list_tells_which_strategies_apply():
+    for name in ("cnn", "hog-svm", "majority"):
+        applicable = [strategy.name for strategy in STRATEGIES if why_not(MODELS[name], strategy) is None]
+        assert f"strategies: {', '.join(applicable)}" in entry(name)
+
+
+def test_models_without_a_network_say_nothing_about_one():
+    assert not [line for line in entry("majority") if line.startswith(("input", "parameters", "starts from", "tune"))]
