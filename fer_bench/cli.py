@@ -210,11 +210,8 @@ def _plan(selection: Selection) -> tuple[Any, Any, tuple[Path, ...]]:
         prepared = prepare(
             wants.data, wants.results, wants.name, wants.votes, wants.skip_bad, wants.split_seed, wants.folds, progress
         )
-    tuned = (
-        load_all_tuned(prepared.results.path, prepared.fingerprints, wants.models or suite.models)
-        if wants.tuned
-        else {}
-    )
+    models = wants.models or suite.models
+    tuned = load_all_tuned(prepared.results.path, prepared.fingerprints, models) if wants.tuned else {}
     wanted = Wanted(
         models, wants.strategies or suite.strategies, seeds, fold_names(wants.folds),
         wants.budget.value, request, recipe, tuned,

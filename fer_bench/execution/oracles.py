@@ -48,6 +48,7 @@ def _resumable(base: Any, first: dict[str, Any]) -> Any:
     first: values of the first trial besides.
     """
     from numpy.random import RandomState
+    from threadpoolctl import threadpool_limits
 
     class Oracle(base):
         """Its files are written atomically, and its draws depend on what was tried alone."""
@@ -58,7 +59,8 @@ def _resumable(base: Any, first: dict[str, Any]) -> Any:
                 own = {parameter.name: parameter.default for parameter in self.hyperparameters.space}
                 return {"status": "RUNNING", "values": {**own, **first}}
             self._random_state = RandomState(self.seed + len(self.trials))
-            response = super().populate_space(trial_id)
+            with threadpool_limits(1):  # thousands of tiny products, which threads slow down many times
+                response = super().populate_space(trial_id)
             if hasattr(self, "gpr") and response["values"] and self._duplicate(response["values"]):
                 return self._random_populate_space()
             return response

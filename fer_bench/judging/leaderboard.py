@@ -80,8 +80,10 @@ def _test_scores(record: Record) -> Scores | None:
 
 
 def _labels(records: Sequence[Record]) -> dict[Variant, str]:
-    """A name per variant: the model, its budget if it has one, the weights asked for where they differ, and what was
-    set instead of its own recipe, which is "tuned" where a search set it."""
+    """A name per variant: the model, its budget, the weights asked for where they differ, and its recipe if not its own.
+
+    A recipe that a search found is "tuned".
+    """
     asked = defaultdict(set)
     for record in records:
         asked[record.spec.model].add(record.spec.weights)
@@ -96,8 +98,10 @@ def _labels(records: Sequence[Record]) -> dict[Variant, str]:
 
 
 def _rows(records: Sequence[Record], labels: dict[Variant, str]) -> tuple[tuple[Row, ...], dict[str, int]]:
-    """Rows by falling macro-F1, equal ranks where it agrees to RANK_DECIMALS, those that lack folds below the others;
-    and the rank of every run in them."""
+    """Rows by falling macro-F1, equal ranks where it agrees to RANK_DECIMALS; and the rank of every run in them.
+
+    Rows that lack folds come below the others.
+    """
     groups = defaultdict(list)
     for record in records:
         groups[labels[_variant(record)], record.spec.strategy].append(record)

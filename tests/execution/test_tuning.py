@@ -150,7 +150,6 @@ def test_a_model_that_fails_untuned_is_told_and_tried_again(probe, prepared, mon
     monkeypatch.setattr(Probe, "fit", lambda self, X, y: 1 / 0)
     with pytest.raises(FerBenchError, match="probe fails with its own values: ZeroDivisionError"):
         tune(TuneRequest("probe", 4), prepared, Watcher())
-    assert "ZeroDivisionError" in (folder_of(prepared) / "log.txt").read_text() or True
     monkeypatch.setattr(Probe, "fit", lambda self, X, y: None)
     assert len(tune(TuneRequest("probe", 4), prepared, Watcher()).trials) == 4
 
