@@ -232,11 +232,12 @@ def _load_plugins(plugin: list[Path] | None) -> tuple[Path, ...]:
 
 
 def _say_start(prepared: Any, plan: list, due: int) -> None:
-    n_train, n_validation, n_test = prepared.counts
+    n_train, n_validation, n_test = next(iter(prepared.counts.values()))
+    each = f" in each of {len(prepared.counts)} folds" if len(prepared.counts) > 1 else ""
     done = sum(planned.status == "success" for planned in plan)
     excluded = sum(planned.reason is not None for planned in plan)
     lines = (
-        f"{prepared.name}: {n_train:,} train, {n_validation:,} validation, {n_test:,} test images",
+        f"{prepared.name}: {n_train:,} train, {n_validation:,} validation, {n_test:,} test images{each}",
         f"split: {prepared.split_source}",
         f"{due} runs to do, {done} done before, {excluded} do not apply",
     )

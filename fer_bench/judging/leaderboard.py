@@ -80,7 +80,7 @@ def _test_scores(record: Record) -> Scores | None:
 
 
 def _labels(records: Sequence[Record]) -> dict[Variant, str]:
-    """A name per variant: the model, its budget, the weights asked for where they differ, and its recipe if not its own.
+    """A name per variant: the model, its budget, the weights asked for where they differ, its recipe if not its own.
 
     A recipe that a search found is "tuned".
     """

@@ -344,7 +344,8 @@ def _csv_line(record: Record, rank: int | None) -> dict[str, Any]:
     test = record.test if record.status == "success" else None
     spec, seconds, validation = record.spec, record.seconds, record.validation
     return {
-        "rank": rank, "model": spec.model, "strategy": spec.strategy, "seed": spec.seed, "fold": spec.fold, "budget": spec.budget,
+        "rank": rank, "model": spec.model, "strategy": spec.strategy, "seed": spec.seed, "fold": spec.fold,
+        "budget": spec.budget,
         "status": record.status, **{name: getattr(test, name) if test else None for name in METRICS},
         "validation_macro_f1": validation.macro_f1 if validation else None,
         "fit_seconds": seconds.fit if seconds else None, "ms_per_image": record.ms_per_image,
