@@ -82,7 +82,8 @@ def run(
         summary = run_plan(plan, prepared, options, progress)
     _write_leaderboard(prepared.results, command, prepared.fingerprints)
     if summary.interrupted:
-        console.print(f"Stopped. What is finished is kept; to go on:\n  {command}", style="yellow", markup=False)
+        told = f"Stopped. What is finished is kept; to go on:\n  {command}"
+        console.print(told, style="yellow", markup=False, soft_wrap=True)
         raise typer.Exit(INTERRUPTED)
     if summary.failed:
         console.print(f"{len(summary.failed)} runs did not succeed:", style="red")
@@ -206,6 +207,7 @@ def _plan(selection: Selection) -> tuple[Any, Any, tuple[Path, ...]]:
     plugins = _load_plugins(wants.plugin)
     suite = find_suite(wants.suite)
     request, seeds, recipe = weights_request_id(wants.weights), parse_seeds(wants.seeds), wants.recipe()
+    folds = fold_names(wants.folds)
     with reading_progress(console) as progress:
         prepared = prepare(
             wants.data, wants.results, wants.name, wants.votes, wants.skip_bad, wants.split_seed, wants.folds, progress
@@ -213,7 +215,7 @@ def _plan(selection: Selection) -> tuple[Any, Any, tuple[Path, ...]]:
     models = wants.models or suite.models
     tuned = load_all_tuned(prepared.results.path, prepared.fingerprints, models) if wants.tuned else {}
     wanted = Wanted(
-        models, wants.strategies or suite.strategies, seeds, fold_names(wants.folds),
+        models, wants.strategies or suite.strategies, seeds, folds,
         wants.budget.value, request, recipe, tuned,
     )  # fmt: skip
     return prepared, make_plan(prepared.results, prepared.fingerprints, wanted), plugins

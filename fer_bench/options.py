@@ -128,12 +128,10 @@ class Selection:
     def recipe(self) -> dict[str, Any]:
         """What was asked of networks, as `Task.parameters`; only what differs from their own recipe.
 
-        Raises FerBenchError for an augmentation that there is not.
+        Raises FerBenchError for a value that they cannot be trained with.
         """
-        from fer_bench.models.deep.augmentation import check_names
+        from fer_bench.models.deep.parameters import check_parameters
 
-        if self.augment is not None:
-            check_names(self.augment)
         asked = {
             "image_size": self.image_size,
             "augmentation": self.augment,
@@ -144,7 +142,9 @@ class Selection:
             "patience": self.patience,
             "fine_tune": self.fine_tune and self.fine_tune.value,
         }
-        return {name: value for name, value in asked.items() if value is not None}
+        recipe = {name: value for name, value in asked.items() if value is not None}
+        check_parameters(recipe)
+        return recipe
 
 
 def with_selection(command: Callable[..., None]) -> Callable[..., None]:

@@ -38,9 +38,10 @@ def fer_bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize(
-    "command", [("run",), ("plan",), ("list",), ("report",), ("data", "describe"), ("data", "make")], ids=" ".join
-)
+COMMANDS = [("run",), ("plan",), ("tune",), ("list",), ("report",), ("data", "describe"), ("data", "make")]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_help_has_a_worked_example_that_parses(folder, command):
     done = fer_bench(folder, *command, "--help")
     assert done.returncode == 0
@@ -52,7 +53,7 @@ def test_list_shows_every_card_with_its_place(folder):
     assert short.returncode == long.returncode == 0
     for name in ("hog-svm", "vgg16", "stratified-guess", "under-sampling", "classical"):
         assert name in short.stdout
-    assert re.search(r"classical\.py:\d+", long.stdout) and "224" not in long.stdout
+    assert re.search(r"classical\.py:\d+", long.stdout) and "224x224x3" in long.stdout
 
 
 def test_plan_says_what_is_due_and_what_does_not_apply(folder):
@@ -76,15 +77,22 @@ def test_run_dry_run_is_the_plan(folder):
         (("run", "--data", "empty.csv"), ["empty.csv", "empty"]),
         (("run", "--data", "one"), ["one", "class"]),
         (("run", "--data", "small.npz"), ["1: 2 images", "at least 3"]),
-        (("run", "--suite", "al"), ["no suite 'al'", "all, classical, deep, smoke"]),
+        (("run", "--suite", "al"), ["no suite 'al'", "all, classical, deep, zoo, smoke"]),
         (("run", "--data", "good.npz", "--models", "hog-swm"), ["no model 'hog-swm'", "did you mean 'hog-svm'"]),
         (("run", "--data", "good.npz", "--strategies", "class-weight"), ["did you mean 'class-weights'"]),
         (("run", "--data", "good.npz", "--seeds", "0,x"), ["--seeds 0,x", "0,1,2"]),
         (("run", "--data", "good.npz", "--seeds", "-1"), ["not negative"]),
         (("run", "--budget", "huge"), ["--budget", "quick"]),
+        (("run", "--data", "good.npz", "--folds", "1"), ["--folds 1", "at least 2"]),
+        (("run", "--data", "good.npz", "--folds", "40"), ["at least 40 distinct images"]),
+        (("run", "--augment", "mirror,spin"), ["spin", "erasing"]),
+        (("run", "--precision", "float8"), ["--precision", "bfloat16"]),
+        (("run", "--data", "good.npz", "--tuned"), ["nothing was tuned"]),
+        (("tune", "hog-swm"), ["no model 'hog-swm'", "did you mean 'hog-svm'"]),
+        (("tune", "majority"), ["majority has nothing to tune"]),
         (("run", "--plugin", "broken.py"), ["broken.py", "ZeroDivisionError", ":3"]),
         (("run", "--plugin", "typo.py"), ["typo.py", "line 1"]),
-        (("run", "--plugin", "twice.py"), ["twice.py:2", "'cnn' is already registered", "networks.py"]),
+        (("run", "--plugin", "twice.py"), ["twice.py:2", "'cnn' is already registered", "scratch.py"]),
         (("run", "--plugin", "missing.py"), ["missing.py", "no such file"]),
         (("run", "--weights", "nowhere.h5"), ["nowhere.h5"]),
         (("run", "--data", "good.npz", "--results", "file", "--models", "majority"), ["file", "cannot be written"]),

@@ -57,7 +57,9 @@ def fold_suffix(fold: str) -> str:
 
 
 def fold_names(n_folds: int) -> tuple[str, ...]:
-    """For five folds "1/5" to "5/5"; for 0, no folds, one empty name."""
+    """For five folds "1/5" to "5/5"; for 0, no folds, one empty name. Raises FerBenchError for one fold or less."""
+    if n_folds == 1 or n_folds < 0:
+        raise FerBenchError(f"--folds {n_folds}: at least 2, so that each is tested on what the others were trained on")
     return tuple(f"{number}/{n_folds}" for number in range(1, n_folds + 1)) or ("",)
 
 

@@ -66,12 +66,12 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
     progress(0, f"features: {card.features}")
     features = stored_features(features_card(FEATURES[card.features], parameters), dataset, split)
     clock.lap()
-    labels = dataset.labels[split.train]
-    plan = STRATEGIES[job.spec.strategy].plan(labels, len(job.class_names), job.spec.seed)
+    plan = STRATEGIES[job.spec.strategy].plan(dataset.labels[split.train], len(job.class_names), job.spec.seed)
+    X, y, plan = with_made_rows(features.train, dataset.labels[split.train], plan)
     task = _task(job, card, dataset, split, features, plan, progress)
     classifier = card.build(task)
     progress(0, "fitting")
-    n_rows, earlier = _fit(job, classifier, features.train, labels, plan)
+    earlier = _fit(job, classifier, X, y, plan)
     clock.lap("fit")
     clock.seconds["fit"] += earlier
     progress(1, "predicting")
@@ -85,7 +85,7 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
     facts = {
         "weights": getattr(classifier, "weights_", "") or job.weights_reason,
         "notes": [*getattr(classifier, "notes_", []), *filter(None, [job.weights_reason])],
-        "n_rows": n_rows,
+        "n_rows": len(plan.rows),
         "steps": getattr(classifier, "steps_", None) or (task.steps if card.steps else None),
         "n_parameters": n_parameters(classifier),
         "ms_per_image": features.ms_per_image + 1000 * clock.seconds["predict"] / predicted,
@@ -159,8 +159,8 @@ def _task(
     )
 
 
-def _fit(job: Job, classifier: Any, X: np.ndarray, y: np.ndarray, plan: TrainingPlan) -> tuple[int, float]:
-    """Fit, or re-train; returns the number of rows, and the seconds that were spent on the classifier before."""
+def _fit(job: Job, classifier: Any, X: np.ndarray, y: np.ndarray, plan: TrainingPlan) -> float:
+    """Fit, or re-train; returns the seconds that were spent on the classifier before."""
     if STRATEGIES[job.spec.strategy].starts_from == "weights":
         from fer_bench.models.deep.retraining import retrain_head
 
@@ -171,12 +171,23 @@ def _fit(job: Job, classifier: Any, X: np.ndarray, y: np.ndarray, plan: Training
                 "published with results): do that run again, with --strategies none --rerun all"
             )
         retrain_head(classifier, folder / WEIGHTS_FILE, X, y, plan.rows)
-        return len(plan.rows), base.seconds.fit if base.seconds else 0.0
-    return fit(classifier, X, y, plan), getattr(classifier, "earlier_seconds_", 0.0)
+        return base.seconds.fit if base.seconds else 0.0
+    fit(classifier, X, y, plan)
+    return getattr(classifier, "earlier_seconds_", 0.0)
 
 
-def fit(classifier: Any, X: np.ndarray, y: np.ndarray, plan: TrainingPlan) -> int:
-    """Fit on the plan's rows of X and y; returns their number.
+def with_made_rows(X: np.ndarray, y: np.ndarray, plan: TrainingPlan) -> tuple[np.ndarray, np.ndarray, TrainingPlan]:
+    """X, y and a plan for all of their rows, where `plan` makes up rows of features; otherwise all as they are."""
+    import numpy as np
+
+    if plan.resample is None:
+        return X, y, plan
+    X, y = plan.resample(X[plan.rows], y[plan.rows])
+    return X, y, replace(plan, rows=np.arange(len(X)), resample=None)
+
+
+def fit(classifier: Any, X: np.ndarray, y: np.ndarray, plan: TrainingPlan) -> None:
+    """Fit on the plan's rows of X and y.
 
     Raises NotApplicable where weights are planned and the classifier's `fit` takes none.
     """
@@ -192,10 +203,7 @@ def fit(classifier: Any, X: np.ndarray, y: np.ndarray, plan: TrainingPlan) -> in
         options["rows"] = plan.rows
     elif len(plan.rows) != len(X) or (plan.rows != np.arange(len(X))).any():
         X, y = X[plan.rows], y[plan.rows]
-    if plan.resample:
-        X, y = plan.resample(X, y)
     classifier.fit(X, y, **options)
-    return len(plan.rows) if "rows" in takes else len(X)
 
 
 def predict(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 import traceback
@@ -28,12 +27,13 @@ from fer_bench.execution.oracles import (
     make_oracle,
     open_folder,
 )
-from fer_bench.execution.outcome import fit, predict
+from fer_bench.execution.outcome import fit, predict, with_made_rows
 from fer_bench.execution.plan import BASE
 from fer_bench.execution.prepare import Prepared
 from fer_bench.execution.tuned import Trial, Tuned, describe
 from fer_bench.judging import metrics
 from fer_bench.models.deep.pretrained import resolve_weights, weights_request_id
+from fer_bench.models.deep.training import forget_networks
 from fer_bench.models.features import features_card, stored_features
 from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, ModelCard, Search, why_not
 from fer_bench.models.task import Task
@@ -164,7 +164,7 @@ class _Search:
         oracle = make_oracle(request.method, self.space, request.n_trials, request.seed)
         oracle.verbose = 0
         open_folder(oracle, self.folder, self.identity)
-        if len(oracle.end_order) < request.n_trials:
+        if _n_finished(oracle) < request.n_trials:
             train = _Trainer(request, self.prepared, self.card, self.recipe)
             while (trial := oracle.create_trial("fer_bench")).status == "RUNNING":
                 self._try(oracle, trial, train)
@@ -194,11 +194,12 @@ class _Search:
             oracle.update_trial(trial.trial_id, {OBJECTIVE: score, "seconds": time.monotonic() - start})
             trial.status = "COMPLETED"
         oracle.end_trial(trial)
+        oracle.save()  # once more: what `end_trial` saved counts the trial as still going on
         self._tell(oracle, trial)
 
     def _tell(self, oracle: Any, trial: Any) -> None:
         seconds = [known.seconds for known in map(self._trial, oracle.trials.values()) if known.seconds is not None]
-        left = (self.request.n_trials - len(oracle.end_order)) * sum(seconds) / len(seconds)
+        left = (self.request.n_trials - _n_finished(oracle)) * sum(seconds) / len(seconds)
         self.left = f", about {spell(left)} left"
         self.watcher.ended(self._trial(trial), self.request.n_trials, left)
 
@@ -234,6 +235,10 @@ class _Search:
         )
 
 
+def _n_finished(oracle: Any) -> int:
+    return sum(trial.status != "RUNNING" for trial in oracle.trials.values())
+
+
 class _Trainer:
     """Trains a model on the training rows and scores it on the validation rows. Test rows are not looked at."""
 
@@ -250,6 +255,7 @@ class _Trainer:
         features = stored_features(features_card(FEATURES[card.features], parameters), dataset, self.split)
         labels, wanted = dataset.labels[self.split.train], dataset.labels[self.split.validation]
         plan = STRATEGIES[request.strategy].plan(labels, len(dataset.class_names), request.seed)
+        X, y, plan = with_made_rows(features.train, labels, plan)
         task = Task(
             class_names=dataset.class_names,
             n_rows=len(plan.rows),
@@ -267,16 +273,10 @@ class _Trainer:
         )
         classifier = card.build(task)
         try:
-            fit(classifier, features.train, labels, plan)
+            fit(classifier, X, y, plan)
             rows = predict(classifier, {"validation": features.validation}, wanted, task.n_classes)["validation"]
         finally:
             del classifier
-            self._free_memory()
+            if card.is_network:
+                forget_networks()
         return metrics.score(wanted, rows, dataset.class_names).macro_f1
-
-    def _free_memory(self) -> None:
-        if self.card.is_network:
-            from fer_bench.models.deep.training import forget_networks
-
-            forget_networks()
-        gc.collect()

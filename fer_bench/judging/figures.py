@@ -34,7 +34,7 @@ WIDEST_NAME, LONGEST_NAME = 9, 16  # characters of a class's name that fit under
 
 
 def draw_run(record: Record, history: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Write confusion.png into `folder`, and curves.png where `history` has more than one row.
+    """Write confusion.png into `folder`, and curves.png where `history` has losses, and more than one row.
 
     history: the rows of history.csv, numbers or their text. The same run gives the same bytes. A record without test
     scores has no confusion matrix. Raises OSError where `folder` cannot be written.
@@ -42,7 +42,7 @@ def draw_run(record: Record, history: Sequence[Mapping[str, Any]], folder: Path)
     from matplotlib import style
 
     with style.context(["default", STYLE]):
-        if len(history) > 1:
+        if len(history) > 1 and "loss" in history[0] and history[0].keys() & {"step", "epoch"}:
             _save(curves(history, f"{record.spec.model}, {record.spec.strategy}"), folder / CURVES)
         if record.test is not None:
             _save(confusion(record, record.test), folder / CONFUSION)

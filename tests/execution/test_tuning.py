@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fer_bench.errors import FerBenchError
+from fer_bench.execution import oracles
 from fer_bench.execution.oracles import HYPERBAND_TRIALS
 from fer_bench.execution.prepare import prepare
 from fer_bench.execution.tuned import load_all_tuned, load_tuned, tuned_path, tuned_table
@@ -64,6 +65,12 @@ class Watcher:
         self.trials.append(trial)
 
 
+@pytest.fixture(autouse=True)
+def quick_guesses(monkeypatch):
+    """Random guesses only, which cost nothing, but where a test wants the Gaussian process."""
+    monkeypatch.setattr(oracles, "FIRST_GUESSES", 99)
+
+
 @pytest.fixture
 def prepared(tiny_npz, tmp_path):
     return prepare(str(tiny_npz), tmp_path / "results")
@@ -92,16 +99,20 @@ def test_the_first_trial_is_untuned_and_the_best_is_written(probe, prepared):
     assert "NaN" not in json.dumps(stored)
 
 
-def test_a_stopped_search_goes_on_and_ends_where_an_unstopped_one_does(probe, prepared, tmp_path, tiny_npz):
+def test_a_stopped_search_goes_on_and_ends_where_an_unstopped_one_does(
+    probe, prepared, tmp_path, tiny_npz, monkeypatch
+):
+    """With two trials that the Gaussian process chooses, the others having been random."""
+    monkeypatch.setattr(oracles, "FIRST_GUESSES", 1)
     with pytest.raises(KeyboardInterrupt):
-        tune(TuneRequest("probe", 8), prepared, Watcher(stop_at=3))
+        tune(TuneRequest("probe", 5), prepared, Watcher(stop_at=3))
     assert len(probe.tasks) == 2
     assert load_tuned(prepared.results.path, "probe", prepared.fingerprints) is None
     watcher = Watcher()
-    resumed = tune(TuneRequest("probe", 8), prepared, watcher)
-    assert [trial.number for trial in watcher.trials] == [3, 4, 5, 6, 7, 8]
-    assert len(probe.tasks) == 8
-    unstopped = tune(TuneRequest("probe", 8), prepare(str(tiny_npz), tmp_path / "other"), Watcher())
+    resumed = tune(TuneRequest("probe", 5), prepared, watcher)
+    assert [trial.number for trial in watcher.trials] == [3, 4, 5]
+    assert len(probe.tasks) == 5
+    unstopped = tune(TuneRequest("probe", 5), prepare(str(tiny_npz), tmp_path / "other"), Watcher())
     assert [trial["parameters"] for trial in resumed.trials] == [trial["parameters"] for trial in unstopped.trials]
     assert resumed.parameters == unstopped.parameters
 

@@ -45,9 +45,9 @@ def test_a_run_of_a_network_has_both_figures_small_and_readable(make_record, tmp
         assert 300 < height < 800
 
 
-@pytest.mark.parametrize("rows", [0, 1])
-def test_no_curves_without_a_course(make_record, tmp_path, rows):
-    draw_run(make_record(), history_of()[:rows], tmp_path)
+@pytest.mark.parametrize("history", [[], history_of()[:1], [{"epoch": 1, "score": 2}, {"epoch": 2, "score": 3}]])
+def test_no_curves_without_a_course(make_record, tmp_path, history):
+    draw_run(make_record(), history, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [CONFUSION]
 
 

@@ -14,7 +14,7 @@ from fer_bench.models.deep.parameters import check_parameters
 from fer_bench.models.deep.precision import dtype_policy, resolve_precision
 from fer_bench.models.deep.watch import PLATEAU, Watch, evaluation_steps
 from fer_bench.models.registry import ImageInput
-from fer_bench.models.task import Task
+from fer_bench.models.task import FOCAL, Task
 
 WEIGHT_DECAY = 0.05
 WARM_UP = 0.05  # of a phase's steps
@@ -88,6 +88,8 @@ class KerasClassifier:
         rows: int64 (m,), which of them to train on, repeats allowed; all by default. sample_weight: (m,).
         Raises FloatingPointError as soon as the loss is not finite.
         """
+        if sample_weight is not None and self.task.loss.name == FOCAL:
+            raise ValueError("focal loss is not stacked on sample weights: it has a weight per class of its own, alpha")
         rows = np.arange(len(X)) if rows is None else rows
         self.create()
         alpha = float(self.task.parameters.get("mixup", 0.0))

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from fer_bench.models.deep.backbones import Backbone
 from fer_bench.models.deep.training import KerasClassifier, Network, Phase
 from fer_bench.models.registry import ImageInput
 from fer_bench.models.task import Task
@@ -54,3 +55,42 @@ def tiny():
     return SimpleNamespace(
         side=SIDE, bars=bars, task=a_task, network=network, classifier=classifier, fitted=fitted, one_phase=ONE_PHASE
     )
+
+
+TINY_BACKBONE = Backbone("Tiny", ImageInput(16, 3, "symmetric"), "tiny_notop.h5", "cut", minimum=8, trained_size=16)
+
+
+def build_tiny(include_top, weights, input_shape):
+    """A backbone in the manner of keras.applications: a first part, a cut, a residual last block; 872 parameters."""
+    from keras import Input, Model, layers
+
+    assert not include_top
+    pixels = Input(input_shape)
+    x = layers.Conv2D(8, 3, 2, "same", name="first_conv")(pixels)
+    x = layers.ReLU(name="cut")(layers.BatchNormalization(name="first_bn")(x))
+    y = layers.BatchNormalization(name="last_bn")(layers.Conv2D(8, 3, 1, "same", name="last_conv")(x))
+    model = Model(pixels, layers.ReLU()(layers.add([x, y])), name="tiny")
+    if weights == "imagenet":
+        model.set_weights([np.full_like(array, 0.25) for array in model.get_weights()])
+    return model
+
+
+@pytest.fixture
+def tiny_backbone(tmp_path, monkeypatch):
+    """A backbone of 872 parameters in keras.applications; what is stored of it goes to a cache of this test's own."""
+    import keras
+
+    monkeypatch.setenv("FER_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(keras.applications, TINY_BACKBONE.application, build_tiny, raising=False)
+    return TINY_BACKBONE
+
+
+@pytest.fixture
+def tiny_weights(tmp_path):
+    """A weight file of the tiny backbone, its statistics unlike those of any batch."""
+    rng = np.random.default_rng(3)
+    model = build_tiny(False, None, (24, 24, 3))
+    model.set_weights([np.abs(rng.normal(0.3, 0.2, array.shape)) for array in model.get_weights()])
+    path = tmp_path / "tiny.weights.h5"
+    model.save_weights(path)
+    return str(path)
