@@ -7,8 +7,9 @@ import pytest
 
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.splits import make_split
+from fer_bench.errors import FerBenchError
 from fer_bench.models import features
-from fer_bench.models.features import gray_square, stored_features
+from fer_bench.models.features import features_card, gray_square, stored_features
 from fer_bench.models.registry import FEATURES, FeaturesCard
 
 
@@ -101,3 +102,19 @@ def test_stored_rows_do_not_depend_on_chunks(dataset, monkeypatch):
     monkeypatch.setattr(features, "STORED_FORMAT", "other key")
     chunked = stored_features(FEATURES["pixels"], dataset, split)
     assert np.array_equal(whole.train, chunked.train)
+
+
+def test_parameters_of_a_run_named_after_the_features_replace_theirs(dataset):
+    card = FEATURES["pca"]
+    assert features_card(card, {"C": 3.0}) == card
+    tuned = features_card(card, {"C": 3.0, "pca.n_components": 7})
+    assert dict(tuned.parameters) == {**card.parameters, "n_components": 7}
+    split = make_split(dataset)
+    assert stored_features(tuned, dataset, split).validation.shape[1] == 7
+    assert stored_features(card, dataset, split).validation.shape[1] > 7
+
+
+@pytest.mark.parametrize("name", ["pca.components", "hog.cell"])
+def test_parameters_of_no_or_other_features_are_refused(name):
+    with pytest.raises(FerBenchError, match=rf"no parameter {name} of the features 'pca', only pca\.side"):
+        features_card(FEATURES["pca"], {name: 3})

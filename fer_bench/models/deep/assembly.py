@@ -17,7 +17,7 @@ BATCH_NORM_MOMENTUM = 0.9  # Keras' 0.99 lags behind for 400 steps, longer than 
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 SEARCH: Search = {
     "learning_rate": Range(0.3, 3.0, log=True),
-    "weight_decay": Range(0.005, 0.2, log=True),
+    "weight_decay": Range(0.005, 0.2, log=True, default=0.05),
     "label_smoothing": Choice((0.1, 0.0, 0.2)),
     "augmentation": Choice(("mirror,rotation,zoom,shift", "mirror,shift", "mirror,rotation,zoom,shift,erasing")),
 }

@@ -24,6 +24,7 @@ class Backbone:
     application: its name there. image: what it wants to see. file_name: of its ImageNet weights in Keras' cache.
     cut: the layer whose output, a single tensor, is all that the last block takes. minimum: smallest side of images.
     trained_size: the side of the images that the weights in `file_name` were trained on, where there are several files.
+    block_rate: learning rate for the last block; one without BatchNormalization bears less. batch_size: of training.
     """
 
     application: str
@@ -32,10 +33,14 @@ class Backbone:
     cut: str
     minimum: int = 32
     trained_size: int | None = None
+    block_rate: float = 5e-4
+    batch_size: int = 32
 
 
 KERNELS = "weights_tf_dim_ordering_tf_kernels"
-VGG16 = Backbone("VGG16", ImageInput(48, 3, "caffe"), f"vgg16_{KERNELS}_notop.h5", "block4_pool")
+VGG16 = Backbone(
+    "VGG16", ImageInput(48, 3, "caffe"), f"vgg16_{KERNELS}_notop.h5", "block4_pool", block_rate=1e-4
+)  # fmt: skip
 RESNET50 = Backbone("ResNet50", ImageInput(48, 3, "caffe"), f"resnet50_{KERNELS}_notop.h5", "conv4_block6_out")
 INCEPTION_V3 = Backbone(
     "InceptionV3", ImageInput(75, 3, "symmetric"), f"inception_v3_{KERNELS}_notop.h5", "mixed7", minimum=75
@@ -43,7 +48,7 @@ INCEPTION_V3 = Backbone(
 EFFICIENTNET_B0 = Backbone("EfficientNetB0", ImageInput(96, 3, "none"), "efficientnetb0_notop.h5", "block5c_add")
 MOBILENET_V2 = Backbone(
     "MobileNetV2", ImageInput(96, 3, "symmetric"), f"mobilenet_v2_{KERNELS}_1.0_96_no_top.h5", "block_5_add",
-    trained_size=96,
+    trained_size=96, batch_size=64,
 )  # fmt: skip
 
 

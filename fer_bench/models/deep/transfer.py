@@ -3,11 +3,14 @@
 Keras is imported inside the functions: the cards are read where it must not be.
 """
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from fer_bench.errors import FerBenchError
+from fer_bench.models.deep import pretrained
 from fer_bench.models.deep.assembly import DEEP_LOSSES, from_pixels, sized, with_defaults
 from fer_bench.models.deep.backbones import (
     EFFICIENTNET_B0,
@@ -27,10 +30,11 @@ from fer_bench.models.task import Task
 
 HEAD, LAST_BLOCK, ALL = "head", "last-block", "all"  # how far from its end a pre-trained network is tuned
 SHARES = {HEAD: (1.0,), LAST_BLOCK: (0.1, 0.9), ALL: (0.1, 0.4, 0.5)}  # of the gradient steps, by phase
-HEAD_RATE, BLOCK_RATE, ALL_RATE, RANDOM_RATE = 1e-3, 3e-4, 1e-4, 3e-4
+HEAD_ALONE = 4  # times as large are its batches, as many fewer its steps
+HEAD_RATE, ALL_RATE, RANDOM_RATE = 1e-3, 1e-4, 3e-4  # that of the last block is its backbone's
 SEARCH: Search = {
     "learning_rate": Range(0.3, 3.0, log=True),
-    "weight_decay": Range(0.005, 0.2, log=True),
+    "weight_decay": Range(0.005, 0.2, log=True, default=0.05),
     "label_smoothing": Choice((0.1, 0.0, 0.2)),
     "dropout": Choice((0.5, 0.2, 0.35)),
     "hidden": Choice((256, 128, 512)),
@@ -94,13 +98,14 @@ def mobilenet_v2(task: Task) -> Any:
 
     In float32, because CPUs do depthwise convolutions in bfloat16 at half the speed, if at all.
     """
-    return transfer(with_defaults(task, precision="float32", batch_size=64), MOBILENET_V2)
+    return transfer(with_defaults(task, precision="float32"), MOBILENET_V2)
 
 
 def transfer(task: Task, backbone: Backbone) -> Any:
     """Classifier on `backbone`, tuned in as many phases as `task.parameters["fine_tune"]` says.
 
-    "head": a dense layer of `hidden` units and the logits, on the pooled features of the frozen backbone.
+    "head": a dense layer of `hidden` units and the logits, on the pooled features of the frozen backbone. Alone it sees
+    as many images in a quarter of the steps: its steps cost next to nothing but their number.
     "last-block", the default: then the layers behind `backbone.cut` too, at a low rate. "all": then all layers, at a
     lower one. BatchNormalization stays as it is in ImageNet's weights throughout. What is frozen passes over the
     images once, see `FrozenPass`. Without trained weights nothing is frozen: every layer is trained from the start.
@@ -108,7 +113,10 @@ def transfer(task: Task, backbone: Backbone) -> Any:
     """
     from fer_bench.models.deep.training import KerasClassifier, Network, Phase
 
-    how_far(task)
+    batch_size = backbone.batch_size
+    if how_far(task) == HEAD and task.steps and task.weights not in (pretrained.NONE, pretrained.UNAVAILABLE):
+        task = replace(task, steps=math.ceil(task.steps / HEAD_ALONE))
+        batch_size *= HEAD_ALONE
     image = sized(backbone.image, task, backbone.minimum, backbone.application)
 
     def build() -> Network:
@@ -120,7 +128,7 @@ def transfer(task: Task, backbone: Backbone) -> Any:
         whole = from_pixels(task, image, lambda x: Head(task).of_maps(trunk(x)))
         return Network(whole, (Phase("all layers", 1.0, RANDOM_RATE),), weights)
 
-    classifier = KerasClassifier(task, image, build, batch_size=32)
+    classifier = KerasClassifier(task, image, build, batch_size)
     return classifier
 
 
@@ -162,7 +170,7 @@ def in_phases(classifier: Any, backbone: Backbone, trunk: Any, weights: str) -> 
 
     from fer_bench.models.deep.training import Network, Phase
 
-    task, image, head = classifier.task, classifier.image, Head(classifier.task)
+    task, image, head, how = classifier.task, classifier.image, Head(classifier.task), how_far(classifier.task)
     frozen = frozen_pass(classifier, backbone, trunk)
     cut = trunk.get_layer(backbone.cut).output
     mirror = "mirror" in classifier.augmentation
@@ -185,11 +193,11 @@ def in_phases(classifier: Any, backbone: Backbone, trunk: Any, weights: str) -> 
         return Stored(frozen.outputs(images)[MAPS], mirror)
 
     stages = (
-        ("head", HEAD_RATE, head_model, of_pooled),
-        ("last block", BLOCK_RATE, block_model, of_maps),
+        ("head", HEAD_RATE * (HEAD_ALONE if how == HEAD else 1), head_model, of_pooled),
+        ("last block", backbone.block_rate, block_model, of_maps),
         ("all layers", ALL_RATE, whole_model, None),
     )
-    shares = SHARES[how_far(task)]
+    shares = SHARES[how]
     chosen = stages[: len(shares)]
     models = [make() for _, _, make, _ in reversed(chosen)][::-1]  # a layer's first call is that in the whole network
     phases = tuple(
@@ -217,7 +225,7 @@ def frozen_pass(classifier: Any, backbone: Backbone, trunk: Any) -> FrozenPass:
             return from_pixels(task, image, keras.Model(copy.input, [copy.get_layer(backbone.cut).output, pooled]))
 
     def tell(text: str) -> None:
-        classifier.notes_ = [note for note in getattr(classifier, "notes_", []) if not note.startswith(FROZEN_NOTE)]
+        classifier.notes_ = [note for note in classifier.notes_ if not note.startswith(FROZEN_NOTE)]
         classifier.notes_.append(FROZEN_NOTE + text)
 
     about = {

@@ -8,7 +8,7 @@ from fer_bench.models.deep import checkpoint as checkpoints
 from fer_bench.models.deep.checkpoint import Checkpoint
 from fer_bench.models.deep.training import Network, Phase
 from fer_bench.models.deep.watch import Watch
-from fer_bench.models.task import Loss
+from fer_bench.models.task import LOGIT_ADJUSTED, Loss
 
 STEPS = 20  # eight of them in the first phase
 RECIPES = {
@@ -25,7 +25,11 @@ def regime(tiny, tmp_path):
         file = tmp_path / "work" / "checkpoint.npz"
 
         def task(self, recipe="cosine", checkpoint=None, **changes):
-            defaults = {"steps": STEPS, "parameters": RECIPES[recipe], "loss": Loss("focal")}
+            defaults = {
+                "steps": STEPS,
+                "parameters": RECIPES[recipe],
+                "loss": Loss(LOGIT_ADJUSTED, log_prior=(-1, -1.2, -1.1)),
+            }
             validation = tiny.bars(12, seed=1)
             return tiny.task(**{**defaults, "checkpoint": checkpoint, "validation": validation, **changes})
 

@@ -1,0 +1,98 @@
+"""Classical models: what is tuned is heeded, and the builders' own values stand."""
+
+import numpy as np
+import pytest
+
+from fer_bench.models.classical import FOREST_SEARCH, n_parameters
+from fer_bench.models.features import features_card
+from fer_bench.models.registry import FEATURES, MODELS, Choice
+from fer_bench.models.task import Task
+
+TUNED = [card for card in MODELS if card.search and not card.is_network]
+
+
+@pytest.fixture
+def data():
+    """60 rows of 8 features, three classes."""
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    return (rng.normal(size=(60, 8)) + y[:, None]).astype("float32"), y
+
+
+@pytest.fixture
+def build(data):
+    def make(model, **parameters):
+        task = Task(("a", "b", "c"), 60, (8, 8), data, steps=6, parameters=parameters)
+        return MODELS[model].build(task)
+
+    return make
+
+
+def another(how):
+    """A value that is not the builder's own."""
+    return how.values[1] if isinstance(how, Choice) else how.low
+
+
+def test_the_classical_models_can_be_tuned():
+    assert {"pca-logistic", "pca-svm", "hog-svm", "pca-forest", "hog-forest", "pca-mlp", "hog-mlp"} <= {
+        card.name for card in TUNED
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "name"), [(card.name, name) for card in TUNED if card.family != "deep" for name in card.search]
+)
+def test_every_parameter_that_is_searched_is_heeded(build, data, model, name):
+    """Another value makes another model, or other features."""
+    card, how = MODELS[model], MODELS[model].search[name]
+    if "." in name:
+        features = FEATURES[card.features]
+        own = features_card(features, {}).parameters
+        assert features_card(features, {name: another(how)}).parameters != own
+        assert own[name.partition(".")[2]] == how.start
+        return
+    X, y = data
+    own, other = (build(model, **parameters).fit(X, y).get_params() for parameters in ({}, {name: another(how)}))
+    assert own != other
+
+
+@pytest.mark.parametrize("model", [card.name for card in TUNED])
+def test_the_start_of_every_search_is_the_builders_own_value(build, model):
+    start = {name: how.start for name, how in MODELS[model].search.items() if "." not in name}
+    own, explicit = build(model).get_params(), build(model, **start).get_params()
+    assert own == explicit
+
+
+def test_the_own_values_are_those_of_the_published_results(build):
+    svm, forest, mlp = (build(model).get_params() for model in ("hog-svm", "hog-forest", "hog-mlp"))
+    assert (svm["C"], svm["gamma"], svm["kernel"]) == (5.0, "scale", "rbf")
+    assert (forest["n_estimators"], forest["max_depth"], forest["max_features"]) == (300, None, "sqrt")
+    assert (mlp["hidden_layer_sizes"], mlp["alpha"], mlp["learning_rate_init"]) == ((256,), 1e-2, 1e-3)
+    assert build("pca-logistic").get_params()["C"] == 1.0
+
+
+def test_gamma_is_a_factor_on_the_scale_of_the_rows(build, data):
+    X, y = data
+    tuned = build("pca-svm", gamma=2.0).fit(X, y)
+    assert tuned.gamma == pytest.approx(2 / (8 * X.var()))
+    one = build("pca-svm", gamma=1.0).fit(X, y)
+    near = build("pca-svm", gamma=1 + 1e-9).fit(X, y)
+    np.testing.assert_allclose(one.decision_function(X), near.decision_function(X), atol=1e-4)
+    assert not np.allclose(one.decision_function(X), tuned.decision_function(X), atol=1e-2)
+
+
+def test_balanced_forests_are_tuned_too(data):
+    task = Task(("a", "b", "c"), 60, (8, 8), data, balanced_bootstrap=True, parameters={"max_depth": 3})
+    forest = MODELS["pca-forest"].build(task)
+    assert forest.get_params()["max_depth"] == 3 and set(FOREST_SEARCH) <= set(forest.get_params())
+
+
+def test_parameters_are_counted(build, data):
+    X, y = data
+    logistic = build("pca-logistic").fit(X, y)
+    assert n_parameters(logistic) == 3 * 8 + 3
+    mlp = build("pca-mlp", hidden=4).fit(X, y)
+    assert n_parameters(mlp) == 8 * 4 + 4 + 4 * 3 + 3
+    svm = build("pca-svm", gamma=0.5).fit(X, y)
+    assert n_parameters(svm) == svm.support_vectors_.size + svm.dual_coef_.size + svm.intercept_.size
+    assert n_parameters(object()) is None
