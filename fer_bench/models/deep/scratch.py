@@ -96,7 +96,7 @@ def cnn_deep(task: Task) -> Any:
     "mini-xception", features="images", family="deep", losses=DEEP_LOSSES, image=SYMMETRIC_64, n_parameters=58_423,
     summary="small network of depthwise-separable convolutions (Arriaga et al. 2017)",
     steps={"quick": 120, "standard": 22_000, "full": 66_000},
-    search={**SEARCH, "weight_decay": Range(0.001, 0.05, log=True)},
+    search={**SEARCH, "weight_decay": Range(0.001, 0.05, log=True, default=0.01)},
 )  # fmt: skip
 def mini_xception(task: Task) -> Any:
     """Mini-Xception of Arriaga, Valdenegro-Toro & Ploeger 2017 (arXiv:1710.07557), layer by layer as published.

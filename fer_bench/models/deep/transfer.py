@@ -69,7 +69,7 @@ def resnet50(task: Task) -> Any:
     "inception-v3", features="images", family="deep", losses=DEEP_LOSSES, image=INCEPTION_V3.image,
     pretrained=INCEPTION_V3.file_name, n_parameters=22_329_127, search=SEARCH,
     summary="Inception v3 fine-tuned from ImageNet weights: head first, then the last blocks",
-    steps={"quick": 12, "standard": 6_000, "full": 18_000},
+    steps={"quick": 8, "standard": 6_000, "full": 18_000},
 )  # fmt: skip
 def inception_v3(task: Task) -> Any:
     """The third Inception network, Szegedy et al. 2016; fine-tuned from its last reduction on."""
@@ -80,7 +80,7 @@ def inception_v3(task: Task) -> Any:
     "efficientnet-b0", features="images", family="deep", losses=DEEP_LOSSES, image=EFFICIENTNET_B0.image,
     pretrained=EFFICIENTNET_B0.file_name, n_parameters=4_379_306, search=SEARCH,
     summary="EfficientNet-B0 fine-tuned from ImageNet weights: head first, then the last blocks",
-    steps={"quick": 12, "standard": 6_000, "full": 18_000},
+    steps={"quick": 8, "standard": 6_000, "full": 18_000},
 )  # fmt: skip
 def efficientnet_b0(task: Task) -> Any:
     """The smallest network of Tan & Le 2019; fine-tuned from its sixth block on."""

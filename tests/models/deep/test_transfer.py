@@ -208,3 +208,13 @@ def test_training_sees_mirror_images_where_that_is_wanted(tuned, tiny_weights, n
     inputs = classifier.view(classifier.network.phases[0], bars(3)[0])
     drawn = inputs.augmented(np.zeros(40, int), np.random.default_rng(0))
     assert len(np.unique(drawn, axis=0)) == copies
+
+
+def test_a_head_alone_sees_as_many_images_in_a_quarter_of_the_steps(tuned, tiny_weights):
+    block, head, unfrozen = (
+        tuned(weights, {"steps": 40}, fine_tune=how)
+        for weights, how in ((tiny_weights, "last-block"), (tiny_weights, "head"), ("none", "head"))
+    )
+    assert head.steps_ == 10 == block.steps_ / 4
+    assert head.batch_size * head.steps_ == block.batch_size * block.steps_
+    assert (unfrozen.steps_, unfrozen.batch_size) == (block.steps_, block.batch_size)
