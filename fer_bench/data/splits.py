@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,10 +112,16 @@ def _split(dataset: Dataset, subset: np.ndarray, source: str) -> Split:
     missing = [dataset.class_names[i] for i in np.flatnonzero(counts == 0)]
     if missing:
         raise FerBenchError(f"dataset {dataset.name!r}: no training image of class {', '.join(missing)}")
+    ids = {name: dataset.sample_ids[members] for name, members in rows.items()}
+    return Split(**rows, source=source, fingerprint=fingerprint(ids))
+
+
+def fingerprint(ids: Mapping[str, Iterable[str]]) -> str:
+    """16 hexadecimal digits over the sample ids of each subset, in order."""
     sha = hashlib.sha256()
-    for name, members in rows.items():
-        sha.update(f"{name}\0".encode() + "\0".join(map(str, dataset.sample_ids[members])).encode())
-    return Split(**rows, source=source, fingerprint=sha.hexdigest()[:16])
+    for name, members in ids.items():
+        sha.update(f"{name}\0".encode() + "\0".join(map(str, members)).encode())
+    return sha.hexdigest()[:16]
 
 
 def _draw(dataset: Dataset, rows: np.ndarray, held_out: tuple[str, ...], seed: int) -> np.ndarray:

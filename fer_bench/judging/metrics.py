@@ -23,7 +23,7 @@ def score(labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[s
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
-    _check_probabilities(probabilities, n_classes=len(class_names))
+    check_probabilities(probabilities, n_classes=len(class_names))
     _check_labels(labels, *probabilities.shape)
     predicted = probabilities.argmax(axis=1)
     classes = list(range(len(class_names)))
@@ -105,7 +105,8 @@ def _check_labels(labels: np.ndarray, n_rows: int, n_classes: int) -> None:
         raise ValueError(f"labels run from {labels.min()} to {labels.max()}, not within 0..{n_classes - 1}")
 
 
-def _check_probabilities(probabilities: np.ndarray, n_classes: int) -> None:
+def check_probabilities(probabilities: np.ndarray, n_classes: int) -> None:
+    """Raises ValueError unless `probabilities` is (n, n_classes), n > 0, each row finite, in 0..1, summing to 1."""
     if probabilities.ndim != 2 or probabilities.shape[1] != n_classes or len(probabilities) == 0:
         raise ValueError(f"probabilities have shape {probabilities.shape}, not (n, {n_classes}) with n > 0")
     finite = np.isfinite(probabilities)
