@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from fer_bench.data.dataset import Dataset
 
 FRACTION = 0.1
-STORED_FORMAT = 1
+STORED_FORMAT = 2
+
+Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Split:
             )
 
 
-def stored_split(dataset_folder: Path, seed: int) -> Path:
+def stored_split(dataset_folder: Path, seed: int, progress: Progress | None = None) -> Path:
     """The cache folder of the split of the dataset stored in `dataset_folder`, made if it is not there.
 
     Its about.json holds fingerprint, source, counts and class_names, so that planning needs no arrays.
@@ -64,7 +66,7 @@ def stored_split(dataset_folder: Path, seed: int) -> Path:
         from fer_bench.data.dataset import Dataset
 
         dataset = Dataset.load(dataset_folder)
-        split = make_split(dataset, seed)
+        split = make_split(dataset, seed, progress)
         np.savez(work / "rows.npz", allow_pickle=False, **split.subsets())
         about = {
             "fingerprint": split.fingerprint,
@@ -77,26 +79,26 @@ def stored_split(dataset_folder: Path, seed: int) -> Path:
     return cache.fetch("splits", key, build)
 
 
-def make_split(dataset: Dataset, seed: int = 0) -> Split:
+def make_split(dataset: Dataset, seed: int = 0, progress: Progress | None = None) -> Split:
     """Official subsets where `dataset` has all three; otherwise what is missing is drawn.
 
     With train and test only, validation is a tenth of train. With no subsets, 80/10/10. Draws are stratified by class
-    and keep exact copies of an image, and rows of one group, on one side. The order of drawing is the SHA-256 of seed
-    and sample id: the same on any machine and with any library version. Nothing official is ever moved.
+    and keep exact and near copies of an image, and rows of one group, on one side. The order of drawing is the SHA-256
+    of seed and sample id: the same on any machine and with any library version. Nothing official is ever moved.
 
     Raises FerBenchError naming each class with too few distinct images.
     """
     import numpy as np
 
     if dataset.subsets is None:
-        subset = _draw(dataset, np.arange(len(dataset)), ("validation", "test"), seed)
+        subset = _draw(dataset, np.arange(len(dataset)), ("validation", "test"), seed, progress)
         source = f"stratified 80/10/10, copies kept together, seed {seed}"
     else:
         subset = np.array(dataset.subsets, dtype="U10")
         source = "official train, validation and test"
         if "validation" not in subset:
             train = np.flatnonzero(subset == "train")
-            subset[train] = _draw(dataset, train, ("validation",), seed)[train]
+            subset[train] = _draw(dataset, train, ("validation",), seed, progress)[train]
             source = f"official train and test; validation is a tenth of train, copies kept together, seed {seed}"
     return _split(dataset, subset, source)
 
@@ -124,12 +126,14 @@ def fingerprint(ids: Mapping[str, Iterable[str]]) -> str:
     return sha.hexdigest()[:16]
 
 
-def _draw(dataset: Dataset, rows: np.ndarray, held_out: tuple[str, ...], seed: int) -> np.ndarray:
+def _draw(
+    dataset: Dataset, rows: np.ndarray, held_out: tuple[str, ...], seed: int, progress: Progress | None
+) -> np.ndarray:
     """Subset names (n,) with `held_out` drawn from `rows`, the rest of them "train"."""
     import numpy as np
 
     subset = np.full(len(dataset), "train", dtype="U10")
-    groups = _groups(dataset)
+    groups = _groups(dataset, progress)
     problems = []
     for label, name in enumerate(dataset.class_names):
         members = rows[dataset.labels[rows] == label]
@@ -150,14 +154,15 @@ def _draw(dataset: Dataset, rows: np.ndarray, held_out: tuple[str, ...], seed: i
     return subset
 
 
-def _groups(dataset: Dataset) -> np.ndarray:
-    """Group number of each row: rows with equal pixels, or of one given group, share it (transitively)."""
+def _groups(dataset: Dataset, progress: Progress | None) -> np.ndarray:
+    """Group number of each row: exact and near copies, and rows of one given group, share it (transitively)."""
     import numpy as np
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    hashes = [hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in dataset.images]
-    keys = [np.unique(np.array(hashes, dtype="S32"), return_inverse=True)[1]]
+    from fer_bench.data.copies import stored_copies
+
+    keys = [stored_copies(dataset, progress).groups]
     if dataset.groups is not None:
         keys.append(np.unique(dataset.groups, return_inverse=True)[1])
     n = len(dataset)

@@ -45,7 +45,7 @@ def prepare(
 ) -> Prepared:
     """Open `data`, make its split, and name its results folder. Raises FerBenchError for bad data."""
     opened = open_dataset(data, name=name, votes=votes, skip_bad=skip_bad, progress=progress)
-    split_folder = stored_split(opened.folder, split_seed)
+    split_folder = stored_split(opened.folder, split_seed, progress)
     split = json.loads((split_folder / "about.json").read_text())
     about = json.loads((opened.folder / "about.json").read_text())
     return Prepared(
