@@ -59,6 +59,15 @@ class Evidence:
             ids, labels, tuple(chosen), tuple(elsewhere),
         )  # fmt: skip
 
+    @classmethod
+    def newest(cls, folder: ResultsFolder) -> Evidence:
+        """The evidence of the split of the newest record, which is the one that leaderboards show."""
+        records = folder.records()
+        if not records:
+            raise FerBenchError(f"{folder.path}: no records; `fer_bench run` makes some")
+        newest = max(records, key=lambda record: (record.started, record.run_id))
+        return cls.load(folder, newest.spec.split_fingerprint, records)
+
     def probabilities(self, record: Record, subset: str) -> np.ndarray | None:
         """Those that the run stored for "validation" or "test", float32 (n, k), in the order of `ids[subset]`.
 
@@ -95,11 +104,6 @@ class Evidence:
         if len(rows) != len(self.ids[subset]):
             raise FerBenchError(f"{path}: {len(rows):,} {subset} probabilities for {len(self.ids[subset]):,} images")
         return rows.astype(np.float32)
-
-
-def newest_split(records: Iterable[Record]) -> str:
-    """The fingerprint of the split that the newest of `records` is of: the one that leaderboards show."""
-    return max(records, key=lambda record: (record.started, record.run_id)).spec.split_fingerprint
 
 
 def _split_path(folder: ResultsFolder, split_fingerprint: str) -> Path:

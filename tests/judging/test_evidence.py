@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fer_bench.errors import FerBenchError
-from fer_bench.judging.evidence import Evidence, newest_split
+from fer_bench.judging.evidence import Evidence
 
 
 def first(stored_runs):
@@ -132,7 +132,9 @@ def test_cut_off_file_names_the_run(stored_runs):
         evidence.probabilities(first(stored_runs), "test")
 
 
-def test_newest_split_is_that_of_the_newest_record(stored_runs, tmp_path):
-    other = type(stored_runs)(tmp_path / "results" / "other", prefix="image")
+def test_newest_is_the_split_of_the_newest_record(stored_runs, tmp_path):
+    other = type(stored_runs)(stored_runs.folder.path, prefix="image")
     newer = other.add("cnn", other.predictions(1.0), started="2026-02-01T00:00:00+00:00")
-    assert newest_split([newer, *stored_runs.folder.records()]) == other.split
+    evidence = Evidence.newest(stored_runs.folder)
+    assert evidence.split_fingerprint == other.split and evidence.records == (newer,)
+    assert len(evidence.elsewhere) == 3
