@@ -140,5 +140,6 @@ def stored_runs(tmp_path) -> StoredRuns:
     """Three runs of rising skill in `results/faces` of the test's folder."""
     runs = StoredRuns(tmp_path / "results" / "faces")
     for number, (model, skill) in enumerate({"majority": 0.0, "pca-svm": 1.0, "hog-svm": 2.0}.items()):
-        runs.add(model, runs.predictions(skill, seed=number))
+        family = "baseline" if model == "majority" else "classical"
+        runs.add(model, runs.predictions(skill, seed=number), family=family)
     return runs

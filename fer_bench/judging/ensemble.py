@@ -15,6 +15,8 @@ import numpy as np
 from fer_bench.errors import FerBenchError
 from fer_bench.judging.evidence import SCORED, Evidence
 from fer_bench.judging.external import publish, untrained_record
+from fer_bench.judging.gate import overlapping, suspicions
+from fer_bench.records.audit import AUDIT_FILE, Audit
 from fer_bench.records.schema import Record, Timing
 from fer_bench.records.spec import RunSpec
 
@@ -53,9 +55,17 @@ def select(evidence: Evidence, suspects: Collection[str] = ()) -> Selection:
     return Selection(weights, tuple(path), left_out)
 
 
-def put_on_record(evidence: Evidence, suspects: Collection[str] = (), command: str = "") -> tuple[Record, bool]:
-    """Select, and put the ensemble in the results folder: its record, and whether that changed anything."""
-    selection = select(evidence, suspects)
+def leak_suspects(evidence: Evidence) -> set[str]:
+    """The run ids that the leak gate has something against."""
+    path = evidence.folder.path / AUDIT_FILE
+    audit = Audit.load(path) if path.exists() else None
+    shared = overlapping(evidence.ids["validation"], evidence.ids["test"])
+    return {record.run_id for record in evidence.records if suspicions(record, shared, audit)}
+
+
+def put_on_record(evidence: Evidence, command: str = "") -> tuple[Record, bool]:
+    """Select without leak suspects; the ensemble's record, now in the results folder, and whether that changed it."""
+    selection = select(evidence, leak_suspects(evidence))
     probabilities = {subset: mixture(evidence, selection.weights, subset) for subset in SCORED}
     record = _record(evidence, selection, probabilities, command)
     before = next((known for known in evidence.records if known.run_id == record.run_id), None)
