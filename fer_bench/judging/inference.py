@@ -138,7 +138,7 @@ def bca_interval(estimate: float, draws: np.ndarray, influence: np.ndarray) -> I
     """The bias-corrected and accelerated 95 % interval of `estimate` from its bootstrap `draws`, float (b,).
 
     influence: float (n,), first-order effects of the images, which give the acceleration.
-    Efron (1987), Better Bootstrap Confidence Intervals, section 4; for strata Davison and Hinkley (1997), section 5.3.2.
+    Efron (1987), Better Bootstrap Confidence Intervals, section 4; strata: Davison and Hinkley (1997), section 5.3.2.
     """
     from scipy.special import ndtr, ndtri
 
@@ -180,15 +180,17 @@ def compare_shares(first: Sample, second: Sample, labels: np.ndarray, classes: S
     return Change(float(total / n), float(max(-1, centre - reach)), float(min(1, centre + reach)), float(p))
 
 
-def pairwise_scores(samples: Sequence[Sample], column: int) -> np.ndarray:
-    """p-values, float (r, r), of the differences between r samples in a score, as `compare_scores` says."""
+def pairwise_scores(samples: Sequence[Sample], column: int) -> tuple[np.ndarray, np.ndarray]:
+    """Standard errors and p-values, float (r, r), of the differences between r samples in a score.
+
+    Bootstrap over images and spread over runs, which need not be paired.
+    """
     values = np.stack([sample.values[:, column] for sample in samples]).astype(np.float64)
     covariance = np.atleast_2d(np.cov(values[:, 1:]))
-    variance = np.diag(covariance)
-    runs = np.array([_run_variance(sample.runs[:, column]) for sample in samples])
-    own = variance + runs
-    squared = np.maximum(own[:, None] + own[None, :] - 2 * covariance, 0)
-    return _two_sided(values[:, :1] - values[:, 0], np.sqrt(np.where(squared < ROUNDING, 0, squared)))
+    own = np.diag(covariance) + [_run_variance(sample.runs[:, column]) for sample in samples]
+    squared = own[:, None] + own - 2 * covariance
+    errors = np.sqrt(np.where(squared < ROUNDING, 0, squared))
+    return errors, _two_sided(values[:, :1] - values[:, 0], errors)
 
 
 def pairwise_accuracy(samples: Sequence[Sample]) -> np.ndarray:
@@ -233,17 +235,48 @@ def holm_pairs(p: np.ndarray) -> np.ndarray:
     return np.minimum(adjusted, adjusted.T)
 
 
-def bands(scores: Sequence[float], adjusted: np.ndarray) -> list[int]:
+@dataclass(frozen=True)
+class Standing:
+    """Where a row stands. behind: how much lower its macro-F1 is than the best row's; accuracy_p: of their accuracy.
+
+    p-values are adjusted over all pairs of rows.
+    """
+
+    band: int
+    behind: Change
+    accuracy_behind: float
+    accuracy_p: float
+
+
+def standings(samples: Sequence[Sample]) -> list[Standing]:
+    """The standing of each of the rows, by macro-F1."""
+    scores = np.array([sample.values[0, MACRO_F1] for sample in samples], dtype=np.float64)
+    accuracy = np.array([sample.values[0, ACCURACY] for sample in samples], dtype=np.float64)
+    errors, p = pairwise_scores(samples, MACRO_F1)
+    adjusted, accuracy_p = holm_pairs(p), holm_pairs(pairwise_accuracy(samples))
+    best = int(scores.argmax())
+    return [
+        Standing(
+            band,
+            Change(gap, gap - NORMAL * errors[best, row], gap + NORMAL * errors[best, row], adjusted[best, row]),
+            accuracy[best] - accuracy[row],
+            accuracy_p[best, row],
+        )
+        for row, (band, gap) in enumerate(zip(bands(scores, adjusted), scores[best] - scores, strict=True))
+    ]
+
+
+def bands(scores: np.ndarray, adjusted: np.ndarray) -> list[int]:
     """Rank bands, 1 the best: the best row and all that cannot be told from it, then the same among those left.
 
-    scores: one per row; adjusted: p-values (r, r) of `holm_pairs`.
+    scores: float (r,); adjusted: p-values (r, r) of `holm_pairs`.
     """
     band = np.zeros(len(scores), dtype=int)
     for number in range(1, len(scores) + 1):
         left = np.flatnonzero(band == 0)
         if not len(left):
             break
-        leader = int(left[np.argmax(np.asarray(scores)[left])])
+        leader = int(left[scores[left].argmax()])
         band[left[adjusted[leader, left] >= ALPHA]] = number
         band[leader] = number
     return band.tolist()

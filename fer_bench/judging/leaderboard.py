@@ -1,9 +1,19 @@
-"""Records to ranked tables: what is better, what is missing and why. Reads records, computes nothing again."""
+"""Records to ranked tables: what is better, what is a tie, what is missing and why."""
 
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
+
+from fer_bench.judging import ranks
+from fer_bench.judging.effects import StrategyEffect, minority, strategy_effects
+from fer_bench.judging.evaluated import evaluated, mean_sample, run_figures, scores_of
+from fer_bench.judging.inference import standings
+from fer_bench.judging.judgement import Judgement, judge
+from fer_bench.judging.references import REFERENCES
 from fer_bench.judging.tables import (
     BASE_STRATEGY,
     METRICS,
@@ -12,12 +22,14 @@ from fer_bench.judging.tables import (
     RANK_DECIMALS,
     Data,
     Effect,
+    Facts,
     Failure,
     Grid,
     Leaderboard,
     NotApplicable,
     Row,
     Statistic,
+    Unranked,
 )
 from fer_bench.records.schema import Record, Scores
 
@@ -25,33 +37,46 @@ NO_REASON = "no reason recorded"
 
 Split = tuple[str, str]
 Variant = tuple[str, str, str]
+Runs = dict[tuple[str, str], list[Record]]
 
 
-def build(records: Iterable[Record], command: str | None = None, split: Split | None = None) -> Leaderboard:
+def build(
+    records: Iterable[Record], command: str | None = None, split: Split | None = None, folder: Path | None = None
+) -> Leaderboard:
     """The leaderboard of `split`, (data fingerprint, split fingerprint); by default that of the newest record.
 
     The order of `records` does not matter. `command` is shown as what made the leaderboard; by default it is the
-    newest record's.
+    newest record's. folder: the results folder whose stored probabilities, labels, audit and facts about images are
+    used; without it, rows are ranked by the macro-F1 on record, without intervals.
+    Raises FerBenchError where what is in `folder` is damaged.
     """
     everything = sorted(records, key=lambda record: (record.started, record.run_id))
     split = split or (_split(everything[-1]) if everything else ("", ""))
     chosen = [record for record in everything if _split(record) == split]
     labels = _labels(chosen)
-    rows, ranks = _rows(chosen, labels)
+    judgement = judge(chosen, folder) if folder else Judgement()
+    rows, unranked, runs = _rows(chosen, labels, judgement)
     failures = tuple(_failures(chosen, labels))
+    seeds = {row.name: row.f1_by_seed for row in rows if len(row.f1_by_seed) >= ranks.MIN_BLOCKS}
     return Leaderboard(
         data=_data(chosen) if chosen else None,
         rows=rows,
-        grid=_grid(chosen, labels, rows),
+        grid=_grid(chosen, labels, [*rows, *(one.row for one in unranked)]),
         effects=tuple(_effects(rows)),
         failures=failures,
         not_applicable=tuple(_not_applicable(chosen, labels)),
         notes=_notes(chosen, labels),
         environment=_environment(chosen),
         records=tuple(chosen),
-        ranks=ranks,
+        ranks={run.run_id: row.rank for row in rows for run in runs[row.label, row.strategy] if _test_scores(run)},
         n_elsewhere=len(everything) - len(chosen),
         command=command or (chosen[-1].command if chosen else ""),
+        unranked=unranked,
+        facts=_facts(judgement, chosen),
+        strategy_effects=_strategy_effects(rows, runs, judgement),
+        rank_test=ranks.rank_test(seeds),
+        references=REFERENCES.get(chosen[-1].dataset, ()) if chosen else (),
+        figures={run.run_id: run_figures(judgement, run) for run in chosen},
     )
 
 
@@ -85,29 +110,51 @@ def _labels(records: Sequence[Record]) -> dict[Variant, str]:
     return labels
 
 
-def _rows(records: Sequence[Record], labels: dict[Variant, str]) -> tuple[tuple[Row, ...], dict[str, int]]:
-    """Rows by falling macro-F1, equal ranks where it agrees to RANK_DECIMALS; and the rank of every run in them."""
-    groups = defaultdict(list)
+def _rows(
+    records: Sequence[Record], labels: dict[Variant, str], judgement: Judgement
+) -> tuple[tuple[Row, ...], tuple[Unranked, ...], Runs]:
+    """Ranked rows, best first; those that are not ranked; and the runs of each.
+
+    Rows that are compared stand in the order of their bands, and within them by falling macro-F1. Equal ranks where
+    it agrees to RANK_DECIMALS.
+    """
+    runs: Runs = defaultdict(list)
     for record in records:
-        groups[labels[_variant(record)], record.spec.strategy].append(record)
-    scored = {key: runs for key, runs in groups.items() if any(map(_test_scores, runs))}
-    f1 = {
-        key: round(statistics.fmean(scores.macro_f1 for scores in map(_test_scores, runs) if scores), RANK_DECIMALS)
-        for key, runs in scored.items()
-    }
-    order = sorted(scored, key=lambda key: (-f1[key], key[0], strategy_order(key[1])))
-    rank = {key: 1 + sum(other > f1[key] for other in f1.values()) for key in order}
-    ranks = {run.run_id: rank[key] for key, runs in scored.items() for run in runs if _test_scores(run)}
-    return tuple(_row(rank[key], key[0], scored[key]) for key in order), ranks
+        runs[labels[_variant(record)], record.spec.strategy].append(record)
+    rows = {key: _row(key[0], members, judgement) for key, members in runs.items() if any(map(_test_scores, members))}
+    unranked = [one for key, row in rows.items() if (one := _unranked(row, runs[key], judgement))]
+    kept_out = {one.row.name for one in unranked}
+    ranked = [row for row in rows.values() if row.name not in kept_out]
+    if judgement.evaluations and ranked:
+        found = standings([mean_sample(runs[row.label, row.strategy], judgement) for row in ranked])
+        ranked = [replace(row, standing=standing) for row, standing in zip(ranked, found, strict=True)]
+    order = sorted(ranked, key=_place)
+    f1 = [round(row.macro_f1, RANK_DECIMALS) for row in ranked]
+    placed = [replace(row, rank=1 + sum(other > round(row.macro_f1, RANK_DECIMALS) for other in f1)) for row in order]
+    return tuple(placed), tuple(sorted(unranked, key=lambda one: _place(one.row))), runs
 
 
-def _row(rank: int, label: str, runs: Sequence[Record]) -> Row:
+def _place(row: Row) -> tuple[int, float, str, tuple[bool, str]]:
+    band = row.standing.band if row.standing else 0
+    return band, -round(row.macro_f1, RANK_DECIMALS), row.label, strategy_order(row.strategy)
+
+
+def _unranked(row: Row, runs: Sequence[Record], judgement: Judgement) -> Unranked | None:
+    """`row` with the reasons why it is not ranked, or None where there are none."""
+    evidence = [line for run in runs for line in judgement.suspects.get(run.run_id, ())]
+    evidence += judgement.data_suspicions
+    problems = [judgement.problems[run.run_id] for run in runs if run.run_id in judgement.problems]
+    reasons = tuple(dict.fromkeys([*evidence, *problems]))
+    return Unranked(row, reasons, bool(evidence)) if reasons else None
+
+
+def _row(label: str, runs: Sequence[Record], judgement: Judgement) -> Row:
     done = sorted((run for run in runs if _test_scores(run)), key=lambda run: run.spec.seed)
-    tests = [run.test for run in done if run.test]
+    tests = [scores_of(run, judgement) for run in done]
     first = done[0]
     weights = sorted({run.weights for run in done if run.weights})
     return Row(
-        rank=rank,
+        rank=0,
         label=label,
         strategy=first.spec.strategy,
         family=first.family,
@@ -123,6 +170,7 @@ def _row(rank: int, label: str, runs: Sequence[Record]) -> Row:
         n_parameters=first.n_parameters,
         weights="; ".join(weights),
         unpretrained=bool(first.spec.weights) and any("random" in text or "no network" in text for text in weights),
+        **evaluated(done, tests, judgement),
     )
 
 
@@ -163,6 +211,34 @@ def _effects(rows: Sequence[Row]) -> Iterable[Effect]:
         if changes:
             n_higher, n_lower = sum(change > 0 for change in changes), sum(change < 0 for change in changes)
             yield Effect(strategy, len(changes), n_higher, n_lower, statistics.median(changes))
+
+
+def _strategy_effects(rows: Sequence[Row], runs: Runs, judgement: Judgement) -> tuple[StrategyEffect, ...]:
+    if judgement.labels is None:
+        return ()
+    samples = {
+        (row.label, row.strategy): {
+            run.spec.seed: judgement.evaluations[run.run_id].sample
+            for run in runs[row.label, row.strategy]
+            if _test_scores(run)
+        }
+        for row in rows
+    }
+    found = strategy_effects(samples, judgement.labels, BASE_STRATEGY)
+    return tuple(sorted(found, key=lambda effect: (effect.strategy, effect.label)))
+
+
+def _facts(judgement: Judgement, records: Sequence[Record]) -> Facts:
+    names = records[-1].class_names if records else []
+    support = [] if judgement.labels is None else np.bincount(judgement.labels, minlength=len(names)).tolist()
+    return Facts(
+        audit=judgement.audit,
+        n_clean=judgement.n_clean,
+        votes=judgement.votes,
+        minority=tuple(names[label] for label in minority(support)) if support else (),
+        suspicions=judgement.data_suspicions,
+        missing=judgement.missing,
+    )
 
 
 def _failures(records: Sequence[Record], labels: dict[Variant, str]) -> Iterable[Failure]:

@@ -72,12 +72,8 @@ def test_intervals_cover_the_truth_93_to_97_times_in_100(sizes):
 def test_equal_rows_are_told_apart_at_most_5_times_in_100(n_models):
     faces, found = Faces(SIZES["a rare class"], seed=2), []
     for _ in range(600):
-        samples = faces.samples(n_models)
-        adjusted = inference.holm_pairs(inference.pairwise_scores(samples, MACRO_F1))
-        accuracy = inference.holm_pairs(inference.pairwise_accuracy(samples))
-        scores = [sample.values[0, MACRO_F1] for sample in samples]
-        leader = int(np.argmax(scores))
-        found.append([max(inference.bands(scores, adjusted)) > 1, accuracy[leader].min() < inference.ALPHA])
+        rows = inference.standings(faces.samples(n_models))
+        found.append([any(row.band > 1 for row in rows), any(row.accuracy_p < inference.ALPHA for row in rows)])
     assert_rarely(found)
 
 
@@ -198,22 +194,34 @@ def test_mcnemar_and_holm_agree_with_known_values():
 def test_pairs_agree_with_single_comparisons():
     faces = Faces((30, 90, 60), seed=10, n_draws=200)
     samples = faces.samples(3)
-    scores, shares = inference.pairwise_scores(samples, MACRO_F1), inference.pairwise_accuracy(samples)
+    scores, shares = inference.pairwise_scores(samples, MACRO_F1)[1], inference.pairwise_accuracy(samples)
     for i, j in [(0, 1), (2, 0)]:
         assert scores[i, j] == pytest.approx(inference.compare_scores(samples[i], samples[j], MACRO_F1).p, abs=1e-4)
         change = inference.compare_shares(samples[i], samples[j], faces.labels, range(3))
         assert shares[i, j] == pytest.approx(change.p)
     twice = [samples[0], samples[0]]
-    assert (inference.pairwise_scores(twice, MACRO_F1) == 1).all()
-    assert inference.pairwise_scores(samples[:1], MACRO_F1).shape == (1, 1)
+    assert (inference.pairwise_scores(twice, MACRO_F1)[1] == 1).all()
+    (alone,) = inference.standings(samples[:1])
+    assert (alone.band, alone.behind.value, alone.accuracy_p) == (1, 0, 1)
+
+
+def test_rows_far_apart_stand_apart_and_equal_ones_together():
+    faces = Faces((30, 90, 60), seed=11, n_draws=200)
+    weak, strong = faces.draw(1, skill=0.5)[0], faces.draw(1, skill=3.0)[0]
+    rows = inference.standings([sample_run(faces.resamples, one) for one in (weak, strong, weak, strong)])
+    assert [row.band for row in rows] == [2, 1, 2, 1]
+    assert rows[1].behind.value == rows[3].behind.value == 0
+    assert rows[0].behind.low > 0
+    assert rows[0].accuracy_behind > 0.2
+    assert rows[0].accuracy_p < 0.01
 
 
 def test_bands_start_anew_with_the_best_that_is_left():
     p = np.ones((5, 5))
     for worse, better in [(2, 0), (3, 0), (4, 0), (4, 2), (1, 0)]:
         p[worse, better] = p[better, worse] = 0.01
-    assert inference.bands([0.5, 0.3, 0.4, 0.35, 0.1], p) == [1, 2, 2, 2, 3]
-    assert inference.bands([0.2], np.ones((1, 1))) == [1]
+    assert inference.bands(np.array([0.5, 0.3, 0.4, 0.35, 0.1]), p) == [1, 2, 2, 2, 3]
+    assert inference.bands(np.array([0.2]), np.ones((1, 1))) == [1]
 
 
 def test_minority_classes():
