@@ -103,10 +103,11 @@ class StoredRuns:
         return {name: metrics.probabilities_from_scores(rows, 1.0) for name, rows in logits.items()}
 
     def add(
-        self, model: str, probabilities: dict[str, np.ndarray], strategy: str = "none", data: str = "d" * 16, **fields
-    ) -> Record:
+        self, model: str, probabilities: dict[str, np.ndarray], strategy: str = "none", data: str = "d" * 16,
+        seed: int = 0, **fields,
+    ) -> Record:  # fmt: skip
         """Put a finished run on record."""
-        spec = RunSpec(model, strategy, 0, data, self.split)
+        spec = RunSpec(model, strategy, seed, data, self.split)
         scores = {
             name: metrics.score(self.labels[name], rows, self.CLASS_NAMES) for name, rows in probabilities.items()
         }

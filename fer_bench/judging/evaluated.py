@@ -8,7 +8,7 @@ from fer_bench.judging.evaluation import Evaluation
 from fer_bench.judging.gate import MARK
 from fer_bench.judging.inference import ACCURACY, MACRO_F1, Sample, mean_of
 from fer_bench.judging.judgement import Judgement
-from fer_bench.judging.tables import FURTHER, UNTRAINED, VOTE_METRICS, Statistic
+from fer_bench.judging.tables import FURTHER, METRICS, UNTRAINED, VOTE_METRICS, Statistic
 from fer_bench.records.schema import Record, Scores
 
 COLUMNS = {"accuracy": ACCURACY, "macro_f1": MACRO_F1}
@@ -60,7 +60,7 @@ def run_figures(judgement: Judgement, run: Record) -> dict[str, float | str | No
     figures: dict[str, float | str | None] = {"marks": "; ".join(marks)}
     scores = evaluation.figures.test if evaluation else run.test
     if run.status == "success" and scores:
-        figures |= {name: getattr(scores, name) for name in FURTHER}
+        figures |= {name: getattr(scores, name) for name in (*METRICS, *FURTHER)}
     return figures | (_evaluation_figures(evaluation) if evaluation else {})
 
 

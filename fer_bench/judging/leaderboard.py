@@ -57,6 +57,8 @@ def build(
     judgement = judge(chosen, folder) if folder else Judgement()
     rows, unranked, runs = _rows(chosen, labels, judgement)
     failures = tuple(_failures(chosen, labels))
+    placed = [(run, row) for row in rows for run in runs[row.label, row.strategy] if _test_scores(run)]
+    bands = {run.run_id: {"band": row.standing.band} for run, row in placed if row.standing}
     seeds = {row.name: row.f1_by_seed for row in rows if len(row.f1_by_seed) >= ranks.MIN_BLOCKS}
     return Leaderboard(
         data=_data(chosen) if chosen else None,
@@ -68,7 +70,7 @@ def build(
         notes=_notes(chosen, labels),
         environment=_environment(chosen),
         records=tuple(chosen),
-        ranks={run.run_id: row.rank for row in rows for run in runs[row.label, row.strategy] if _test_scores(run)},
+        ranks={run.run_id: row.rank for run, row in placed},
         n_elsewhere=len(everything) - len(chosen),
         command=command or (chosen[-1].command if chosen else ""),
         unranked=unranked,
@@ -76,7 +78,7 @@ def build(
         strategy_effects=_strategy_effects(rows, runs, judgement),
         rank_test=ranks.rank_test(seeds),
         references=REFERENCES.get(chosen[-1].dataset, ()) if chosen else (),
-        figures={run.run_id: run_figures(judgement, run) for run in chosen},
+        figures={run.run_id: run_figures(judgement, run) | bands.get(run.run_id, {}) for run in chosen},
     )
 
 

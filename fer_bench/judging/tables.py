@@ -20,7 +20,8 @@ UNTRAINED = ("external", "ensemble")
 """Families of rows that this suite did not train."""
 BASE_STRATEGY = "none"
 RANK_DECIMALS = 4
-NOT_RUN, NOT_APPLICABLE = "-", "n/a"
+MISSING = NOT_RUN = "-"
+NOT_APPLICABLE = "n/a"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Row:
     weights: what the network started from. unpretrained: it could have started from trained weights, and did not.
 
     What follows is known where probabilities are stored. standing: None where the row could not be compared.
-    intervals: of accuracy and macro-F1. clean, clean_intervals: the same two on test-clean. further: by name in FURTHER,
+    intervals: of accuracy and macro-F1. clean, clean_intervals: the same on test-clean. further: by name in FURTHER,
     and ece_scaled and temperature. votes: by name in VOTE_METRICS. What is missing for one seed is missing for the row.
     """
 
