@@ -101,11 +101,11 @@ def tables(evidence: Evidence, hard: HardFaces) -> list[str]:
         for row in hard.mistakes[:5]
     ]  # fmt: skip
     return [
-        f"{len(hard.missed):,} of {n_test:,} test images are missed by all {n_runs} runs (baselines left out)",
+        f"runs, without baselines: {n_runs}; test images that all of them miss: {len(hard.missed):,} of {n_test:,}",
         "",
-        *tabulate(pairs, ("class", "taken for", "share of the class"), "simple", disable_numparse=True).splitlines(),
+        *tabulate(pairs, ("class", "taken for", "share of the class"), disable_numparse=True).splitlines(),
         "",
-        *tabulate(mistakes, ("image", "class", "answer", "mean probability"), "simple").splitlines(),
+        *tabulate(mistakes, ("image", "class", "answer", "mean probability"), disable_numparse=True).splitlines(),
     ]
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from fer_bench.cache import write_atomic
 
 COLUMNS = 10
-SIDE, GAP, LINE, MARGIN = 112, 16, 15, 24
-LONGEST = 20
+SIDE, GAP, LINE, MARGIN = 112, 24, 15, 24
+LONGEST = 21
 """Characters of a caption that fit under a tile; of longer ones the end is shown."""
 BLACK, GREY, WHITE = (0, 0, 0), (90, 90, 90), 255
 
@@ -45,10 +45,11 @@ def draw(title: str, sections: Sequence[Section]) -> np.ndarray:
 
 
 def write_png(path: Path, sheet: np.ndarray) -> None:
-    """Write `sheet`, uint8 (h, w, 3) RGB, whole or not at all."""
+    """Write `sheet`, uint8 (h, w, 3) RGB, whole or not at all; gray where it has no color."""
     import cv2
 
-    _, encoded = cv2.imencode(".png", sheet[..., ::-1])
+    is_gray = (sheet == sheet[..., :1]).all()
+    _, encoded = cv2.imencode(".png", sheet[..., 0] if is_gray else sheet[..., ::-1])
     write_atomic(path, encoded.tobytes())
 
 
