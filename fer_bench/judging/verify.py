@@ -9,13 +9,16 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fer_bench.errors import FerBenchError, listing
-from fer_bench.judging import ensemble, inference, leaderboard, metrics, render
+from fer_bench.judging import ensemble, inference, leaderboard, metrics
 from fer_bench.judging.evidence import SCORED, Evidence
+from fer_bench.judging.formats import csv_text
+from fer_bench.judging.markdown import markdown
 from fer_bench.records.schema import Record
 from fer_bench.records.spec import RunSpec
 from fer_bench.records.store import ResultsFolder
@@ -166,12 +169,12 @@ class _Reruns:
         """Whether there is a re-run of `record`, with test probabilities `rows`, within noise; and what there is."""
         rerun = self.folder.record(record.run_id)
         if self.evidence is None or rerun is None or rerun.status != "success":
-            return False, f"no run of the same spec in {self.folder.path}"
+            return False, "no other run of the same spec"
         if rerun.started == record.started:
-            return False, f"the run in {self.folder.path} is a copy of this one, not a re-run"
+            return False, "a copy of this run, not a re-run"
         again = None if contradictions(self.evidence, rerun) else self.evidence.probabilities(rerun, "test")
         if again is None:
-            return False, f"the figures of the run in {self.folder.path} do not follow from probabilities stored there"
+            return False, "the figures of the re-run do not follow from its probabilities"
         labels, k = self.resamples.labels, self.resamples.n_classes
         first, second = (inference.sample_run(self.resamples, either) for either in (rows, again))
         changes = {
@@ -184,18 +187,26 @@ class _Reruns:
 
 
 def _page_faults(folder: ResultsFolder, records: list[Record]) -> Iterator[str]:
-    """What `leaderboard.csv` and `leaderboard.md` show that the records do not give."""
-    table, page = folder.path / "leaderboard.csv", folder.path / "leaderboard.md"
-    shown = table.read_text(errors="replace") if table.exists() else ""
+    """What `leaderboard.csv` and `leaderboard.md` show that records and stored probabilities do not give."""
+    table, page = (_text(folder.path / name) for name in ("leaderboard.csv", "leaderboard.md"))
+    if table is None and page is None:
+        return
     by_id = {record.run_id: record for record in records}
-    listed = [line.get("run_id") or "" for line in csv.DictReader(io.StringIO(shown))]
-    split = next(((r.spec.data_fingerprint, r.spec.split_fingerprint) for r in map(by_id.get, listed) if r), None)
-    if table.exists():
-        board = leaderboard.build(records, None, split)
-        yield from _csv_faults(shown, render.csv_text(board))
-    if page.exists():
-        text = page.read_text(errors="replace")
-        yield from _markdown_faults(text, render.markdown(leaderboard.build(records, _command(text), split)))
+    listed = [record for run_id in _lines_by_run(table or "") if (record := by_id.get(run_id))]
+    split = (listed[0].spec.data_fingerprint, listed[0].spec.split_fingerprint) if listed else None
+    try:
+        board = leaderboard.build(records, _command(page or ""), split, folder.path)
+    except FerBenchError as error:
+        yield f"the leaderboard cannot be computed again: {error}"
+        return
+    if table is not None:
+        yield from _csv_faults(table, csv_text(board))
+    if page is not None:
+        yield from _markdown_faults(page, markdown(board))
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text(errors="replace") if path.exists() else None
 
 
 def _csv_faults(shown: str, expected: str) -> Iterator[str]:
@@ -204,14 +215,24 @@ def _csv_faults(shown: str, expected: str) -> Iterator[str]:
     old, new = (_lines_by_run(text) for text in (shown, expected))
     faults = [f"{run_id}: is not there" for run_id in new.keys() - old.keys()]
     faults += [f"{run_id}: has no record" for run_id in old.keys() - new.keys()]
-    moved = {"rank"} if faults else set()  # by the lines too many or too few, which are named
+    moved = {"rank", "band"} if faults else set()  # by the lines too many or too few, which are named
     for run_id in new.keys() & old.keys():
         faults += [
             f"{run_id}: {name} is {old[run_id].get(name)!r}, and {value!r} from the records"
             for name, value in new[run_id].items()
-            if old[run_id].get(name) != value and name not in moved
+            if not _alike(old[run_id].get(name), value) and name not in moved
         ]
-    yield from (f"leaderboard.csv: {fault}" for fault in sorted(faults) or ["is not what the records give"])
+    if old.keys() == new.keys() and next(iter(old.values()), {}).keys() != next(iter(new.values()), {}).keys():
+        faults = ["has other columns than `fer_bench report` writes"]
+    yield from (f"leaderboard.csv: {fault}" for fault in sorted(faults))
+
+
+def _alike(shown: str | None, expected: str) -> bool:
+    """Whether two cells say the same, numbers but for the rounding that another processor may do."""
+    try:
+        return shown == expected or math.isclose(float(shown or ""), float(expected), rel_tol=0, abs_tol=2 * TOLERANCE)
+    except ValueError:
+        return False
 
 
 def _lines_by_run(text: str) -> dict[str, dict[str, str]]:
@@ -219,14 +240,13 @@ def _lines_by_run(text: str) -> dict[str, dict[str, str]]:
 
 
 def _markdown_faults(shown: str, expected: str) -> Iterator[str]:
-    if shown == expected:
-        return
     known = set(expected.splitlines())
     strange = [line for line in shown.splitlines() if line not in known]
     for line in strange[:SHOWN]:
         yield f"leaderboard.md: the records do not give the line {line[:160]!r}"
-    if len(strange) > SHOWN or not strange:
-        yield f"leaderboard.md: {len(strange)} lines are not what the records give, or lines are missing"
+    missing = [line for line in known - set(shown.splitlines()) if line]
+    if len(strange) > SHOWN or (missing and not strange):
+        yield f"leaderboard.md: {len(strange)} lines in it and {len(missing)} missing from it are not as records give"
 
 
 def _command(page: str) -> str | None:
@@ -236,11 +256,18 @@ def _command(page: str) -> str | None:
 
 
 def report(found: Verification) -> list[str]:
-    """Lines for a terminal: the standing of every row, the faults, and how many rows stand how."""
+    """Lines for a terminal: the standing of every row, how many rows stand how, and the faults of the folder."""
     from tabulate import tabulate
 
-    rows = [(verdict.run_id, verdict.standing, "\n".join(verdict.remarks[:SHOWN])) for verdict in found.verdicts]
+    rows = [(verdict.run_id, verdict.standing, "\n".join(_first(verdict.remarks))) for verdict in found.verdicts]
     counts = Counter(verdict.standing for verdict in found.verdicts)
     told = ", ".join(f"{counts[standing]} {standing}" for standing in Standing if counts[standing])
-    faults = f"{len(found.faults):,} faults:\n{listing(list(found.faults))}" if found.faults else "nothing contradicts"
-    return [*tabulate(rows, ("run", "figures", "why")).splitlines(), "", f"{told or 'no scored runs'}; {faults}"]
+    lines = [*tabulate(rows, ("run", "figures", "why")).splitlines(), "", told or "no run has scores"]
+    if found.faults:
+        lines.append(f"{len(found.faults):,} faults of the folder:\n{listing(list(found.faults))}")
+    return [*lines, "nothing contradicts" if found.is_sound else "NOT ALL FIGURES FOLLOW FROM WHAT IS STORED"]
+
+
+def _first(remarks: tuple[str, ...]) -> list[str]:
+    more = len(remarks) - SHOWN
+    return [*remarks[:SHOWN], *([f"and {more} more"] if more > 0 else [])]
