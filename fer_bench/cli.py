@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,6 +46,15 @@ class Rerun(StrEnum):
     missing = "missing"
     failed = "failed"
     all = "all"
+
+
+class Format(StrEnum):
+    """What a leaderboard is written as."""
+
+    md = "md"
+    csv = "csv"
+    json = "json"
+    latex = "latex"
 
 
 class Kind(StrEnum):
@@ -168,9 +178,12 @@ def list_(
 def report(
     name: ResultsName = "synthetic",
     results: Results = Path("results"),
+    format_: Annotated[
+        list[Format] | None, typer.Option("--format", help="md, csv, json or latex; may repeat; md and csv without.")
+    ] = None,
 ) -> None:
-    """Rebuild leaderboard.md and leaderboard.csv from the records alone."""
-    _write_leaderboard(_results_folder(results / name), None)
+    """Judge all runs anew from what is stored, and write the leaderboard."""
+    _write_leaderboard(_results_folder(results / name), None, formats=format_ or (Format.md, Format.csv))
 
 
 @app.command(epilog="Example: `python -m fer_bench judge predictions.csv --name fer2013 --as my-model`")
@@ -366,12 +379,18 @@ def _say_row(record: Any, what: str) -> None:
     console.print(*told, sep="\n", markup=False, highlight=False, soft_wrap=True)
 
 
-def _write_leaderboard(folder: Any, command: str | None, fingerprints: tuple[str, str] | None = None) -> None:
-    from fer_bench.judging.render import terminal_table, write_leaderboard
+def _write_leaderboard(
+    folder: Any,
+    command: str | None,
+    fingerprints: tuple[str, str] | None = None,
+    formats: Sequence[Format] = (Format.md, Format.csv),
+) -> None:
+    from fer_bench.judging.render import FORMATS, terminal_table, write_leaderboard
 
-    leaderboard = write_leaderboard(folder.records(), folder.path, command, fingerprints)
+    leaderboard = write_leaderboard(folder.records(), folder.path, command, fingerprints, formats)
     console.print(terminal_table(leaderboard))
-    console.print(f"Leaderboard: {folder.path / 'leaderboard.md'}", markup=False, highlight=False, soft_wrap=True)
+    written = folder.path / FORMATS[formats[0]][0]
+    console.print(f"Leaderboard: {written}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _version(wanted: bool) -> None:

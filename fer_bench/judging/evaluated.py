@@ -27,6 +27,12 @@ def mean_sample(runs: Sequence[Record], judgement: Judgement) -> Sample:
     return mean_of([judgement.evaluations[run.run_id].sample for run in runs if run.run_id in judgement.evaluations])
 
 
+def mean_recall(tests: Sequence[Scores]) -> tuple[float, ...]:
+    """Recall of each class, averaged over runs."""
+    by_run = ([one.recall for one in test.per_class] for test in tests)
+    return tuple(statistics.fmean(recalls) for recalls in zip(*by_run, strict=True))
+
+
 def evaluated(runs: Sequence[Record], tests: Sequence[Scores], judgement: Judgement) -> dict[str, Any]:
     """The fields of Row from `intervals` on, for `runs` with the test scores `tests`."""
     known = [judgement.evaluations.get(run.run_id) for run in runs]
@@ -46,6 +52,7 @@ def evaluated(runs: Sequence[Record], tests: Sequence[Scores], judgement: Judgem
         clean = mean_of(cleans)
         fields["clean_intervals"] = {name: clean.interval(column) for name, column in COLUMNS.items()}
         fields["clean"] = {name: _statistic([getattr(one.figures.clean, name) for one in found]) for name in COLUMNS}
+        fields["clean_recall"] = mean_recall([one.figures.clean for one in found if one.figures.clean])
     votes = [one.figures.votes for one in found if one.figures.votes]
     if len(votes) == len(found):
         fields["votes"] = {name: _statistic([getattr(one, name) for one in votes]) for name in VOTE_METRICS}

@@ -27,6 +27,7 @@ class Judgement:
     """By run id where it is about runs. labels: of the test images, int64 (n,), None without evidence.
 
     problems: why a run has no evaluation. suspects: evidence against a run. missing: why there is no evidence at all.
+    clean_support: images per class on test-clean, empty where copies are not known.
     votes: counts of test images: with a majority, without a usable one, of another emotion, tied.
     """
 
@@ -36,7 +37,7 @@ class Judgement:
     suspects: dict[str, tuple[str, ...]] = field(default_factory=dict)
     data_suspicions: tuple[str, ...] = ()
     audit: Audit | None = None
-    n_clean: int | None = None
+    clean_support: tuple[int, ...] = ()
     votes: tuple[int, int, int, int] | None = None
     missing: str = ""
 
@@ -67,7 +68,7 @@ def judge(records: Sequence[Record], path: Path) -> Judgement:
         suspects=_suspects(folder, records, audit, evaluations),
         data_suspicions=against_data,
         audit=audit,
-        n_clean=None if evaluator.clean is None else int(evaluator.clean.sum()),
+        clean_support=_clean_support(evaluator),
         votes=None if facts is None else _vote_counts(facts, evidence),
     )
 
@@ -114,6 +115,13 @@ def _facts(path: Path, evidence: Evidence) -> ImageFacts | None:
     except FileNotFoundError:
         return None
     return facts.of(evidence.ids["test"])
+
+
+def _clean_support(evaluator: Evaluator) -> tuple[int, ...]:
+    if evaluator.clean is None:
+        return ()
+    n_classes = len(evaluator.evidence.class_names)
+    return tuple(np.bincount(evaluator.labels[evaluator.clean], minlength=n_classes).tolist())
 
 
 def _vote_counts(facts: ImageFacts, evidence: Evidence) -> tuple[int, int, int, int] | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fer_bench.judging import ranks
 from fer_bench.judging.effects import StrategyEffect, minority, strategy_effects
-from fer_bench.judging.evaluated import evaluated, mean_sample, run_figures, scores_of
+from fer_bench.judging.evaluated import evaluated, mean_recall, mean_sample, run_figures, scores_of
 from fer_bench.judging.inference import standings
 from fer_bench.judging.judgement import Judgement, judge
 from fer_bench.judging.references import REFERENCES
@@ -20,6 +20,7 @@ from fer_bench.judging.tables import (
     NOT_APPLICABLE,
     NOT_RUN,
     RANK_DECIMALS,
+    UNTRAINED,
     Data,
     Effect,
     Facts,
@@ -45,8 +46,8 @@ def build(
 ) -> Leaderboard:
     """The leaderboard of `split`, (data fingerprint, split fingerprint); by default that of the newest record.
 
-    The order of `records` does not matter. `command` is shown as what made the leaderboard; by default it is the
-    newest record's. folder: the results folder whose stored probabilities, labels, audit and facts about images are
+    The order of `records` does not matter. `command` is shown as what made the leaderboard; by default it is that
+    of the newest run of this suite. folder: the results folder whose stored probabilities, labels, audit and facts about images are
     used; without it, rows are ranked by the macro-F1 on record, without intervals.
     Raises FerBenchError where what is in `folder` is damaged.
     """
@@ -72,7 +73,7 @@ def build(
         records=tuple(chosen),
         ranks={run.run_id: row.rank for run, row in placed},
         n_elsewhere=len(everything) - len(chosen),
-        command=command or (chosen[-1].command if chosen else ""),
+        command=command or next((run.command for run in reversed(chosen) if run.family not in UNTRAINED), ""),
         unranked=unranked,
         facts=_facts(judgement, chosen),
         strategy_effects=_strategy_effects(rows, runs, judgement),
@@ -162,9 +163,7 @@ def _row(label: str, runs: Sequence[Record], judgement: Judgement) -> Row:
         family=first.family,
         scores={metric: _statistic([getattr(test, metric) for test in tests]) for metric in METRICS},
         validation_f1=_mean(run.validation.macro_f1 if run.validation else None for run in done),
-        recall=tuple(
-            statistics.fmean(scores) for scores in zip(*([c.recall for c in t.per_class] for t in tests), strict=True)
-        ),
+        recall=mean_recall(tests),
         f1_by_seed={run.spec.seed: test.macro_f1 for run, test in zip(done, tests, strict=True)},
         missing_seeds=tuple(sorted({run.spec.seed for run in runs} - {run.spec.seed for run in done})),
         fit_seconds=_mean(run.seconds.fit if run.seconds else None for run in done),
@@ -235,7 +234,7 @@ def _facts(judgement: Judgement, records: Sequence[Record]) -> Facts:
     support = [] if judgement.labels is None else np.bincount(judgement.labels, minlength=len(names)).tolist()
     return Facts(
         audit=judgement.audit,
-        n_clean=judgement.n_clean,
+        clean_support=judgement.clean_support,
         votes=judgement.votes,
         minority=tuple(names[label] for label in minority(support)) if support else (),
         suspicions=judgement.data_suspicions,

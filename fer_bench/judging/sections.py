@@ -176,14 +176,31 @@ def votes(board: Leaderboard) -> Iterator[str]:
 
 
 def recall(board: Leaderboard, data: Data) -> Iterator[str]:
-    """Recall per class."""
+    """Recall per class, on all test images and on test-clean."""
     yield "## Recall per class"
     yield "The share of a class's test images that were recognised; their number in brackets."
-    classes = [f"{name} ({n:,})" for name, n in zip(data.class_names, data.support, strict=True)]
-    lines = [[place(row), row.label, row.strategy, *(f"{one:.3f}" for one in row.recall)] for row in board.rows]
-    yield table(
-        [_first(board.rows), "model", "strategy", *classes], lines, [True, False, False] + [True] * len(classes)
-    )
+    yield _recall(board.rows, [row.recall for row in board.rows], data.class_names, data.support)
+    clean = [row for row in board.rows if row.clean_recall]
+    if clean and sum(board.facts.clean_support) < sum(data.support):
+        yield (
+            "The same on test-clean. A class whose recall falls here was remembered from copies, not recognised; a "
+            "class with few images left says little."
+        )
+        yield _recall(clean, [row.clean_recall for row in clean], data.class_names, board.facts.clean_support)
+
+
+def _recall(rows: Sequence[Row], recalls: Sequence[Sequence[float]], names: Sequence[str], n: Sequence[int]) -> str:
+    classes = [f"{name} ({count:,})" for name, count in zip(names, n, strict=True)]
+    lines = [
+        [
+            place(row),
+            row.label,
+            row.strategy,
+            *(f"{one:.3f}" if count else MISSING for one, count in zip(own, n, strict=True)),
+        ]
+        for row, own in zip(rows, recalls, strict=True)
+    ]
+    return table([_first(rows), "model", "strategy", *classes], lines, [True, False, False] + [True] * len(classes))
 
 
 def more_scores(rows: Sequence[Row]) -> Iterator[str]:

@@ -41,8 +41,8 @@ class Row:
     weights: what the network started from. unpretrained: it could have started from trained weights, and did not.
 
     What follows is known where probabilities are stored. standing: None where the row could not be compared.
-    intervals: of accuracy and macro-F1. clean, clean_intervals: the same on test-clean. further: by name in FURTHER,
-    and ece_scaled and temperature. votes: by name in VOTE_METRICS. What is missing for one seed is missing for the row.
+    intervals: of accuracy and macro-F1. clean, clean_intervals, clean_recall: on test-clean. further: by name in
+    FURTHER, and ece_scaled and temperature. votes: by name in VOTE_METRICS. What is missing for one seed is missing for the row.
     """
 
     rank: int
@@ -63,6 +63,7 @@ class Row:
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     clean: Mapping[str, Statistic] = field(default_factory=dict)
     clean_intervals: Mapping[str, Interval] = field(default_factory=dict)
+    clean_recall: tuple[float, ...] = ()
     further: Mapping[str, Statistic | None] = field(default_factory=dict)
     votes: Mapping[str, Statistic | None] = field(default_factory=dict)
 
@@ -88,14 +89,14 @@ class Unranked:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of the test images beside the records. Counts of images; None or "" where it is not known.
+    """What is known of the test images beside the records. Counts of images; None or empty where it is not known.
 
-    n_clean: without a copy in train. votes: n_images, n_unusable, n_other_class, n_tied. suspicions: evidence against
-    the data. missing: why there are no intervals.
+    clean_support: per class, without a copy in train. votes: n_images, n_unusable, n_other_class, n_tied.
+    suspicions: evidence against the data. missing: why there are no intervals.
     """
 
     audit: Audit | None = None
-    n_clean: int | None = None
+    clean_support: tuple[int, ...] = ()
     votes: tuple[int, int, int, int] | None = None
     minority: tuple[str, ...] = ()
     suspicions: tuple[str, ...] = ()

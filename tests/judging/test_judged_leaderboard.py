@@ -71,16 +71,16 @@ def test_scores_on_record_give_way_to_those_of_the_probabilities(stored_runs):
 
 def test_without_facts_test_clean_is_missing_and_with_them_it_is_another_score(stored_runs):
     before = board_of(stored_runs)
-    assert (before.facts.n_clean, dict(before.rows[0].clean)) == (None, {})
+    assert (before.facts.clean_support, dict(before.rows[0].clean)) == ((), {})
     clean = write_facts(stored_runs)
     board = board_of(stored_runs)
-    assert board.facts.n_clean == clean.sum() == 60
+    assert sum(board.facts.clean_support) == clean.sum() == 60
     probabilities = stored_runs.predictions(2.0, seed=2)["test"][clean]
     expected = metrics.score(stored_runs.labels["test"][clean], probabilities, "abc")
     best = board.rows[0]
     assert best.clean["macro_f1"].mean == pytest.approx(expected.macro_f1)
     assert best.clean_intervals["accuracy"].low < expected.accuracy < best.clean_intervals["accuracy"].high
-    assert "On test-clean, the 60 test images" in " ".join(render.summary(board))
+    assert "On test-clean, the 60 other images" in " ".join(render.summary(board))
     assert board.facts.votes is None
 
 
