@@ -115,7 +115,8 @@ class StoredRuns:
             "run_id": spec.run_id, "status": "success", "spec": Spec(**vars(spec)), "dataset": self.folder.path.name,
             "family": "classical", "features": "pca", "class_names": list(self.CLASS_NAMES),
             "n_train": len(self.ids["train"]), "n_validation": len(self.ids["validation"]),
-            "n_test": len(self.ids["test"]), "split_source": "drawn", "started": "2026-01-01T00:00:00+00:00", **scores,
+            "n_test": len(self.ids["test"]), "split_source": "drawn", "started": "2026-01-01T00:00:00+00:00",
+            "command": "python -m fer_bench run", **scores,
         }  # fmt: skip
         record = Record(**(values | fields))
         work = self.folder.work_folder(record.run_id)

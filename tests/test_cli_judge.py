@@ -59,6 +59,8 @@ def test_outside_predictions_are_ranked_beside_the_others_once(judged, tmp_path)
     again = judged("judge", "mine.csv", "--name", "faces")
     assert again.returncode == 0 and "nothing added" in again.stdout
     assert leaderboard(tmp_path) == [mine, *others]
+    page = (tmp_path / "results" / "faces" / "leaderboard.md").read_text()
+    assert "    python -m fer_bench run\n" in page and "fer_bench judge" not in page
 
 
 def test_another_file_needs_replace(judged, tmp_path):

@@ -47,8 +47,8 @@ def build(
     """The leaderboard of `split`, (data fingerprint, split fingerprint); by default that of the newest record.
 
     The order of `records` does not matter. `command` is shown as what made the leaderboard; by default it is that
-    of the newest run of this suite. folder: the results folder whose stored probabilities, labels, audit and facts about images are
-    used; without it, rows are ranked by the macro-F1 on record, without intervals.
+    of the newest run of this suite. folder: the results folder whose stored probabilities, labels, audit and facts
+    about images are used; without it, rows are ranked by the macro-F1 on record, without intervals.
     Raises FerBenchError where what is in `folder` is damaged.
     """
     everything = sorted(records, key=lambda record: (record.started, record.run_id))
