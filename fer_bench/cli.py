@@ -29,6 +29,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look at data, or write the built-in faces to a folder.")
 app.add_typer(data_app, name="data")
+demo_app = typer.Typer(no_args_is_help=True, help="See a mistake being made, and caught.")
+app.add_typer(demo_app, name="demo")
 console = Console(soft_wrap=False)
 
 
@@ -253,6 +255,44 @@ def hard_faces(
     for line in tables(evidence, hard_faces(evidence, trained(evidence))):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"\n{sheets[0]}, and a sheet per run beside it", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: `python -m fer_bench audit --data fer2013.csv --votes fer2013new.csv`")
+def audit(
+    data: Data = "synthetic",
+    results: Results = Path("results"),
+    name: Name = None,
+    votes: Votes = None,
+    split_seed: SplitSeed = 0,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Look for copies, leaks and odd labels, and write the data card; exit code 1 where the data are suspect."""
+    from fer_bench.console import reading_progress
+    from fer_bench.execution.auditing import audit_data, write_sheet
+    from fer_bench.execution.prepare import prepare
+    from fer_bench.judging.data_card import CARD_FILE, terminal_lines
+    from fer_bench.judging.gate import data_suspicions
+
+    with reading_progress(console) as progress:
+        prepared = prepare(data, results, name, votes, skip_bad, split_seed, progress)
+        found = audit_data(prepared, _command(), progress)
+        sheet = write_sheet(prepared)
+    for line in (*terminal_lines(found), "", f"{prepared.results.path / CARD_FILE}, pairs to look at: {sheet}"):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if data_suspicions(found):
+        raise typer.Exit(1)
+
+
+@demo_app.command(epilog="Example: `python -m fer_bench demo leak`")
+def leak() -> None:
+    """Over-sample before the split, as many notebooks do, and see the validation score lie."""
+    from fer_bench.console import reading_progress
+    from fer_bench.execution.demo import leak as demonstration
+
+    with reading_progress(console) as progress:
+        lines = demonstration(progress)
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @data_app.command(epilog="Example: `python -m fer_bench data describe --data fer2013.csv`")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from fer_bench.execution.auditing import audit_data
 from fer_bench.execution.children import BUSY, launch, record_not_applicable, warm_up
 from fer_bench.execution.estimate import Estimate
 from fer_bench.execution.job import Job
@@ -68,6 +69,7 @@ def run_plan(plan: list[PlannedRun], prepared: Prepared, options: Options, watch
     prepared.results.prepare()
     prepared.results.clean()
     store_split(prepared)
+    audit_data(prepared, options.command, lambda done, text: watcher.waiting(f"{text} {done:.0%}"))
     jobs = _jobs(due, prepared, options, watcher)
     runnable = []
     for planned, job in zip(due, jobs, strict=True):
