@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,10 +65,21 @@ def prepare(
 
 
 def store_split(prepared: Prepared) -> None:
-    """Put the split beside the results, `split-<fingerprint>.csv.gz`, unless it is there."""
-    path = prepared.results.path / f"split-{prepared.split_fingerprint}.csv.gz"
-    if path.exists():
-        return
+    """Put the split beside the results, `split-<fingerprint>.csv.gz`, unless that very split is there.
+
+    The fingerprint is that of the ids: where a label was corrected, the file is written anew.
+    """
     from fer_bench.data.dataset import Dataset
 
-    write_atomic(path, split_csv(Dataset.load(prepared.dataset_folder), Split.load(prepared.split_folder)))
+    path = prepared.results.path / f"split-{prepared.split_fingerprint}.csv.gz"
+    content = split_csv(Dataset.load(prepared.dataset_folder), Split.load(prepared.split_folder))
+    if not path.exists() or not _is_same(path.read_bytes(), content):
+        write_atomic(path, content)
+
+
+def _is_same(stored: bytes, content: bytes) -> bool:
+    """Whether both unpack to the same; the packed bytes differ between versions of zlib."""
+    try:
+        return gzip.decompress(stored) == gzip.decompress(content)
+    except (OSError, EOFError, zlib.error):
+        return False
