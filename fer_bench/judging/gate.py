@@ -122,12 +122,12 @@ def _canary(audit: Audit) -> Iterator[str]:
 
 def _differ(counts: list[int], others: list[int], chance: float = CHANCE) -> bool:
     """Whether two histograms differ by more than chance and by enough to matter: chi-square, and total variation."""
-    from scipy.stats import chi2_contingency
-
     table = np.array([counts, others])
     shares = table / table.sum(axis=1, keepdims=True)
     if np.abs(shares[0] - shares[1]).sum() / 2 < SHARE_MOVED:
         return False
+    from scipy.stats import chi2_contingency  # here, as it takes a second to import and most calls end above
+
     return bool(chi2_contingency(table[:, table.sum(axis=0) > 0]).pvalue < chance)
 
 

@@ -163,9 +163,9 @@ def leaky_train_in_test():
 
 
 def resampled_validation():
-    rows = np.concatenate([np.arange(280), over_sampled(np.arange(280, 340)), np.arange(340, 400)])
-    n = len(rows) - 340
-    return data(rows=rows, subsets=np.repeat(["train", "validation", "test"], [280, n, 60]))
+    rows = np.concatenate([np.arange(160), over_sampled(np.arange(160, 280)), np.arange(280, 400)])
+    n = len(rows) - 280
+    return data(rows=rows, subsets=np.repeat(["train", "validation", "test"], [160, n, 120]))
 
 
 LEAKS = {
