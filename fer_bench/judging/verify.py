@@ -265,6 +265,8 @@ def report(found: Verification) -> list[str]:
     lines = [*tabulate(rows, ("run", "figures", "why")).splitlines(), "", told or "no run has scores"]
     if found.faults:
         lines.append(f"{len(found.faults):,} faults of the folder:\n{listing(list(found.faults))}")
+    if any(fault.startswith("leaderboard") for fault in found.faults):
+        lines.append("`fer_bench report` writes the leaderboard anew, which an update of fer_bench may call for too")
     return [*lines, "nothing contradicts" if found.is_sound else "NOT ALL FIGURES FOLLOW FROM WHAT IS STORED"]
 
 

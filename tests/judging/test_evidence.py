@@ -124,12 +124,30 @@ def test_damaged_probabilities_name_the_run(stored_runs, edit, words):
     assert first(stored_runs).run_id in str(error.value)
 
 
-def test_cut_off_file_names_the_run(stored_runs):
-    path = stored_runs.predictions_path(first(stored_runs))
-    path.write_bytes(path.read_bytes()[:200])
-    evidence = Evidence.load(stored_runs.folder, stored_runs.split)
-    with pytest.raises(FerBenchError, match=first(stored_runs).run_id):
-        evidence.probabilities(first(stored_runs), "test")
+def damaged(content: bytes, rng: np.random.Generator) -> bytes:
+    """`content` cut off, or with thirty bytes of it changed."""
+    if rng.random() < 0.3:
+        return content[: rng.integers(len(content) - 20)]
+    changed = np.frombuffer(content, np.uint8).copy()
+    changed[rng.integers(len(content), size=30)] += 1
+    return changed.tobytes()
+
+
+def test_damaged_files_are_one_message_whatever_the_damage(stored_runs):
+    record, rng = first(stored_runs), np.random.default_rng(0)
+    records = stored_runs.folder.records()
+
+    def read() -> None:
+        Evidence.load(stored_runs.folder, stored_runs.split, records).probabilities(record, "test")
+
+    for path, name in ((stored_runs.predictions_path(record), record.run_id), (stored_runs.split_path, "split-")):
+        content = path.read_bytes()
+        for _ in range(60):
+            path.write_bytes(damaged(content, rng))
+            with pytest.raises(FerBenchError, match=name):
+                read()
+        path.write_bytes(content)
+    read()
 
 
 def test_newest_is_the_split_of_the_newest_record(stored_runs, tmp_path):
