@@ -1,14 +1,15 @@
 """What stored probabilities add to the rows of a leaderboard. Missing for one seed is missing for the row."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fer_bench.judging.evaluation import Evaluation
 from fer_bench.judging.gate import MARK
-from fer_bench.judging.inference import ACCURACY, MACRO_F1, Sample, mean_of
+from fer_bench.judging.inference import ACCURACY, MACRO_F1, mean_of, standings
 from fer_bench.judging.judgement import Judgement
-from fer_bench.judging.tables import FURTHER, METRICS, UNTRAINED, VOTE_METRICS, Statistic
+from fer_bench.judging.tables import FURTHER, METRICS, UNTRAINED, VOTE_METRICS, Row, Statistic
 from fer_bench.records.schema import Record, Scores
 
 COLUMNS = {"accuracy": ACCURACY, "macro_f1": MACRO_F1}
@@ -22,9 +23,25 @@ def scores_of(run: Record, judgement: Judgement) -> Scores:
     return scores
 
 
-def mean_sample(runs: Sequence[Record], judgement: Judgement) -> Sample:
-    """The mean of the runs on redraws of the test images; each that has scores must have an evaluation."""
-    return mean_of([judgement.evaluations[run.run_id].sample for run in runs if run.run_id in judgement.evaluations])
+def placed(rows: Sequence[Row], runs: Mapping[tuple[str, str], Sequence[Record]], judgement: Judgement) -> list[Row]:
+    """`rows` with their standings, and their bands on test-clean. Their scored runs need evaluations."""
+    known = [
+        [
+            judgement.evaluations[run.run_id]
+            for run in runs[row.label, row.strategy]
+            if run.run_id in judgement.evaluations
+        ]
+        for row in rows
+    ]
+    if not known or not all(known):
+        return list(rows)
+    found = standings([mean_of([one.sample for one in own]) for own in known])
+    ranked = [replace(row, standing=standing) for row, standing in zip(rows, found, strict=True)]
+    cleans = [[one.clean for one in own if one.clean] for own in known]
+    if not all(cleans):
+        return ranked
+    found = standings([mean_of(own) for own in cleans])
+    return [replace(row, clean_band=standing.band) for row, standing in zip(ranked, found, strict=True)]
 
 
 def mean_recall(tests: Sequence[Scores]) -> tuple[float, ...]:

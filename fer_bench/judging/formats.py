@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
-from fer_bench.judging.cells import fraction, milliseconds, one_line, percent, seconds
+from fer_bench.judging.cells import fraction, one_line, percent, seconds
 from fer_bench.judging.sections import place
 from fer_bench.judging.summary import summary, warning
 from fer_bench.judging.tables import FURTHER, METRICS, NOT_APPLICABLE, VOTE_METRICS, Leaderboard, Row
@@ -98,13 +98,12 @@ def terminal_table(board: Leaderboard, limit: int = 20) -> Table:
         box=box.SIMPLE_HEAD,
     )
     banded = any(row.standing for row in board.rows)
-    for name in ("band" if banded else "#", "model", "strategy", "macro-F1", "acc. %", "fit s", "ms/img"):
+    for name in ("band" if banded else "#", "model", "strategy", "macro-F1", "acc. %", "fit s"):
         is_name = name in ("model", "strategy")
         table.add_column(name, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
     for row in board.rows[:limit]:
         scores = fraction(row.scores["macro_f1"], row.intervals.get("macro_f1")), percent(row.scores["accuracy"])
-        times = seconds(row.fit_seconds), milliseconds(row.ms_per_image)
-        table.add_row(*map(Text, (place(row), row.label, row.strategy, *scores, *times)))
+        table.add_row(*map(Text, (place(row), row.label, row.strategy, *scores, seconds(row.fit_seconds))))
     return table
 
 

@@ -1,6 +1,7 @@
 """Records to ranked tables: what is better, what is a tie, what is missing and why."""
 
 import statistics
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -10,8 +11,7 @@ import numpy as np
 
 from fer_bench.judging import ranks
 from fer_bench.judging.effects import StrategyEffect, minority, strategy_effects
-from fer_bench.judging.evaluated import evaluated, mean_recall, mean_sample, run_figures, scores_of
-from fer_bench.judging.inference import standings
+from fer_bench.judging.evaluated import evaluated, mean_recall, placed, run_figures, scores_of
 from fer_bench.judging.judgement import Judgement, judge
 from fer_bench.judging.references import REFERENCES
 from fer_bench.judging.tables import (
@@ -58,8 +58,8 @@ def build(
     judgement = judge(chosen, folder) if folder else Judgement()
     rows, unranked, runs = _rows(chosen, labels, judgement)
     failures = tuple(_failures(chosen, labels))
-    placed = [(run, row) for row in rows for run in runs[row.label, row.strategy] if _test_scores(run)]
-    bands = {run.run_id: {"band": row.standing.band} for run, row in placed if row.standing}
+    members = [(run, row) for row in rows for run in runs[row.label, row.strategy] if _test_scores(run)]
+    bands = {run.run_id: {"band": row.standing.band} for run, row in members if row.standing}
     seeds = {row.name: row.f1_by_seed for row in rows if len(row.f1_by_seed) >= ranks.MIN_BLOCKS}
     return Leaderboard(
         data=_data(chosen) if chosen else None,
@@ -71,7 +71,7 @@ def build(
         notes=_notes(chosen, labels),
         environment=_environment(chosen),
         records=tuple(chosen),
-        ranks={run.run_id: row.rank for run, row in placed},
+        ranks={run.run_id: row.rank for run, row in members},
         n_elsewhere=len(everything) - len(chosen),
         command=command or next((run.command for run in reversed(chosen) if run.family not in UNTRAINED), ""),
         unranked=unranked,
@@ -127,19 +127,19 @@ def _rows(
     rows = {key: _row(key[0], members, judgement) for key, members in runs.items() if any(map(_test_scores, members))}
     unranked = [one for key, row in rows.items() if (one := _unranked(row, runs[key], judgement))]
     kept_out = {one.row.name for one in unranked}
-    ranked = [row for row in rows.values() if row.name not in kept_out]
-    if judgement.evaluations and ranked:
-        found = standings([mean_sample(runs[row.label, row.strategy], judgement) for row in ranked])
-        ranked = [replace(row, standing=standing) for row, standing in zip(ranked, found, strict=True)]
-    order = sorted(ranked, key=_place)
-    f1 = [round(row.macro_f1, RANK_DECIMALS) for row in ranked]
-    placed = [replace(row, rank=1 + sum(other > round(row.macro_f1, RANK_DECIMALS) for other in f1)) for row in order]
-    return tuple(placed), tuple(sorted(unranked, key=lambda one: _place(one.row))), runs
+    ranked = placed([row for row in rows.values() if row.name not in kept_out], runs, judgement)
+    better = sorted(_falling_f1(row) for row in ranked)
+    ranked = [replace(row, rank=1 + bisect_left(better, _falling_f1(row))) for row in sorted(ranked, key=_place)]
+    return tuple(ranked), tuple(sorted(unranked, key=lambda one: _place(one.row))), runs
 
 
 def _place(row: Row) -> tuple[int, float, str, tuple[bool, str]]:
     band = row.standing.band if row.standing else 0
-    return band, -round(row.macro_f1, RANK_DECIMALS), row.label, strategy_order(row.strategy)
+    return band, _falling_f1(row), row.label, strategy_order(row.strategy)
+
+
+def _falling_f1(row: Row) -> float:
+    return -round(row.macro_f1, RANK_DECIMALS)
 
 
 def _unranked(row: Row, runs: Sequence[Record], judgement: Judgement) -> Unranked | None:

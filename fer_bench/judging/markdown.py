@@ -52,7 +52,8 @@ def _how_to_read(board: Leaderboard, data: Data) -> str:
         half_width = 100 * 1.96 * math.sqrt(0.25 / data.n_test)
         return told + (
             f" An accuracy is uncertain by up to ±{half_width:.1f} points (95 % interval), and macro-F1 usually by "
-            f"more, as the smallest class has only {min(data.support):,} test images: do not believe smaller differences."
+            f"more, as the smallest class has only {min(data.support):,} test images: do not believe smaller "
+            "differences."
         )
     return told + (
         " Brackets hold 95 % intervals: where the score would lie on other test images like these. **Read bands, not "

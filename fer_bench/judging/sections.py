@@ -33,6 +33,7 @@ def ranking(rows: Sequence[Row]) -> str:
     if banded or cleaned:
         columns["clean macro-F1"] = [_clean(row, "macro_f1") for row in rows]
         columns["clean accuracy %"] = [_clean(row, "accuracy") for row in rows]
+        columns["clean band"] = [MISSING if row.clean_band is None else str(row.clean_band) for row in rows]
     columns["macro P"] = [fraction(row.scores["macro_precision"]) for row in rows]
     columns["macro R"] = [fraction(row.scores["macro_recall"]) for row in rows]
     if any(len(row.f1_by_seed) > 1 or row.missing_seeds for row in rows):
@@ -183,7 +184,7 @@ def recall(board: Leaderboard, data: Data) -> Iterator[str]:
     clean = [row for row in board.rows if row.clean_recall]
     if clean and sum(board.facts.clean_support) < sum(data.support):
         yield (
-            "The same on test-clean. A class whose recall falls here was remembered from copies, not recognised; a "
+            "The same on test-clean. A class whose recall falls here was partly remembered from copies; a "
             "class with few images left says little."
         )
         yield _recall(clean, [row.clean_recall for row in clean], data.class_names, board.facts.clean_support)
@@ -238,7 +239,8 @@ def grid(board: Leaderboard) -> Iterator[str]:
         return f"{content.macro_f1:.3f}" + mark + (f" ({seeds(content)} seeds)" if content.missing_seeds else "")
 
     suspects = {one.row.name for one in board.unranked if one.suspect}
-    trained = [s for s in board.grid.strategies if s not in UNTRAINED]
+    others = [row.strategy for row in _all_rows(board) if row.family in UNTRAINED]
+    trained = [strategy for strategy in board.grid.strategies if strategy not in others]
     lines = []
     for label, cells in zip(board.grid.labels, board.grid.cells, strict=True):
         by_strategy = dict(zip(board.grid.strategies, cells, strict=True))
@@ -249,14 +251,18 @@ def grid(board: Leaderboard) -> Iterator[str]:
         yield table(["model", *trained], lines, right=[False] + [True] * len(trained))
 
 
+def _all_rows(board: Leaderboard) -> list[Row]:
+    return [*board.rows, *(one.row for one in board.unranked)]
+
+
 def _clean(row: Row, name: str) -> str:
     statistic, interval = row.clean.get(name), row.clean_intervals.get(name)
     return percent(statistic, interval) if name == "accuracy" else fraction(statistic, interval)
 
 
 def _names(rows: Sequence[Row]) -> dict[str, list[str]]:
-    models = [f"{row.label} [{row.family}]" if row.family in UNTRAINED else row.label for row in rows]
-    return {"model": models, "strategy": [MISSING if row.family in UNTRAINED else row.strategy for row in rows]}
+    models = [row.label + f" [{row.family}]" * (row.family in UNTRAINED) for row in rows]
+    return {"model": models, "strategy": [MISSING if row.strategy == row.family else row.strategy for row in rows]}
 
 
 def _first(rows: Sequence[Row]) -> str:

@@ -110,22 +110,27 @@ def _trust(board: Leaderboard) -> Iterator[str]:
 
 
 def _clean(board: Leaderboard) -> Iterator[str]:
-    """What is left of the best row, and which row is best, without test images that have copies in train."""
-    n_clean, n = sum(board.facts.clean_support), sum(board.data.support if board.data else ())
-    cleaned = [row for row in board.rows if row.clean]
-    if not n_clean or n_clean == n or not cleaned or cleaned[0] is not board.rows[0]:
+    """What is left of the best row, and where it stands, without test images that have copies in train."""
+    if not board.data or not board.rows or not board.rows[0].clean_recall:
         return
-    best, first = board.rows[0], max(cleaned, key=lambda row: row.clean["macro_f1"].mean)
+    n_clean, best = sum(board.facts.clean_support), board.rows[0]
+    if n_clean == sum(board.data.support):
+        return
+    f1 = fraction(best.clean["macro_f1"], best.clean_intervals["macro_f1"])
     accuracy = percent(best.clean["accuracy"], best.clean_intervals["accuracy"])
-    others = "the first there too" if first is best else f"behind {first.name} there, with macro-F1 {_f1(first)}"
-    yield (
-        f"On test-clean, the {n_clean:,} other images, the best row has macro-F1 {_f1(best)} and accuracy {accuracy} "
-        f"%; it is {others}."
-    )
-
-
-def _f1(row: Row) -> str:
-    return fraction(row.clean["macro_f1"], row.clean_intervals["macro_f1"])
+    yield f"On test-clean, the {n_clean:,} other images, the best row has macro-F1 {f1} and accuracy {accuracy} %."
+    falls = [
+        (before - after, name, before, after)
+        for name, before, after, n in zip(
+            board.data.class_names, best.recall, best.clean_recall, board.facts.clean_support, strict=True
+        )
+        if n
+    ]
+    _, name, before, after = max(falls)
+    if after < before:
+        yield f"Its recall falls most for {name}: from {before:.3f} to {after:.3f}."
+    first = [row.name for row in board.rows if row.clean_band == 1]
+    yield f"Band 1 on test-clean: {listed(first)}."
 
 
 def _beside(board: Leaderboard, data: Data) -> Iterator[str]:

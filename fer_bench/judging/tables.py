@@ -41,8 +41,9 @@ class Row:
     weights: what the network started from. unpretrained: it could have started from trained weights, and did not.
 
     What follows is known where probabilities are stored. standing: None where the row could not be compared.
-    intervals: of accuracy and macro-F1. clean, clean_intervals, clean_recall: on test-clean. further: by name in
-    FURTHER, and ece_scaled and temperature. votes: by name in VOTE_METRICS. What is missing for one seed is missing for the row.
+    intervals: of accuracy and macro-F1. clean, clean_intervals, clean_recall, clean_band: on test-clean. further: by
+    name in FURTHER, and ece_scaled and temperature. votes: by name in VOTE_METRICS. What is missing for one seed is
+    missing for the row.
     """
 
     rank: int
@@ -64,6 +65,7 @@ class Row:
     clean: Mapping[str, Statistic] = field(default_factory=dict)
     clean_intervals: Mapping[str, Interval] = field(default_factory=dict)
     clean_recall: tuple[float, ...] = ()
+    clean_band: int | None = None
     further: Mapping[str, Statistic | None] = field(default_factory=dict)
     votes: Mapping[str, Statistic | None] = field(default_factory=dict)
 
@@ -193,6 +195,9 @@ class Leaderboard:
 
     @property
     def chosen(self) -> Row | None:
-        """The row with the best macro-F1 on the validation images: the choice that needs no test image."""
-        candidates = [row for row in self.rows if row.validation_f1 is not None]
+        """The row with the best macro-F1 on the validation images: the choice that needs no test image.
+
+        Rows that were not trained here do not count: ensembles are fitted to those images.
+        """
+        candidates = [row for row in self.rows if row.validation_f1 is not None and row.family not in UNTRAINED]
         return max(candidates, key=lambda row: (row.validation_f1, -row.rank), default=None)
