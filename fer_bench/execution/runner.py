@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from fer_bench.execution.auditing import audit_data
 from fer_bench.execution.children import BUSY, launch, record_not_applicable, warm_up
 from fer_bench.execution.estimate import Estimate
 from fer_bench.execution.job import Job
@@ -66,6 +65,8 @@ def run_plan(plan: list[PlannedRun], prepared: Prepared, options: Options, watch
     summary = Summary()
     if not due:
         return summary
+    from fer_bench.execution.auditing import audit_data  # here, as most of its libraries serve nothing else
+
     prepared.results.prepare()
     prepared.results.clean()
     store_split(prepared)

@@ -55,6 +55,10 @@ def test_a_levelled_test_set_by_design_passes():
     assert data_suspicions(audit(subsets={**clean.subsets, **levelled})) == ()
 
 
+def test_a_canary_that_saw_few_images_says_nothing():
+    assert data_suspicions(audit(canary=Canary(images=10, nearest_neighbour=0.8, linear=0.5, majority=0.5))) == ()
+
+
 LEAKY_DATA = {
     "exact copies in the test set": (with_subset("test", exact_in_train=30), "30 of 200 test images"),
     "exact copies in validation": (with_subset("validation", exact_in_train=190), "95.0 %"),
