@@ -21,6 +21,7 @@ from fer_bench.records.schema import Record, Spec
 from fer_bench.records.spec import RunSpec
 
 FAMILY = STRATEGY = "external"
+LONGEST_NAME = 80
 LABELS_ONLY = "given as labels: what is computed from probabilities says nothing about it"
 
 
@@ -61,8 +62,10 @@ def put_on_record(
     `replace`, by another file.
     """
     name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") if name is None else name
-    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
-        raise FerBenchError(f"--as {name!r}: lower-case letters, digits and single dashes, as it names a model")
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) or len(name) > LONGEST_NAME:
+        raise FerBenchError(
+            f"--as {name!r}: at most {LONGEST_NAME} lower-case letters, digits and single dashes, as it names a model"
+        )
     predictions = read_predictions(path, evidence)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     if known := _known(evidence, path, name, sha256, replace):

@@ -165,9 +165,9 @@ def test_another_file_under_the_same_name_needs_replace(stored_runs, evidence, w
     assert [r for r in stored_runs.folder.records() if r.family == "external"] == [second]
 
 
-@pytest.mark.parametrize("name", ["../up", "My Model", "", "-", "a--b", "a/b", "x.y"])
+@pytest.mark.parametrize("name", ["../up", "My Model", "", "-", "a--b", "a/b", "x.y", "x" * 81])
 def test_names_that_are_no_file_names_are_refused(evidence, write, name):
-    with pytest.raises(FerBenchError, match="lower-case letters, digits and single dashes"):
+    with pytest.raises(FerBenchError, match="80 lower-case letters, digits and single dashes"):
         put_on_record(evidence, write(), name)
 
 
