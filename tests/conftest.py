@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -137,11 +138,18 @@ class StoredRuns:
         path.write_text(record.model_copy(update=fields).model_dump_json(indent=1))
 
 
-@pytest.fixture
-def stored_runs(tmp_path) -> StoredRuns:
-    """Three runs of rising skill in `results/faces` of the test's folder."""
-    runs = StoredRuns(tmp_path / "results" / "faces")
+@pytest.fixture(scope="session")
+def stored_runs_folder(tmp_path_factory) -> Path:
+    """What `stored_runs` begins with, made once: scoring takes its time."""
+    runs = StoredRuns(tmp_path_factory.mktemp("stored") / "faces")
     for number, (model, skill) in enumerate({"majority": 0.0, "pca-svm": 1.0, "hog-svm": 2.0}.items()):
         family = "baseline" if model == "majority" else "classical"
         runs.add(model, runs.predictions(skill, seed=number), family=family)
-    return runs
+    return runs.folder.path
+
+
+@pytest.fixture
+def stored_runs(stored_runs_folder, tmp_path) -> StoredRuns:
+    """Three runs of rising skill in `results/faces` of the test's folder."""
+    shutil.copytree(stored_runs_folder, tmp_path / "results" / "faces")
+    return StoredRuns(tmp_path / "results" / "faces")
