@@ -85,7 +85,7 @@ def _images(audit: Audit) -> Iterator[Fact]:
     yield Fact("images", f"{audit.images:,}", f"Rows or files that were read: {subsets}.")
     yield Fact("unique images", f"{audit.unique_images:,}", "Images left when those equal in every pixel count once.")
     blank = sum(subset.blank for subset in audit.subsets.values())
-    yield Fact("blank images", f"{blank:,}", "One colour all over: there is no face to tell anything from.")
+    yield Fact("blank images", f"{blank:,}", "One shade all over, or nearly: there is no face to tell anything from.")
     if audit.fer2013:
         yield Fact("FER2013 totals", "agree", "Images per class and subset are those of FER2013 as it was published.")
 
