@@ -43,9 +43,11 @@ class Change:
 
 @dataclass(frozen=True)
 class Resamples:
-    """Redraws of the test images, each with as many images of every class as there are.
+    """Redraws of the test images within their classes, each class keeping its total weight.
 
-    labels: int64 (n,). weights: float32 (1 + draws, n), how often each image was drawn; row 0: all images once.
+    labels: int64 (n,). weights: float32 (1 + draws, n), what each image counts; row 0: all images once. Of a class of m
+    images m - 1 are drawn and weighed m / (m - 1): drawing m would make small classes look surer than they are.
+    Rao and Wu (1988), Resampling Inference with Complex Survey Data.
     """
 
     labels: np.ndarray
@@ -59,9 +61,11 @@ class Resamples:
         weights = np.ones((1 + n_draws, len(labels)), dtype=np.float32)
         for label in range(n_classes):
             rows = np.flatnonzero(labels == label)
-            if len(rows):
-                drawn = rng.integers(0, len(rows), (n_draws, len(rows))) + len(rows) * np.arange(n_draws)[:, None]
-                weights[1:, rows] = np.bincount(drawn.ravel(), minlength=n_draws * len(rows)).reshape(n_draws, -1)
+            m = len(rows)
+            if m > 1:
+                drawn = rng.integers(0, m, (n_draws, m - 1)) + m * np.arange(n_draws)[:, None]
+                times = np.bincount(drawn.ravel(), minlength=n_draws * m).reshape(n_draws, m)
+                weights[1:, rows] = times * (m / (m - 1))
         return cls(labels, n_classes, weights)
 
 

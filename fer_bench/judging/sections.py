@@ -33,6 +33,7 @@ def ranking(rows: Sequence[Row]) -> str:
     if banded or cleaned:
         columns["clean macro-F1"] = [_clean(row, "macro_f1") for row in rows]
         columns["clean accuracy %"] = [_clean(row, "accuracy") for row in rows]
+    if cleaned:
         columns["clean band"] = [MISSING if row.clean_band is None else str(row.clean_band) for row in rows]
     columns["macro P"] = [fraction(row.scores["macro_precision"]) for row in rows]
     columns["macro R"] = [fraction(row.scores["macro_recall"]) for row in rows]

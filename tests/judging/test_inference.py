@@ -71,7 +71,7 @@ def test_intervals_cover_the_truth_93_to_97_times_in_100(sizes):
 @pytest.mark.parametrize("n_models", [2, 10])
 def test_equal_rows_are_told_apart_at_most_5_times_in_100(n_models):
     faces, found = Faces(SIZES["a rare class"], seed=2), []
-    for _ in range(600):
+    for _ in range(400):
         rows = inference.standings(faces.samples(n_models))
         found.append([any(row.band > 1 for row in rows), any(row.accuracy_p < inference.ALPHA for row in rows)])
     assert_rarely(found)
@@ -81,7 +81,7 @@ def test_equal_rows_are_told_apart_at_most_5_times_in_100(n_models):
 def test_strategies_that_do_nothing_get_no_verdict_95_times_in_100(n_seeds):
     faces, found = Faces(SIZES["a rare class"], seed=3), []
     names = [(f"model {m}", strategy) for m in range(3) for strategy in ("none", "a", "b")]
-    for _ in range(500 // n_seeds):
+    for _ in range(360 // n_seeds):
         samples = iter(faces.samples(len(names) * n_seeds))
         table = {name: {seed: next(samples) for seed in range(n_seeds)} for name in names}
         effects = strategy_effects(table, faces.labels)
@@ -158,6 +158,8 @@ def test_several_seeds_that_disagree_widen_the_interval():
 
 
 def test_scores_of_a_sample_are_those_of_the_metrics():
+    from sklearn.metrics import f1_score
+
     from fer_bench.judging import metrics
 
     faces = Faces((30, 90, 60), seed=9, n_draws=300)
@@ -165,9 +167,10 @@ def test_scores_of_a_sample_are_those_of_the_metrics():
     sample, scores = sample_run(faces.resamples, probabilities), metrics.score(faces.labels, probabilities, "abc")
     recall = [one.recall for one in scores.per_class]
     assert sample.values[0] == pytest.approx([scores.accuracy, scores.macro_f1, scores.ece, *recall], abs=1e-6)
-    weights = faces.resamples.weights[7].astype(int)
-    redrawn = metrics.score(faces.labels.repeat(weights), probabilities.repeat(weights, axis=0), "abc")
-    assert sample.values[7, :3] == pytest.approx([redrawn.accuracy, redrawn.macro_f1, redrawn.ece], abs=1e-6)
+    weights, predicted = faces.resamples.weights[7], probabilities.argmax(axis=1)
+    redrawn = f1_score(faces.labels, predicted, average="macro", sample_weight=weights)
+    assert sample.values[7, MACRO_F1] == pytest.approx(redrawn, abs=1e-6)
+    assert sample.values[7, ACCURACY] == pytest.approx(np.average(predicted == faces.labels, weights=weights), abs=1e-6)
     assert sample.values[1:, MACRO_F1].std() == pytest.approx(np.linalg.norm(sample.influence[:, MACRO_F1]), rel=0.2)
 
 
@@ -177,7 +180,7 @@ def test_redraws_keep_the_class_counts_and_repeat():
     assert (first.weights == again.weights).all()
     assert (first.weights[0] == 1).all()
     for label, n in enumerate([3, 1, 3]):
-        assert (first.weights[:, labels == label].sum(axis=1) == n).all()
+        assert first.weights[:, labels == label].sum(axis=1) == pytest.approx(n)
     assert len(np.unique(first.weights, axis=0)) > 5
 
 

@@ -232,3 +232,15 @@ def test_reports_on_what_is_cached_import_neither_tensorflow_nor_scikit_learn(st
         [sys.executable, "-c", code, stored_runs.folder.path], capture_output=True, text=True, check=True
     )
     assert answer.stdout.split("\n")[:2] == ["1", "[]"]
+
+
+def test_report_writes_the_formats_it_is_asked_for(stored_runs, program):
+    told = program("report", "--name", "faces", "--format", "json", "--format", "latex")
+    assert told.returncode == 0, told.stderr
+    assert "leaderboard.json" in told.stdout
+    written = {path.name for path in stored_runs.folder.path.glob("leaderboard.*")}
+    assert written == {"leaderboard.json", "leaderboard.tex"}
+    assert program("report", "--name", "faces").returncode == 0
+    written = {path.name for path in stored_runs.folder.path.glob("leaderboard.*")} - written
+    assert written == {"leaderboard.md", "leaderboard.csv"}
+    assert program("report", "--name", "faces", "--format", "html").returncode == 2
