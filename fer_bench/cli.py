@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,7 @@ from fer_bench.options import (
     Plugin,
     Rerun,
     Results,
+    ResultsName,
     Selection,
     SkipBad,
     SplitSeed,
@@ -45,7 +47,18 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look at data, or write the built-in faces to a folder.")
 app.add_typer(data_app, name="data")
+demo_app = typer.Typer(no_args_is_help=True, help="See a mistake being made, and caught.")
+app.add_typer(demo_app, name="demo")
 console = Console(soft_wrap=False)
+
+
+class Format(StrEnum):
+    """What a leaderboard is written as."""
+
+    md = "md"
+    csv = "csv"
+    json = "json"
+    latex = "latex"
 
 
 class Kind(StrEnum):
@@ -151,17 +164,121 @@ def list_(
 
 @app.command(epilog="Example: `python -m fer_bench report --name fer2013`")
 def report(
-    name: Annotated[str, typer.Option(help="The data's folder under the results.")] = "synthetic",
+    name: ResultsName = "synthetic",
     results: Results = Path("results"),
+    format_: Annotated[
+        list[Format] | None, typer.Option("--format", help="md, csv, json or latex; may repeat; md and csv without.")
+    ] = None,
 ) -> None:
-    """Rebuild leaderboard.md and leaderboard.csv from the records alone."""
-    from fer_bench.records.store import ResultsFolder
+    """Judge all runs anew from what is stored, and write the leaderboard."""
+    _write_leaderboard(_results_folder(results / name), None, formats=format_ or (Format.md, Format.csv))
 
-    folder = ResultsFolder(results / name)
-    if not folder.runs.is_dir():
-        known = ", ".join(sorted(path.parent.name for path in results.glob("*/runs"))) or "none"
-        raise FerBenchError(f"no runs in {folder.path}; results in {results}: {known}")
-    _write_leaderboard(folder, None)
+
+@app.command(epilog="Example: `python -m fer_bench judge predictions.csv --name fer2013 --as my-model`")
+def judge(
+    predictions: Annotated[
+        Path, typer.Argument(help="CSV: sample_id, and a column of probabilities per class or one called label.")
+    ],
+    name: ResultsName = "synthetic",
+    results: Results = Path("results"),
+    as_: Annotated[str | None, typer.Option("--as", help="Name of the row; by default the file's.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Put this file in the place of another.")] = False,
+) -> None:
+    """Score anyone's predictions, put them on record as external, and write the leaderboard."""
+    from fer_bench.judging.external import put_on_record
+
+    evidence = _evidence(results / name)
+    record, is_new = put_on_record(evidence, predictions, as_, replace, _command())
+    _say_row(record, "put on record" if is_new else "on record already, nothing added")
+    _write_leaderboard(evidence.folder, None, (evidence.data_fingerprint, evidence.split_fingerprint))
+
+
+@app.command(epilog="Example: `python -m fer_bench verify results/fer2013 --against rerun/fer2013`")
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A dataset's folder under the results.")],
+    against: Annotated[
+        Path | None, typer.Option(help="The same dataset's folder with runs of the same specs.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Compute every figure again from the stored probabilities; exit code 1 where one does not follow."""
+    from fer_bench.judging.verify import report, verify
+
+    found = verify(_results_folder(folder), _results_folder(against) if against else None)
+    for line in report(found):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if not found.is_sound:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: `python -m fer_bench ensemble --name fer2013`")
+def ensemble(name: ResultsName = "synthetic", results: Results = Path("results")) -> None:
+    """Choose an ensemble of finished runs on the validation images, and rank it as a row of its own."""
+    from fer_bench.judging.ensemble import put_on_record
+
+    evidence = _evidence(results / name)
+    record, is_new = put_on_record(evidence, command=_command())
+    _say_row(record, "put on record" if is_new else "on record already, unchanged")
+    _write_leaderboard(evidence.folder, None, (evidence.data_fingerprint, evidence.split_fingerprint))
+
+
+@app.command(name="hard-faces", epilog="Example: `python -m fer_bench hard-faces --data fer2013.csv`")
+def hard_faces(
+    data: Data = "synthetic",
+    results: Results = Path("results"),
+    name: Name = None,
+    votes: Votes = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Draw the test images that every run misses, and each run's most confident mistakes."""
+    from fer_bench.console import reading_progress
+    from fer_bench.data.readers import open_dataset
+    from fer_bench.judging.hard_faces import hard_faces, tables, trained, write_sheets
+
+    with reading_progress(console) as progress:
+        opened = open_dataset(data, name=name, votes=votes, skip_bad=skip_bad, progress=progress)
+    evidence = _evidence(results / opened.name)
+    sheets = write_sheets(evidence, opened.load())
+    for line in tables(evidence, hard_faces(evidence, trained(evidence))):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"\n{sheets[0]}, and a sheet per run beside it", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: `python -m fer_bench audit --data fer2013.csv --votes fer2013new.csv`")
+def audit(
+    data: Data = "synthetic",
+    results: Results = Path("results"),
+    name: Name = None,
+    votes: Votes = None,
+    split_seed: SplitSeed = 0,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Look for copies, leaks and odd labels, and write the data card; exit code 1 where the data are suspect."""
+    from fer_bench.console import reading_progress
+    from fer_bench.execution.auditing import audit_data, write_sheet
+    from fer_bench.execution.prepare import prepare
+    from fer_bench.judging.data_card import CARD_FILE, terminal_lines
+    from fer_bench.judging.gate import data_suspicions
+
+    with reading_progress(console) as progress:
+        prepared = prepare(data, results, name, votes, skip_bad, split_seed, progress)
+        found = audit_data(prepared, _command(), progress)
+        sheet = write_sheet(prepared)
+    for line in (*terminal_lines(found), "", f"{prepared.results.path / CARD_FILE}, pairs to look at: {sheet}"):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if data_suspicions(found):
+        raise typer.Exit(1)
+
+
+@demo_app.command(epilog="Example: `python -m fer_bench demo leak`")
+def leak() -> None:
+    """Over-sample before the split, as many notebooks do, and see the validation score lie."""
+    from fer_bench.console import reading_progress
+    from fer_bench.execution.demo import leak as demonstration
+
+    with reading_progress(console) as progress:
+        lines = demonstration(progress)
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @data_app.command(epilog="Example: `python -m fer_bench data describe --data fer2013.csv`")
@@ -263,12 +380,44 @@ def _show_plan(prepared: Any, plan: list, rerun: Rerun) -> None:
     console.print(f"{len(due)} of {len(plan)} runs due{took}{unknown}", highlight=False)
 
 
-def _write_leaderboard(folder: Any, command: str | None, fingerprints: tuple[str, str] | None = None) -> None:
-    from fer_bench.judging.render import terminal_table, write_leaderboard
+def _results_folder(path: Path) -> Any:
+    from fer_bench.records.store import ResultsFolder
 
-    leaderboard = write_leaderboard(folder.records(), folder.path, command, fingerprints)
+    folder = ResultsFolder(path)
+    if not folder.runs.is_dir():
+        known = ", ".join(sorted(other.parent.name for other in path.parent.glob("*/runs"))) or "none"
+        raise FerBenchError(f"no runs in {path}; results in {path.parent}: {known}")
+    return folder
+
+
+def _evidence(path: Path) -> Any:
+    """What the newest split's runs in a results folder are judged by."""
+    from fer_bench.judging.evidence import Evidence
+
+    evidence = Evidence.newest(_results_folder(path))
+    for record in evidence.elsewhere:
+        console.print(f"left out, of another split: {record.run_id}", markup=False, highlight=False, soft_wrap=True)
+    return evidence
+
+
+def _say_row(record: Any, what: str) -> None:
+    scores = f"macro-F1 {record.test.macro_f1:.3f}, accuracy {record.test.accuracy:.1%}"
+    told = [f"{record.run_id}: {scores} on {record.test.n_images:,} test images; {what}", *record.notes]
+    console.print(*told, sep="\n", markup=False, highlight=False, soft_wrap=True)
+
+
+def _write_leaderboard(
+    folder: Any,
+    command: str | None,
+    fingerprints: tuple[str, str] | None = None,
+    formats: Sequence[Format] = (Format.md, Format.csv),
+) -> None:
+    from fer_bench.judging.render import FORMATS, file_stem, terminal_table, write_leaderboard
+
+    leaderboard = write_leaderboard(folder.records(), folder.path, command, fingerprints, formats)
     console.print(terminal_table(leaderboard))
-    console.print(f"Leaderboard: {folder.path / 'leaderboard.md'}", markup=False, highlight=False, soft_wrap=True)
+    written = folder.path / f"{file_stem(leaderboard)}{FORMATS[formats[0]][0]}"
+    console.print(f"Leaderboard: {written}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _version(wanted: bool) -> None:

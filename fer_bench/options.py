@@ -68,6 +68,7 @@ Data = Annotated[
     ),
 ]
 Results = Annotated[Path, typer.Option(help="Folder of all results.", metavar="DIR")]
+ResultsName = Annotated[str, typer.Option("--name", help="The data's folder under the results.")]
 Name = Annotated[str | None, typer.Option(help="Name of the data's folder under the results.")]
 Votes = Annotated[Path | None, typer.Option(help="FER+ votes (fer2013new.csv), joined by row.", metavar="CSV")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows and files, and say so in the leaderboard.")]

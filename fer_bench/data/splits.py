@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ FRACTION = 0.1
 STORED_FORMAT = 2
 
 Quotas = Callable[[int], dict[str, int]]
+Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def fold_names(n_folds: int) -> tuple[str, ...]:
     return tuple(f"{number}/{n_folds}" for number in range(1, n_folds + 1)) or ("",)
 
 
-def stored_split(dataset_folder: Path, seed: int, n_folds: int = 0) -> Path:
+def stored_split(dataset_folder: Path, seed: int, n_folds: int = 0, progress: Progress | None = None) -> Path:
     """The cache folder of the split of the dataset stored in `dataset_folder`, made if it is not there.
 
     Its about.json holds fingerprint, source, class_names, and counts by fold name, so that planning needs no arrays.
@@ -77,7 +78,7 @@ def stored_split(dataset_folder: Path, seed: int, n_folds: int = 0) -> Path:
         from fer_bench.data.dataset import Dataset
 
         dataset = Dataset.load(dataset_folder)
-        splits = make_folds(dataset, n_folds, seed) if n_folds else (make_split(dataset, seed),)
+        splits = make_folds(dataset, n_folds, seed, progress) if n_folds else (make_split(dataset, seed, progress),)
         counts = {}
         for fold, split in zip(fold_names(n_folds), splits, strict=True):
             np.savez(work / f"rows{fold_suffix(fold)}.npz", allow_pickle=False, **split.subsets())
@@ -94,31 +95,31 @@ def stored_split(dataset_folder: Path, seed: int, n_folds: int = 0) -> Path:
     return cache.fetch("splits", key, build)
 
 
-def make_split(dataset: Dataset, seed: int = 0) -> Split:
+def make_split(dataset: Dataset, seed: int = 0, progress: Progress | None = None) -> Split:
     """Official subsets where `dataset` has all three; otherwise what is missing is drawn.
 
     With train and test only, validation is a tenth of train. With no subsets, 80/10/10. Draws are stratified by class
-    and keep exact copies of an image, and rows of one group, on one side. The order of drawing is the SHA-256 of seed
-    and sample id: the same on any machine and with any library version. Nothing official is ever moved.
+    and keep exact and near copies of an image, and rows of one group, on one side. The order of drawing is the SHA-256
+    of seed and sample id: the same on any machine and with any library version. Nothing official is ever moved.
 
     Raises FerBenchError naming each class with too few distinct images.
     """
     import numpy as np
 
     if dataset.subsets is None:
-        subset = _draw(dataset, np.arange(len(dataset)), _tenths("validation", "test"), seed)
+        subset = _draw(dataset, np.arange(len(dataset)), _tenths("validation", "test"), seed, progress)
         source = f"stratified 80/10/10, copies kept together, seed {seed}"
     else:
         subset = np.array(dataset.subsets, dtype="U10")
         source = "official train, validation and test"
         if "validation" not in subset:
             train = np.flatnonzero(subset == "train")
-            subset[train] = _draw(dataset, train, _tenths("validation"), seed)[train]
+            subset[train] = _draw(dataset, train, _tenths("validation"), seed, progress)[train]
             source = f"official train and test; validation is a tenth of train, copies kept together, seed {seed}"
     return _split(dataset, subset, source)
 
 
-def make_folds(dataset: Dataset, n_folds: int, seed: int = 0) -> tuple[Split, ...]:
+def make_folds(dataset: Dataset, n_folds: int, seed: int = 0, progress: Progress | None = None) -> tuple[Split, ...]:
     """`n_folds` splits: every row is a test row of one of them, and a tenth of each one's other rows validates.
 
     Drawn as `make_split` draws. Official test images are left out: no fold trains on one.
@@ -132,12 +133,12 @@ def make_folds(dataset: Dataset, n_folds: int, seed: int = 0) -> tuple[Split, ..
     if left_out:
         source += f"; the {left_out:,} official test images left out"
     names = fold_names(n_folds)
-    fold = _draw(dataset, rows, _evenly(names), seed)
+    fold = _draw(dataset, rows, _evenly(names), seed, progress)
     splits = []
     for name in names:
         rest = rows[fold[rows] != name]
         subset = np.full(len(dataset), "", dtype="U10")
-        subset[rest] = _draw(dataset, rest, _tenths("validation"), seed)[rest]
+        subset[rest] = _draw(dataset, rest, _tenths("validation"), seed, progress)[rest]
         subset[rows[fold[rows] == name]] = "test"
         splits.append(_split(dataset, subset, source))
     return tuple(splits)
@@ -154,10 +155,16 @@ def _split(dataset: Dataset, subset: np.ndarray, source: str) -> Split:
     missing = [dataset.class_names[i] for i in np.flatnonzero(counts == 0)]
     if missing:
         raise FerBenchError(f"dataset {dataset.name!r}: no training image of class {', '.join(missing)}")
+    ids = {name: dataset.sample_ids[members] for name, members in rows.items()}
+    return Split(**rows, source=source, fingerprint=fingerprint(ids))
+
+
+def fingerprint(ids: Mapping[str, Iterable[str]]) -> str:
+    """16 hexadecimal digits over the sample ids of each subset, in order."""
     sha = hashlib.sha256()
-    for name, members in rows.items():
-        sha.update(f"{name}\0".encode() + "\0".join(map(str, dataset.sample_ids[members])).encode())
-    return Split(**rows, source=source, fingerprint=sha.hexdigest()[:16])
+    for name, members in ids.items():
+        sha.update(f"{name}\0".encode() + "\0".join(map(str, members)).encode())
+    return sha.hexdigest()[:16]
 
 
 def _tenths(*held_out: str) -> Quotas:
@@ -175,13 +182,13 @@ def _evenly(names: Sequence[str]) -> Quotas:
     return lambda total: {name: (total + turn) // len(names) for turn, name in enumerate(names)}
 
 
-def _draw(dataset: Dataset, rows: np.ndarray, quotas: Quotas, seed: int) -> np.ndarray:
+def _draw(dataset: Dataset, rows: np.ndarray, quotas: Quotas, seed: int, progress: Progress | None) -> np.ndarray:
     """Subset names (n,): `rows` dealt out by the `quotas` of each class, the other rows named like the first."""
     import numpy as np
 
     names = tuple(quotas(0))
     subset = np.full(len(dataset), names[0], dtype="U10")
-    groups = _groups(dataset)
+    groups = _groups(dataset, progress)
     problems = []
     for label, name in enumerate(dataset.class_names):
         members = rows[dataset.labels[rows] == label]
@@ -201,14 +208,15 @@ def _draw(dataset: Dataset, rows: np.ndarray, quotas: Quotas, seed: int) -> np.n
     return subset
 
 
-def _groups(dataset: Dataset) -> np.ndarray:
-    """Group number of each row: rows with equal pixels, or of one given group, share it (transitively)."""
+def _groups(dataset: Dataset, progress: Progress | None) -> np.ndarray:
+    """Group number of each row: exact and near copies, and rows of one given group, share it (transitively)."""
     import numpy as np
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    hashes = [hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in dataset.images]
-    keys = [np.unique(np.array(hashes, dtype="S32"), return_inverse=True)[1]]
+    from fer_bench.data.copies import stored_copies
+
+    keys = [stored_copies(dataset, progress).groups]
     if dataset.groups is not None:
         keys.append(np.unique(dataset.groups, return_inverse=True)[1])
     n = len(dataset)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +56,7 @@ def prepare(
 ) -> Prepared:
     """Open `data`, make its split or folds, and name its results folder. Raises FerBenchError for bad data."""
     opened = open_dataset(data, name=name, votes=votes, skip_bad=skip_bad, progress=progress)
-    split_folder = stored_split(opened.folder, split_seed, n_folds)
+    split_folder = stored_split(opened.folder, split_seed, n_folds, progress)
     split = json.loads((split_folder / "about.json").read_text())
     about = json.loads((opened.folder / "about.json").read_text())
     return Prepared(
@@ -72,13 +74,23 @@ def prepare(
 
 
 def store_split(prepared: Prepared) -> None:
-    """Put the split beside the results, `split-<fingerprint>.csv.gz`, a file per fold, unless it is there."""
-    folder = prepared.results.path
-    paths = {fold: folder / f"split-{prepared.split_fingerprint}{fold_suffix(fold)}.csv.gz" for fold in prepared.counts}
-    if all(path.exists() for path in paths.values()):
-        return
+    """Put the split beside the results, `split-<fingerprint>.csv.gz`, a file per fold, unless that very split is there.
+
+    The fingerprint is that of the ids: where a label was corrected, the file is written anew.
+    """
     from fer_bench.data.dataset import Dataset
 
     dataset = Dataset.load(prepared.dataset_folder)
-    for fold, path in paths.items():
-        write_atomic(path, split_csv(dataset, Split.load(prepared.split_folder, fold)))
+    for fold in prepared.counts:
+        path = prepared.results.path / f"split-{prepared.split_fingerprint}{fold_suffix(fold)}.csv.gz"
+        content = split_csv(dataset, Split.load(prepared.split_folder, fold))
+        if not path.exists() or not _is_same(path.read_bytes(), content):
+            write_atomic(path, content)
+
+
+def _is_same(stored: bytes, content: bytes) -> bool:
+    """Whether both unpack to the same; the packed bytes differ between versions of zlib."""
+    try:
+        return gzip.decompress(stored) == gzip.decompress(content)
+    except (OSError, EOFError, zlib.error):
+        return False

@@ -66,9 +66,13 @@ def run_plan(plan: list[PlannedRun], prepared: Prepared, options: Options, watch
     summary = Summary()
     if not due:
         return summary
+    from fer_bench.execution.auditing import audit_data  # here, as most of its libraries serve nothing else
+
     prepared.results.prepare()
     prepared.results.clean()
     store_split(prepared)
+    if "" in prepared.counts:  # folds are drawn here, copies together: none straddles them
+        audit_data(prepared, options.command, lambda done, text: watcher.waiting(f"{text} {done:.0%}"))
     jobs = _jobs(due, prepared, options, watcher)
     runnable = []
     for planned, job in zip(due, jobs, strict=True):

@@ -1,24 +1,37 @@
-"""Records to ranked tables: what is better, what is missing and why. Reads records, computes nothing again."""
+"""Records to ranked tables: what is better, what is a tie, what is missing and why."""
 
 import statistics
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from fer_bench.judging import ranks
+from fer_bench.judging.effects import StrategyEffect, minority, strategy_effects
+from fer_bench.judging.evaluated import evaluated, mean_recall, placed, run_figures, scores_of
+from fer_bench.judging.judgement import Judgement, judge
+from fer_bench.judging.references import REFERENCES
 from fer_bench.judging.tables import (
     BASE_STRATEGY,
     METRICS,
     NOT_APPLICABLE,
     NOT_RUN,
     RANK_DECIMALS,
+    UNTRAINED,
     Data,
     Effect,
+    Facts,
     Failure,
     Grid,
     Leaderboard,
     NotApplicable,
     Row,
     Statistic,
+    Unranked,
 )
 from fer_bench.records.schema import Record, Scores
 
@@ -27,34 +40,57 @@ NO_REASON = "no reason recorded"
 Split = tuple[str, str]
 Variant = tuple[str, str, str, tuple[tuple[str, Any], ...], bool]
 Turn = tuple[int, str]
+Runs = dict[tuple[str, str], list[Record]]
 
 
-def build(records: Iterable[Record], command: str | None = None, split: Split | None = None) -> Leaderboard:
+def build(
+    records: Iterable[Record], command: str | None = None, split: Split | None = None, folder: Path | None = None
+) -> Leaderboard:
     """The leaderboard of `split`, (data fingerprint, split fingerprint); by default that of the newest record.
 
-    The order of `records` does not matter. `command` is shown as what made the leaderboard; by default it is the
-    newest record's.
+    The order of `records` does not matter. `command` is shown as what made the leaderboard; by default it is that
+    of the newest run of this suite. folder: the results folder whose stored probabilities, labels, audit and facts
+    about images are used; without it, rows are ranked by the macro-F1 on record, without intervals.
+    Raises FerBenchError where what is in `folder` is damaged.
     """
     everything = sorted(records, key=lambda record: (record.started, record.run_id))
     split = split or (_split(everything[-1]) if everything else ("", ""))
     chosen = [record for record in everything if _split(record) == split]
     labels = _labels(chosen)
-    rows, ranks = _rows(chosen, labels)
+    # folds have test images of their own: nothing is paired over them, their spread is what there is to see
+    judgement = judge(chosen, folder) if folder and not any(run.spec.fold for run in chosen) else Judgement()
+    rows, unranked, runs = _rows(chosen, labels, judgement)
     failures = tuple(_failures(chosen, labels))
+    members = [(run, row) for row in rows for run in runs[row.label, row.strategy] if _test_scores(run)]
+    bands = {run.run_id: {"band": row.standing.band} for run, row in members if row.standing}
+    turns = {row.name: row.f1_by_run for row in rows if len(row.f1_by_run) >= ranks.MIN_BLOCKS}
     return Leaderboard(
         data=_data(chosen) if chosen else None,
         rows=rows,
-        grid=_grid(chosen, labels, rows),
+        grid=_grid(chosen, labels, [*rows, *(one.row for one in unranked)]),
         effects=tuple(_effects(rows)),
         failures=failures,
         not_applicable=tuple(_not_applicable(chosen, labels)),
         notes=_notes(chosen, labels),
         environment=_environment(chosen),
         records=tuple(chosen),
-        ranks=ranks,
+        ranks={run.run_id: row.rank for run, row in members},
         n_elsewhere=len(everything) - len(chosen),
-        command=command or (chosen[-1].command if chosen else ""),
+        command=command or next((run.command for run in reversed(chosen) if run.family not in UNTRAINED), ""),
+        unranked=unranked,
+        facts=_facts(judgement, chosen),
+        strategy_effects=_strategy_effects(rows, runs, judgement),
+        rank_test=ranks.rank_test(turns),
+        references=REFERENCES.get(chosen[-1].dataset, ()) if chosen else (),
+        drawings={row.name: _drawings(folder, row.run_id) for row in rows} if folder else {},
+        figures={run.run_id: run_figures(judgement, run) | bands.get(run.run_id, {}) for run in chosen},
     )
+
+
+def _drawings(folder: Path, run_id: str) -> dict[str, str]:
+    """What was drawn of a run, and the path of each from `folder`."""
+    paths = {name: f"runs/{run_id}/{name}.png" for name in ("curves", "confusion")}
+    return {name: path for name, path in paths.items() if (folder / path).exists()}
 
 
 def strategy_order(strategy: str) -> tuple[bool, str]:
@@ -97,40 +133,58 @@ def _labels(records: Sequence[Record]) -> dict[Variant, str]:
     return labels
 
 
-def _rows(records: Sequence[Record], labels: dict[Variant, str]) -> tuple[tuple[Row, ...], dict[str, int]]:
-    """Rows by falling macro-F1, equal ranks where it agrees to RANK_DECIMALS; and the rank of every run in them.
+def _rows(
+    records: Sequence[Record], labels: dict[Variant, str], judgement: Judgement
+) -> tuple[tuple[Row, ...], tuple[Unranked, ...], Runs]:
+    """Ranked rows, best first; those that are not ranked; and the runs of each.
 
-    Rows that lack folds come below the others.
+    Rows that are compared stand in the order of their bands, and within them by falling macro-F1. Equal ranks where
+    it agrees to RANK_DECIMALS.
     """
-    groups = defaultdict(list)
+    runs: Runs = defaultdict(list)
     for record in records:
-        groups[labels[_variant(record)], record.spec.strategy].append(record)
-    scored = {key: runs for key, runs in groups.items() if any(map(_test_scores, runs))}
-    place = {}
-    for key, runs in scored.items():
-        f1 = statistics.fmean(scores.macro_f1 for scores in map(_test_scores, runs) if scores)
-        place[key] = (_lacks_folds(runs), -round(f1, RANK_DECIMALS))
-    order = sorted(scored, key=lambda key: (place[key], key[0], strategy_order(key[1])))
-    rank = {key: 1 + sum(other < place[key] for other in place.values()) for key in order}
-    ranks = {run.run_id: rank[key] for key, runs in scored.items() for run in runs if _test_scores(run)}
-    return tuple(_row(rank[key], key[0], scored[key]) for key in order), ranks
+        runs[labels[_variant(record)], record.spec.strategy].append(record)
+    rows = {key: _row(key[0], members, judgement) for key, members in runs.items() if any(map(_test_scores, members))}
+    unranked = [one for key, row in rows.items() if (one := _unranked(row, runs[key], judgement))]
+    kept_out = {one.row.name for one in unranked}
+    ranked = placed([row for row in rows.values() if row.name not in kept_out], runs, judgement)
+    better = sorted(_worth(row) for row in ranked)
+    ranked = [replace(row, rank=1 + bisect_left(better, _worth(row))) for row in sorted(ranked, key=_place)]
+    return tuple(ranked), tuple(sorted(unranked, key=lambda one: _place(one.row))), runs
 
 
-def _row(rank: int, label: str, runs: Sequence[Record]) -> Row:
+def _place(row: Row) -> tuple[int, tuple[bool, float], str, tuple[bool, str]]:
+    band = row.standing.band if row.standing else 0
+    return band, _worth(row), row.label, strategy_order(row.strategy)
+
+
+def _worth(row: Row) -> tuple[bool, float]:
+    """Sorting key: falling macro-F1, rows that lack folds below the others."""
+    return row.lacks_folds, -round(row.macro_f1, RANK_DECIMALS)
+
+
+def _unranked(row: Row, runs: Sequence[Record], judgement: Judgement) -> Unranked | None:
+    """`row` with the reasons why it is not ranked, or None where there are none."""
+    evidence = [line for run in runs for line in judgement.suspects.get(run.run_id, ())]
+    evidence += judgement.data_suspicions
+    problems = [judgement.problems[run.run_id] for run in runs if run.run_id in judgement.problems]
+    reasons = tuple(dict.fromkeys([*evidence, *problems]))
+    return Unranked(row, reasons, bool(evidence)) if reasons else None
+
+
+def _row(label: str, runs: Sequence[Record], judgement: Judgement) -> Row:
     done = sorted((run for run in runs if _test_scores(run)), key=_turn)
-    tests = [run.test for run in done if run.test]
+    tests = [scores_of(run, judgement) for run in done]
     first = done[0]
     weights = sorted({run.weights for run in done if run.weights})
     return Row(
-        rank=rank,
+        rank=0,
         label=label,
         strategy=first.spec.strategy,
         family=first.family,
         scores={metric: _statistic([getattr(test, metric) for test in tests]) for metric in METRICS},
         validation_f1=_mean(run.validation.macro_f1 if run.validation else None for run in done),
-        recall=tuple(
-            statistics.fmean(scores) for scores in zip(*([c.recall for c in t.per_class] for t in tests), strict=True)
-        ),
+        recall=mean_recall(tests),
         f1_by_run={_turn(run): test.macro_f1 for run, test in zip(done, tests, strict=True)},
         missing=tuple(_spell(turn) for turn in sorted(_missing(runs))),
         lacks_folds=_lacks_folds(runs),
@@ -140,6 +194,7 @@ def _row(rank: int, label: str, runs: Sequence[Record]) -> Row:
         n_parameters=first.n_parameters,
         weights="; ".join(weights),
         unpretrained=bool(first.spec.weights) and any("random" in text or "no network" in text for text in weights),
+        **evaluated(done, tests, judgement),
     )
 
 
@@ -198,6 +253,34 @@ def _effects(rows: Sequence[Row]) -> Iterable[Effect]:
         if changes:
             n_higher, n_lower = sum(change > 0 for change in changes), sum(change < 0 for change in changes)
             yield Effect(strategy, len(changes), n_higher, n_lower, statistics.median(changes))
+
+
+def _strategy_effects(rows: Sequence[Row], runs: Runs, judgement: Judgement) -> tuple[StrategyEffect, ...]:
+    if judgement.labels is None:
+        return ()
+    samples = {
+        (row.label, row.strategy): {
+            _turn(run): judgement.evaluations[run.run_id].sample
+            for run in runs[row.label, row.strategy]
+            if _test_scores(run)
+        }
+        for row in rows
+    }
+    found = strategy_effects(samples, judgement.labels, BASE_STRATEGY)
+    return tuple(sorted(found, key=lambda effect: (effect.strategy, effect.label)))
+
+
+def _facts(judgement: Judgement, records: Sequence[Record]) -> Facts:
+    names = records[-1].class_names if records else []
+    support = [] if judgement.labels is None else np.bincount(judgement.labels, minlength=len(names)).tolist()
+    return Facts(
+        audit=judgement.audit,
+        clean_support=judgement.clean_support,
+        votes=judgement.votes,
+        minority=tuple(names[label] for label in minority(support)) if support else (),
+        suspicions=judgement.data_suspicions,
+        missing=judgement.missing,
+    )
 
 
 def _failures(records: Sequence[Record], labels: dict[Variant, str]) -> Iterable[Failure]:

@@ -8,6 +8,7 @@ from fer_bench.records.schema import ClassScores, Scores
 
 SUM_TOLERANCE = 1e-3
 TEMPERATURE_RANGE = 100.0
+CALIBRATION_BINS = 15
 
 
 def score(labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]) -> Scores:
@@ -15,15 +16,16 @@ def score(labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[s
 
     The prediction is the most probable class, the first of them where several are equally probable.
     Classes without images follow scikit-learn: macro averages run over all k classes, where a class that is
-    absent or never predicted counts as 0 (zero_division=0); balanced accuracy is the mean recall of the classes
-    that are present.
+    absent or never predicted counts as 0 (zero_division=0); balanced accuracy and macro PR-AUC (average precision,
+    each class against the rest) are means over the classes that are present. The Brier score is Brier's own (1950),
+    summed over classes: 0 to 2.
 
     Raises ValueError on wrong shapes, labels outside 0..k-1, and rows that are no probabilities.
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
-    _check_probabilities(probabilities, n_classes=len(class_names))
+    check_probabilities(probabilities, n_classes=len(class_names))
     _check_labels(labels, *probabilities.shape)
     predicted = probabilities.argmax(axis=1)
     classes = list(range(len(class_names)))
@@ -41,7 +43,57 @@ def score(labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[s
             for name, p, r, f, s in columns
         ],
         confusion=confusion_matrix(labels, predicted, labels=classes).tolist(),
+        weighted_precision=float(np.average(precision, weights=support)),
+        weighted_recall=float(np.average(recall, weights=support)),
+        weighted_f1=float(np.average(f1, weights=support)),
+        **_agreement(labels, predicted),
+        **_of_probabilities(labels, probabilities),
     )
+
+
+def _agreement(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """Both correlations; 0, no agreement beyond chance, where labels and predictions are all of one class."""
+    from sklearn.metrics import cohen_kappa_score, matthews_corrcoef
+
+    if (labels[0] == labels).all() and (labels[0] == predicted).all():
+        return {"mcc": 0.0, "kappa": 0.0}
+    return {"mcc": float(matthews_corrcoef(labels, predicted)), "kappa": float(cohen_kappa_score(labels, predicted))}
+
+
+def _of_probabilities(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    from sklearn.metrics import average_precision_score, brier_score_loss, log_loss
+
+    rows = probabilities.astype(np.float64)
+    rows /= rows.sum(axis=1, keepdims=True)
+    classes = np.arange(rows.shape[1])
+    truth = labels[:, None] == classes
+    present = truth.any(axis=0)
+    top2 = np.argsort(-rows, axis=1, kind="stable")[:, :2]
+    return {
+        "pr_auc": float(average_precision_score(truth[:, present], rows[:, present])),
+        "log_loss": float(log_loss(labels, rows, labels=classes)),
+        "brier": float(brier_score_loss(labels, rows, labels=classes, scale_by_half=False)),
+        "ece": expected_calibration_error(labels, rows),
+        "top2_accuracy": float((top2 == labels[:, None]).any(axis=1).mean()),
+    }
+
+
+def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean gap between confidence and accuracy over 15 bins of equal width, each weighed by its images: 0 to 1.
+
+    labels: int (n,); probabilities: float (n, k). Guo, Pleiss, Sun and Weinberger (2017), On Calibration of Modern
+    Neural Networks, equation 3.
+    """
+    return float(np.abs(calibration_gaps(labels, probabilities).sum(axis=0)).sum() / len(labels))
+
+
+def calibration_gaps(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Confidence minus correctness of each image, in the column of its confidence bin: float64 (n, 15)."""
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    column = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(int) - 1, 0, CALIBRATION_BINS - 1)
+    gaps = np.zeros((len(labels), CALIBRATION_BINS))
+    gaps[np.arange(len(labels)), column] = confidence - (probabilities.argmax(axis=1) == labels)
+    return gaps
 
 
 def temperature(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -105,7 +157,8 @@ def _check_labels(labels: np.ndarray, n_rows: int, n_classes: int) -> None:
         raise ValueError(f"labels run from {labels.min()} to {labels.max()}, not within 0..{n_classes - 1}")
 
 
-def _check_probabilities(probabilities: np.ndarray, n_classes: int) -> None:
+def check_probabilities(probabilities: np.ndarray, n_classes: int) -> None:
+    """Raises ValueError unless `probabilities` is (n, n_classes), n > 0, each row finite, in 0..1, summing to 1."""
     if probabilities.ndim != 2 or probabilities.shape[1] != n_classes or len(probabilities) == 0:
         raise ValueError(f"probabilities have shape {probabilities.shape}, not (n, {n_classes}) with n > 0")
     finite = np.isfinite(probabilities)

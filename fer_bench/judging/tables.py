@@ -1,13 +1,27 @@
 """The tables of a leaderboard, as plain data: what is compared, what is missing and why."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from fer_bench.judging.effects import StrategyEffect
+from fer_bench.judging.inference import Interval, Standing
+from fer_bench.judging.ranks import RankTest
+from fer_bench.judging.references import Reference
+from fer_bench.records.audit import Audit
 from fer_bench.records.schema import Record
 
 METRICS = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "balanced_accuracy")
+FURTHER = (
+    "weighted_precision", "weighted_recall", "weighted_f1", "mcc", "kappa", "pr_auc", "top2_accuracy", "log_loss",
+    "brier", "ece",
+)  # fmt: skip
+VOTE_METRICS = ("accuracy", "macro_f1", "cross_entropy", "sided")
+UNTRAINED = ("external", "ensemble")
+"""Families of rows that this suite did not train."""
 BASE_STRATEGY = "none"
 RANK_DECIMALS = 4
-NOT_RUN, NOT_APPLICABLE = "-", "n/a"
+MISSING = NOT_RUN = "-"
+NOT_APPLICABLE = "n/a"
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,11 @@ class Row:
     missing: the seeds and folds that did not succeed, in words. lacks_folds: whether folds are among them.
     run_id: of the first run, for links.
     weights: what the network started from. unpretrained: it could have started from trained weights, and did not.
+
+    What follows is known where probabilities are stored. standing: None where the row could not be compared.
+    intervals: of accuracy and macro-F1. clean, clean_intervals, clean_recall, clean_band: on test-clean. further: by
+    name in FURTHER, and ece_scaled and temperature. votes: by name in VOTE_METRICS. What is missing for one seed is
+    missing for the row.
     """
 
     rank: int
@@ -45,6 +64,14 @@ class Row:
     n_parameters: int | None
     weights: str
     unpretrained: bool
+    standing: Standing | None = None
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    clean: Mapping[str, Statistic] = field(default_factory=dict)
+    clean_intervals: Mapping[str, Interval] = field(default_factory=dict)
+    clean_recall: tuple[float, ...] = ()
+    clean_band: int | None = None
+    further: Mapping[str, Statistic | None] = field(default_factory=dict)
+    votes: Mapping[str, Statistic | None] = field(default_factory=dict)
 
     @property
     def macro_f1(self) -> float:
@@ -55,6 +82,31 @@ class Row:
     def name(self) -> str:
         """`model / strategy`, as the tables name a row."""
         return f"{self.label} / {self.strategy}"
+
+
+@dataclass(frozen=True)
+class Unranked:
+    """A row that is not ranked, and why, one line each. suspect: because its score cannot be believed."""
+
+    row: Row
+    reasons: tuple[str, ...]
+    suspect: bool
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the test images beside the records. Counts of images; None or empty where it is not known.
+
+    clean_support: per class, without a copy in train. votes: n_images, n_unusable, n_other_class, n_tied.
+    suspicions: evidence against the data. missing: why there are no intervals.
+    """
+
+    audit: Audit | None = None
+    clean_support: tuple[int, ...] = ()
+    votes: tuple[int, int, int, int] | None = None
+    minority: tuple[str, ...] = ()
+    suspicions: tuple[str, ...] = ()
+    missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,6 +174,9 @@ class Leaderboard:
     data: None where there is no record at all. environment: distinct values by name, usually one each.
     notes: labels of rows by what their runs noted. ranks: by run id, runs without scores left out.
     n_elsewhere: records of other data or another split, which cannot be compared and are left out.
+    unranked: rows whose scores are not to be believed or cannot be compared. strategy_effects: one per model and
+    strategy, with intervals, where probabilities are stored. rank_test: None with too few seeds. figures: by run id,
+    what the CSV shows of a run beside its record. drawings: by row, paths of what was drawn of its first run.
     """
 
     data: Data | None
@@ -136,9 +191,19 @@ class Leaderboard:
     ranks: dict[str, int]
     n_elsewhere: int
     command: str
+    unranked: tuple[Unranked, ...] = ()
+    facts: Facts = Facts()
+    strategy_effects: tuple[StrategyEffect, ...] = ()
+    rank_test: RankTest | None = None
+    references: tuple[Reference, ...] = ()
+    figures: Mapping[str, Mapping[str, float | str | None]] = field(default_factory=dict)
+    drawings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def chosen(self) -> Row | None:
-        """The row with the best macro-F1 on the validation images: the choice that needs no test image."""
-        candidates = [row for row in self.rows if row.validation_f1 is not None]
+        """The row with the best macro-F1 on the validation images: the choice that needs no test image.
+
+        Rows that were not trained here do not count: ensembles are fitted to those images.
+        """
+        candidates = [row for row in self.rows if row.validation_f1 is not None and row.family not in UNTRAINED]
         return max(candidates, key=lambda row: (row.validation_f1, -row.rank), default=None)

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 Status = Literal["success", "failed", "timeout", "out-of-memory", "not-applicable", "cancelled"]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Correlation = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 
 
 class _Part(BaseModel):
@@ -39,7 +41,11 @@ class ClassScores(_Part):
 
 
 class Scores(_Part):
-    """How one subset was predicted. confusion[i][j]: images of class i predicted as class j."""
+    """How one subset was predicted. confusion[i][j]: images of class i predicted as class j.
+
+    The fields from `weighted_precision` on are None in records from before they were computed.
+    pr_auc: macro average. brier: 0 to 2. ece: expected calibration error.
+    """
 
     n_images: int
     accuracy: Fraction
@@ -49,6 +55,35 @@ class Scores(_Part):
     macro_f1: Fraction
     per_class: list[ClassScores]
     confusion: list[list[int]]
+    weighted_precision: Fraction | None = None
+    weighted_recall: Fraction | None = None
+    weighted_f1: Fraction | None = None
+    mcc: Correlation | None = None
+    kappa: Correlation | None = None
+    pr_auc: Fraction | None = None
+    log_loss: NotNegative | None = None
+    brier: NotNegative | None = None
+    ece: Fraction | None = None
+    top2_accuracy: Fraction | None = None
+
+
+class VoteScores(_Part):
+    """How one subset was predicted, by the votes of several taggers per image instead of its label.
+
+    n_images: with a majority for one of the classes; the other counts are images left out, by why.
+    cross_entropy: nats, to the distribution of the votes. n_errors: predictions that are not the label, among
+    n_images; sided: the share of them that are the taggers' majority, None where there is no error.
+    """
+
+    n_images: int
+    n_unusable: int
+    n_other_class: int
+    n_tied: int
+    accuracy: Fraction
+    macro_f1: Fraction
+    cross_entropy: NotNegative
+    n_errors: int
+    sided: Fraction | None
 
 
 class Timing(_Part):

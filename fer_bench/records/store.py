@@ -76,6 +76,14 @@ class ResultsFolder:
 
     def records(self) -> list[Record]:
         """All records, by run id. Raises FerBenchError naming every one that does not follow the schema."""
+        records, problems = self.read()
+        if problems:
+            advice = "delete those folders and run again to repeat just them"
+            raise FerBenchError(f"{len(problems)} damaged records ({advice}):\n{listing(problems)}")
+        return records
+
+    def read(self) -> tuple[list[Record], list[str]]:
+        """All records that follow the schema, by run id, and what is wrong with each of the others."""
         from pydantic import ValidationError
 
         from fer_bench.records.schema import Record
@@ -92,10 +100,7 @@ class ResultsFolder:
                 records.append(record)
             else:
                 problems.append(f"{path}: is the record of {record.run_id}")
-        if problems:
-            advice = "delete those folders and run again to repeat just them"
-            raise FerBenchError(f"{len(problems)} damaged records ({advice}):\n{listing(problems)}")
-        return records
+        return records, problems
 
     def work_folder(self, run_id: str) -> Path:
         """A fresh hidden folder in which a run builds what `commit` will publish."""

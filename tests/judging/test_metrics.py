@@ -134,3 +134,53 @@ def test_scores_that_cannot_be_calibrated_are_refused():
         metrics.temperature(np.zeros((2, 1)), labels)
     with pytest.raises(ValueError, match="not above 0"):
         metrics.probabilities_from_scores(np.zeros((2, 2)), 0.0)
+
+
+def test_what_scikit_learn_computes_is_what_it_says():
+    from sklearn import metrics as sklearn
+
+    logits, labels = blurred_scores()
+    probabilities = metrics.probabilities_from_scores(logits, 1.0).astype(np.float64)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    scores, predicted = metrics.score(labels, probabilities, list("abcde")), probabilities.argmax(axis=1)
+    assert scores.weighted_f1 == pytest.approx(sklearn.f1_score(labels, predicted, average="weighted"))
+    assert scores.weighted_precision == pytest.approx(sklearn.precision_score(labels, predicted, average="weighted"))
+    assert scores.weighted_recall == pytest.approx(scores.accuracy)
+    assert scores.top2_accuracy == pytest.approx(sklearn.top_k_accuracy_score(labels, probabilities, k=2))
+    each = [sklearn.average_precision_score(labels == c, probabilities[:, c]) for c in range(5)]
+    assert scores.pr_auc == pytest.approx(np.mean(each))
+    assert scores.log_loss == pytest.approx(log_loss(probabilities, labels))
+    assert scores.brier == pytest.approx(((probabilities - np.eye(5)[labels]) ** 2).sum(axis=1).mean())
+
+
+def test_correlations_of_a_small_table_computed_by_hand():
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    scores = metrics.score(labels, one_hot([0, 0, 1, 1, 1, 0], k=2), NAMES[:2])
+    # 4 of 6 agree, 3 would by chance: kappa (4 - 3) / (6 - 3); 2 * 2 - 1 * 1 over 3 * 3
+    assert scores.kappa == pytest.approx(1 / 3)
+    assert scores.mcc == pytest.approx(1 / 3)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("answer", [[0, 0, 0], [1, 1, 1], [0, 1, 2]])
+def test_one_class_alone_gives_numbers(answer: list[int]):
+    scores = metrics.score(np.array([0, 0, 0]), one_hot(answer), NAMES)
+    assert (scores.mcc, scores.kappa) == (0, 0)
+    assert scores.pr_auc == 1
+    assert np.isfinite(scores.log_loss)
+
+
+def test_calibration_error_by_hand():
+    # two bins: 0.55 right once in two, 0.95 always right
+    probabilities = np.array([[0.55, 0.45], [0.55, 0.45], [0.95, 0.05], [0.05, 0.95]])
+    error = metrics.expected_calibration_error(np.array([0, 1, 0, 1]), probabilities)
+    assert error == pytest.approx(0.5 * abs(0.55 - 0.5) + 0.5 * abs(0.95 - 1))
+    assert metrics.expected_calibration_error(np.array([0, 1]), np.eye(2)) == 0
+
+
+def test_probabilities_that_were_drawn_from_are_calibrated():
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.ones(4), 20_000)
+    labels = (rng.random(20_000)[:, None] > probabilities.cumsum(axis=1)).sum(axis=1)
+    assert metrics.expected_calibration_error(labels, probabilities) < 0.02
+    assert metrics.expected_calibration_error((labels + 1) % 4, probabilities) > 0.3

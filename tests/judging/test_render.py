@@ -39,15 +39,15 @@ def page(suite_records) -> str:
 def test_the_page_has_every_section_in_order(page):
     assert page.startswith("# Leaderboard: faces\n")
     assert re.findall(r"^## (.*)$", page, re.MULTILINE) == [
-        "Ranking", "Macro-F1 by model and strategy", "Recall per class", "Failed runs",
-        "Combinations that do not apply", "Data and split", "Environment", "Command", "Columns",
+        "Ranking", "Macro-F1 by model and strategy", "Data and split", "Recall per class", "Calibration", "More scores",
+        "Cost", "Failed runs", "Combinations that do not apply", "Environment", "Command", "Columns",
     ]  # fmt: skip
     assert "    python -m fer_bench run --suite all\n" in page
     assert "nan" not in page.lower().split()
 
 
 def test_every_table_is_rectangular(page):
-    assert len(tables(page)) == 5
+    assert len(tables(page)) == 8
     for lines in tables(page):
         assert {len(columns(line)) for line in lines} == {len(columns(lines[0]))}
 
@@ -57,18 +57,18 @@ def test_the_ranking_shows_every_row(page, suite_records):
     lines = tables(section(page, "Ranking"))[0]
     header, body = columns(lines[0]), [columns(line) for line in lines[2:]]
     assert header == [
-        "rank", "model", "strategy", "accuracy %", "macro P", "macro R", "macro-F1", "balanced acc.", "fit s",
-        "ms/image", "parameters", "weights", "runs",
+        "rank", "model", "strategy", "macro-F1", "accuracy %", "macro P", "macro R", "runs",
     ]  # fmt: skip
     assert [cells[:3] for cells in body] == [[str(row.rank), row.label, row.strategy] for row in board.rows]
     for cells, row in zip(body, board.rows, strict=True):
-        assert cells[6].startswith(f"{row.macro_f1:.3f}")
-        assert ("±" in cells[6]) == (len(row.f1_by_run) > 1)
+        assert cells[3].startswith(f"{row.macro_f1:.3f}")
+        assert ("±" in cells[3]) == (len(row.f1_by_run) > 1)
 
 
 def test_columns_nobody_needs_are_left_out(make_record):
     page = render.markdown(leaderboard.build([make_record()]))
-    assert columns(tables(page)[0][0])[-1] == "parameters"
+    assert columns(tables(page)[0][0])[-1] == "macro R"
+    assert columns(tables(section(page, "Cost"))[0][0])[-1] == "parameters"
     assert "Failed runs" not in page
 
 
@@ -89,10 +89,12 @@ def test_how_to_read_gives_the_uncertainty_of_this_test_set(make_record):
 
 def test_the_summary_tells_the_best_the_chosen_and_a_constant_answer(make_record):
     board = leaderboard.build([make_record("pca-svm", skill=0.2), make_record("hog-svm", skill=2.0)])
-    best, picked, constant = render.summary(board)
+    best, picked, audit, constant, one_seed = render.summary(board)
     assert board.data
     assert "hog-svm / none" in best
     assert picked.endswith("the same row.")
+    assert "not been audited" in audit
+    assert "another seed" in one_seed
     most = max(board.data.support)
     assert f"{100 * most / sum(board.data.support):.1f} % accuracy" in constant
 
@@ -104,12 +106,12 @@ def test_the_constant_answer_scores_as_the_metrics_say(make_record):
     answer = np.zeros((sum(support), len(support)))
     answer[:, int(np.argmax(support))] = 1
     scores = metrics.score(np.repeat(np.arange(len(support)), support), answer, board.data.class_names)
-    assert f"macro-F1 {scores.macro_f1:.3f} and {100 * scores.accuracy:.1f} %" in render.summary(board)[-1]
+    assert f"macro-F1 {scores.macro_f1:.3f} and {100 * scores.accuracy:.1f} %" in render.summary(board)[-2]
 
 
 def test_the_summary_counts_what_the_strategies_did(suite_records):
-    sentence = render.summary(leaderboard.build(suite_records))[-1]
-    assert re.search(r"class-weights raised it for \d and lowered it for \d of 7 \(median [+-]0\.\d{3}\)", sentence)
+    sentences = " ".join(render.summary(leaderboard.build(suite_records)))
+    assert re.search(r"class-weights raised it for \d and lowered it for \d of 7 \(median [+-]0\.\d{3}\)", sentences)
 
 
 def test_random_weights_are_warned_about_once_per_model(page):

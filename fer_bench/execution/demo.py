@@ -1,0 +1,154 @@
+"""`demo leak`: over-sampling before the split, on the built-in faces, beside the honest way. Nothing is staged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tabulate import tabulate
+
+from fer_bench.data.audit import make_audit
+from fer_bench.data.copies import find_copies
+from fer_bench.data.dataset import Dataset
+from fer_bench.data.splits import make_split
+from fer_bench.data.synthetic import make_synthetic
+from fer_bench.judging.gate import MARK, data_suspicions
+from fer_bench.records.audit import Audit
+
+if TYPE_CHECKING:
+    import numpy as np
+
+N_IMAGES = 1000
+ENLARGED = 3
+"""Times the largest class that every class is enlarged to by those who want "more data" as well as balance."""
+SEED = 0
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to prepare the same faces, and what came of it.
+
+    data: with subsets, over-sampled. validation, test: accuracy. rare_validation, rare_test: the rarest class's recall.
+    evidence: what the leak gate says of the data.
+    """
+
+    name: str
+    data: Dataset
+    validation: float
+    test: float
+    rare_validation: float
+    rare_test: float
+    evidence: tuple[str, ...]
+
+
+def leak(progress: Progress | None = None) -> list[str]:
+    """Lines to print: three ways to treat the same faces, their scores, and what the leak gate finds."""
+    return lines(ways(N_IMAGES, progress))
+
+
+def ways(n_images: int, progress: Progress | None = None) -> list[Way]:
+    """The honest way and two that over-sample before they split, all tested on the same untouched faces."""
+    import numpy as np
+
+    report = progress or (lambda done, text: None)
+    report(0.0, "rendering faces")
+    faces = make_synthetic(n_images, SEED)
+    split = make_split(faces, SEED)
+    pool = np.concatenate([split.train, split.validation])
+    largest = int(faces.class_counts(pool).max())
+    held_out = len(split.validation) / len(pool)
+    plans = {
+        "split, then over-sample train": (_over_sampled(faces, split.train, largest), split.validation),
+        "over-sample, then split": _cut(_over_sampled(faces, pool, largest), held_out),
+        f"over-sample to {ENLARGED} times as much, then split": _cut(
+            _over_sampled(faces, pool, ENLARGED * largest), held_out
+        ),
+    }
+    done: list[Way] = []
+    for name, (train, validation) in plans.items():
+        report(0.1 + 0.3 * len(done), name)
+        done.append(_way(name, faces, train, validation, split.test))
+    return done
+
+
+def lines(done: list[Way]) -> list[str]:
+    """What happened, for people."""
+    rare = done[0].data.class_names[_rarest(done[0].data)]
+    header = ("", "validation", "test", f"{rare}: validation", f"{rare}: test", "leak gate")
+    table = [
+        (way.name, *map(_percent, (way.validation, way.test, way.rare_validation, way.rare_test)),
+         MARK if way.evidence else "passed")
+        for way in done
+    ]  # fmt: skip
+    align = ("left", *["right"] * 4, "left")
+    return [
+        "The same rendered faces, the same Random Forest on pixels, the same test faces, three ways to prepare them:",
+        "",
+        *tabulate(table, header, "simple", colalign=align, disable_numparse=True).splitlines(),
+        "",
+        "Over-sampling repeats images of rare classes. Repeated before the split, one copy is trained on and its twin",
+        "validates: the forest has seen the answer. The test faces were set aside first and tell the truth.",
+        *(line for way in done if way.evidence for line in ("", f"{way.name}:", *(f"  - {e}" for e in way.evidence))),
+        "",
+        "fer_bench over-samples training rows only, after the split, and audits data before every run.",
+    ]
+
+
+def _way(name: str, faces: Dataset, train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> Way:
+    from sklearn.ensemble import RandomForestClassifier
+
+    data = _as_given(faces, {"train": train, "validation": validation, "test": test})
+    split = make_split(data)
+    audit = Audit.model_validate(make_audit(data, split, find_copies(data)))
+    pixels = data.images[:, ::2, ::2].reshape(len(data), -1)
+    forest = RandomForestClassifier(100, random_state=SEED).fit(pixels[split.train], data.labels[split.train])
+    scores = []
+    for rows in (split.validation, split.test):
+        right = forest.predict(pixels[rows]) == data.labels[rows]
+        scores.append((float(right.mean()), float(right[data.labels[rows] == _rarest(faces)].mean())))
+    (validation_accuracy, rare_validation), (test_accuracy, rare_test) = scores
+    return Way(name, data, validation_accuracy, test_accuracy, rare_validation, rare_test, data_suspicions(audit))
+
+
+def _as_given(faces: Dataset, subsets: dict[str, np.ndarray]) -> Dataset:
+    """A dataset as its maker would hand it over: copied rows are rows like any other, subsets are official."""
+    import numpy as np
+
+    rows = np.concatenate(list(subsets.values()))
+    return Dataset(
+        name="demo",
+        images=faces.images[rows],
+        labels=faces.labels[rows],
+        class_names=faces.class_names,
+        sample_ids=np.array([f"{at:05d}" for at in range(len(rows))]),
+        subsets=np.repeat(list(subsets), [len(members) for members in subsets.values()]),
+    )
+
+
+def _over_sampled(faces: Dataset, rows: np.ndarray, n_per_class: int) -> np.ndarray:
+    """`rows`, and rows of each class drawn again at random until it has `n_per_class` of them."""
+    import numpy as np
+
+    rng = np.random.default_rng(SEED)
+    of_class = [rows[faces.labels[rows] == label] for label in np.unique(faces.labels[rows])]
+    return np.concatenate([[*members, *rng.choice(members, n_per_class - len(members))] for members in of_class])
+
+
+def _cut(rows: np.ndarray, held_out: float) -> tuple[np.ndarray, np.ndarray]:
+    """Train and validation: a `held_out` share of the rows, drawn at random, validates."""
+    import numpy as np
+
+    at = round((1 - held_out) * len(rows))
+    train, validation = np.split(np.random.default_rng(SEED).permutation(rows), [at])
+    return train, validation
+
+
+def _rarest(faces: Dataset) -> int:
+    return int(faces.class_counts().argmin())
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

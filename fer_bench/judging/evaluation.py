@@ -1,0 +1,150 @@
+"""Everything about one run that follows from its stored probabilities, computed once per content and code."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel
+
+from fer_bench import cache as stored
+from fer_bench.judging import calibration, inference, metrics, votes
+from fer_bench.judging.evidence import Evidence
+from fer_bench.judging.inference import Resamples, Sample
+from fer_bench.records.images import ImageFacts
+from fer_bench.records.schema import Record, Scores, VoteScores
+
+FIGURES, ARRAYS = "figures.json", "arrays.npz"
+
+
+class Figures(BaseModel):
+    """Scores of one run. clean: on test-clean, None where near copies are not known; votes: None where there are none.
+
+    ece_scaled: the calibration error on the test images at `temperature`, which suits the validation images; both None
+    where no validation probabilities are stored.
+    """
+
+    test: Scores
+    clean: Scores | None = None
+    votes: VoteScores | None = None
+    ece_scaled: float | None = None
+    temperature: float | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of one run, and its scores on redraws of the test images and of test-clean."""
+
+    figures: Figures
+    sample: Sample
+    clean: Sample | None
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Evaluates the runs of one split.
+
+    facts: copies in train and votes of its images, or None. What was computed once is kept in the cache, by the content
+    of probabilities, labels and facts and by the code that computes.
+    """
+
+    evidence: Evidence
+    facts: ImageFacts | None = None
+
+    def evaluate(self, record: Record) -> Evaluation | None:
+        """The evaluation of a run, or None where it stored no test probabilities.
+
+        Raises FerBenchError naming the run where what it stored is damaged or of other images.
+        """
+        path = self.evidence.folder.runs / record.run_id / "predictions.npz"
+        if record.status != "success" or not path.is_file():
+            return None
+        key = stored.digest({"run": _sha256(path.read_bytes()), "split": self._split, "code": _code()})
+        entry = stored.fetch("judged", key, lambda work: self._compute(record, work), (FIGURES, ARRAYS))
+        figures = Figures.model_validate_json((entry / FIGURES).read_bytes())
+        with np.load(entry / ARRAYS, allow_pickle=False) as arrays:
+            predicted, values = arrays["predicted"], arrays["values"]
+            clean_values = arrays["clean_values"] if "clean_values" in arrays.files else None
+        labels, k = self.labels, len(self.evidence.class_names)
+        clean = None
+        if clean_values is not None and self.clean is not None:
+            clean = inference.restored(labels[self.clean], k, predicted[self.clean], clean_values)
+        return Evaluation(figures, inference.restored(labels, k, predicted, values), clean)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Of the test images, int64 (n,)."""
+        return self.evidence.labels["test"]
+
+    @cached_property
+    def clean(self) -> np.ndarray | None:
+        """Which test images have no copy in train, bool (n,); None where that is not known or there are none."""
+        known = self._test_facts
+        clean = None if known is None else known.copy_in_train == ""
+        return clean if clean is not None and clean.any() else None
+
+    @cached_property
+    def _test_facts(self) -> ImageFacts | None:
+        return self.facts and self.facts.of(self.evidence.ids["test"])
+
+    @cached_property
+    def _split(self) -> str:
+        """A digest of all but the probabilities that figures depend on."""
+        evidence, facts = self.evidence, self._test_facts
+        sha = hashlib.sha256("\0".join(evidence.class_names).encode())
+        for subset in ("validation", "test"):
+            sha.update(evidence.labels[subset].tobytes())
+        if facts is not None:
+            sha.update("\0".join([*facts.copy_in_train.tolist(), *facts.vote_names]).encode())
+            sha.update(b"" if facts.votes is None else np.ascontiguousarray(facts.votes).tobytes())
+        return sha.hexdigest()
+
+    @cached_property
+    def _resamples(self) -> Resamples:
+        return Resamples.of(self.labels, len(self.evidence.class_names))
+
+    @cached_property
+    def _clean_resamples(self) -> Resamples:
+        return Resamples.of(self.labels[self.clean], len(self.evidence.class_names))
+
+    def _compute(self, record: Record, work: Path) -> None:
+        probabilities = self.evidence.probabilities(record, "test")
+        if probabilities is None:
+            raise ValueError(f"{record.run_id} stored predictions, but none of the test images")
+        sample = inference.sample_run(self._resamples, probabilities)
+        arrays = {"predicted": probabilities.argmax(axis=1).astype(np.uint16), "values": sample.values}
+        if self.clean is not None:
+            arrays["clean_values"] = inference.sample_run(self._clean_resamples, probabilities[self.clean]).values
+        np.savez(work / ARRAYS, allow_pickle=False, **arrays)
+        (work / FIGURES).write_text(self._figures(record, probabilities).model_dump_json())
+
+    def _figures(self, record: Record, probabilities: np.ndarray) -> Figures:
+        names, facts = self.evidence.class_names, self._test_facts
+        figures = Figures(test=metrics.score(self.labels, probabilities, names))
+        if self.clean is not None:
+            figures.clean = metrics.score(self.labels[self.clean], probabilities[self.clean], names)
+        if facts is not None and facts.votes is not None:
+            figures.votes = votes.score_votes(self.labels, probabilities, facts.votes, facts.vote_names, names)
+        validation = self.evidence.probabilities(record, "validation")
+        if validation is not None:
+            scaled, figures.temperature = calibration.rescaled(
+                probabilities, self.evidence.labels["validation"], validation
+            )
+            figures.ece_scaled = metrics.expected_calibration_error(self.labels, scaled)
+        return figures
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@cache
+def _code() -> str:
+    """A digest of the source of everything that computes figures."""
+    modules = (calibration, inference, metrics, votes)
+    return _sha256(
+        b"".join(Path(str(module.__file__)).read_bytes() for module in (*modules,)) + Path(__file__).read_bytes()
+    )

@@ -1,0 +1,139 @@
+"""What is known of the runs of one split beside their records: evaluations, suspicions, facts about the images."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fer_bench.errors import FerBenchError
+from fer_bench.judging.evaluation import Evaluation, Evaluator
+from fer_bench.judging.evidence import Evidence
+from fer_bench.judging.gate import data_suspicions, overlapping, suspicions
+from fer_bench.judging.votes import majority, vote_columns
+from fer_bench.records.audit import AUDIT_FILE, Audit
+from fer_bench.records.images import ImageFacts, images_path
+from fer_bench.records.schema import Record
+from fer_bench.records.store import ResultsFolder
+
+NOT_STORED = "no test probabilities are stored, so nothing can be computed again or compared"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """By run id where it is about runs. labels: of the test images, int64 (n,), None without evidence.
+
+    problems: why a run has no evaluation. suspects: evidence against a run. missing: why there is no evidence at all.
+    clean_support: images per class on test-clean, empty where copies are not known.
+    votes: counts of test images: with a majority, without a usable one, of another emotion, tied.
+    """
+
+    labels: np.ndarray | None = None
+    evaluations: dict[str, Evaluation] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    suspects: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    data_suspicions: tuple[str, ...] = ()
+    audit: Audit | None = None
+    clean_support: tuple[int, ...] = ()
+    votes: tuple[int, int, int, int] | None = None
+    missing: str = ""
+
+
+def judge(records: Sequence[Record], path: Path) -> Judgement:
+    """Judge `records`, all of one split, by what is stored in the results folder at `path`.
+
+    Raises FerBenchError where files there are damaged or not of this split.
+    """
+    if not records:
+        return Judgement()
+    folder, spec = ResultsFolder(path), records[-1].spec
+    audit = _audit(path, (spec.data_fingerprint, spec.split_fingerprint))
+    against_data = data_suspicions(audit) if audit else ()
+    split = path / f"split-{spec.split_fingerprint}.csv.gz"
+    if not split.exists():
+        suspects = _suspects(folder, records, audit)
+        missing = f"{split.name}, which holds the labels, is not there"
+        return Judgement(suspects=suspects, data_suspicions=against_data, audit=audit, missing=missing)
+    evidence = Evidence.load(folder, spec.split_fingerprint, records)
+    facts = _facts(path, evidence)
+    evaluator = Evaluator(evidence, facts)
+    evaluations, problems = _evaluations(evaluator, records)
+    return Judgement(
+        labels=evidence.labels["test"],
+        evaluations=evaluations,
+        problems=problems,
+        suspects=_suspects(folder, records, audit, evaluations),
+        data_suspicions=against_data,
+        audit=audit,
+        clean_support=_clean_support(evaluator),
+        votes=None if facts is None else _vote_counts(facts, evidence),
+    )
+
+
+def _suspects(
+    folder: ResultsFolder, records: Sequence[Record], audit: Audit | None, known: Container[str] = ()
+) -> dict[str, tuple[str, ...]]:
+    """Evidence against runs. Those `known` to have predicted the split's images have not selected on test images."""
+    suspects = {}
+    for record in records:
+        selects_on_test = record.run_id not in known and _selects_on_test(folder, record)
+        suspects[record.run_id] = suspicions(record, selects_on_test, audit)
+    return {run_id: evidence for run_id, evidence in suspects.items() if evidence}
+
+
+def _evaluations(evaluator: Evaluator, records: Sequence[Record]) -> tuple[dict[str, Evaluation], dict[str, str]]:
+    evaluations, problems = {}, {}
+    for record in records:
+        if record.status != "success" or record.test is None:
+            continue
+        try:
+            evaluation = evaluator.evaluate(record)
+        except FerBenchError as error:
+            problems[record.run_id] = str(error).replace(f"{evaluator.evidence.folder.path}/", "")
+            continue
+        if evaluation is None:
+            problems[record.run_id] = NOT_STORED
+        else:
+            evaluations[record.run_id] = evaluation
+    return evaluations, problems
+
+
+def _audit(path: Path, fingerprints: tuple[str, str]) -> Audit | None:
+    try:
+        audit = Audit.load(path / AUDIT_FILE)
+    except FileNotFoundError:
+        return None
+    return audit if audit.fingerprints == fingerprints else None
+
+
+def _facts(path: Path, evidence: Evidence) -> ImageFacts | None:
+    try:
+        facts = ImageFacts.load(images_path(path, evidence.split_fingerprint))
+    except FileNotFoundError:
+        return None
+    return facts.of(evidence.ids["test"])
+
+
+def _clean_support(evaluator: Evaluator) -> tuple[int, ...]:
+    if evaluator.clean is None:
+        return ()
+    n_classes = len(evaluator.evidence.class_names)
+    return tuple(np.bincount(evaluator.labels[evaluator.clean], minlength=n_classes).tolist())
+
+
+def _vote_counts(facts: ImageFacts, evidence: Evidence) -> tuple[int, int, int, int] | None:
+    if facts.votes is None:
+        return None
+    truth = majority(facts.votes, vote_columns(facts.vote_names, evidence.class_names))
+    return int((truth >= 0).sum()), int((truth == -2).sum()), int((truth == -1).sum()), int((truth == -3).sum())
+
+
+def _selects_on_test(folder: ResultsFolder, record: Record) -> bool:
+    """Whether the run stored predictions of the same images as validation and as test; False where none can be read."""
+    try:
+        with np.load(folder.runs / record.run_id / "predictions.npz", allow_pickle=False) as stored:
+            return overlapping(stored["validation_ids"], stored["test_ids"])
+    except Exception:  # whatever NumPy, zipfile and zlib say of a damaged file
+        return False

@@ -1,0 +1,166 @@
+"""What a leaderboard says, in plain sentences: what wins, what ties, which strategy is worth it, what to believe."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from fer_bench.judging.cells import fraction, listed, percent
+from fer_bench.judging.effects import HELPS, HURTS, NO_EVIDENCE, TRADE_OFF
+from fer_bench.judging.gate import MARK
+from fer_bench.judging.tables import BASE_STRATEGY, Data, Leaderboard, Row
+
+
+def summary(board: Leaderboard) -> list[str]:
+    """One sentence or two per point, the most important first."""
+    if not board.data or not (board.rows or board.unranked):
+        return ["No run has succeeded yet, so there is nothing to rank."]
+    return [*_winners(board), *_strategies(board), *_trust(board), *_beside(board, board.data)]
+
+
+def warning(board: Leaderboard) -> str | None:
+    """Says which models could have started from trained weights and did not, or None."""
+    weak = dict.fromkeys(f"{row.label} ({row.weights})" for row in board.rows if row.unpretrained)
+    if not weak:
+        return None
+    return f"WARNING: trained without pretrained weights: {', '.join(weak)}. Their rows say nothing about fine-tuning."
+
+
+def _winners(board: Leaderboard) -> Iterator[str]:
+    if not board.rows:
+        yield "No row is ranked."
+        return
+    best, chosen = board.rows[0], board.chosen
+    yield f"Best of {len(board.rows)} rows on the test images: {_told(best)}."
+    if best.standing:
+        ties = [row.name for row in board.rows[1:] if row.standing and row.standing.band == 1]
+        if ties:
+            rows = "1 row is a tie with it" if len(ties) == 1 else f"{len(ties)} rows are ties with it"
+            yield f"{rows}, as the test images cannot tell them apart: {listed(ties)}."
+        elif len(board.rows) > 1:
+            yield "No other row ties with it."
+    if chosen:
+        same = chosen is best
+        tie = chosen.standing is not None and chosen.standing.band == 1
+        picked = "the same row" if same else _told(chosen) + (", one of the ties" if tie else "")
+        yield f"Picked by the validation images alone, as one has to in practice: {picked}."
+
+
+def _strategies(board: Leaderboard) -> Iterator[str]:
+    by_strategy: dict[str, list[str]] = {}
+    for effect in board.strategy_effects:
+        by_strategy.setdefault(effect.strategy, []).append(effect.verdict)
+    told = [f"{strategy} {_counted(verdicts)}" for strategy, verdicts in by_strategy.items()]
+    if told:
+        yield f"Strategies, each model against itself under {BASE_STRATEGY}: {'; '.join(told)}."
+        worth = [name for name, found in by_strategy.items() if 2 * found.count(HELPS) > len(found)]
+        worth = [name for name in worth if HURTS not in by_strategy[name]]
+        yield f"Worth it: {', '.join(worth)}." if worth else "None of them helps most of the models."
+        best = board.rows[0].label
+        own = [
+            f"{effect.strategy} {_verdict(effect.verdict)}" for effect in board.strategy_effects if effect.label == best
+        ]
+        if own:
+            yield f"For {best}, the model of the best row: {'; '.join(own)}."
+    elif board.effects:
+        changes = (
+            f"{effect.strategy} raised it for {effect.n_higher} and lowered it for {effect.n_lower} "
+            f"of {effect.n_models} (median {effect.median_change:+.3f})"
+            for effect in board.effects
+        )
+        yield f"Macro-F1 against the same model under {BASE_STRATEGY}: {'; '.join(changes)}."
+
+
+def _counted(verdicts: Sequence[str]) -> str:
+    counts, n = Counter(verdicts), len(verdicts)
+    words = {
+        HELPS: "helps {}",
+        HURTS: "hurts {}",
+        TRADE_OFF: "is a trade-off for {}",
+        NO_EVIDENCE: "shows no effect for {}",
+    }
+    told = [text.format(counts[verdict]) for verdict, text in words.items() if counts[verdict]]
+    return f"{', '.join(told)} of {n} {'model' if n == 1 else 'models'}"
+
+
+def _verdict(verdict: str) -> str:
+    return {TRADE_OFF: "is a trade-off", NO_EVIDENCE: "shows no effect"}.get(verdict, verdict)
+
+
+def _trust(board: Leaderboard) -> Iterator[str]:
+    facts = board.facts
+    if facts.missing:
+        yield f"There are no intervals and no bands: {facts.missing}."
+    if facts.suspicions:
+        yield f"{MARK}: the data. No row is ranked, because {'; '.join(facts.suspicions)}."
+    suspects = [one.row.name for one in board.unranked if one.suspect]
+    if suspects and not facts.suspicions:
+        yield f"{MARK}, not ranked: {listed(suspects)}."
+    if facts.audit is None:
+        yield "The data have not been audited, so it is not known how many test images have copies in train."
+    elif not facts.suspicions:
+        test = facts.audit.subsets["test"]
+        copies = test.exact_in_train + test.near_in_train
+        share = f"{copies:,} of {test.images:,} test images ({100 * copies / test.images:.1f} %)"
+        if copies:
+            yield f"Can the data be trusted? Not without test-clean: {share} have an exact or near copy in train."
+        else:
+            yield "Can the data be trusted? Nothing speaks against them: no test image has a copy in train."
+    yield from _clean(board)
+
+
+def _clean(board: Leaderboard) -> Iterator[str]:
+    """What is left of the best row, and where it stands, without test images that have copies in train."""
+    if not board.data or not board.rows or not board.rows[0].clean_recall:
+        return
+    n_clean, best = sum(board.facts.clean_support), board.rows[0]
+    if n_clean == sum(board.data.support):
+        return
+    f1 = fraction(best.clean["macro_f1"], best.clean_intervals["macro_f1"])
+    accuracy = percent(best.clean["accuracy"], best.clean_intervals["accuracy"])
+    yield f"On test-clean, the {n_clean:,} other images, the best row has macro-F1 {f1} and accuracy {accuracy} %."
+    falls = [
+        (before - after, name, before, after)
+        for name, before, after, n in zip(
+            board.data.class_names, best.recall, best.clean_recall, board.facts.clean_support, strict=True
+        )
+        if n
+    ]
+    _, name, before, after = max(falls)
+    if after < before:
+        yield f"Its recall falls most for {name}: from {before:.3f} to {after:.3f}."
+    first = [row.name for row in board.rows if row.clean_band == 1]
+    yield f"Band 1 on test-clean: {listed(first)}."
+
+
+def _beside(board: Leaderboard, data: Data) -> Iterator[str]:
+    best = board.rows[0] if board.rows else None
+    sided = best.votes.get("sided") if best else None
+    if sided:
+        yield (
+            f"Labels are not the truth: on {percent(sided)} % of the best row's mistakes, the majority of the taggers "
+            "of FER+ is on its side."
+        )
+    yield _constant(data)
+    if board.references:
+        told = "; ".join(f"{one.who} {one.accuracy} %" for one in board.references)
+        yield f"Published accuracies on this dataset, measured otherwise: {told}."
+    if board.rows and all(len(row.f1_by_run) == 1 for row in board.rows):
+        yield "Every row is one training run: intervals and verdicts say nothing of training again with another seed."
+
+
+def _told(row: Row) -> str:
+    f1 = fraction(row.scores["macro_f1"], row.intervals.get("macro_f1"))
+    return (
+        f"{row.name} with macro-F1 {f1} and accuracy {percent(row.scores['accuracy'], row.intervals.get('accuracy'))} %"
+    )
+
+
+def _constant(data: Data) -> str:
+    """A constant answer recalls one class wholly: its precision is its share p, its F1 is 2p / (1 + p)."""
+    most = max(data.support)
+    share = most / sum(data.support)
+    f1 = 2 * share / (1 + share) / len(data.support)
+    name = data.class_names[data.support.index(most)]
+    scores = f"macro-F1 {f1:.3f} and {100 * share:.1f} % accuracy"
+    return f'For comparison, the answer "{name}" to every test image: {scores}.'

@@ -1,0 +1,275 @@
+"""Verification: every figure of records and leaderboard computed again from the stored probabilities."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_bench.errors import FerBenchError, listing
+from fer_bench.judging import ensemble, inference, leaderboard, metrics
+from fer_bench.judging.evidence import SCORED, Evidence
+from fer_bench.judging.formats import csv_text
+from fer_bench.judging.markdown import markdown
+from fer_bench.records.schema import Record
+from fer_bench.records.spec import RunSpec
+from fer_bench.records.store import ResultsFolder
+
+TOLERANCE = 1e-6
+"""Figures that agree to this are the same: sums in another order differ by less."""
+SHOWN = 3
+
+
+class Standing(StrEnum):
+    """How far the figures of a row can be followed."""
+
+    self_reported = "self-reported"
+    rescored = "rescored"
+    reproduced = "reproduced"
+    refuted = "DOES NOT FOLLOW"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What stands behind one row. remarks: every contradiction if refuted, otherwise what else there is to say."""
+
+    run_id: str
+    standing: Standing
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verification:
+    """One verdict per run with scores, and the faults of the folder: of records, split files and leaderboard."""
+
+    verdicts: tuple[Verdict, ...]
+    faults: tuple[str, ...]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing contradicts anything."""
+        return not self.faults and all(verdict.standing != Standing.refuted for verdict in self.verdicts)
+
+
+def verify(folder: ResultsFolder, against: ResultsFolder | None = None) -> Verification:
+    """Compute again every figure in `folder`.
+
+    A row is reproduced where `against` holds a run of the same spec made at another time, whose own figures follow
+    from its probabilities, and whose accuracy and macro-F1 differ from the row's by no more than the 95 % intervals
+    of the paired differences over the test images allow; an ensemble, where it is the mean of its members.
+    """
+    records, faults = folder.read()
+    verdicts: list[Verdict] = []
+    for split in sorted({record.spec.split_fingerprint for record in records}):
+        try:
+            evidence = Evidence.load(folder, split, records)
+        except FerBenchError as error:
+            faults.append(str(error))
+            continue
+        reruns = _Reruns.load(against, evidence) if against else None
+        scored = [record for record in evidence.records if record.status == "success"]
+        found = [_verdict(evidence, record, reruns) for record in scored]
+        if len(found) > 1 and all(verdict.standing == Standing.refuted for verdict in found):
+            faults.append(f"no record follows from the labels in split-{split}.csv.gz: were those changed?")
+        verdicts += found
+    return Verification(tuple(verdicts), (*faults, *_page_faults(folder, records)))
+
+
+def _verdict(evidence: Evidence, record: Record, reruns: _Reruns | None) -> Verdict:
+    faults = contradictions(evidence, record)
+    if faults:
+        return Verdict(record.run_id, Standing.refuted, tuple(faults))
+    rows = evidence.probabilities(record, "test")
+    if rows is None:
+        return Verdict(record.run_id, Standing.self_reported, ("no test probabilities are stored",))
+    if record.family == ensemble.FAMILY:
+        return Verdict(record.run_id, Standing.reproduced, ("the mean of its members",))
+    if reruns is None:
+        return Verdict(record.run_id, Standing.rescored)
+    is_within, remark = reruns.compare(record, rows)
+    return Verdict(record.run_id, Standing.reproduced if is_within else Standing.rescored, (remark,))
+
+
+def contradictions(evidence: Evidence, record: Record) -> list[str]:
+    """What in `record` does not follow from its spec, the split's labels and the stored probabilities."""
+    faults = []
+    expected = RunSpec(**record.spec.model_dump()).run_id
+    if record.run_id != expected:
+        faults.append(f"its spec is that of {expected}")
+    for subset in SCORED:
+        reported = getattr(record, subset)
+        try:
+            rows = evidence.probabilities(record, subset)
+        except FerBenchError as error:
+            faults.append(str(error))
+            break
+        if rows is None:
+            continue
+        if reported is None:
+            faults.append(f"{subset} probabilities are stored, but no {subset} figures")
+            continue
+        again = metrics.score(evidence.labels[subset], rows, evidence.class_names)
+        faults += _differences(subset, reported.model_dump(), again.model_dump())
+        if record.family == ensemble.FAMILY:
+            faults += _strays(evidence, record, subset, rows)
+    return faults
+
+
+def _differences(where: str, reported: Any, again: Any) -> list[str]:
+    """Every figure that is not the one computed again; figures that a record does not report are none."""
+    if isinstance(reported, dict):
+        return [fault for name in reported for fault in _differences(f"{where}.{name}", reported[name], again[name])]
+    if isinstance(reported, list) and len(reported) == len(again):
+        pairs = zip(reported, again, strict=True)
+        return [fault for at, (old, new) in enumerate(pairs) for fault in _differences(f"{where}[{at}]", old, new)]
+    if reported is None or reported == again:
+        return []
+    if isinstance(reported, float) and math.isclose(reported, again, rel_tol=0, abs_tol=TOLERANCE):
+        return []
+    return [f"{where} is {_figure(reported)}, and {_figure(again)} from the probabilities"]
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _strays(evidence: Evidence, record: Record, subset: str, rows: np.ndarray) -> list[str]:
+    try:
+        mean = ensemble.mixture(evidence, dict(record.parameters.get("weights", {})), subset)
+    except (FerBenchError, TypeError, ValueError) as error:
+        return [f"its members cannot be read: {error}"]
+    same = mean.shape == rows.shape and np.allclose(mean, rows, rtol=0, atol=TOLERANCE)
+    return [] if same else [f"its {subset} probabilities are not the mean of its members"]
+
+
+@dataclass(frozen=True)
+class _Reruns:
+    """The runs of one split in another results folder, and redraws of its test images."""
+
+    folder: ResultsFolder
+    evidence: Evidence | None
+    resamples: inference.Resamples
+
+    @classmethod
+    def load(cls, folder: ResultsFolder, original: Evidence) -> _Reruns:
+        records, split = folder.records(), original.split_fingerprint
+        has_any = any(record.spec.split_fingerprint == split for record in records)
+        resamples = inference.Resamples.of(original.labels["test"], len(original.class_names))
+        return cls(folder, Evidence.load(folder, split, records) if has_any else None, resamples)
+
+    def compare(self, record: Record, rows: np.ndarray) -> tuple[bool, str]:
+        """Whether there is a re-run of `record`, with test probabilities `rows`, within noise; and what there is."""
+        rerun = self.folder.record(record.run_id)
+        if self.evidence is None or rerun is None or rerun.status != "success":
+            return False, "no other run of the same spec"
+        if rerun.started == record.started:
+            return False, "a copy of this run, not a re-run"
+        again = None if contradictions(self.evidence, rerun) else self.evidence.probabilities(rerun, "test")
+        if again is None:
+            return False, "the figures of the re-run do not follow from its probabilities"
+        labels, k = self.resamples.labels, self.resamples.n_classes
+        first, second = (inference.sample_run(self.resamples, either) for either in (rows, again))
+        changes = {
+            "accuracy": inference.compare_shares(first, second, labels, range(k)),
+            "macro-F1": inference.compare_scores(first, second, inference.MACRO_F1),
+        }
+        told = ", ".join(f"{name} {c.value:+.4f} [{c.low:+.4f}, {c.high:+.4f}]" for name, c in changes.items())
+        beyond = [name for name, change in changes.items() if not change.low <= 0 <= change.high]
+        return not beyond, f"re-run: {told}{'; beyond noise: ' * bool(beyond)}{', '.join(beyond)}"
+
+
+def _page_faults(folder: ResultsFolder, records: list[Record]) -> Iterator[str]:
+    """What `leaderboard.csv` and `leaderboard.md` show that records and stored probabilities do not give."""
+    table, page = (_text(folder.path / name) for name in ("leaderboard.csv", "leaderboard.md"))
+    if table is None and page is None:
+        return
+    by_id = {record.run_id: record for record in records}
+    listed = [record for run_id in _lines_by_run(table or "") if (record := by_id.get(run_id))]
+    split = (listed[0].spec.data_fingerprint, listed[0].spec.split_fingerprint) if listed else None
+    try:
+        board = leaderboard.build(records, _command(page or ""), split, folder.path)
+    except FerBenchError as error:
+        yield f"the leaderboard cannot be computed again: {error}"
+        return
+    if table is not None:
+        yield from _csv_faults(table, csv_text(board))
+    if page is not None:
+        yield from _markdown_faults(page, markdown(board))
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text(errors="replace") if path.exists() else None
+
+
+def _csv_faults(shown: str, expected: str) -> Iterator[str]:
+    if shown == expected:
+        return
+    old, new = (_lines_by_run(text) for text in (shown, expected))
+    faults = [f"{run_id}: is not there" for run_id in new.keys() - old.keys()]
+    faults += [f"{run_id}: has no record" for run_id in old.keys() - new.keys()]
+    moved = {"rank", "band"} if faults else set()  # by the lines too many or too few, which are named
+    for run_id in new.keys() & old.keys():
+        faults += [
+            f"{run_id}: {name} is {old[run_id].get(name)!r}, and {value!r} from the records"
+            for name, value in new[run_id].items()
+            if not _alike(old[run_id].get(name), value) and name not in moved
+        ]
+    if old.keys() == new.keys() and next(iter(old.values()), {}).keys() != next(iter(new.values()), {}).keys():
+        faults = ["has other columns than `fer_bench report` writes"]
+    yield from (f"leaderboard.csv: {fault}" for fault in sorted(faults))
+
+
+def _alike(shown: str | None, expected: str) -> bool:
+    """Whether two cells say the same, numbers but for the rounding that another processor may do."""
+    try:
+        return shown == expected or math.isclose(float(shown or ""), float(expected), rel_tol=0, abs_tol=2 * TOLERANCE)
+    except ValueError:
+        return False
+
+
+def _lines_by_run(text: str) -> dict[str, dict[str, str]]:
+    return {line.get("run_id") or "": line for line in csv.DictReader(io.StringIO(text))}
+
+
+def _markdown_faults(shown: str, expected: str) -> Iterator[str]:
+    known = set(expected.splitlines())
+    strange = [line for line in shown.splitlines() if line not in known]
+    for line in strange[:SHOWN]:
+        yield f"leaderboard.md: the records do not give the line {line[:160]!r}"
+    missing = [line for line in known - set(shown.splitlines()) if line]
+    if len(strange) > SHOWN or (missing and not strange):
+        yield f"leaderboard.md: {len(strange)} lines in it and {len(missing)} missing from it are not as records give"
+
+
+def _command(page: str) -> str | None:
+    """The command that the page says made it, which no record needs to hold."""
+    after = page.partition("This page was made by\n\n    ")[2]
+    return after.partition("\n")[0] or None
+
+
+def report(found: Verification) -> list[str]:
+    """Lines for a terminal: the standing of every row, how many rows stand how, and the faults of the folder."""
+    from tabulate import tabulate
+
+    rows = [(verdict.run_id, verdict.standing, "\n".join(_first(verdict.remarks))) for verdict in found.verdicts]
+    counts = Counter(verdict.standing for verdict in found.verdicts)
+    told = ", ".join(f"{counts[standing]} {standing}" for standing in Standing if counts[standing])
+    lines = [*tabulate(rows, ("run", "figures", "why")).splitlines(), "", told or "no run has scores"]
+    if found.faults:
+        lines.append(f"{len(found.faults):,} faults of the folder:\n{listing(list(found.faults))}")
+    if any(fault.startswith("leaderboard") for fault in found.faults):
+        lines.append("`fer_bench report` writes the leaderboard anew, which an update of fer_bench may call for too")
+    return [*lines, "nothing contradicts" if found.is_sound else "NOT ALL FIGURES FOLLOW FROM WHAT IS STORED"]
+
+
+def _first(remarks: tuple[str, ...]) -> list[str]:
+    more = len(remarks) - SHOWN
+    return [*remarks[:SHOWN], *([f"and {more} more"] if more > 0 else [])]

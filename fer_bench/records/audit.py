@@ -1,0 +1,102 @@
+"""The schema of audit.json: what is known of a dataset and its split before anything is trained on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fer_bench.errors import FerBenchError
+from fer_bench.records.schema import Fraction
+
+AUDIT_FILE = "audit.json"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SubsetAudit(_Part):
+    """One subset. Images, images of each class, and how many of the images have copies elsewhere.
+
+    near_in_train: images with near, but no exact copies in train; 0 for train itself, as is exact_in_train.
+    exact_in_validation: of the test images alone.
+    """
+
+    drawn: bool
+    images: int
+    class_counts: list[int]
+    blank: int
+    exact_in_train: int
+    near_in_train: int
+    exact_in_validation: int
+
+
+class GroupsAudit(_Part):
+    """Groups of two or more rows. across: groups with rows in several subsets. conflicting: with several labels."""
+
+    groups: int
+    images: int
+    largest: int
+    across: int
+    conflicting: int
+
+
+class Canary(_Part):
+    """Accuracy on validation images of three classifiers that see pixels only.
+
+    nearest_neighbour remembers train, linear (ridge regression) cannot, majority looks at nothing.
+    """
+
+    images: int
+    nearest_neighbour: Fraction
+    linear: Fraction
+    majority: Fraction
+
+
+class Audit(_Part):
+    """The audit of one dataset under one split.
+
+    exact: groups of equal images. near: groups of near copies, where copies of copies belong together, and their exact
+    copies. straddling_groups: given groups (people, clips) with rows in several subsets, None where none are given.
+    fer2013: whether the images per class and subset are FER2013's; fer2013_differences: what is not, where data look
+    like FER2013. class_sorted: rows come sorted by class. canary: None where it has nothing to tell apart.
+    """
+
+    schema_version: int = 1
+    dataset: str
+    data_fingerprint: str
+    split_fingerprint: str
+    split_source: str
+    class_names: list[str]
+    images: int
+    unique_images: int
+    imbalance_ratio: float
+    class_sorted: bool
+    fer2013: bool
+    fer2013_differences: list[str]
+    subsets: dict[str, SubsetAudit]
+    exact: GroupsAudit
+    near: GroupsAudit
+    near_pairs: int
+    mirrored_pairs: int
+    near_threshold: Fraction
+    straddling_groups: int | None
+    canary: Canary | None
+    blank_ids: list[str]
+
+    @classmethod
+    def load(cls, path: Path) -> Audit:
+        """The audit in the file `path`. Raises FileNotFoundError, or FerBenchError where it is damaged."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise FerBenchError(
+                f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}; delete it and run `fer_bench audit` again"
+            ) from error
+
+    @property
+    def fingerprints(self) -> tuple[str, str]:
+        """Of data and split."""
+        return self.data_fingerprint, self.split_fingerprint

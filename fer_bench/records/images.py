@@ -1,0 +1,92 @@
+"""What is known of each image that is scored: whether a copy of it was trained on, and how taggers voted.
+
+The file `images-<split fingerprint>.csv.gz` beside a dataset's runs: sample_id, subset ("validation" or "test"),
+copy_in_train ("exact", "near" or empty), then one column per class that the taggers could vote for, if they did.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fer_bench.cache import write_atomic
+from fer_bench.errors import FerBenchError, listing
+
+if TYPE_CHECKING:
+    import numpy as np
+
+COLUMNS = ("sample_id", "subset", "copy_in_train")
+COPIES = ("", "near", "exact")
+"""Kinds of copies in train, the strongest last."""
+
+
+def images_path(results: Path, split_fingerprint: str) -> Path:
+    """Where the facts for a split are, in the results folder of its dataset."""
+    return results / f"images-{split_fingerprint}.csv.gz"
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """One entry per validation and test image.
+
+    ids, subset, copy_in_train: str (n,). votes: int64 (n, k) for each of `vote_names`, or None.
+    """
+
+    ids: np.ndarray
+    subset: np.ndarray
+    copy_in_train: np.ndarray
+    votes: np.ndarray | None = None
+    vote_names: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, path: Path) -> ImageFacts:
+        """The facts that `write_images` wrote to `path`.
+
+        Raises FileNotFoundError where there are none, FerBenchError where the file is damaged.
+        """
+        import numpy as np
+
+        try:
+            header, *rows = csv.reader(io.StringIO(gzip.decompress(path.read_bytes()).decode(), newline=""))
+            if tuple(header[: len(COLUMNS)]) != COLUMNS or not rows:
+                raise ValueError(f"columns {', '.join(header[:5])}, {len(rows)} rows")
+            ids, subset, copies = (
+                np.array(column) for column in zip(*(row[: len(COLUMNS)] for row in rows), strict=True)
+            )
+            if not np.isin(subset, ("validation", "test")).all() or not np.isin(copies, COPIES).all():
+                raise ValueError("values that are neither subsets nor kinds of copies")
+            names = tuple(header[len(COLUMNS) :])
+            votes = np.array([row[len(COLUMNS) :] for row in rows], dtype=np.int64) if names else None
+            if votes is not None and votes.shape != (len(rows), len(names)):
+                raise ValueError(f"votes of shape {votes.shape}, not {(len(rows), len(names))}")
+        except FileNotFoundError:
+            raise
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            raise FerBenchError(f"{path}: damaged ({error}); delete it and run `fer_bench audit` again") from error
+        return cls(ids, subset, copies, votes, names)
+
+    def of(self, ids: np.ndarray) -> ImageFacts:
+        """The facts of the images `ids`, str (m,), in that order. Raises FerBenchError naming unknown ids."""
+        at = {sample_id: row for row, sample_id in enumerate(self.ids.tolist())}
+        unknown = [str(sample_id) for sample_id in ids if str(sample_id) not in at]
+        if unknown:
+            raise FerBenchError(f"{len(unknown):,} sample ids are not in the split:\n{listing(unknown, 5)}")
+        rows = [at[str(sample_id)] for sample_id in ids]
+        votes = None if self.votes is None else self.votes[rows]
+        return ImageFacts(self.ids[rows], self.subset[rows], self.copy_in_train[rows], votes, self.vote_names)
+
+
+def write_images(path: Path, facts: ImageFacts) -> None:
+    """Write `facts` to `path` as gzipped CSV, the same bytes for the same facts."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*COLUMNS, *facts.vote_names])
+    columns = [facts.ids.tolist(), facts.subset.tolist(), facts.copy_in_train.tolist()]
+    votes = [] if facts.votes is None else facts.votes.T.tolist()
+    writer.writerows(zip(*columns, *votes, strict=True))
+    write_atomic(path, gzip.compress(text.getvalue().encode(), mtime=0))

@@ -1,0 +1,220 @@
+"""The audit, on data in which every fault was planted and counted; and what the leak gate makes of it."""
+
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_bench.data import fer2013
+from fer_bench.data.audit import make_audit, stored_audit
+from fer_bench.data.copies import find_copies
+from fer_bench.data.dataset import Dataset
+from fer_bench.data.splits import Split, make_split, stored_split
+from fer_bench.data.synthetic import make_synthetic
+from fer_bench.judging.gate import data_suspicions
+from fer_bench.records.audit import Audit
+
+FACES = make_synthetic(400)
+OFFICIAL = np.repeat(["train", "validation", "test"], [280, 60, 60])
+
+
+def data(rows=None, images=None, subsets=OFFICIAL, **fields) -> Dataset:
+    """The faces at `rows`, with ids of their own, as a user's file would give them."""
+    rows = np.arange(len(FACES)) if rows is None else rows
+    values = {
+        "name": "made",
+        "images": FACES.images[rows] if images is None else images,
+        "labels": FACES.labels[rows],
+        "class_names": FACES.class_names,
+        "sample_ids": np.array([f"id-{at}" for at in range(len(rows))]),
+        "subsets": subsets,
+    }
+    return Dataset(**{**values, **fields})
+
+
+def audited(dataset: Dataset, seed=0) -> Audit:
+    split = make_split(dataset, seed)
+    return Audit.model_validate(json.loads(json.dumps(make_audit(dataset, split, find_copies(dataset)))))
+
+
+def test_clean_data_pass():
+    official, drawn = audited(data()), audited(data(subsets=None))
+    for clean in (official, drawn):
+        assert data_suspicions(clean) == ()
+        assert clean.unique_images == clean.images == 400
+        assert (clean.exact.groups, clean.near.groups, clean.blank_ids) == (0, 0, [])
+        assert clean.straddling_groups is None
+    assert [subset.drawn for subset in official.subsets.values()] == [False] * 3
+    assert [subset.drawn for subset in drawn.subsets.values()] == [True] * 3
+    assert official.subsets["test"].class_counts == np.bincount(FACES.labels[340:], minlength=7).tolist()
+
+
+def test_every_planted_copy_is_counted():
+    images = FACES.images.copy()
+    images[290] = images[0]  # validation in train
+    images[350] = images[0]  # test in train, and in validation
+    images[351] = images[1] // 2 + 30  # test, near
+    images[352] = images[2][:, ::-1]  # test, mirrored
+    images[10] = images[11]  # within train
+    labels = FACES.labels.copy()
+    labels[[0, 290, 350]] = 3
+    labels[[10, 11]] = [0, 1]
+    labels[[1, 351]] = [4, 5]
+    labels[[2, 352]] = 6
+    found = audited(data(images=images, labels=labels))
+    assert found.unique_images == 397
+    assert found.exact.model_dump() == {"groups": 2, "images": 5, "largest": 3, "across": 1, "conflicting": 1}
+    assert found.near.model_dump() == {"groups": 2, "images": 4, "largest": 2, "across": 2, "conflicting": 1}
+    assert (found.near_pairs, found.mirrored_pairs) == (2, 1)
+    train, validation, test = found.subsets.values()
+    assert (train.exact_in_train, train.near_in_train) == (0, 0)
+    assert (validation.exact_in_train, validation.near_in_train) == (1, 0)
+    assert (test.exact_in_train, test.near_in_train, test.exact_in_validation) == (1, 2, 1)
+
+
+def test_blank_images_are_counted_and_named():
+    images = FACES.images.copy()
+    images[5], images[300] = 0, 255
+    found = audited(data(images=images))
+    assert found.blank_ids == ["id-5", "id-300"]
+    assert [subset.blank for subset in found.subsets.values()] == [1, 1, 0]
+    assert found.near.groups == 0
+
+
+def test_rows_sorted_by_class_are_told():
+    assert audited(data(rows=np.argsort(FACES.labels, kind="stable"), subsets=None)).class_sorted
+    assert not audited(data()).class_sorted
+
+
+def test_given_groups_in_several_subsets_are_told():
+    groups = np.arange(400)
+    groups[[3, 350]] = 3
+    found = audited(data(groups=groups))
+    assert found.straddling_groups == 1
+    assert "1 of the given groups" in data_suspicions(found)[0]
+    assert audited(data(groups=groups, subsets=None)).straddling_groups == 0
+
+
+def test_totals_are_held_against_fer2013(monkeypatch):
+    monkeypatch.setattr("fer_bench.data.audit.FER2013_FROM", 300)
+    counts = [np.bincount(FACES.labels[name == OFFICIAL], minlength=7) for name in ("train", "validation", "test")]
+    totals = dict(zip(FACES.class_names, map(tuple, np.transpose(counts).tolist()), strict=True))
+    monkeypatch.setattr(fer2013, "COUNTS", totals)
+    assert audited(data()).fer2013
+    assert audited(data()).fer2013_differences == []
+    short = audited(data(rows=np.arange(1, 400), subsets=OFFICIAL[1:]))
+    name, n = FACES.class_names[FACES.labels[0]], int(np.bincount(FACES.labels)[FACES.labels[0]])
+    assert short.fer2013_differences == [f"{name}: {n - 1:,} images, FER2013 has {n:,}"]
+    assert audited(data(subsets=None)).fer2013_differences == [
+        "the images per class are FER2013's, its three subsets are not"
+    ]
+
+
+def over_sampled(rows):
+    rng = np.random.default_rng(0)
+    members = [rows[FACES.labels[rows] == label] for label in np.unique(FACES.labels[rows])]
+    n = max(map(len, members))
+    return np.concatenate([[*some, *rng.choice(some, n - len(some))] for some in members])
+
+
+def leaky_over_sampling():
+    rows = np.random.default_rng(0).permutation(over_sampled(np.arange(340)))
+    cut = round(0.85 * len(rows))
+    return data(rows=[*rows, *range(340, 400)], subsets=np.repeat(["train", "validation", "test"],
+                [cut, len(rows) - cut, 60]))  # fmt: skip
+
+
+def leaky_augmentation():
+    """Copies turned by five degrees and zoomed: no near copies any more, yet their pixels give the label away."""
+    turn = cv2.getRotationMatrix2D((24, 24), 5, 1.06)
+    images = FACES.images.copy()
+    images[280:340] = [cv2.warpAffine(image, turn, (48, 48), borderMode=cv2.BORDER_REPLICATE) for image in images[:60]]
+    labels = np.random.default_rng(0).integers(0, 7, 400)  # labels that nothing but memory can tell
+    labels[280:340] = labels[:60]
+    return data(images=images, labels=labels)
+
+
+def leaky_jpeg():
+    images = FACES.images.copy()
+    for row in range(20):
+        _, coded = cv2.imencode(".jpg", images[row], [cv2.IMWRITE_JPEG_QUALITY, 70])
+        images[340 + row] = cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE)
+    return data(images=images)
+
+
+def leaky_mirror():
+    images = FACES.images.copy()
+    images[340:360] = images[:20, :, ::-1]
+    return data(images=images)
+
+
+def leaky_test():
+    rows = np.arange(400)
+    rows[340:] = rows[280:340]
+    return data(rows=rows)
+
+
+def leaky_train_in_test():
+    rows = np.arange(400)
+    rows[340:350] = rows[:10]
+    return data(rows=rows)
+
+
+def resampled_validation():
+    rows = np.concatenate([np.arange(160), over_sampled(np.arange(160, 280)), np.arange(280, 400)])
+    n = len(rows) - 280
+    return data(rows=rows, subsets=np.repeat(["train", "validation", "test"], [160, n, 120]))
+
+
+LEAKS = {
+    "over-sampled before the split": (leaky_over_sampling, "validation images .* exact copies of training"),
+    "augmented before the split": (leaky_augmentation, "by pixels alone"),
+    "recompressed into test": (leaky_jpeg, "20 of 60 test images .* exact or near copies"),
+    "mirrored into test": (leaky_mirror, "20 of 60 test images .* exact or near copies"),
+    "validation handed over as test": (leaky_test, "copies of validation images"),
+    "training images in test": (leaky_train_in_test, "10 of 60 test images .* exact copies of training"),
+    "validation resampled": (resampled_validation, "follow neither train nor test"),
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_a_planted_leak_is_caught(leak):
+    make, evidence = LEAKS[leak]
+    assert any(re.search(evidence, line) for line in data_suspicions(audited(make())))
+
+
+def test_the_same_copies_do_no_harm_where_the_split_is_drawn():
+    for make in (leaky_jpeg, leaky_mirror, leaky_train_in_test):
+        images, labels = make().images, make().labels
+        found = audited(data(images=images, labels=labels, subsets=None))
+        assert [subset.exact_in_train + subset.near_in_train for subset in found.subsets.values()] == [0, 0, 0]
+        assert found.exact.across == found.near.across == 0
+        assert data_suspicions(found) == ()
+
+
+def test_a_users_own_drawn_split_that_was_exchanged_is_caught():
+    dataset = data(images=leaky_mirror().images, subsets=None)
+    split = Split(np.arange(280), np.arange(280, 340), np.arange(340, 400), "exchanged", "0" * 16)
+    found = Audit.model_validate(make_audit(dataset, split, find_copies(dataset)))
+    assert "20 of 60 test images have a copy in train" in data_suspicions(found)[0]
+
+
+def test_the_audit_is_made_once_and_says_which_rows_have_copies(tmp_path):
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    images = FACES.images.copy()
+    images[350] = images[0]
+    images[351] = images[1] // 2 + 30
+    data(images=images).save(folder)
+    texts: list[str] = []
+    split_folder = stored_split(folder, 0)
+    stored = stored_audit(folder, split_folder, lambda done, text: texts.append(text))
+    n_texts = len(texts)
+    assert stored_audit(folder, split_folder, lambda done, text: texts.append(text)) == stored
+    assert len(texts) == n_texts > 0
+    copies = np.load(stored / "copies.npy", allow_pickle=False)
+    assert (copies[350], copies[351], copies[0]) == ("exact", "near", "")
+    assert (copies != "").sum() == 2
+    assert Audit.load(stored / "audit.json").subsets["test"].near_in_train == 1

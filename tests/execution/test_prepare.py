@@ -1,0 +1,48 @@
+"""Before a plan: the split beside the results is the one that runs are scored on."""
+
+import numpy as np
+import pytest
+
+from fer_bench.execution.prepare import prepare, store_split
+
+
+@pytest.fixture
+def stored(tiny_npz, tmp_path):
+    """Store the split of `tiny.npz` as it is now; the file with it."""
+
+    def store():
+        prepared = prepare(str(tiny_npz), tmp_path / "results")
+        store_split(prepared)
+        return prepared.results.path / f"split-{prepared.split_fingerprint}.csv.gz"
+
+    return store
+
+
+def relabel(path) -> None:
+    """Other labels for the same ids and the same subsets."""
+    with np.load(path) as arrays:
+        labels = arrays["labels"]
+        np.savez(path, **{**arrays, "labels": (labels + 1) % 3})
+
+
+def test_same_split_is_not_written_again(stored):
+    before = stored().stat()
+    assert stored().stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_corrected_labels_are_written_under_the_same_ids(stored, tiny_npz):
+    with np.load(tiny_npz) as arrays:
+        n = len(arrays["labels"])
+        subsets = np.repeat(["train", "validation", "test"], [n - 60, 30, 30])
+        np.savez(tiny_npz, **{**arrays, "subsets": subsets})
+    path = stored()
+    before = path.read_bytes()
+    relabel(tiny_npz)
+    assert stored() == path and path.read_bytes() != before
+
+
+def test_damaged_file_is_replaced(stored):
+    path = stored()
+    before = path.read_bytes()
+    path.write_bytes(before[:-10])
+    assert stored().read_bytes() == before

@@ -1,0 +1,107 @@
+"""Greedy selection on validation: what it picks, what it leaves out, and that it is the same every time."""
+
+import shutil
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from fer_bench.errors import FerBenchError
+from fer_bench.judging import ensemble, metrics
+from fer_bench.judging.evidence import Evidence
+
+
+def reference(library: list[np.ndarray], labels: np.ndarray) -> tuple[list[int], list[float]]:
+    """Caruana et al. (2004), section 2, with scikit-learn's macro-F1, as plainly as it can be said."""
+    picks, path = [], []
+    for _ in range(50):
+        scores = [
+            f1_score(labels, np.mean([library[i] for i in [*picks, new]], axis=0).argmax(axis=1), average="macro")
+            for new in range(len(library))
+        ]
+        if path and max(scores) <= path[-1]:
+            return picks, path
+        picks.append(int(np.argmax(scores)))
+        path.append(max(scores))
+    return picks, path
+
+
+@pytest.fixture
+def many_runs(stored_runs):
+    """Six more runs of middling skill, whose mistakes differ."""
+    for number in range(6):
+        stored_runs.add(f"net-{number}", stored_runs.predictions(1.5, seed=50 + number))
+    return stored_runs
+
+
+def test_selection_is_that_of_the_paper(many_runs):
+    evidence = Evidence.newest(many_runs.folder)
+    selection = ensemble.select(evidence)
+    members = sorted(record.run_id for record in evidence.records)
+    library = [
+        evidence.probabilities(record, "validation").astype(float)
+        for record in sorted(evidence.records, key=lambda record: record.run_id)
+    ]
+    picks, path = reference(library, many_runs.labels["validation"])
+    assert selection.weights == {members[i]: picks.count(i) / len(picks) for i in set(picks)}
+    assert selection.validation_macro_f1 == pytest.approx(path)
+    assert len(path) > 2 and sorted(path) == list(path)
+
+
+def test_fast_macro_f1_is_scikit_learns():
+    rng = np.random.default_rng(0)
+    for n_classes in (2, 7):
+        labels, predicted = rng.integers(0, n_classes, 100), rng.integers(0, max(2, n_classes - 2), 100)
+        expected = f1_score(labels, predicted, average="macro", labels=range(n_classes), zero_division=0)
+        assert ensemble.macro_f1(labels, predicted, n_classes) == pytest.approx(expected)
+
+
+def test_test_labels_play_no_part(many_runs):
+    before = ensemble.select(Evidence.newest(many_runs.folder))
+    many_runs.write_split(many_runs.labels | {"test": many_runs.labels["test"][::-1]})
+    assert ensemble.select(Evidence.newest(many_runs.folder)) == before
+
+
+def test_record_is_the_weighted_mean_at_no_training_cost(many_runs):
+    evidence = Evidence.newest(many_runs.folder)
+    record, is_new = ensemble.put_on_record(evidence, command="a command")
+    weights = record.parameters["weights"]
+    by_id = {known.run_id: known for known in evidence.records}
+    mean = sum(weight * evidence.probabilities(by_id[run_id], "test") for run_id, weight in weights.items())
+    stored = Evidence.newest(many_runs.folder).probabilities(record, "test")
+    np.testing.assert_allclose(stored, mean, atol=1e-6)
+    assert is_new and sum(weights.values()) == pytest.approx(1)
+    assert record.test == metrics.score(many_runs.labels["test"], stored, many_runs.CLASS_NAMES)
+    assert record.validation.macro_f1 == pytest.approx(record.parameters["validation_macro_f1"][-1])
+    assert record.seconds.fit == 0 and record.family == record.spec.model == "ensemble"
+    assert all(by_id[run_id].spec.model in record.notes[0] for run_id in weights)
+
+
+def test_same_inputs_give_the_same_record_once(many_runs):
+    record, _ = ensemble.put_on_record(Evidence.newest(many_runs.folder))
+    content = many_runs.folder.record_path(record.run_id).read_bytes()
+    assert ensemble.put_on_record(Evidence.newest(many_runs.folder)) == (record, False)
+    assert many_runs.folder.record_path(record.run_id).read_bytes() == content
+    gone = max(record.parameters["weights"], key=record.parameters["weights"].get)
+    shutil.rmtree(many_runs.folder.runs / gone)
+    changed, is_new = ensemble.put_on_record(Evidence.newest(many_runs.folder))
+    assert is_new and changed.run_id == record.run_id and gone not in changed.parameters["weights"]
+
+
+def test_suspects_and_runs_without_validation_probabilities_are_left_out_and_named(many_runs):
+    perfect = many_runs.predictions(9.0, seed=1)  # above 95 % on validation: the gate's business
+    suspect = many_runs.add("leaky", perfect)
+    outside = many_runs.add("mine", {"test": perfect["test"]}, strategy="external", family="external")
+    many_runs.add("broken", perfect, status="failed")
+    record, _ = ensemble.put_on_record(Evidence.newest(many_runs.folder))
+    assert not {suspect.run_id, outside.run_id} & record.parameters["weights"].keys()
+    assert f"{suspect.run_id} (leak suspect)" in record.notes[1]
+    assert f"{outside.run_id} (no validation probabilities)" in record.notes[1]
+    assert "broken" not in " ".join([*record.parameters["weights"], *record.notes])
+
+
+def test_nothing_to_choose_from_is_one_message(stored_runs):
+    for record in stored_runs.folder.records():
+        stored_runs.predictions_path(record).unlink()
+    with pytest.raises(FerBenchError, match="no finished run with validation probabilities"):
+        ensemble.select(Evidence.newest(stored_runs.folder))

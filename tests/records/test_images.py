@@ -1,0 +1,67 @@
+"""The file of facts about scored images."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from fer_bench.errors import FerBenchError
+from fer_bench.records.images import ImageFacts, images_path, write_images
+
+
+def facts(**fields) -> ImageFacts:
+    values = {
+        "ids": np.array(["b,1", "a", "c"]),
+        "subset": np.array(["validation", "test", "test"]),
+        "copy_in_train": np.array(["exact", "", "near"]),
+        "votes": np.array([[1, 9], [10, 0], [4, 6]]),
+        "vote_names": ("happiness", "NF"),
+    }
+    return ImageFacts(**{**values, **fields})
+
+
+@pytest.mark.parametrize("kept", [facts(), facts(votes=None, vote_names=())], ids=["votes", "no votes"])
+def test_what_is_written_is_read(tmp_path, kept):
+    path = images_path(tmp_path, "abc")
+    write_images(path, kept)
+    read = ImageFacts.load(path)
+    assert path.name == "images-abc.csv.gz"
+    assert (read.ids.tolist(), read.subset.tolist()) == (kept.ids.tolist(), kept.subset.tolist())
+    assert read.copy_in_train.tolist() == ["exact", "", "near"]
+    assert read.vote_names == kept.vote_names
+    assert (read.votes is None) == (kept.votes is None)
+    assert read.votes is None or (read.votes == kept.votes).all()
+
+
+def test_facts_come_in_the_order_asked_for():
+    some = facts().of(np.array(["c", "b,1"]))
+    assert some.copy_in_train.tolist() == ["near", "exact"]
+    assert some.votes.tolist() == [[4, 6], [1, 9]]
+    with pytest.raises(FerBenchError, match="1 sample ids are not in the split"):
+        facts().of(np.array(["a", "z"]))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"not gzip",
+        gzip.compress(b""),
+        gzip.compress(b"sample_id,subset,copy_in_train\n"),
+        gzip.compress(b"sample_id,subset,copy_in_train\na,train,\n"),
+        gzip.compress(b"sample_id,subset,copy_in_train\na,test,maybe\n"),
+        gzip.compress(b"sample_id,subset,copy_in_train,happy\na,test,,many\n"),
+        gzip.compress(b"sample_id,subset,copy_in_train,happy\na,test,,1\nb,test,\n"),
+        gzip.compress(b"sample_id,subset,copy_in_train\na,test,\n")[:-9],
+        gzip.compress(b"sample_id,subset,copy_in_train\na,test,\n")[:12] + b"\xff" * 40,
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, content):
+    path = tmp_path / "images-x.csv.gz"
+    path.write_bytes(content)
+    with pytest.raises(FerBenchError, match=r"images-x\.csv\.gz: damaged"):
+        ImageFacts.load(path)
+
+
+def test_a_missing_file_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        ImageFacts.load(tmp_path / "images-x.csv.gz")

@@ -1,0 +1,164 @@
+"""judge, verify, ensemble and hard-faces as a user starts them, and bad input in one message."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_bench.cli import main
+from fer_bench.data.readers import open_dataset
+
+
+@dataclass
+class Done:
+    """How a command ended and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def judged(stored_runs, tmp_path, tiny_npz, monkeypatch, capsys) -> Callable[..., Done]:
+    """The program, in this process, in a folder with results and `mine.csv`, which is right about every test image."""
+    with (tmp_path / "mine.csv").open("w", newline="") as file:
+        rows = zip(stored_runs.ids["test"], stored_runs.labels["test"], strict=True)
+        csv.writer(file).writerows([("sample_id", "label"), *((i, stored_runs.CLASS_NAMES[k]) for i, k in rows)])
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr("sys.argv", ["fer_bench", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        return Done(int(end.value.code or 0), said.out, said.err)
+
+    return run
+
+
+def leaderboard(tmp_path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((tmp_path / "results" / "faces" / "leaderboard.csv").open()))
+
+
+@pytest.mark.parametrize("command", ["judge", "verify", "ensemble", "hard-faces"])
+def test_help_has_a_worked_example(judged, command):
+    done = judged(command, "--help")
+    assert done.returncode == 0 and f"Example: python -m fer_bench {command} " in " ".join(done.stdout.split())
+
+
+def test_outside_predictions_are_ranked_beside_the_others_once(judged, tmp_path):
+    done = judged("judge", "mine.csv", "--name", "faces")
+    assert done.returncode == 0, done.stderr
+    assert "macro-F1 1.000" in done.stdout and "put on record" in done.stdout
+    mine, *others = leaderboard(tmp_path)
+    assert (mine["model"], mine["strategy"], mine["family"], mine["rank"]) == ("mine", "external", "external", "1")
+    assert len(others) == 3
+    again = judged("judge", "mine.csv", "--name", "faces")
+    assert again.returncode == 0 and "nothing added" in again.stdout
+    assert leaderboard(tmp_path) == [mine, *others]
+    page = (tmp_path / "results" / "faces" / "leaderboard.md").read_text()
+    assert "    python -m fer_bench run\n" in page and "fer_bench judge" not in page
+
+
+def test_another_file_needs_replace(judged, tmp_path):
+    judged("judge", "mine.csv", "--name", "faces", "--as", "model")
+    text = (tmp_path / "mine.csv").read_text()
+    (tmp_path / "other.csv").write_text(text.replace("row-180,top", "row-180,middle"))
+    refused = judged("judge", "other.csv", "--name", "faces", "--as", "model")
+    assert refused.returncode == 2 and "--replace" in refused.stderr
+    done = judged("judge", "other.csv", "--name", "faces", "--as", "model", "--replace")
+    assert done.returncode == 0 and "accuracy 98.9%" in done.stdout
+    assert len(leaderboard(tmp_path)) == 4
+
+
+def test_ensemble_is_ranked_and_all_is_verified(judged, tmp_path):
+    done = judged("ensemble", "--name", "faces")
+    assert done.returncode == 0, done.stderr
+    assert "mean of hog-svm / none" in done.stdout
+    assert "ensemble" in {line["model"] for line in leaderboard(tmp_path)}
+    assert "unchanged" in judged("ensemble", "--name", "faces").stdout
+    verified = judged("verify", "results/faces")
+    assert verified.returncode == 0, verified.stdout
+    assert verified.stdout.endswith("3 rescored, 1 reproduced\nnothing contradicts\n")
+
+
+def test_tampering_is_exit_code_1_and_named(judged, stored_runs):
+    record = stored_runs.folder.records()[0]
+    stored_runs.rewrite(record, test=record.test.model_copy(update={"macro_f1": 0.9}))
+    done = judged("verify", "results/faces")
+    assert done.returncode == 1 and done.stderr == ""
+    assert record.run_id in done.stdout and "test.macro_f1 is 0.9, and 0." in done.stdout
+    assert "nothing contradicts" not in done.stdout and "1 DOES NOT FOLLOW" in done.stdout
+
+
+def test_reruns_are_compared(judged, stored_runs, tmp_path):
+    again = type(stored_runs)(tmp_path / "again" / "faces")
+    again.add("hog-svm", again.predictions(2.0, seed=5), started="2026-03-01T00:00:00+00:00")
+    done = judged("verify", "results/faces", "--against", "again/faces")
+    assert done.returncode == 0 and "2 rescored, 1 reproduced" in done.stdout
+
+
+def test_hard_faces_are_drawn_from_the_data_of_the_runs(judged, stored_runs, tmp_path):
+    ids = [sample_id for members in stored_runs.ids.values() for sample_id in members]
+    arrays = {"images": np.random.default_rng(0).integers(0, 256, (270, 12, 12), dtype=np.uint8)}
+    arrays |= {"labels": np.arange(270) % 3, "class_names": np.array(stored_runs.CLASS_NAMES), "sample_ids": ids}
+    np.savez(tmp_path / "faces.npz", **arrays)
+    refused = judged("hard-faces", "--data", "faces.npz")
+    assert refused.returncode == 2 and "its runs are of data dddd" in refused.stderr
+    fingerprint = open_dataset("faces.npz").fingerprint
+    for record in stored_runs.folder.records():
+        stored_runs.rewrite(record, spec=record.spec.model_copy(update={"data_fingerprint": fingerprint}))
+    done = judged("hard-faces", "--data", "faces.npz")
+    assert done.returncode == 0, done.stderr
+    assert "runs, without baselines: 2; test images that all of them miss: " in done.stdout
+    sheets = tmp_path / "results" / "faces" / "sheets"
+    assert {path.name.partition(".")[0] for path in sheets.iterdir()} == {"hard-faces", "hog-svm", "pca-svm"}
+
+
+def other_split(stored_runs) -> None:
+    """Make one run that of a split that nothing in the folder knows of."""
+    record = stored_runs.folder.records()[0]
+    spec = record.spec.model_copy(update={"split_fingerprint": "f" * 16})
+    stored_runs.rewrite(record, spec=spec)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("judge", "nowhere.csv", "--name", "faces"), ["nowhere.csv", "cannot be read"]),
+        (("judge", "tiny.npz", "--name", "faces"), ["tiny.npz", "not a CSV file"]),
+        (("judge", "mine.csv", "--name", "nothing"), ["no runs in results/nothing", "results in results: faces"]),
+        (("judge", "mine.csv", "--name", "faces", "--as", "../up"), ["--as '../up'", "lower-case letters"]),
+        (("judge", "mine.csv", "--name", "faces", "--as", "hog-svm"), ["hog-svm: is a model of this suite"]),
+        (("verify", "results/nothing"), ["no runs in results/nothing", "faces"]),
+        (("verify", "results/faces", "--against", "nowhere"), ["no runs in nowhere"]),
+        (("ensemble", "--name", "nothing"), ["no runs in results/nothing"]),
+        (("hard-faces", "--data", "tiny.npz"), ["no runs in results/tiny"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_bad_input_is_one_message_and_exit_code_2(judged, arguments, words):
+    done = judged(*arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr, done.stderr
+
+
+def test_bad_predictions_are_listed_with_their_count(judged, tmp_path):
+    lines = (tmp_path / "mine.csv").read_text().splitlines()
+    (tmp_path / "bad.csv").write_text("\n".join([*lines[:-3], lines[1], "row-999,top", ""]))
+    done = judged("judge", "bad.csv", "--name", "faces")
+    assert done.returncode == 2 and "5 bad rows" in done.stderr
+    for words in ("line 89: row-180 again", "line 90: 'row-999' is no", "missing: row-269, a test image"):
+        assert words in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("judge", "mine.csv"), ("ensemble",)], ids=" ".join)
+def test_records_of_another_split_are_refused_by_name(judged, stored_runs, arguments):
+    other_split(stored_runs)
+    done = judged(*arguments, "--name", "faces")
+    assert done.returncode == 2 and stored_runs.folder.records()[0].run_id in done.stderr
