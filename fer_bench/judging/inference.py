@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -85,7 +86,15 @@ class Sample:
 
     def interval(self, column: int) -> Interval:
         """The BCa interval of ACCURACY or MACRO_F1 over test images; the spread over runs is not in it."""
-        return bca_interval(self.values[0, column], self.values[1:, column], self.influence[:, column])
+        return self._intervals[column]
+
+    @cached_property
+    def _intervals(self) -> tuple[Interval, Interval]:
+        accuracy, macro_f1 = (
+            bca_interval(self.values[0, column], self.values[1:, column], self.influence[:, column])
+            for column in (ACCURACY, MACRO_F1)
+        )
+        return accuracy, macro_f1
 
 
 def sample_run(resamples: Resamples, probabilities: np.ndarray) -> Sample:

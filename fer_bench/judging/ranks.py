@@ -38,13 +38,13 @@ def rank_test(scores: Mapping[str, Mapping[int, float]]) -> RankTest | None:
     Classifiers over Multiple Data Sets, sections 3.2.2 (Friedman, in Iman and Davenport's form) and equation for
     Nemenyi's critical difference.
     """
-    from scipy.stats import f as f_distribution
-    from scipy.stats import rankdata, studentized_range
-
     blocks = sorted(set.intersection(*(set(by_block) for by_block in scores.values()))) if scores else []
     k, n = len(scores), len(blocks)
     if k < MIN_ROWS or n < MIN_BLOCKS:
         return None
+    from scipy.stats import f as f_distribution  # here, as it takes a second to import and most calls end above
+    from scipy.stats import rankdata, studentized_range
+
     table = np.array([[by_block[block] for by_block in scores.values()] for block in blocks])
     means = rankdata(-table, axis=1).mean(axis=0)
     chi2 = 12 * n / (k * (k + 1)) * ((means**2).sum() - k * (k + 1) ** 2 / 4)
