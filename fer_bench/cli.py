@@ -260,7 +260,7 @@ def audit(
     from fer_bench.judging.gate import data_suspicions
 
     with reading_progress(console) as progress:
-        prepared = prepare(data, results, name, votes, skip_bad, split_seed, progress)
+        prepared = prepare(data, results, name, votes, skip_bad, split_seed, progress=progress)
         found = audit_data(prepared, _command(), progress)
         sheet = write_sheet(prepared)
     for line in (*terminal_lines(found), "", f"{prepared.results.path / CARD_FILE}, pairs to look at: {sheet}"):

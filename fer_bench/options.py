@@ -169,7 +169,7 @@ def with_selection(command: Callable[..., None]) -> Callable[..., None]:
 
     flat.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
     flat.__annotations__ = {parameter.name: parameter.annotation for parameter in [*shared, *own]}
-    del flat.__wrapped__  # type: ignore[attr-defined]  # typer would look behind it
+    del flat.__wrapped__  # typer would look behind it
     return flat
 
 

@@ -73,12 +73,18 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
     progress(0, "fitting")
     earlier = _fit(job, classifier, X, y, plan)
     clock.lap("fit")
-    clock.seconds["fit"] += earlier
+    frozen = getattr(classifier, "frozen_", None)
+    passed = frozen.seconds if frozen else 0.0
     progress(1, "predicting")
     images = {"validation": features.validation, "test": features.test}
     probabilities = predict(classifier, images, dataset.labels[split.validation], task.n_classes)
     clock.lap("predict")
-    clock.seconds["features"] = features.seconds
+    clock.seconds["fit"] += earlier - passed
+    clock.seconds["features"], ms_per_image = features.seconds, features.ms_per_image
+    if frozen:  # shared like features, and booked like them, whichever run did the pass
+        clock.seconds["predict"] -= frozen.seconds - passed
+        clock.seconds["features"] += frozen.total_seconds
+        ms_per_image += frozen.ms_per_image
     if card.is_network and job.spec.strategy == BASE:
         classifier.network.model.save_weights(work / WEIGHTS_FILE)  # what re-training of the classifier starts from
     predicted = len(split.validation) + len(split.test)
@@ -88,7 +94,7 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
         "n_rows": len(plan.rows),
         "steps": getattr(classifier, "steps_", None) or (task.steps if card.steps else None),
         "n_parameters": n_parameters(classifier),
-        "ms_per_image": features.ms_per_image + 1000 * clock.seconds["predict"] / predicted,
+        "ms_per_image": ms_per_image + 1000 * clock.seconds["predict"] / predicted,
         "parameters": _parameters(classifier),
     }
     return Outcome(probabilities, _history(classifier), facts)

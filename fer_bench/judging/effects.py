@@ -55,7 +55,7 @@ def minority(support: Sequence[int]) -> list[int]:
 
 
 def strategy_effects(
-    samples: Mapping[tuple[str, str], Mapping[int, Sample]], labels: np.ndarray, base: str = "none"
+    samples: Mapping[tuple[str, str], Mapping[tuple[int, str], Sample]], labels: np.ndarray, base: str = "none"
 ) -> tuple[StrategyEffect, ...]:
     """The effects of every strategy on every model that ran under it and under `base` with a common seed.
 

@@ -46,7 +46,7 @@ class Evidence:
         Raises FerBenchError where the split file is missing, damaged or not the one of the fingerprint, where the
         split has no record, and naming records of other data, or of a split without a file, mixed in with the others.
         """
-        everything = folder.records() if records is None else list(records)
+        everything = one_split(folder.records() if records is None else records)
         chosen = [record for record in everything if record.spec.split_fingerprint == split_fingerprint]
         if not chosen:
             raise FerBenchError(f"{folder.path}: no records of split {split_fingerprint}")
@@ -62,7 +62,7 @@ class Evidence:
     @classmethod
     def newest(cls, folder: ResultsFolder) -> Evidence:
         """The evidence of the split of the newest record, which is the one that leaderboards show."""
-        records = folder.records()
+        records = one_split(folder.records())
         if not records:
             raise FerBenchError(f"{folder.path}: no records; `fer_bench run` makes some")
         newest = max(records, key=lambda record: (record.started, record.run_id))
@@ -104,6 +104,11 @@ class Evidence:
         if len(rows) != len(self.ids[subset]):
             raise FerBenchError(f"{path}: {len(rows):,} {subset} probabilities for {len(self.ids[subset]):,} images")
         return rows.astype(np.float32)
+
+
+def one_split(records: Iterable[Record]) -> list[Record]:
+    """`records` without those on folds, which have test images of their own each and are told by their spread."""
+    return [record for record in records if not record.spec.fold]
 
 
 def _split_path(folder: ResultsFolder, split_fingerprint: str) -> Path:

@@ -31,7 +31,7 @@ class RankTest:
     groups: tuple[tuple[int, int], ...]
 
 
-def rank_test(scores: Mapping[str, Mapping[int, float]]) -> RankTest | None:
+def rank_test(scores: Mapping[str, Mapping[tuple[int, str], float]]) -> RankTest | None:
     """Compare rows by their `scores`, by row and block, higher being better, on the blocks that all of them have.
 
     None with fewer than 3 rows or blocks, where nothing can be said. Demsar (2006), Statistical Comparisons of

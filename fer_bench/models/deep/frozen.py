@@ -91,9 +91,14 @@ class FrozenPass:
         return {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in self.names}
 
     @property
+    def total_seconds(self) -> float:
+        """What the passes asked for so far cost, whoever did them."""
+        return sum(cost.seconds for cost in self.costs.values())
+
+    @property
     def ms_per_image(self) -> float:
         """What the passes cost for one image and its mirror image."""
-        return 1000 * sum(c.seconds for c in self.costs.values()) / max(1, sum(c.images for c in self.costs.values()))
+        return 1000 * self.total_seconds / max(1, sum(c.images for c in self.costs.values()))
 
     def __str__(self) -> str:
         costs = self.costs.values()

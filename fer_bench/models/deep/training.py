@@ -9,6 +9,7 @@ import numpy as np
 from fer_bench.models.deep.augmentation import DEFAULT, check_names
 from fer_bench.models.deep.batches import Batches, Inputs, Pixels, prefetch
 from fer_bench.models.deep.checkpoint import Checkpoint
+from fer_bench.models.deep.frozen import FrozenPass
 from fer_bench.models.deep.losses import LABEL_SMOOTHING, loss_function
 from fer_bench.models.deep.parameters import check_parameters
 from fer_bench.models.deep.precision import dtype_policy, resolve_precision
@@ -42,12 +43,13 @@ class Network:
     """A built model from inputs to logits, its phases, and where its first weights come from.
 
     The last phase trains `model` itself: its view is that of prediction too.
-    frozen_parameters: of what stands before `model` and makes its inputs.
+    frozen: the pass that makes the inputs of `model` from images, or None; frozen_parameters: of what makes it.
     """
 
     model: Any
     phases: tuple[Phase, ...]
     weights: str = "random"
+    frozen: FrozenPass | None = None
     frozen_parameters: int = 0
 
 
@@ -64,7 +66,7 @@ class KerasClassifier:
     "bfloat16"; schedule, "cosine" or "plateau"; patience, evaluations without a better one after which to stop.
 
     Fitted: history_ (a dict per evaluation), n_parameters_, steps_, weights_, notes_, earlier_seconds_ (of the
-    training that was cut off).
+    training that was cut off), frozen_ (the pass that runs share, or None).
     """
 
     def __init__(self, task: Task, image: ImageInput, build: Callable[[], Network], batch_size: int) -> None:
@@ -114,6 +116,7 @@ class KerasClassifier:
         with dtype_policy(policy):
             self.network = self.build()
             self._predictors = {id(self.network.model): with_softmax(self.network.model)}
+        self.frozen_ = self.network.frozen
         self.n_parameters_ = self.network.model.count_params() + self.network.frozen_parameters
         self.weights_ = self.network.weights
 

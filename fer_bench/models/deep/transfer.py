@@ -205,7 +205,7 @@ def in_phases(classifier: Any, backbone: Backbone, trunk: Any, weights: str) -> 
         for (name, rate, _, view), share, model in zip(chosen, shares, models, strict=True)
     )
     frozen_parameters = trunk.count_params() + models[0].count_params() - models[-1].count_params()
-    return Network(models[-1], phases, weights, frozen_parameters)
+    return Network(models[-1], phases, weights, frozen, frozen_parameters)
 
 
 def frozen_pass(classifier: Any, backbone: Backbone, trunk: Any) -> FrozenPass:
