@@ -58,6 +58,8 @@ def fetch(kind: str, key: str, build: Callable[[Path], None], files: Collection[
 
     with FileLock(entry.with_name(f"{key}.lock")):
         if not _is_whole(entry, files):
+            for leftover in entry.parent.glob(f".{key}.*"):  # of a build that was killed
+                shutil.rmtree(leftover, ignore_errors=True)
             replace_folder(entry, build)
     return entry
 

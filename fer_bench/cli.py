@@ -95,8 +95,7 @@ def run(
         summary = run_plan(plan, prepared, options, progress)
     _write_leaderboard(prepared.results, command, prepared.fingerprints)
     if summary.interrupted:
-        told = f"Stopped. What is finished is kept; to go on:\n  {command}"
-        console.print(told, style="yellow", markup=False, soft_wrap=True)
+        _say_stopped(command)
         raise typer.Exit(INTERRUPTED)
     if summary.failed:
         console.print(f"{len(summary.failed)} runs did not succeed:", style="red")
@@ -141,8 +140,12 @@ def tune(
     with reading_progress(console) as progress:
         prepared = prepare(data, results, name, votes, skip_bad, split_seed, progress=progress)
     request = TuneRequest(model, trials, strategy, method.value, budget.value, seed, weights, command=_command())
-    with TuneProgress(console) as watcher:
-        tuned = search(request, prepared, watcher)
+    try:
+        with TuneProgress(console) as watcher:
+            tuned = search(request, prepared, watcher)
+    except KeyboardInterrupt:
+        _say_stopped(request.command)
+        raise typer.Exit(INTERRUPTED) from None
     console.print(tuned_table(tuned))
     path = tuned_path(prepared.results.path, model)
     console.print(f"Written to {path}; `run --tuned` uses it", markup=False, highlight=False, soft_wrap=True)
@@ -378,6 +381,11 @@ def _show_plan(prepared: Any, plan: list, rerun: Rerun) -> None:
     took = f", about {spell(sum(known))}" if known else ""
     unknown = f"; {len(due) - len(known)} of them of models never timed here" if len(known) < len(due) else ""
     console.print(f"{len(due)} of {len(plan)} runs due{took}{unknown}", highlight=False)
+
+
+def _say_stopped(command: str) -> None:
+    told = f"Stopped. What is finished is kept; to go on:\n  {command}"
+    console.print(told, style="yellow", markup=False, soft_wrap=True)
 
 
 def _results_folder(path: Path) -> Any:

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from fer_bench.execution.estimate import Estimate, spell
 from fer_bench.execution.plan import SUITES, PlannedRun
-from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, Choice, ModelCard, Range, why_not
+from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, Choice, ModelCard, Range, StrategyCard, why_not
 
 
 def tables(kind: str | None, verbose: bool) -> Iterator[Table]:
@@ -91,9 +91,20 @@ def _features(verbose: bool) -> Table:
 def _strategies(verbose: bool) -> Table:
     table = Table("strategy", "about", *(["needs", "where"] if verbose else []), title="Strategies")
     for card in STRATEGIES:
-        needs = "sample_weight" if card.needs_sample_weight else card.loss if card.loss != "cross-entropy" else "-"
-        table.add_row(card.name, card.summary, *([needs, _where(card.source)] if verbose else []))
+        table.add_row(card.name, card.summary, *([_needs(card), _where(card.source)] if verbose else []))
     return table
+
+
+def _needs(card: StrategyCard) -> str:
+    """What a model must have for the strategy to apply."""
+    needs = {
+        "sample_weight": card.needs_sample_weight,
+        f"{card.loss} loss": card.loss != "cross-entropy",
+        "features, not images": card.makes_rows,
+        "an ensemble of trees": card.balanced_bootstrap,
+        f"{card.starts_from} of its run under none": card.starts_from,
+    }
+    return ", ".join(need for need, needed in needs.items() if needed) or "-"
 
 
 def _suites(verbose: bool) -> Table:

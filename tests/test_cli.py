@@ -60,7 +60,7 @@ def test_plan_says_what_is_due_and_what_does_not_apply(folder):
     done = fer_bench(folder, "plan", "--data", "good.npz", "--models", "hog-svm", "--seeds", "0,1")
     assert done.returncode == 0, done.stderr
     assert "n/a: hog-svm: cannot be trained with focal loss" in done.stdout
-    assert "of 7 runs due" in done.stdout
+    assert "7 of 8 runs due" in done.stdout
     assert not (folder / "results").exists()
 
 

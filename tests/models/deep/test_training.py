@@ -267,3 +267,9 @@ def test_phase_steps_add_up(steps):
     shares = phase_steps((Phase("a", 0.4, 1), Phase("b", 0.6, 1)), steps)
     assert sum(shares) == steps
     assert abs(shares[0] - 0.4 * steps) <= 0.5
+
+
+def test_focal_loss_is_not_stacked_on_sample_weights(tiny):
+    images, labels = tiny.bars(60)
+    with pytest.raises(ValueError, match="not stacked on sample weights"):
+        tiny.classifier(tiny.task(loss=Loss("focal"))).fit(images, labels, np.ones(60))
