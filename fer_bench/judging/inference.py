@@ -46,28 +46,40 @@ class Change:
 class Resamples:
     """Redraws of the test images within their classes, each class keeping its total weight.
 
-    labels: int64 (n,). weights: float32 (1 + draws, n), what each image counts; row 0: all images once. Of a class of m
-    images m - 1 are drawn and weighed m / (m - 1): drawing m would make small classes look surer than they are.
-    Rao and Wu (1988), Resampling Inference with Complex Survey Data.
+    labels: int64 (n,). rows: for each of the k classes the indices of its images. times: for each class of m images,
+    float32 (1 + draws, m), how often each was drawn; row 0: all images once. Of m images m - 1 are drawn and weighed
+    m / (m - 1): drawing m would make small classes look surer than they are. Rao and Wu (1988), Resampling Inference
+    with Complex Survey Data.
     """
 
     labels: np.ndarray
-    n_classes: int
-    weights: np.ndarray
+    rows: tuple[np.ndarray, ...]
+    times: tuple[np.ndarray, ...]
 
     @classmethod
     def of(cls, labels: np.ndarray, n_classes: int, n_draws: int = N_DRAWS, seed: int = 0) -> Resamples:
         """The same redraws for the same labels. They take 4 bytes per image and draw."""
         rng = np.random.default_rng(seed)
-        weights = np.ones((1 + n_draws, len(labels)), dtype=np.float32)
-        for label in range(n_classes):
-            rows = np.flatnonzero(labels == label)
-            m = len(rows)
+        rows = tuple(np.flatnonzero(labels == label) for label in range(n_classes))
+        times = tuple(np.ones((1 + n_draws, len(members)), dtype=np.float32) for members in rows)
+        for drawn in times:
+            m = drawn.shape[1]
             if m > 1:
-                drawn = rng.integers(0, m, (n_draws, m - 1)) + m * np.arange(n_draws)[:, None]
-                times = np.bincount(drawn.ravel(), minlength=n_draws * m).reshape(n_draws, m)
-                weights[1:, rows] = times * (m / (m - 1))
-        return cls(labels, n_classes, weights)
+                which = rng.integers(0, m, (n_draws, m - 1)) + m * np.arange(n_draws)[:, None]
+                drawn[1:] = np.bincount(which.ravel(), minlength=n_draws * m).reshape(n_draws, m)
+        return cls(labels, rows, times)
+
+    def sums(self, columns: np.ndarray) -> np.ndarray:
+        """Weighed sums of `columns`, float32 (n, c), over the images of each class: float64 (k, 1 + draws, c).
+
+        Counts come out exactly, so that figures do not depend on the machine.
+        """
+        sums = np.stack([drawn @ columns[members] for members, drawn in zip(self.rows, self.times, strict=True)])
+        m = np.array([len(members) for members in self.rows], dtype=np.float64)
+        scale = np.where(m > 1, m / np.maximum(m - 1, 1), 1)
+        scaled = sums.astype(np.float64)
+        scaled[:, 1:] *= scale[:, None, None]
+        return scaled
 
 
 @dataclass(frozen=True)
@@ -99,12 +111,12 @@ class Sample:
 
 def sample_run(resamples: Resamples, probabilities: np.ndarray) -> Sample:
     """Score `probabilities`, float (n, k), on the test images and on all redraws."""
-    labels, k = resamples.labels, resamples.n_classes
+    labels, k = resamples.labels, len(resamples.rows)
     predicted = probabilities.argmax(axis=1)
     answers = np.eye(k, dtype=np.float32)[predicted]
-    hits = answers * (predicted == labels)[:, None]
     gaps = calibration_gaps(labels, probabilities).astype(np.float32)
-    values = _values(resamples.weights @ np.hstack([hits, answers, gaps]), np.bincount(labels, minlength=k))
+    sums = resamples.sums(np.hstack([answers, gaps]))
+    values = _values(sums[:, :, :k], sums[:, :, k:].sum(axis=0), np.bincount(labels, minlength=k))
     return restored(labels, k, predicted, values)
 
 
@@ -126,10 +138,10 @@ def mean_of(samples: Sequence[Sample]) -> Sample:
     )
 
 
-def _values(sums: np.ndarray, support: np.ndarray) -> np.ndarray:
-    """Scores from the sums over images of hits (k), answers (k) and calibration gaps, one row per draw."""
-    k, n = len(support), support.sum()
-    hits, answers, gaps = sums[:, :k], sums[:, k : 2 * k], sums[:, 2 * k :]
+def _values(confusion: np.ndarray, gaps: np.ndarray, support: np.ndarray) -> np.ndarray:
+    """Scores of each draw from confusion matrices (class, draw, answer) and calibration gaps (draw, bin)."""
+    n, answers = support.sum(), confusion.sum(axis=0)
+    hits = np.einsum("cdc->dc", confusion)
     recall = hits / np.maximum(support, 1)
     f1 = 2 * hits / np.maximum(answers + support, 1)
     columns = (hits.sum(axis=1) / n, f1.mean(axis=1), np.abs(gaps).sum(axis=1) / n)

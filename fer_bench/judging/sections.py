@@ -69,7 +69,8 @@ def against_the_best(rows: Sequence[Row]) -> Iterator[str]:
     """Every row against the best one, on the same images."""
     yield "## Is the best row better?"
     yield (
-        f"How far each row is behind {rows[0].name} on the same images. p: how often chance alone would do as much; "
+        f"How far each row is behind {rows[0].name} on the same images; in brackets the 95 % interval of each "
+        "difference alone. p: how often chance alone would do as much; "
         "below 0.05 the difference is one (macro-F1: paired bootstrap; accuracy: McNemar's exact test). Because the "
         "best row is known only after looking, p-values are corrected over all pairs of rows (Holm)."
     )

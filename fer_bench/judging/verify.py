@@ -175,7 +175,7 @@ class _Reruns:
         again = None if contradictions(self.evidence, rerun) else self.evidence.probabilities(rerun, "test")
         if again is None:
             return False, "the figures of the re-run do not follow from its probabilities"
-        labels, k = self.resamples.labels, self.resamples.n_classes
+        labels, k = self.resamples.labels, len(self.resamples.rows)
         first, second = (inference.sample_run(self.resamples, either) for either in (rows, again))
         changes = {
             "accuracy": inference.compare_shares(first, second, labels, range(k)),

@@ -167,7 +167,9 @@ def test_scores_of_a_sample_are_those_of_the_metrics():
     sample, scores = sample_run(faces.resamples, probabilities), metrics.score(faces.labels, probabilities, "abc")
     recall = [one.recall for one in scores.per_class]
     assert sample.values[0] == pytest.approx([scores.accuracy, scores.macro_f1, scores.ece, *recall], abs=1e-6)
-    weights, predicted = faces.resamples.weights[7], probabilities.argmax(axis=1)
+    predicted, weights = probabilities.argmax(axis=1), np.empty(len(faces.labels))
+    for rows, times in zip(faces.resamples.rows, faces.resamples.times, strict=True):
+        weights[rows] = times[7] * len(rows) / (len(rows) - 1)
     redrawn = f1_score(faces.labels, predicted, average="macro", sample_weight=weights)
     assert sample.values[7, MACRO_F1] == pytest.approx(redrawn, abs=1e-6)
     assert sample.values[7, ACCURACY] == pytest.approx(np.average(predicted == faces.labels, weights=weights), abs=1e-6)
@@ -177,11 +179,13 @@ def test_scores_of_a_sample_are_those_of_the_metrics():
 def test_redraws_keep_the_class_counts_and_repeat():
     labels = np.array([2, 0, 0, 1, 2, 2, 0])
     first, again = Resamples.of(labels, 4, 20), Resamples.of(labels, 4, 20)
-    assert (first.weights == again.weights).all()
-    assert (first.weights[0] == 1).all()
-    for label, n in enumerate([3, 1, 3]):
-        assert first.weights[:, labels == label].sum(axis=1) == pytest.approx(n)
-    assert len(np.unique(first.weights, axis=0)) > 5
+    assert all((one == other).all() for one, other in zip(first.times, again.times, strict=True))
+    sums = first.sums(np.eye(4, dtype=np.float32)[labels])
+    assert sums.shape == (4, 21, 4)
+    for label, n in enumerate([3, 1, 3, 0]):
+        assert sums[label, :, label] == pytest.approx(n)
+        assert (first.times[label][0] == 1).all()
+    assert len(np.unique(first.times[0], axis=0)) > 2
 
 
 def test_mcnemar_and_holm_agree_with_known_values():

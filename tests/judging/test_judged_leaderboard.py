@@ -244,3 +244,28 @@ def test_report_writes_the_formats_it_is_asked_for(stored_runs, program):
     written = {path.name for path in stored_runs.folder.path.glob("leaderboard.*")} - written
     assert written == {"leaderboard.md", "leaderboard.csv"}
     assert program("report", "--name", "faces", "--format", "html").returncode == 2
+
+
+def test_suspect_data_leave_no_row_ranked(stored_runs):
+    nothing = {"groups": 0, "images": 0, "largest": 0, "across": 0, "conflicting": 0}
+    subset = {
+        "drawn": True, "images": 90, "class_counts": [30, 30, 30], "blank": 0, "exact_in_train": 0, "near_in_train": 0,
+        "exact_in_validation": 0,
+    }  # fmt: skip
+    audit = {
+        "dataset": "faces", "data_fingerprint": "d" * 16, "split_fingerprint": stored_runs.split,
+        "split_source": "drawn", "class_names": ["top", "middle", "bottom"], "images": 270, "unique_images": 270,
+        "imbalance_ratio": 1.0, "class_sorted": False, "fer2013": False, "fer2013_differences": [],
+        "subsets": dict.fromkeys(("train", "validation", "test"), subset), "exact": nothing, "near": nothing,
+        "near_pairs": 0, "mirrored_pairs": 0, "near_threshold": 0.9, "straddling_groups": 4, "canary": None,
+        "blank_ids": [],
+    }  # fmt: skip
+    (stored_runs.folder.path / "audit.json").write_text(json.dumps(audit))
+    board = board_of(stored_runs)
+    assert (board.rows, len(board.unranked)) == ((), 3)
+    page = render.markdown(board)
+    assert "No row is ranked" in page
+    assert f"The data themselves are {MARK}" in page
+    assert "4 of the given groups" in page.split("## Not ranked")[1]
+    assert "## Ranking" not in page
+    assert all(MARK in line for line in render.csv_text(board).splitlines()[1:])
