@@ -1,0 +1,61 @@
+"""The command line: parses, calls, prints. No logic."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from fer_bench import __version__
+from fer_bench.cli import data, judging, runs
+from fer_bench.cli.terminal import console
+from fer_bench.errors import FerBenchError
+
+app = typer.Typer(
+    name="fer_bench",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Which facial-expression model, with which treatment of class imbalance - and can the answer be believed?",
+    epilog="Start here: `python -m fer_bench run --suite all`",
+)
+for part in (runs.app, judging.app, data.app):
+    app.add_typer(part)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"fer_bench {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+def _refuse(message: str) -> None:
+    Console(stderr=True).print(f"fer_bench: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(2)
+
+
+def main() -> None:
+    """Run the command line. Exit code 0: all good; 1: some runs failed; 2: bad usage or data; 130: interrupted."""
+    try:
+        app()
+    except FerBenchError as error:
+        _refuse(str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _refuse(f"{where}{error.strerror or error}")

@@ -1,0 +1,83 @@
+"""Commands about data: audit; data describe and make; demo leak."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fer_bench.cli.options import Data, Name, Results, SkipBad, SplitSeed, Votes
+from fer_bench.cli.terminal import command_line, console, say
+
+app = typer.Typer()
+data_app = typer.Typer(no_args_is_help=True, help="Look at data, or write the built-in faces to a folder.")
+app.add_typer(data_app, name="data")
+demo_app = typer.Typer(no_args_is_help=True, help="See a mistake being made, and caught.")
+app.add_typer(demo_app, name="demo")
+
+
+@app.command(epilog="Example: `python -m fer_bench audit --data fer2013.csv --votes fer2013new.csv`")
+def audit(
+    data: Data = "synthetic",
+    results: Results = Path("results"),
+    name: Name = None,
+    votes: Votes = None,
+    split_seed: SplitSeed = 0,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Look for copies, leaks and odd labels, and write the data card; exit code 1 where the data are suspect."""
+    from fer_bench.console import reading_progress
+    from fer_bench.execution.auditing import audit_data, write_sheet
+    from fer_bench.execution.prepare import prepare
+    from fer_bench.judging.data_card import CARD_FILE, terminal_lines
+    from fer_bench.judging.gate import data_suspicions
+
+    with reading_progress(console) as progress:
+        prepared = prepare(data, results, name, votes, skip_bad, split_seed, progress=progress)
+        found = audit_data(prepared, command_line(), progress)
+        sheet = write_sheet(prepared)
+    say(*terminal_lines(found), "", f"{prepared.results.path / CARD_FILE}, pairs to look at: {sheet}")
+    if data_suspicions(found):
+        raise typer.Exit(1)
+
+
+@demo_app.command(epilog="Example: `python -m fer_bench demo leak`")
+def leak() -> None:
+    """Over-sample before the split, as many notebooks do, and see the validation score lie."""
+    from fer_bench.console import reading_progress
+    from fer_bench.execution.demo import leak as demonstration
+
+    with reading_progress(console) as progress:
+        lines = demonstration(progress)
+    say(*lines)
+
+
+@data_app.command(epilog="Example: `python -m fer_bench data describe --data fer2013.csv`")
+def describe(
+    data: Data = "synthetic",
+    name: Name = None,
+    votes: Votes = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Show images, classes, subsets, and what is odd about them."""
+    from fer_bench.console import reading_progress
+    from fer_bench.data.description import describe as described
+    from fer_bench.data.readers import open_dataset
+
+    with reading_progress(console) as progress:
+        opened = open_dataset(data, name=name, votes=votes, skip_bad=skip_bad, progress=progress)
+    say(*described(opened.load()))
+
+
+@data_app.command(epilog="Example: `python -m fer_bench data make faces --n-images 500`")
+def make(
+    folder: Annotated[Path, typer.Argument(help="New folder; one sub-folder of PNGs per class.")],
+    n_images: Annotated[int, typer.Option(min=100, help="How many faces.")] = 3000,
+    seed: Annotated[int, typer.Option(help="Another seed, other faces.")] = 0,
+) -> None:
+    """Write the built-in synthetic faces as a folder of PNGs."""
+    from fer_bench.data.synthetic import make_synthetic, write_folder
+
+    write_folder(make_synthetic(n_images, seed), folder)
+    console.print(f"{n_images:,} faces in {folder}", markup=False)

@@ -1,0 +1,198 @@
+"""Commands that train: run, plan, tune; and list, which shows what there is to train."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fer_bench.cli.options import (
+    Budget,
+    BudgetOption,
+    Data,
+    Method,
+    Name,
+    Plugin,
+    Rerun,
+    Results,
+    Selection,
+    SkipBad,
+    SplitSeed,
+    Votes,
+    Weights,
+    parse_seeds,
+    with_selection,
+)
+from fer_bench.cli.terminal import (
+    INTERRUPTED,
+    command_line,
+    console,
+    load_registered,
+    say,
+    say_stopped,
+    write_leaderboard,
+)
+
+app = typer.Typer()
+
+
+class Kind(StrEnum):
+    """What there is to list."""
+
+    models = "models"
+    features = "features"
+    strategies = "strategies"
+    suites = "suites"
+
+
+@app.command(epilog="Example: `python -m fer_bench run --suite classical --data fer2013.csv --jobs 2`")
+@with_selection
+def run(
+    selection: Selection,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at once; the cores are shared out.")] = 1,
+    timeout: Annotated[float | None, typer.Option(min=1, help="Seconds a run may take.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+) -> None:
+    """Train and score every combination that is not done yet, then write the leaderboard."""
+    from fer_bench.execution.runner import Options, run_plan
+
+    prepared, plan, plugins = _plan(selection)
+    if dry_run:
+        _show_plan(prepared, plan, selection.rerun)
+        return
+    command = command_line()
+    options = Options(selection.rerun.value, jobs, timeout, selection.weights, plugins, command)
+    due = sum(planned.is_due(selection.rerun) and planned.reason is None for planned in plan)
+    _say_start(prepared, plan, due)
+    from fer_bench.console import SuiteProgress
+
+    with SuiteProgress(console, prepared.results, due) as progress:
+        summary = run_plan(plan, prepared, options, progress)
+    write_leaderboard(prepared.results, command, prepared.fingerprints)
+    if summary.interrupted:
+        say_stopped(command)
+        raise typer.Exit(INTERRUPTED)
+    if summary.failed:
+        console.print(f"{len(summary.failed)} runs did not succeed:", style="red")
+        for run_id in summary.failed:
+            console.print(f"  {prepared.results.runs / run_id / 'log.txt'}", markup=False, soft_wrap=True)
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: `python -m fer_bench plan --models 'hog-*' --seeds 0,1,2`")
+@with_selection
+def plan(selection: Selection) -> None:
+    """Show what `run` would do: what is due and how long it may take, what is done, what does not apply and why."""
+    prepared, planned, _ = _plan(selection)
+    _show_plan(prepared, planned, selection.rerun)
+
+
+@app.command(epilog="Example: `python -m fer_bench tune hog-svm --trials 20`")
+def tune(
+    model: Annotated[str, typer.Argument(help="The model to tune; `list models -v` shows what each can vary.")],
+    trials: Annotated[int, typer.Option(help="How many in all; the first is the untuned model.")] = 10,
+    method: Annotated[Method, typer.Option(help="hyperband, for networks, cuts most trials short.")] = Method.bayesian,
+    strategy: Annotated[str, typer.Option(help="Against imbalance, in every trial.")] = "none",
+    data: Data = "synthetic",
+    budget: BudgetOption = Budget.quick,
+    weights: Weights = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of the search and of every trial.")] = 0,
+    results: Results = Path("results"),
+    name: Name = None,
+    votes: Votes = None,
+    plugin: Plugin = None,
+    split_seed: SplitSeed = 0,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Search a model's parameters on the validation images, for `run --tuned`. Stopped, it goes on where it was."""
+    from fer_bench.console import TuneProgress, reading_progress
+    from fer_bench.execution.prepare import prepare
+    from fer_bench.execution.tuned import tuned_path, tuned_table
+    from fer_bench.execution.tuning import TuneRequest
+    from fer_bench.execution.tuning import tune as search
+
+    load_registered(plugin)
+    with reading_progress(console) as progress:
+        prepared = prepare(data, results, name, votes, skip_bad, split_seed, progress=progress)
+    request = TuneRequest(model, trials, strategy, method.value, budget.value, seed, weights, command=command_line())
+    try:
+        with TuneProgress(console) as watcher:
+            tuned = search(request, prepared, watcher)
+    except KeyboardInterrupt:
+        say_stopped(request.command)
+        raise typer.Exit(INTERRUPTED) from None
+    console.print(tuned_table(tuned))
+    path = tuned_path(prepared.results.path, model)
+    say(f"Written to {path}; `run --tuned` uses it")
+
+
+@app.command(name="list", epilog="Example: `python -m fer_bench list models -v`")
+def list_(
+    kind: Annotated[Kind | None, typer.Argument(help="models, features, strategies or suites; all without.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Everything on the cards.")] = False,
+    plugin: Plugin = None,
+) -> None:
+    """List what is registered, with one line about each."""
+    from fer_bench.listing import tables
+
+    load_registered(plugin)
+    for table in tables(kind.value if kind else None, verbose):
+        console.print(table)
+
+
+def _plan(selection: Selection) -> tuple[Any, Any, tuple[Path, ...]]:
+    from fer_bench.console import reading_progress
+    from fer_bench.data.splits import fold_names
+    from fer_bench.execution.plan import Wanted, find_suite, make_plan
+    from fer_bench.execution.prepare import prepare
+    from fer_bench.execution.tuned import load_all_tuned
+    from fer_bench.models.deep.pretrained import weights_request_id
+
+    wants = selection
+    plugins = load_registered(wants.plugin)
+    suite = find_suite(wants.suite)
+    request, seeds, recipe = weights_request_id(wants.weights), parse_seeds(wants.seeds), wants.recipe()
+    folds = fold_names(wants.folds)
+    with reading_progress(console) as progress:
+        prepared = prepare(
+            wants.data, wants.results, wants.name, wants.votes, wants.skip_bad, wants.split_seed, wants.folds, progress
+        )
+    models = wants.models or suite.models
+    tuned = load_all_tuned(prepared.results.path, prepared.fingerprints, models) if wants.tuned else {}
+    wanted = Wanted(
+        models, wants.strategies or suite.strategies, seeds, folds,
+        wants.budget.value, request, recipe, tuned,
+    )  # fmt: skip
+    return prepared, make_plan(prepared.results, prepared.fingerprints, wanted), plugins
+
+
+def _say_start(prepared: Any, plan: list, due: int) -> None:
+    n_train, n_validation, n_test = next(iter(prepared.counts.values()))
+    each = f" in each of {len(prepared.counts)} folds" if len(prepared.counts) > 1 else ""
+    done = sum(planned.status == "success" for planned in plan)
+    excluded = sum(planned.reason is not None for planned in plan)
+    lines = (
+        f"{prepared.name}: {n_train:,} train, {n_validation:,} validation, {n_test:,} test images{each}",
+        f"split: {prepared.split_source}",
+        f"{due} runs to do, {done} done before, {excluded} do not apply",
+    )
+    console.print(*lines, sep="\n", highlight=False, markup=False, soft_wrap=True)
+
+
+def _show_plan(prepared: Any, plan: list, rerun: Rerun) -> None:
+    from fer_bench.execution.estimate import Estimate, spell
+    from fer_bench.listing import plan_table
+
+    estimate = Estimate(prepared.results.raw_records(), prepared.n_train)
+    console.print(plan_table(plan, rerun.value, prepared.name, estimate))
+    for reason in dict.fromkeys(planned.reason for planned in plan if planned.reason):
+        models = dict.fromkeys(planned.spec.model for planned in plan if planned.reason == reason)
+        console.print(f"n/a: {', '.join(models)}: {reason}", markup=False, highlight=False)
+    due = [planned for planned in plan if planned.is_due(rerun) and planned.reason is None]
+    seconds = [estimate.measured(planned) for planned in due]
+    known = [value for value in seconds if value is not None]
+    took = f", about {spell(sum(known))}" if known else ""
+    unknown = f"; {len(due) - len(known)} of them of models never timed here" if len(known) < len(due) else ""
+    console.print(f"{len(due)} of {len(plan)} runs due{took}{unknown}", highlight=False)

@@ -1,0 +1,55 @@
+"""What all commands share: the terminal, the command as it was given, the leaderboard at the end."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+INTERRUPTED = 130
+DEFAULT_FORMATS = ("md", "csv")
+console = Console(soft_wrap=False)
+
+
+def say(*lines: str) -> None:
+    """Print lines as they are, unbroken, so that paths and commands can be copied."""
+    console.print(*lines, sep="\n", markup=False, highlight=False, soft_wrap=True)
+
+
+def command_line() -> str:
+    """The command as it was given, to be typed again."""
+    return shlex.join(["python", "-m", "fer_bench", *sys.argv[1:]])
+
+
+def load_registered(plugin: list[Path] | None) -> tuple[Path, ...]:
+    """Load plugin files and installed plugins; the files again."""
+    from fer_bench.models.plugins import load_plugins
+
+    plugins = tuple(plugin or ())
+    load_plugins(plugins)
+    return plugins
+
+
+def say_stopped(command: str) -> None:
+    """Say that `command`, given again, goes on where it was stopped."""
+    told = f"Stopped. What is finished is kept; to go on:\n  {command}"
+    console.print(told, style="yellow", markup=False, soft_wrap=True)
+
+
+def write_leaderboard(
+    folder: Any,
+    command: str | None,
+    fingerprints: tuple[str, str] | None = None,
+    formats: Sequence[str] = DEFAULT_FORMATS,
+) -> None:
+    """Write the leaderboard of a `ResultsFolder`, and show its first rows and its path."""
+    from fer_bench.judging.render import FORMATS, file_stem, terminal_table, write_leaderboard
+
+    leaderboard = write_leaderboard(folder.records(), folder.path, command, fingerprints, formats)
+    console.print(terminal_table(leaderboard))
+    written = folder.path / f"{file_stem(leaderboard)}{FORMATS[formats[0]][0]}"
+    say(f"Leaderboard: {written}")
