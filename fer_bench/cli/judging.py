@@ -33,7 +33,11 @@ def report(
     ] = None,
 ) -> None:
     """Judge all runs anew from what is stored, and write the leaderboard."""
-    write_leaderboard(_results_folder(results / name), None, formats=format_ or DEFAULT_FORMATS)
+    from fer_bench.judging.leaderboard import newest_splits
+
+    folder = _results_folder(results / name)
+    for split in newest_splits(folder.records()):
+        write_leaderboard(folder, None, split, format_ or DEFAULT_FORMATS)
 
 
 @app.command(epilog="Example: `python -m fer_bench judge predictions.csv --name fer2013 --as my-model`")

@@ -110,13 +110,14 @@ def tune(
     from fer_bench.console import TuneProgress, reading_progress
     from fer_bench.execution.prepare import prepare
     from fer_bench.execution.tuned import tuned_path, tuned_table
-    from fer_bench.execution.tuning import TuneRequest
+    from fer_bench.execution.tuning import TuneRequest, searchable
     from fer_bench.execution.tuning import tune as search
 
     load_registered(plugin)
+    request = TuneRequest(model, trials, strategy, method.value, budget.value, seed, weights, command=command_line())
+    searchable(request)
     with reading_progress(console) as progress:
         prepared = prepare(data, results, name, votes, skip_bad, split_seed, progress=progress)
-    request = TuneRequest(model, trials, strategy, method.value, budget.value, seed, weights, command=command_line())
     try:
         with TuneProgress(console) as watcher:
             tuned = search(request, prepared, watcher)

@@ -47,9 +47,9 @@ def write_leaderboard(
     formats: Sequence[str] = DEFAULT_FORMATS,
 ) -> None:
     """Write the leaderboard of a `ResultsFolder`, and show its first rows and its path."""
-    from fer_bench.judging.render import FORMATS, file_stem, terminal_table, write_leaderboard
+    from fer_bench.judging.render import FORMATS, terminal_table, write_leaderboard
 
     leaderboard = write_leaderboard(folder.records(), folder.path, command, fingerprints, formats)
     console.print(terminal_table(leaderboard))
-    written = folder.path / f"{file_stem(leaderboard)}{FORMATS[formats[0]][0]}"
+    written = folder.path / f"leaderboard{leaderboard.suffix}{FORMATS[formats[0]][0]}"
     say(f"Leaderboard: {written}")

@@ -83,9 +83,8 @@ def stored_split(dataset_folder: Path, seed: int, n_folds: int = 0, progress: Pr
         for fold, split in zip(fold_names(n_folds), splits, strict=True):
             np.savez(work / f"rows{fold_suffix(fold)}.npz", allow_pickle=False, **split.subsets())
             counts[fold] = [len(rows) for rows in split.subsets().values()]
-        fingerprints = "".join(split.fingerprint for split in splits)
         about = {
-            "fingerprint": hashlib.sha256(fingerprints.encode()).hexdigest()[:16] if n_folds else fingerprints,
+            "fingerprint": joint_fingerprint([split.fingerprint for split in splits]),
             "source": splits[0].source,
             "counts": counts,
             "class_names": dataset.class_names,
@@ -157,6 +156,13 @@ def _split(dataset: Dataset, subset: np.ndarray, source: str) -> Split:
         raise FerBenchError(f"dataset {dataset.name!r}: no training image of class {', '.join(missing)}")
     ids = {name: dataset.sample_ids[members] for name, members in rows.items()}
     return Split(**rows, source=source, fingerprint=fingerprint(ids))
+
+
+def joint_fingerprint(fingerprints: Sequence[str]) -> str:
+    """That of all folds together, from theirs; that of a split alone is its own."""
+    if len(fingerprints) == 1:
+        return fingerprints[0]
+    return hashlib.sha256("".join(fingerprints).encode()).hexdigest()[:16]
 
 
 def fingerprint(ids: Mapping[str, Iterable[str]]) -> str:

@@ -79,7 +79,7 @@ def tune(request: TuneRequest, prepared: Prepared, watcher: TuneWatcher) -> Tune
     """
     from filelock import Timeout
 
-    card = _searchable(request)
+    card = searchable(request)
     prepared.results.prepare()
     search = _Search(request, prepared, card, watcher)
     try:
@@ -105,7 +105,8 @@ def _errors_in(log: Path) -> Iterator[None]:
         os.close(kept)
 
 
-def _searchable(request: TuneRequest) -> ModelCard:
+def searchable(request: TuneRequest) -> ModelCard:
+    """The card of the model to tune. Raises FerBenchError where there is nothing to search, or not in that way."""
     card, strategy = MODELS[request.model], STRATEGIES[request.strategy]
     if not card.search:
         raise FerBenchError(f"{card.name} has nothing to tune: its card has no search={{...}}")

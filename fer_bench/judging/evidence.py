@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_bench.data.splits import fingerprint
+from fer_bench.data.splits import fingerprint, fold_names, fold_suffix, joint_fingerprint
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.judging.metrics import check_probabilities
 from fer_bench.records.schema import Record
@@ -23,7 +23,7 @@ SCORED = ("validation", "test")
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the records of one split are judged by.
+    """What the records of one split, or of one fold such as "2/5", are judged by.
 
     records: those of the split; elsewhere: those of other splits whose split file is in the folder too.
     ids: str (n,), and labels: int64 (n,), indices into `class_names`, each by "validation" and "test".
@@ -37,35 +37,40 @@ class Evidence:
     labels: dict[str, np.ndarray]
     records: tuple[Record, ...]
     elsewhere: tuple[Record, ...]
+    fold: str = ""
     _stored: dict[str, dict[str, np.ndarray]] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def load(cls, folder: ResultsFolder, split_fingerprint: str, records: Iterable[Record] | None = None) -> Evidence:
+    def load(
+        cls, folder: ResultsFolder, split_fingerprint: str, records: Iterable[Record] | None = None, fold: str = ""
+    ) -> Evidence:
         """Read `split-<split_fingerprint>.csv.gz` and the `records`, by default all, of a results folder.
 
         Raises FerBenchError where the split file is missing, damaged or not the one of the fingerprint, where the
         split has no record, and naming records of other data, or of a split without a file, mixed in with the others.
         """
-        everything = one_split(folder.records() if records is None else records)
-        chosen = [record for record in everything if record.spec.split_fingerprint == split_fingerprint]
+        everything = folder.records() if records is None else list(records)
+        wanted = split_fingerprint, fold
+        chosen = [record for record in everything if _split(record) == wanted]
         if not chosen:
             raise FerBenchError(f"{folder.path}: no records of split {split_fingerprint}")
-        elsewhere = [record for record in everything if record.spec.split_fingerprint != split_fingerprint]
+        elsewhere = [record for record in everything if _split(record) != wanted]
         _refuse_strangers(folder, chosen, elsewhere)
         class_names = tuple(chosen[0].class_names)
-        ids, labels = _read_split(_split_path(folder, split_fingerprint), split_fingerprint, class_names)
+        ids, labels = _read_split(folder, split_fingerprint, fold, class_names)
         return cls(
             folder, chosen[0].spec.data_fingerprint, split_fingerprint, class_names,
-            ids, labels, tuple(chosen), tuple(elsewhere),
+            ids, labels, tuple(chosen), tuple(elsewhere), fold,
         )  # fmt: skip
 
     @classmethod
     def newest(cls, folder: ResultsFolder) -> Evidence:
         """The evidence of the split of the newest record, which is the one that leaderboards show."""
-        records = one_split(folder.records())
-        if not records:
+        records = folder.records()
+        candidates = [record for record in records if not record.spec.fold]  # folds are told by their spread
+        if not candidates:
             raise FerBenchError(f"{folder.path}: no records; `fer_bench run` makes some")
-        newest = max(records, key=lambda record: (record.started, record.run_id))
+        newest = max(candidates, key=lambda record: (record.started, record.run_id))
         return cls.load(folder, newest.spec.split_fingerprint, records)
 
     def probabilities(self, record: Record, subset: str) -> np.ndarray | None:
@@ -74,9 +79,9 @@ class Evidence:
         None where it stored none. Raises FerBenchError naming the run where they are damaged, not of this split's
         images, or no probabilities.
         """
-        if record.spec.split_fingerprint != self.split_fingerprint:
+        if _split(record) != (self.split_fingerprint, self.fold):
             raise FerBenchError(
-                f"{record.run_id}: is of split {record.spec.split_fingerprint}, not {self.split_fingerprint}"
+                f"{record.run_id}: is of split {' '.join(_split(record))}, not {self.split_fingerprint} {self.fold}"
             )
         if record.run_id not in self._stored:
             self._stored[record.run_id] = self._read(record)
@@ -106,15 +111,14 @@ class Evidence:
         return rows.astype(np.float32)
 
 
-def one_split(records: Iterable[Record]) -> list[Record]:
-    """`records` without those on folds, which have test images of their own each and are told by their spread."""
-    return [record for record in records if not record.spec.fold]
+def _split(record: Record) -> tuple[str, str]:
+    return record.spec.split_fingerprint, record.spec.fold
 
 
-def _split_path(folder: ResultsFolder, split_fingerprint: str) -> Path:
+def _split_path(folder: ResultsFolder, split_fingerprint: str, fold: str) -> Path:
     if not split_fingerprint.isalnum():
         raise FerBenchError(f"{folder.path}: split fingerprint {split_fingerprint!r} is not one")
-    return folder.path / f"split-{split_fingerprint}.csv.gz"
+    return folder.path / f"split-{split_fingerprint}{fold_suffix(fold)}.csv.gz"
 
 
 def _refuse_strangers(folder: ResultsFolder, chosen: list[Record], elsewhere: list[Record]) -> None:
@@ -128,7 +132,7 @@ def _refuse_strangers(folder: ResultsFolder, chosen: list[Record], elsewhere: li
         elif kind[1] != classes:
             strangers.append(f"{record.run_id}: of classes {kind[1]}, not {classes}")
     for record in elsewhere:
-        path = _split_path(folder, record.spec.split_fingerprint)
+        path = _split_path(folder, *_split(record))
         if not path.exists():
             strangers.append(f"{record.run_id}: of split {record.spec.split_fingerprint}, and {path.name} is missing")
     if strangers:
@@ -139,24 +143,35 @@ def _refuse_strangers(folder: ResultsFolder, chosen: list[Record], elsewhere: li
 
 
 def _read_split(
-    path: Path, split_fingerprint: str, class_names: tuple[str, ...]
+    folder: ResultsFolder, split_fingerprint: str, fold: str, class_names: tuple[str, ...]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Ids and labels by subset of validation and test, from the file that `data.splits.split_csv` writes."""
+    """Ids and labels by subset of validation and test; the fingerprint is that of all folds together."""
+    names = fold_names(int(fold.partition("/")[2] or 0))
+    paths = {name: _split_path(folder, split_fingerprint, name) for name in names}
+    files = {name: _read_file(path, class_names) for name, path in paths.items()}
+    found = joint_fingerprint([fingerprint(ids) for ids, _ in files.values()])
+    ids, labels = files[fold]
+    if found != split_fingerprint or any(-1 in labels[subset] for subset in SCORED):
+        raise FerBenchError(
+            f"{paths[fold]}: its ids or labels were changed; delete it, and `fer_bench run` writes it again"
+        )
+    return (
+        {subset: np.array(ids[subset], dtype=np.str_) for subset in SCORED},
+        {subset: np.array(labels[subset], dtype=np.int64) for subset in SCORED},
+    )
+
+
+def _read_file(path: Path, class_names: tuple[str, ...]) -> tuple[dict[str, list[str]], dict[str, list[int]]]:
+    """Ids and labels by subset, from a file that `data.splits.split_csv` writes; -1 where there is no label."""
+    ids: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    labels: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+    number = {name: label for label, name in enumerate(class_names)} | {"": -1}
     try:
-        rows = list(csv.DictReader(io.StringIO(gzip.decompress(path.read_bytes()).decode())))
-        ids: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
-        labels: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
-        number = {name: label for label, name in enumerate(class_names)} | {"": -1}
-        for row in rows:
+        for row in csv.DictReader(io.StringIO(gzip.decompress(path.read_bytes()).decode())):
             ids[row["subset"]].append(row["sample_id"])
             labels[row["subset"]].append(number[row["label"]])
     except FileNotFoundError:
         raise FerBenchError(f"{path}: missing; `fer_bench run` on the same data writes it again") from None
     except (OSError, EOFError, ValueError, TypeError, KeyError, csv.Error, zlib.error) as error:
         raise FerBenchError(f"{path}: damaged: {error!r}; delete it, and `fer_bench run` writes it again") from error
-    if fingerprint(ids) != split_fingerprint or any(-1 in labels[subset] for subset in SCORED):
-        raise FerBenchError(f"{path}: its ids or labels were changed; delete it, and `fer_bench run` writes it again")
-    return (
-        {subset: np.array(ids[subset], dtype=np.str_) for subset in SCORED},
-        {subset: np.array(labels[subset], dtype=np.int64) for subset in SCORED},
-    )
+    return ids, labels

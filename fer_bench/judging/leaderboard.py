@@ -93,6 +93,14 @@ def _drawings(folder: Path, run_id: str) -> dict[str, str]:
     return {name: path for name, path in paths.items() if (folder / path).exists()}
 
 
+def newest_splits(records: Iterable[Record]) -> list[Split]:
+    """The split of the newest record, and that of the newest for each number of folds: those with a page each."""
+    newest: dict[str, Split] = {}
+    for record in sorted(records, key=lambda record: (record.started, record.run_id)):
+        newest[record.spec.fold.partition("/")[2]] = _split(record)
+    return [newest[n_folds] for n_folds in sorted(newest)]
+
+
 def strategy_order(strategy: str) -> tuple[bool, str]:
     """Sorting key: "none" first, as every other strategy is compared with it."""
     return strategy != BASE_STRATEGY, strategy

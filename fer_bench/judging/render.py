@@ -9,7 +9,7 @@ from fer_bench.cache import write_atomic
 from fer_bench.judging import leaderboard
 from fer_bench.judging.formats import csv_text, json_text, latex, terminal_table
 from fer_bench.judging.markdown import markdown
-from fer_bench.judging.sections import DIAGRAM_FILE
+from fer_bench.judging.sections import diagram_file
 from fer_bench.judging.summary import summary, warning
 from fer_bench.judging.tables import Leaderboard
 from fer_bench.records.schema import Record
@@ -42,15 +42,9 @@ def write_leaderboard(
     board = leaderboard.build(records, command, split, folder)
     for name in formats:
         ending, write = FORMATS[name]
-        write_atomic(folder / f"{file_stem(board)}{ending}", write(board))
+        write_atomic(folder / f"leaderboard{board.suffix}{ending}", write(board))
     if board.rank_test and "md" in formats:
         from fer_bench.judging.critical_difference import diagram
 
-        write_atomic(folder / DIAGRAM_FILE, diagram(board.rank_test))
+        write_atomic(folder / diagram_file(board), diagram(board.rank_test))
     return board
-
-
-def file_stem(board: Leaderboard) -> str:
-    """The name of the board's files without ending."""
-    n_folds = {record.spec.fold.partition("/")[2] for record in board.records} - {""}
-    return f"leaderboard-{n_folds.pop()}-folds" if n_folds else "leaderboard"

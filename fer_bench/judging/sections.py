@@ -22,8 +22,6 @@ from fer_bench.judging.ranks import CAVEAT
 from fer_bench.judging.tables import BASE_STRATEGY, MISSING, UNTRAINED, Data, Leaderboard, Row
 from fer_bench.judging.votes import RULE
 
-DIAGRAM_FILE = "critical_difference.png"
-
 
 def ranking(rows: Sequence[Row]) -> str:
     """The ranked table: test beside test-clean, intervals in brackets."""
@@ -137,7 +135,7 @@ def rank_test(board: Leaderboard) -> Iterator[str]:
         f"Friedman's test that all are equal: p {probability(test.p)}. Rows whose mean ranks are closer than "
         f"{test.critical_difference:.2f} are not told apart (Nemenyi). {CAVEAT}"
     )
-    yield f"![Critical-difference diagram]({DIAGRAM_FILE})"
+    yield f"![Critical-difference diagram]({diagram_file(board)})"
     cells = [[f"{rank:.2f}", name] for name, rank in zip(test.names, test.mean_ranks, strict=True)]
     yield table(["mean rank", "row"], cells, right=[True, False])
 
@@ -230,6 +228,11 @@ def cost(rows: Sequence[Row]) -> Iterator[str]:
     if any(row.weights for row in rows):
         columns["weights"] = [row.weights or MISSING for row in rows]
     yield _columns(columns)
+
+
+def diagram_file(board: Leaderboard) -> str:
+    """The name of the critical-difference diagram beside the page."""
+    return f"critical_difference{board.suffix}.png"
 
 
 def drawings(board: Leaderboard) -> Iterator[str]:

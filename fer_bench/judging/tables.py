@@ -200,6 +200,12 @@ class Leaderboard:
     drawings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
+    def suffix(self) -> str:
+        """What names of its files have before their ending: "-5-folds" for those of five folds."""
+        n_folds = {record.spec.fold.partition("/")[2] for record in self.records} - {""}
+        return f"-{n_folds.pop()}-folds" if n_folds else ""
+
+    @property
     def chosen(self) -> Row | None:
         """The row with the best macro-F1 on the validation images: the choice that needs no test image.
 

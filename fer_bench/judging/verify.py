@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fer_bench.data.splits import fold_suffix
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.judging import ensemble, inference, leaderboard, metrics
 from fer_bench.judging.evidence import SCORED, Evidence
@@ -68,9 +69,9 @@ def verify(folder: ResultsFolder, against: ResultsFolder | None = None) -> Verif
     """
     records, faults = folder.read()
     verdicts: list[Verdict] = []
-    for split in sorted({record.spec.split_fingerprint for record in records}):
+    for split, fold in sorted({(record.spec.split_fingerprint, record.spec.fold) for record in records}):
         try:
-            evidence = Evidence.load(folder, split, records)
+            evidence = Evidence.load(folder, split, records, fold)
         except FerBenchError as error:
             faults.append(str(error))
             continue
@@ -78,7 +79,9 @@ def verify(folder: ResultsFolder, against: ResultsFolder | None = None) -> Verif
         scored = [record for record in evidence.records if record.status == "success"]
         found = [_verdict(evidence, record, reruns) for record in scored]
         if len(found) > 1 and all(verdict.standing == Standing.refuted for verdict in found):
-            faults.append(f"no record follows from the labels in split-{split}.csv.gz: were those changed?")
+            faults.append(
+                f"no record follows from the labels in split-{split}{fold_suffix(fold)}.csv.gz: were those changed?"
+            )
         verdicts += found
     return Verification(tuple(verdicts), (*faults, *_page_faults(folder, records)))
 
@@ -160,10 +163,10 @@ class _Reruns:
 
     @classmethod
     def load(cls, folder: ResultsFolder, original: Evidence) -> _Reruns:
-        records, split = folder.records(), original.split_fingerprint
-        has_any = any(record.spec.split_fingerprint == split for record in records)
+        records, split, fold = folder.records(), original.split_fingerprint, original.fold
+        has_any = any((record.spec.split_fingerprint, record.spec.fold) == (split, fold) for record in records)
         resamples = inference.Resamples.of(original.labels["test"], len(original.class_names))
-        return cls(folder, Evidence.load(folder, split, records) if has_any else None, resamples)
+        return cls(folder, Evidence.load(folder, split, records, fold) if has_any else None, resamples)
 
     def compare(self, record: Record, rows: np.ndarray) -> tuple[bool, str]:
         """Whether there is a re-run of `record`, with test probabilities `rows`, within noise; and what there is."""
