@@ -33,7 +33,7 @@ SHARES = {HEAD: (1.0,), LAST_BLOCK: (0.1, 0.9), ALL: (0.1, 0.4, 0.5)}  # of the 
 HEAD_ALONE = 4  # times as large are its batches, as many fewer its steps
 HEAD_RATE, ALL_RATE, RANDOM_RATE = 1e-3, 1e-4, 3e-4  # that of the last block is its backbone's
 SEARCH: Search = {
-    "learning_rate": Range(0.3, 3.0, log=True),
+    "learning_rate": Range(0.3, 3.0, log=True, default=1.0),
     "weight_decay": Range(0.005, 0.2, log=True, default=0.05),
     "label_smoothing": Choice((0.1, 0.0, 0.2)),
     "dropout": Choice((0.5, 0.2, 0.35)),

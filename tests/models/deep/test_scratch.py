@@ -6,7 +6,9 @@ import pytest
 from fer_bench.errors import FerBenchError
 from fer_bench.models.deep import scratch
 from fer_bench.models.deep.augmentation import DEFAULT
+from fer_bench.models.deep.losses import LABEL_SMOOTHING
 from fer_bench.models.deep.parameters import check_parameters
+from fer_bench.models.deep.training import WEIGHT_DECAY
 from fer_bench.models.registry import MODELS, Choice
 from fer_bench.models.task import Task
 
@@ -135,3 +137,11 @@ def test_a_dense_layer_on_the_mean_patch_is_the_mean_of_a_convolution():
     kernel, bias = convolution.get_weights()
     dense.set_weights([kernel.reshape(-1, 7), bias + 1])
     np.testing.assert_allclose(dense.predict_on_batch(maps), convolution.predict_on_batch(maps) + 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("card", [card for card in MODELS if card.is_network], ids=lambda card: card.name)
+def test_a_search_starts_from_the_networks_own_values(card):
+    """The learning rate and the weight decay of `KerasClassifier` itself, save where a builder has another."""
+    assert card.search["learning_rate"].start == 1.0
+    assert card.search["weight_decay"].start == (0.01 if card.name == "mini-xception" else WEIGHT_DECAY)
+    assert card.search["label_smoothing"].start == LABEL_SMOOTHING
