@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fer_bench.cli.options import Data, Name, Results, SkipBad, SplitSeed, Votes
-from fer_bench.cli.terminal import command_line, console, say
+from fer_bench.cli.terminal import command_line, console, open_data, say
 
 app = typer.Typer()
 data_app = typer.Typer(no_args_is_help=True, help="Look at data, or write the built-in faces to a folder.")
@@ -61,13 +61,9 @@ def describe(
     skip_bad: SkipBad = False,
 ) -> None:
     """Show images, classes, subsets, and what is odd about them."""
-    from fer_bench.console import reading_progress
     from fer_bench.data.description import describe as described
-    from fer_bench.data.readers import open_dataset
 
-    with reading_progress(console) as progress:
-        opened = open_dataset(data, name=name, votes=votes, skip_bad=skip_bad, progress=progress)
-    say(*described(opened.load()))
+    say(*described(open_data(data, name, votes, skip_bad).load()))
 
 
 @data_app.command(epilog="Example: `python -m fer_bench data make faces --n-images 500`")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fer_bench.cli.options import Data, Name, Results, ResultsName, SkipBad, Votes
-from fer_bench.cli.terminal import DEFAULT_FORMATS, command_line, console, say, write_leaderboard
+from fer_bench.cli.terminal import DEFAULT_FORMATS, command_line, open_data, say, write_leaderboard
 from fer_bench.errors import FerBenchError
 
 app = typer.Typer()
@@ -95,12 +95,9 @@ def hard_faces(
     skip_bad: SkipBad = False,
 ) -> None:
     """Draw the test images that every run misses, and each run's most confident mistakes."""
-    from fer_bench.console import reading_progress
-    from fer_bench.data.readers import open_dataset
     from fer_bench.judging.hard_faces import hard_faces, tables, trained, write_sheets
 
-    with reading_progress(console) as progress:
-        opened = open_dataset(data, name=name, votes=votes, skip_bad=skip_bad, progress=progress)
+    opened = open_data(data, name, votes, skip_bad)
     evidence = _evidence(results / opened.name)
     sheets = write_sheets(evidence, opened.load())
     told = tables(evidence, hard_faces(evidence, trained(evidence)))

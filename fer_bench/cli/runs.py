@@ -179,7 +179,7 @@ def _say_start(prepared: Any, plan: list, due: int) -> None:
         f"split: {prepared.split_source}",
         f"{due} runs to do, {done} done before, {excluded} do not apply",
     )
-    console.print(*lines, sep="\n", highlight=False, markup=False, soft_wrap=True)
+    say(*lines)
 
 
 def _show_plan(prepared: Any, plan: list, rerun: Rerun) -> None:

@@ -34,6 +34,15 @@ def load_registered(plugin: list[Path] | None) -> tuple[Path, ...]:
     return plugins
 
 
+def open_data(data: str, name: str | None, votes: Path | None, skip_bad: bool) -> Any:
+    """The `OpenedDataset` that the options of those names ask for, with a bar while it is read."""
+    from fer_bench.console import reading_progress
+    from fer_bench.data.readers import open_dataset
+
+    with reading_progress(console) as progress:
+        return open_dataset(data, name=name, votes=votes, skip_bad=skip_bad, progress=progress)
+
+
 def say_stopped(command: str) -> None:
     """Say that `command`, given again, goes on where it was stopped."""
     told = f"Stopped. What is finished is kept; to go on:\n  {command}"

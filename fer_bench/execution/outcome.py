@@ -16,8 +16,8 @@ from fer_bench.execution.plan import BASE
 from fer_bench.judging import metrics
 from fer_bench.models.adjustment import adjust, choose_tau
 from fer_bench.models.classical import n_parameters
-from fer_bench.models.features import Features, features_card, stored_features
-from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, ModelCard
+from fer_bench.models.features import features_card, stored_features
+from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES
 from fer_bench.models.task import Task, TrainingPlan
 from fer_bench.records.schema import Record
 from fer_bench.records.store import ResultsFolder
@@ -68,7 +68,18 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
     clock.lap()
     plan = STRATEGIES[job.spec.strategy].plan(dataset.labels[split.train], len(job.class_names), job.spec.seed)
     X, y, plan = with_made_rows(features.train, dataset.labels[split.train], plan)
-    task = _task(job, card, dataset, split, features, plan, progress)
+    task = make_task(
+        dataset,
+        (features.validation, dataset.labels[split.validation]),
+        plan,
+        random_state=job.spec.seed,
+        n_jobs=job.n_jobs,
+        steps=card.steps[job.spec.budget] if card.steps else None,
+        weights=job.weights or "none",
+        parameters=parameters,
+        checkpoint=cache.entry_path("checkpoints", f"{job.spec.run_id}.npz"),
+        progress=progress,
+    )
     classifier = card.build(task)
     progress(0, "fitting")
     earlier = _fit(job, classifier, X, y, plan)
@@ -139,29 +150,16 @@ def base_run(job: Job) -> tuple[Record, Path]:
     return record, results.runs / run_id
 
 
-def _task(
-    job: Job,
-    card: ModelCard,
-    dataset: Dataset,
-    split: Split,
-    features: Features,
-    plan: TrainingPlan,
-    progress: Progress,
-) -> Task:
+def make_task(dataset: Dataset, validation: tuple[np.ndarray, np.ndarray], plan: TrainingPlan, **wanted: Any) -> Task:
+    """What a builder may know: of `dataset`, `validation` as in `Task`, and `plan`; and what else is `wanted`."""
     return Task(
         class_names=dataset.class_names,
         n_rows=len(plan.rows),
         image_shape=dataset.images.shape[1:],
-        validation=(features.validation, dataset.labels[split.validation]),
-        random_state=job.spec.seed,
-        n_jobs=job.n_jobs,
-        steps=card.steps[job.spec.budget] if card.steps else None,
+        validation=validation,
         loss=plan.loss,
         balanced_bootstrap=plan.balanced_bootstrap,
-        weights=job.weights or "none",
-        parameters=dict(job.spec.parameters),
-        checkpoint=cache.entry_path("checkpoints", f"{job.spec.run_id}.npz"),
-        progress=progress,
+        **wanted,
     )
 
 

@@ -27,7 +27,7 @@ from fer_bench.execution.oracles import (
     make_oracle,
     open_folder,
 )
-from fer_bench.execution.outcome import fit, predict, with_made_rows
+from fer_bench.execution.outcome import fit, make_task, predict, with_made_rows
 from fer_bench.execution.plan import BASE
 from fer_bench.execution.prepare import Prepared
 from fer_bench.execution.tuned import Trial, Tuned, describe
@@ -36,7 +36,6 @@ from fer_bench.models.deep.pretrained import resolve_weights, weights_request_id
 from fer_bench.models.deep.training import forget_networks
 from fer_bench.models.features import features_card, stored_features
 from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, ModelCard, Search, why_not
-from fer_bench.models.task import Task
 
 METHODS = (BAYESIAN, HYPERBAND)
 
@@ -257,16 +256,13 @@ class _Trainer:
         labels, wanted = dataset.labels[self.split.train], dataset.labels[self.split.validation]
         plan = STRATEGIES[request.strategy].plan(labels, len(dataset.class_names), request.seed)
         X, y, plan = with_made_rows(features.train, labels, plan)
-        task = Task(
-            class_names=dataset.class_names,
-            n_rows=len(plan.rows),
-            image_shape=dataset.images.shape[1:],
-            validation=(features.validation, wanted),
+        task = make_task(
+            dataset,
+            (features.validation, wanted),
+            plan,
             random_state=request.seed,
             n_jobs=request.n_jobs,
             steps=max(1, round(trial.share * card.steps[request.budget])) if card.steps else None,
-            loss=plan.loss,
-            balanced_bootstrap=plan.balanced_bootstrap,
             weights=self.weights,
             parameters=parameters,
             checkpoint=checkpoint,

@@ -15,13 +15,17 @@ DEEP_LOSSES = (CROSS_ENTROPY, FOCAL, LOGIT_ADJUSTED)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BATCH_NORM_MOMENTUM = 0.9  # Keras' 0.99 lags behind for 400 steps, longer than a quick run
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
-SEARCH: Search = {
+RECIPE_SEARCH: Search = {
     "learning_rate": Range(0.3, 3.0, log=True, default=1.0),
     "weight_decay": Range(0.005, 0.2, log=True, default=0.05),
     "label_smoothing": Choice((0.1, 0.0, 0.2)),
+}
+"""What is worth tuning in every network, pre-trained ones too."""
+SEARCH: Search = {
+    **RECIPE_SEARCH,
     "augmentation": Choice(("mirror,rotation,zoom,shift", "mirror,shift", "mirror,rotation,zoom,shift,erasing")),
 }
-"""What is worth tuning in every network."""
+"""What is worth tuning in networks that see the pixels of every batch."""
 
 
 def sized(image: ImageInput, task: Task, minimum: int, name: str) -> ImageInput:

@@ -92,6 +92,12 @@ def prefetch(batches: Batches, inputs: Inputs, indices: range, n_jobs: int) -> I
             yield waiting.popleft().result()
 
 
+def padded(batch: np.ndarray, size: int) -> np.ndarray:
+    """`batch`, (n, ...) with n <= size, and zeros up to (size, ...): a batch of another shape would be traced anew."""
+    gap = size - len(batch)
+    return np.concatenate([batch, np.zeros((gap, *batch.shape[1:]), batch.dtype)]) if gap else batch
+
+
 def view(images: np.ndarray, size: int) -> np.ndarray:
     """Images uint8 (n, h, w) or (n, h, w, 3) as uint8 (n, size, size, 1 or 3)."""
     import cv2

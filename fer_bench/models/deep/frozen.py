@@ -16,7 +16,7 @@ import numpy as np
 
 from fer_bench import cache
 from fer_bench.errors import FerBenchError
-from fer_bench.models.deep.batches import Pixels
+from fer_bench.models.deep.batches import Pixels, padded
 
 KIND, COST_FILE = "backbones", "cost.json"
 BATCH_SIZE = 64
@@ -156,9 +156,8 @@ class FrozenPass:
         return True
 
     def _forward(self, batch: np.ndarray) -> list[np.ndarray]:
-        gap = BATCH_SIZE - len(batch)  # one batch shape only: another one would be traced anew
-        padded = np.concatenate([batch, np.zeros((gap, *batch.shape[1:]), batch.dtype)]) if gap else batch
-        return [np.asarray(values, np.float32)[: len(batch)] for values in self.model.predict_on_batch(padded)]
+        outputs = self.model.predict_on_batch(padded(batch, BATCH_SIZE))
+        return [np.asarray(values, np.float32)[: len(batch)] for values in outputs]
 
 
 def weights_digest(model: Any) -> str:

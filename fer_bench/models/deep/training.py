@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fer_bench.models.deep.augmentation import DEFAULT, check_names
-from fer_bench.models.deep.batches import Batches, Inputs, Pixels, prefetch
+from fer_bench.models.deep.batches import Batches, Inputs, Pixels, padded, prefetch
 from fer_bench.models.deep.checkpoint import Checkpoint
 from fer_bench.models.deep.frozen import FrozenPass
 from fer_bench.models.deep.losses import LABEL_SMOOTHING, loss_function
@@ -187,9 +187,7 @@ def in_batches(model: Any, inputs: Inputs, batch_size: int, mirrored: bool = Fal
     outputs = np.empty((len(inputs), *model.output.shape[1:]), dtype=np.float32)
     for start in range(0, len(inputs), batch_size):
         batch = inputs.plain(slice(start, start + batch_size), mirrored)
-        gap = batch_size - len(batch)  # one batch shape only: another one would be traced anew
-        padded = np.concatenate([batch, np.zeros((gap, *batch.shape[1:]), batch.dtype)]) if gap else batch
-        outputs[start : start + len(batch)] = model.predict_on_batch(padded)[: len(batch)]
+        outputs[start : start + len(batch)] = model.predict_on_batch(padded(batch, batch_size))[: len(batch)]
     return outputs
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from fer_bench.errors import FerBenchError
 from fer_bench.models.deep import pretrained
-from fer_bench.models.deep.assembly import DEEP_LOSSES, from_pixels, sized, with_defaults
+from fer_bench.models.deep.assembly import DEEP_LOSSES, RECIPE_SEARCH, from_pixels, sized, with_defaults
 from fer_bench.models.deep.backbones import (
     EFFICIENTNET_B0,
     INCEPTION_V3,
@@ -25,7 +25,7 @@ from fer_bench.models.deep.backbones import (
 )
 from fer_bench.models.deep.frozen import FrozenPass, Stored, weights_digest
 from fer_bench.models.deep.precision import dtype_policy
-from fer_bench.models.registry import Choice, Range, Search, register_model
+from fer_bench.models.registry import Choice, Search, register_model
 from fer_bench.models.task import Task
 
 HEAD, LAST_BLOCK, ALL = "head", "last-block", "all"  # how far from its end a pre-trained network is tuned
@@ -33,9 +33,7 @@ SHARES = {HEAD: (1.0,), LAST_BLOCK: (0.1, 0.9), ALL: (0.1, 0.4, 0.5)}  # of the 
 HEAD_ALONE = 4  # times as large are its batches, as many fewer its steps
 HEAD_RATE, ALL_RATE, RANDOM_RATE = 1e-3, 1e-4, 3e-4  # that of the last block is its backbone's
 SEARCH: Search = {
-    "learning_rate": Range(0.3, 3.0, log=True, default=1.0),
-    "weight_decay": Range(0.005, 0.2, log=True, default=0.05),
-    "label_smoothing": Choice((0.1, 0.0, 0.2)),
+    **RECIPE_SEARCH,
     "dropout": Choice((0.5, 0.2, 0.35)),
     "hidden": Choice((256, 128, 512)),
 }
