@@ -14,7 +14,7 @@ from fer_bench.judging import ranks
 from fer_bench.judging.effects import StrategyEffect, minority, strategy_effects
 from fer_bench.judging.evaluated import evaluated, mean_recall, placed, run_figures, scores_of
 from fer_bench.judging.judgement import Judgement, judge
-from fer_bench.judging.references import REFERENCES
+from fer_bench.judging.references import KNOWN_WEIGHTS, REFERENCES
 from fer_bench.judging.tables import (
     BASE_STRATEGY,
     METRICS,
@@ -134,7 +134,7 @@ def _labels(records: Sequence[Record]) -> dict[Variant, str]:
     labels = {}
     for variant in {_variant(record) for record in records}:
         model, budget, weights, parameters, tuned = variant
-        shown = f"weights {weights[:15]}" if weights and len(asked[model]) > 1 else ""
+        shown = f"weights {KNOWN_WEIGHTS.get(weights, weights[:15])}" if weights and len(asked[model]) > 1 else ""
         recipe = ["tuned"] if tuned else [f"{name.replace('_', ' ')} {value}" for name, value in parameters]
         details = ", ".join(filter(None, (budget, shown, *recipe)))
         labels[variant] = f"{model} ({details})" if details else model
@@ -184,7 +184,8 @@ def _row(label: str, runs: Sequence[Record], judgement: Judgement) -> Row:
     done = sorted((run for run in runs if _test_scores(run)), key=_turn)
     tests = [scores_of(run, judgement) for run in done]
     first = done[0]
-    weights = sorted({run.weights for run in done if run.weights})
+    known = KNOWN_WEIGHTS.get(first.spec.weights)
+    weights = sorted({f"{known}, {run.weights}" if known else run.weights for run in done if run.weights})
     return Row(
         rank=0,
         label=label,

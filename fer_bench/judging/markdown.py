@@ -9,6 +9,7 @@ from fer_bench.judging import sections
 from fer_bench.judging.cells import escape, one_line, short, table
 from fer_bench.judging.data_card import CARD_FILE
 from fer_bench.judging.gate import MARK
+from fer_bench.judging.references import OUT_OF_REACH
 from fer_bench.judging.summary import summary, warning
 from fer_bench.judging.tables import (
     BASE_STRATEGY,
@@ -97,6 +98,7 @@ def _data(board: Leaderboard) -> Iterator[str]:
         yield "To see where these rows stand; each was measured in another way, so none is a row of the ranking."
         cells = [[one.who, one.accuracy, one.source, one.caveat] for one in board.references]
         yield table(["who", "accuracy %", "source", "mind"], cells, right=[False, True, False, False])
+        yield OUT_OF_REACH
 
 
 def _data_lines(board: Leaderboard, data: Data) -> Iterator[str]:

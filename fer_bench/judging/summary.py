@@ -7,15 +7,19 @@ from collections.abc import Iterator, Sequence
 
 from fer_bench.judging.cells import fraction, listed, percent
 from fer_bench.judging.effects import HELPS, HURTS, NO_EVIDENCE, TRADE_OFF
+from fer_bench.judging.findings import by_time, inflation, picked, published, told, who_pays
 from fer_bench.judging.gate import MARK
-from fer_bench.judging.tables import BASE_STRATEGY, Data, Leaderboard, Row
+from fer_bench.judging.tables import BASE_STRATEGY, Data, Leaderboard
 
 
 def summary(board: Leaderboard) -> list[str]:
     """One sentence or two per point, the most important first."""
     if not board.data or not (board.rows or board.unranked):
         return ["No run has succeeded yet, so there is nothing to rank."]
-    return [*_winners(board), *_strategies(board), *_trust(board), *_beside(board, board.data)]
+    return [
+        *_winners(board), *by_time(board), *_strategies(board), *who_pays(board), *_trust(board),
+        *_beside(board, board.data),
+    ]  # fmt: skip
 
 
 def warning(board: Leaderboard) -> str | None:
@@ -30,8 +34,8 @@ def _winners(board: Leaderboard) -> Iterator[str]:
     if not board.rows:
         yield "No row is ranked."
         return
-    best, chosen = board.rows[0], board.chosen
-    yield f"Best of {len(board.rows)} rows on the test images: {_told(best)}."
+    best, chosen = board.rows[0], picked(board.rows)
+    yield f"Best of {len(board.rows)} rows on the test images: {told(best)}."
     if best.standing:
         ties = [row.name for row in board.rows[1:] if row.standing and row.standing.band == 1]
         if ties:
@@ -42,17 +46,17 @@ def _winners(board: Leaderboard) -> Iterator[str]:
     if chosen:
         same = chosen is best
         tie = chosen.standing is not None and chosen.standing.band == 1
-        picked = "the same row" if same else _told(chosen) + (", one of the ties" if tie else "")
-        yield f"Picked by the validation images alone, as one has to in practice: {picked}."
+        which = "the same row" if same else told(chosen) + (", one of the ties" if tie else "")
+        yield f"Picked by the validation images alone, as one has to in practice: {which}."
 
 
 def _strategies(board: Leaderboard) -> Iterator[str]:
     by_strategy: dict[str, list[str]] = {}
     for effect in board.strategy_effects:
         by_strategy.setdefault(effect.strategy, []).append(effect.verdict)
-    told = [f"{strategy} {_counted(verdicts)}" for strategy, verdicts in by_strategy.items()]
-    if told:
-        yield f"Strategies, each model against itself under {BASE_STRATEGY}: {'; '.join(told)}."
+    counts = [f"{strategy} {_counted(verdicts)}" for strategy, verdicts in by_strategy.items()]
+    if counts:
+        yield f"Strategies, each model against itself under {BASE_STRATEGY}: {'; '.join(counts)}."
         worth = [name for name, found in by_strategy.items() if 2 * found.count(HELPS) > len(found)]
         worth = [name for name in worth if HURTS not in by_strategy[name]]
         yield f"Worth it: {', '.join(worth)}." if worth else "None of them helps most of the models."
@@ -79,8 +83,8 @@ def _counted(verdicts: Sequence[str]) -> str:
         TRADE_OFF: "is a trade-off for {}",
         NO_EVIDENCE: "shows no effect for {}",
     }
-    told = [text.format(counts[verdict]) for verdict, text in words.items() if counts[verdict]]
-    return f"{', '.join(told)} of {n} {'model' if n == 1 else 'models'}"
+    verdicts_told = [text.format(counts[verdict]) for verdict, text in words.items() if counts[verdict]]
+    return f"{', '.join(verdicts_told)} of {n} {'model' if n == 1 else 'models'}"
 
 
 def _verdict(verdict: str) -> str:
@@ -106,6 +110,7 @@ def _trust(board: Leaderboard) -> Iterator[str]:
             yield f"Can the data be trusted? Not without test-clean: {share} have an exact or near copy in train."
         else:
             yield "Can the data be trusted? Nothing speaks against them: no test image has a copy in train."
+    yield from inflation(board)
     yield from _clean(board)
 
 
@@ -142,18 +147,11 @@ def _beside(board: Leaderboard, data: Data) -> Iterator[str]:
             "of FER+ is on its side."
         )
     yield _constant(data)
-    if board.references:
-        told = "; ".join(f"{one.who} {one.accuracy} %" for one in board.references)
-        yield f"Published accuracies on this dataset, measured otherwise: {told}."
-    if board.rows and all(len(row.f1_by_run) == 1 for row in board.rows):
-        yield "Every row is one training run: intervals and verdicts say nothing of training again with another seed."
-
-
-def _told(row: Row) -> str:
-    f1 = fraction(row.scores["macro_f1"], row.intervals.get("macro_f1"))
-    return (
-        f"{row.name} with macro-F1 {f1} and accuracy {percent(row.scores['accuracy'], row.intervals.get('accuracy'))} %"
-    )
+    yield from published(board)
+    once = sum(len(row.f1_by_run) == 1 for row in board.rows)
+    if once:
+        rows = "Every row is" if once == len(board.rows) else f"{once} of {len(board.rows)} rows are"
+        yield f"{rows} one training run: intervals and verdicts say nothing there of training with another seed."
 
 
 def _constant(data: Data) -> str:

@@ -204,12 +204,3 @@ class Leaderboard:
         """What names of its files have before their ending: "-5-folds" for those of five folds."""
         n_folds = {record.spec.fold.partition("/")[2] for record in self.records} - {""}
         return f"-{n_folds.pop()}-folds" if n_folds else ""
-
-    @property
-    def chosen(self) -> Row | None:
-        """The row with the best macro-F1 on the validation images: the choice that needs no test image.
-
-        Rows that were not trained here do not count: ensembles are fitted to those images.
-        """
-        candidates = [row for row in self.rows if row.validation_f1 is not None and row.family not in UNTRAINED]
-        return max(candidates, key=lambda row: (row.validation_f1, -row.rank), default=None)

@@ -8,6 +8,8 @@ Status = Literal["success", "failed", "timeout", "out-of-memory", "not-applicabl
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+ON_GPU = "on a GPU"
+"""The note of a run whose network was trained on one."""
 Correlation = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from fer_bench.judging import leaderboard
+from fer_bench.judging.findings import picked
 from fer_bench.judging.tables import Row, Statistic
 
 
@@ -146,8 +147,8 @@ def test_the_choice_by_validation_ignores_test_scores(make_record):
     lucky, steady = make_record("pca-svm", macro_f1=0.9, skill=0.2), make_record("hog-svm", macro_f1=0.5, skill=2.0)
     board = leaderboard.build([lucky, steady])
     assert board.rows[0].label == "pca-svm"
-    assert board.chosen is by_name(board)["hog-svm / none"]
-    assert leaderboard.build([make_record(validation=None)]).chosen is None
+    assert picked(board.rows) is by_name(board)["hog-svm / none"]
+    assert picked(leaderboard.build([make_record(validation=None)]).rows) is None
 
 
 @pytest.mark.parametrize(

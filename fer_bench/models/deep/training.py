@@ -12,10 +12,11 @@ from fer_bench.models.deep.checkpoint import Checkpoint
 from fer_bench.models.deep.frozen import FrozenPass
 from fer_bench.models.deep.losses import LABEL_SMOOTHING, loss_function
 from fer_bench.models.deep.parameters import check_parameters
-from fer_bench.models.deep.precision import dtype_policy, resolve_precision
+from fer_bench.models.deep.precision import dtype_policy, has_gpu, resolve_precision
 from fer_bench.models.deep.watch import PLATEAU, Watch, evaluation_steps
 from fer_bench.models.registry import ImageInput
 from fer_bench.models.task import FOCAL, Task
+from fer_bench.records.schema import ON_GPU
 
 WEIGHT_DECAY = 0.05
 WARM_UP = 0.05  # of a phase's steps
@@ -110,7 +111,7 @@ class KerasClassifier:
 
         keras.utils.set_random_seed(self.task.random_state)
         policy = resolve_precision(self.task.parameters.get("precision", "auto"))
-        self.notes_ = ["bfloat16" if policy == "mixed_bfloat16" else policy]
+        self.notes_ = ["bfloat16" if policy == "mixed_bfloat16" else policy, *([ON_GPU] if has_gpu() else [])]
         self.history_: list[dict[str, Any]] = []
         self.earlier_seconds_ = 0.0
         with dtype_policy(policy):

@@ -1,0 +1,118 @@
+"""What follows from a leaderboard for somebody who has to choose: what to run, who pays, what copies and papers do."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+
+from fer_bench.judging.cells import fraction, listed, percent
+from fer_bench.judging.inference import ALPHA, Change
+from fer_bench.judging.tables import BASE_STRATEGY, UNTRAINED, Leaderboard, Row
+from fer_bench.records.schema import ON_GPU
+
+MINUTES = 10
+"""What counts as training in minutes, at most."""
+
+
+def told(row: Row) -> str:
+    """A row with its scores and their intervals."""
+    f1 = fraction(row.scores["macro_f1"], row.intervals.get("macro_f1"))
+    return (
+        f"{row.name} with macro-F1 {f1} and accuracy {percent(row.scores['accuracy'], row.intervals.get('accuracy'))} %"
+    )
+
+
+def picked(rows: Sequence[Row]) -> Row | None:
+    """The row with the best macro-F1 on the validation images: the choice that needs no test image.
+
+    Rows that were not trained here do not count: ensembles are fitted to those images. None where no row is left.
+    """
+    candidates = [row for row in rows if row.validation_f1 is not None and row.family not in UNTRAINED]
+    return max(candidates, key=lambda row: (row.validation_f1, -row.rank), default=None)
+
+
+def by_time(board: Leaderboard) -> Iterator[str]:
+    """What to use with minutes, with more, and with a GPU; each picked by the validation images alone."""
+    timed = [row for row in board.rows if row.fit_seconds is not None]
+    quick = picked([row for row in timed if _minutes(row) <= MINUTES])
+    longer = picked([row for row in timed if _minutes(row) > MINUTES])
+    if quick and longer and _validated(longer) > _validated(quick):
+        yield (
+            f"With minutes to train (at most {MINUTES}), use {told(quick)}, {_took(quick)}; "
+            f"with more, {told(longer)}, {_took(longer)}. Both are picked by the validation images."
+        )
+    on_gpu = picked([row for row in timed if row.name in board.notes.get(ON_GPU, ())])
+    if on_gpu:
+        yield f"With a GPU, use {told(on_gpu)}, {_took(on_gpu)}."
+    elif any(row.family == "deep" for row in board.rows):
+        yield "No network was trained on a GPU, so what longer training would add is not known here."
+
+
+def _minutes(row: Row) -> float:
+    return (row.fit_seconds or 0) / 60
+
+
+def _validated(row: Row) -> float:
+    return row.validation_f1 or 0
+
+
+def _took(row: Row) -> str:
+    return f"{_minutes(row):,.0f} minutes" if _minutes(row) >= 1.5 else f"{row.fit_seconds:,.0f} seconds"
+
+
+def who_pays(board: Leaderboard) -> Iterator[str]:
+    """Which classes strategies find more of, and which less, over all comparisons with none."""
+    if not board.strategy_effects or not board.data:
+        return
+    n = len(board.strategy_effects)
+    changes = list(zip(*(effect.recall for effect in board.strategy_effects), strict=True))
+    gains = {name: _beyond_chance(own, 1) for name, own in zip(board.data.class_names, changes, strict=True)}
+    losses = {name: _beyond_chance(own, -1) for name, own in zip(board.data.class_names, changes, strict=True)}
+    gainer, payer = max(gains, key=lambda name: gains[name]), max(losses, key=lambda name: losses[name])
+    if gains[gainer] and losses[payer]:
+        yield (
+            f"Who pays: of {n} comparisons with {BASE_STRATEGY}, recall of {gainer} rose beyond chance in "
+            f"{gains[gainer]} and fell in {losses[gainer]}; that of {payer} fell in {losses[payer]} and rose in "
+            f"{gains[payer]}."
+        )
+
+
+def _beyond_chance(changes: Sequence[Change | None], sign: int) -> int:
+    return sum(change is not None and change.p < ALPHA and change.value * sign > 0 for change in changes)
+
+
+def inflation(board: Leaderboard) -> Iterator[str]:
+    """By how much copies in train raise the scores of rows, as the median over those that beat a constant answer."""
+    if not board.data or sum(board.facts.clean_support) == sum(board.data.support):
+        return
+    constant = max(board.data.support) / sum(board.data.support)
+    rows = [row for row in board.rows if row.clean and row.scores["accuracy"].mean > constant]
+    if not rows:
+        return
+    falls = {row.name: row.scores["accuracy"].mean - row.clean["accuracy"].mean for row in rows}
+    f1_falls = [row.macro_f1 - row.clean["macro_f1"].mean for row in rows]
+    most = max(falls, key=lambda name: falls[name])
+    yield (
+        f"Copies make scores look better: without them the accuracy of the {len(rows)} rows that beat a constant "
+        f"answer is lower by {100 * statistics.median(falls.values()):.1f} points in the median (most: "
+        f"{100 * falls[most]:.1f}, {most}), and macro-F1 by {statistics.median(f1_falls):.3f}."
+    )
+
+
+def published(board: Leaderboard) -> Iterator[str]:
+    """Where the best row stands among accuracies that others published."""
+    if not board.references or not board.rows:
+        return
+    best = board.rows[0]
+    interval = best.intervals.get("accuracy")
+    low, high = (interval.low, interval.high) if interval else 2 * (best.scores["accuracy"].mean,)
+    groups: dict[str, list[str]] = {"below it": [], "within it": [], "above it": []}
+    for one in board.references:
+        value = one.percent / 100
+        where = "below it" if value < low else "above it" if value > high else "within it"
+        groups[where].append(f"{one.who} {one.accuracy} %")
+    places = "; ".join(f"{where} {listed(names)}" for where, names in groups.items() if names)
+    yield (
+        f"Published accuracies on this dataset, measured otherwise, against the best row's "
+        f"{percent(best.scores['accuracy'], interval)} %: {places}."
+    )

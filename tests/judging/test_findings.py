@@ -1,0 +1,110 @@
+"""What a leaderboard says to somebody who has to choose."""
+
+import pytest
+
+from fer_bench.judging import findings, leaderboard
+from fer_bench.judging.effects import StrategyEffect
+from fer_bench.judging.inference import Change, Interval
+from fer_bench.judging.references import REFERENCES, Reference
+from fer_bench.judging.summary import summary
+from fer_bench.judging.tables import Statistic
+from fer_bench.records.schema import ON_GPU, Timing
+
+
+def board_of(*records):
+    return leaderboard.build(records)
+
+
+@pytest.fixture
+def quick(make_record):
+    return make_record("hog-svm", validation=make_record(skill=1.0).validation, seconds=Timing(fit=599))
+
+
+@pytest.fixture
+def slow(make_record):
+    return make_record("cnn", validation=make_record(skill=3.0).validation, seconds=Timing(fit=3601))
+
+
+def test_minutes_and_hours_have_a_row_each(quick, slow):
+    told, gpu = findings.by_time(board_of(quick, slow))
+    assert "use hog-svm / none with macro-F1" in told and ", 10 minutes; with more, cnn / none" in told
+    assert told.endswith("60 minutes. Both are picked by the validation images.")
+    assert gpu.startswith("No network was trained on a GPU")
+
+
+def test_longer_training_that_is_no_better_is_not_advised(quick, slow):
+    worse = slow.model_copy(update={"validation": quick.validation})
+    assert [text for text in findings.by_time(board_of(quick, worse)) if "with more" in text] == []
+
+
+def test_rows_of_a_gpu_are_told(quick, slow):
+    *_, told = findings.by_time(board_of(quick, slow.model_copy(update={"notes": ["bfloat16", ON_GPU]})))
+    assert told.startswith("With a GPU, use cnn / none")
+
+
+def change(value, p):
+    return Change(value, value - 0.1, value + 0.1, p)
+
+
+def test_who_gains_and_who_pays_is_counted_beyond_chance(quick):
+    rows = [(0.2, 0.01), (0.3, 0.01), (-0.1, 0.01)], [(0.2, 0.04), (-0.3, 0.2), (-0.1, 0.01)], [(0.1, 0.3)] * 3
+    effects = tuple(
+        StrategyEffect("m", "s", 1, {}, (*(change(*one) for one in row), *[None] * 4)) for row in rows
+    )  # fmt: skip
+    board = leaderboard.replace(board_of(quick), strategy_effects=effects)
+    names = board.data.class_names
+    (told,) = findings.who_pays(board)
+    assert told == (
+        f"Who pays: of 3 comparisons with none, recall of {names[0]} rose beyond chance in 2 and fell in 0; "
+        f"that of {names[2]} fell in 2 and rose in 0."
+    )
+    assert not list(findings.who_pays(board_of(quick)))
+
+
+def test_copies_are_told_by_the_median_fall_of_rows_that_beat_a_constant_answer(quick, slow):
+    board = board_of(quick, slow)
+    facts = leaderboard.replace(board.facts, clean_support=(1,) * 7)
+    falls = {"cnn": 0.05, "hog-svm": 0.03}
+    rows = tuple(
+        leaderboard.replace(
+            row,
+            clean={
+                "accuracy": Statistic(row.scores["accuracy"].mean - falls[row.label]),
+                "macro_f1": Statistic(row.macro_f1 - 0.1),
+            },
+        )
+        for row in board.rows
+    )
+    (told,) = findings.inflation(leaderboard.replace(board, facts=facts, rows=rows))
+    assert "2 rows" in told and "lower by 4.0 points in the median (most: 5.0, cnn / none)" in told
+    assert told.endswith("and macro-F1 by 0.100.")
+
+
+def test_published_accuracies_are_placed_by_the_interval(quick):
+    board = board_of(quick)
+    row = leaderboard.replace(
+        board.rows[0], scores=board.rows[0].scores | {"accuracy": Statistic(0.7)},
+        intervals={"accuracy": Interval(0.69, 0.72)},
+    )  # fmt: skip
+    references = tuple(Reference(f"r{text}", text, "", "") for text in ("65 ± 5", "71", "73.28"))
+    (told,) = findings.published(leaderboard.replace(board, rows=(row,), references=references))
+    assert told.endswith("70.0 (69.0–72.0) %: below it r65 ± 5 65 ± 5 %; within it r71 71 %; above it r73.28 73.28 %.")
+
+
+def test_references_are_in_order_and_name_their_sources():
+    for references in REFERENCES.values():
+        values = [one.percent for one in references]
+        assert values == sorted(values)
+        assert all(one.source and one.caveat for one in references)
+
+
+def test_rows_of_one_training_run_are_counted(make_record, quick):
+    seeds = [make_record("pca-svm", seed=seed) for seed in (0, 1)]
+    assert any(text.startswith("1 of 2 rows are one training run") for text in summary(board_of(quick, *seeds)))
+    assert any(text.startswith("Every row is one training run") for text in summary(board_of(quick)))
+
+
+def test_known_weight_files_are_named(make_record):
+    asked = "sha256:e0ca52214c83f862"
+    board = board_of(make_record("vgg16", weights_asked=asked, weights="file a.h5"))
+    assert board.rows[0].weights == "ImageNet (8-bit origin), file a.h5"
