@@ -83,11 +83,7 @@ def load_backbone(backbone: Backbone, size: int, weights: str) -> tuple[Any, str
 
 def load_file(model: Any, application: str, path: str) -> Any:
     """`model` with the weights of a file. Raises FerBenchError where they do not fit, or the file is cut short."""
-    try:
-        model.load_weights(path)
-    except (ValueError, KeyError, OSError) as error:
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise FerBenchError(f"{path}: these weights do not fit {application} without its top: {why}") from error
+    pretrained.load_weights(model, path, f"{application} without its top")
     divide_by_deviation(model)
     return model
 

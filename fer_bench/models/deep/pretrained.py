@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fer_bench.errors import FerBenchError
 
@@ -68,6 +69,15 @@ def weights_request_id(request: str) -> str:
 def cache_folder() -> Path:
     """The folder where Keras keeps downloaded weights: `models` in `KERAS_HOME` or in `~/.keras`."""
     return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
+
+
+def load_weights(model: Any, path: str | Path, network: str) -> None:
+    """Load a weight file into a Keras model. Raises FerBenchError where it is cut short or not that of `network`."""
+    try:
+        model.load_weights(path)
+    except (ValueError, KeyError, OSError) as error:
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise FerBenchError(f"{path}: these weights do not fit {network}: {why}") from error
 
 
 def host_answers(url: str, seconds: float) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from fer_bench.errors import FerBenchError
 from fer_bench.models.deep.batches import Batches, Inputs, prefetch
 from fer_bench.models.deep.frozen import Stored
+from fer_bench.models.deep.pretrained import load_weights
 from fer_bench.models.deep.training import KerasClassifier, Phase, in_batches
 from fer_bench.models.deep.watch import Watch, evaluation_steps
 
@@ -36,7 +37,7 @@ def retrain_head(
     head = find_head(network.model)
     trunk, units = keras.Model(network.model.input, head.input), keras.Input(head.input.shape[1:])
     untrained = head.get_weights()
-    load_weights(network.model, weights)
+    load_weights(network.model, weights, "this network")
     head.set_weights(untrained)
     classifier.steps_ = max(1, round(SHARE * classifier.steps_))
     classifier.notes_.append(f"all but the last layer from {weights.parent.name}")
@@ -54,15 +55,6 @@ def find_head(model: Any) -> Any:
     if head is None:
         raise FerBenchError(f"has no dense layer named {HEAD!r} at its end, which could be re-trained alone")
     return head
-
-
-def load_weights(model: Any, weights: Path) -> None:
-    """Load a .weights.h5 file. Raises FerBenchError where it cannot be read, or is that of another network."""
-    try:
-        model.load_weights(weights)
-    except (ValueError, KeyError, OSError) as error:
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise FerBenchError(f"{weights}: these are not weights of this network: {why}") from error
 
 
 def _train(

@@ -127,7 +127,7 @@ def test_weights_that_are_not_its_own_are_refused(tiny, base, tmp_path, fault):
         import keras
 
         keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)]).save_weights(path)
-    with pytest.raises(FerBenchError, match=r"other.weights.h5: these are not weights of this network"):
+    with pytest.raises(FerBenchError, match=r"other.weights.h5: these weights do not fit this network"):
         retrained(tiny, path)
 
 
