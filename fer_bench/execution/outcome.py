@@ -203,9 +203,10 @@ def fit(classifier: Any, X: np.ndarray, y: np.ndarray, plan: TrainingPlan) -> No
         if "sample_weight" not in takes:
             raise NotApplicable("its fit takes no sample_weight")
         options["sample_weight"] = plan.sample_weight
-    if "rows" in takes:  # what a network computes once from X serves all strategies
+    as_they_are = len(plan.rows) == len(X) and (plan.rows == np.arange(len(X))).all()
+    if not as_they_are and "rows" in takes:  # what a network computes once from X serves all strategies
         options["rows"] = plan.rows
-    elif len(plan.rows) != len(X) or (plan.rows != np.arange(len(X))).any():
+    elif not as_they_are:
         X, y = X[plan.rows], y[plan.rows]
     classifier.fit(X, y, **options)
 

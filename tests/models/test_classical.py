@@ -71,6 +71,29 @@ def test_the_own_values_are_those_of_the_published_results(build):
     assert build("pca-logistic").get_params()["C"] == 1.0
 
 
+@pytest.mark.parametrize("parameters", [{}, {"gamma": 0.5}])
+def test_svm_takes_repeated_rows_as_weights_and_finds_the_same(build, data, parameters):
+    X, y = data
+    rows = np.concatenate([np.arange(40), [1, 1, 4, 7, 7, 7]])
+    weights = 1 + rows % 2
+    for sample_weight in (None, weights):
+        once = build("pca-svm", **parameters).fit(X, y, sample_weight, rows=rows)
+        repeated = build("pca-svm", **parameters).fit(X[rows], y[rows], sample_weight)
+        plain = build("pca-svm", **parameters).fit(X, y)
+        decision = repeated.decision_function(X)
+        assert once.decision_function(X) == pytest.approx(decision, abs=0.01)
+        assert abs(plain.decision_function(X) - decision).max() > 0.1
+        assert once.support_vectors_.shape[0] <= 40
+
+
+def test_svm_takes_rows_that_do_not_repeat_as_they_come(build, data):
+    X, y = data
+    rows = np.random.default_rng(1).permutation(60)[:30]
+    chosen = build("pca-svm").fit(X, y, rows=rows)
+    assert (chosen.decision_function(X) == build("pca-svm").fit(X[rows], y[rows]).decision_function(X)).all()
+    assert chosen.gamma == "scale"
+
+
 def test_gamma_is_a_factor_on_the_scale_of_the_rows(build, data):
     X, y = data
     tuned = build("pca-svm", gamma=2.0).fit(X, y)

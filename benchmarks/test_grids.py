@@ -1,0 +1,188 @@
+"""The suite against the notebook way (naive.py): the same grid on the same rows, each in processes of its own.
+
+The suite starts with an empty cache and an empty results folder, so whatever it shares it shares within the run. Both
+sides compute on one thread a process, and CPU seconds are compared: the ratio is of work, not of cores, and other work
+on the machine weighs little.
+"""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_bench.data.dataset import Dataset
+from fer_bench.data.readers import open_dataset
+from fer_bench.data.splits import Split, stored_split
+
+pytestmark = pytest.mark.timeout(3600)
+HERE = Path(__file__).parent
+DATA = os.environ.get("FER_BENCH_BENCHMARK_DATA", "synthetic")
+QUICK = os.environ.get("FER_BENCH_BENCHMARK_QUICK") == "1"
+WEIGHTS = HERE.parents[1] / "shared" / "data" / "weights" / "mobilenet_v2_1.0_imagenet_notop.weights.h5"
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
+USAGES = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
+
+ROWS = int(os.environ.get("FER_BENCH_BENCHMARK_GRID_ROWS", "2400"))  # of train, in the classical grid
+KINDS = ("hog-svm", "pca-svm", "hog-forest", "pca-forest", "hog-mlp", "pca-mlp")
+STRATEGIES = ("none", "class-weights", "over-sampling", "under-sampling")
+AGREEMENT = 0.003  # of accuracy and macro-F1, as a mean over the strategies of a model
+DEEP_ROWS, STEPS = (400, 100, 300), 80  # of each subset; gradient steps on 256 images: 40 epochs and more
+DEEP_STRATEGIES = ("none", "class-weights", "over-sampling", "focal-loss")
+DEEP_AGREEMENT = 0.06  # of accuracy and macro-F1: batches are shuffled otherwise, and the suite sees mirror images too
+# Floors with a margin. Forests and perceptrons are scikit-learn's on both sides, and cost the same on both.
+AT_LEAST = {"svm": 5.0, "classical": 1.2, "deep": 4.0}
+PLUGIN = """
+from fer_bench import register_model
+from fer_bench.models.deep.assembly import DEEP_LOSSES, with_defaults
+from fer_bench.models.deep.backbones import MOBILENET_V2
+from fer_bench.models.deep.transfer import transfer
+
+
+@register_model(
+    "head", features="images", family="deep", losses=DEEP_LOSSES, image=MOBILENET_V2.image,
+    pretrained=MOBILENET_V2.file_name, summary="the notebook's steps", steps={{"quick": {steps}}},
+)
+def head(task):
+    return transfer(with_defaults(task, precision="float32"), MOBILENET_V2)
+"""
+
+
+def subset(folder: Path, sizes: tuple[int, int, int]) -> Path:
+    """A CSV like fer2013.csv of so many rows of train, validation and test at most, stratified by class."""
+    opened = open_dataset(DATA)
+    dataset, split = opened.load(), Split.load(stored_split(opened.folder, 0))
+    path = folder / "faces.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["emotion", "pixels", "Usage"])
+        for (name, rows), n in zip(split.subsets().items(), sizes, strict=True):
+            for row in stratified(dataset, rows, n):
+                pixels = " ".join(map(str, dataset.images[row].ravel()))
+                writer.writerow([dataset.labels[row], pixels, USAGES[name]])
+    return path
+
+
+def stratified(dataset: Dataset, rows: np.ndarray, n: int) -> np.ndarray:
+    from sklearn.model_selection import train_test_split
+
+    if n >= len(rows):
+        return rows
+    return np.sort(train_test_split(rows, train_size=n, stratify=dataset.labels[rows], random_state=0)[0])
+
+
+def timed(folder: Path, *command: str) -> tuple[list[str], dict[str, float]]:
+    """Lines that `python command` prints, and its seconds, as clock.py counts them."""
+    environment = {**os.environ, **dict.fromkeys(THREADS, "1"), "PYTHONPATH": str(HERE.parent)}
+    environment |= {"FER_BENCH_CACHE": str(folder / "cache"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(
+        [sys.executable, str(HERE / "clock.py"), sys.executable, *command],
+        cwd=folder, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    *lines, seconds = done.stdout.splitlines()
+    return lines, json.loads(seconds)
+
+
+def suite(folder: Path, path: Path, models: str, strategies: str, *options: str) -> tuple[list[dict], dict]:
+    """Rows as naive.py gives them, from the records of a run; and the seconds of the whole."""
+    _, seconds = timed(
+        folder, "-m", "fer_bench", "run", "--data", str(path), "--models", models, "--strategies", strategies,
+        "--jobs", str(os.cpu_count()), *options,
+    )  # fmt: skip
+    records = [json.loads(file.read_text()) for file in sorted(folder.glob("results/*/runs/*/record.json"))]
+    return [
+        {
+            "model": record["spec"]["model"], "strategy": record["spec"]["strategy"],
+            "accuracy": record["test"]["accuracy"], "macro_f1": record["test"]["macro_f1"],
+            "cpu_seconds": record["cpu_seconds"],
+        }
+        for record in records
+    ], seconds  # fmt: skip
+
+
+def notebook(folder: Path, path: Path, models: str, strategies: str, *options: str) -> tuple[list[dict], dict]:
+    """The rows of naive.py, and the seconds of the whole."""
+    command = (str(HERE / "naive.py"), str(path), "--models", models, "--strategies", strategies)
+    lines, seconds = timed(folder, *command, *options)
+    return [json.loads(line) for line in lines], seconds
+
+
+def per_added_strategy(rows: list[dict], first: str) -> float:
+    """CPU seconds of a strategy that joins the first one, over all models."""
+    added = [row["cpu_seconds"] for row in rows if row["strategy"] != first]
+    return sum(added) / len({row["strategy"] for row in rows} - {first})
+
+
+def compare(benchmark, ours: tuple[list[dict], dict], theirs: tuple[list[dict], dict], first: str) -> None:
+    """Put both sides' seconds and their ratios beside the benchmark."""
+    (rows, seconds), (naive_rows, naive_seconds) = ours, theirs
+    info = benchmark.extra_info
+    info["suite_seconds"], info["notebook_seconds"] = round(seconds["seconds"], 1), round(naive_seconds["seconds"], 1)
+    info["suite_cpu"], info["notebook_cpu"] = round(seconds["cpu_seconds"], 1), round(naive_seconds["cpu_seconds"], 1)
+    info["suite_is_faster_by"] = round(naive_seconds["cpu_seconds"] / seconds["cpu_seconds"], 2)
+    if len({row["strategy"] for row in rows}) > 1:
+        info["suite_cpu_per_added_strategy"] = round(per_added_strategy(rows, first), 1)
+        info["notebook_cpu_per_added_strategy"] = round(per_added_strategy(naive_rows, first), 1)
+
+
+def of_model(rows: list[dict], model: str, figure: str) -> np.ndarray:
+    """`figure` of a model, by strategy in alphabetical order."""
+    return np.array([row[figure] for row in sorted(rows, key=lambda row: row["strategy"]) if row["model"] == model])
+
+
+def test_classical_grid(benchmark, tmp_path):
+    models, strategies = (KINDS[:4:3], STRATEGIES[:2]) if QUICK else (KINDS, STRATEGIES)
+    path = subset(tmp_path, (210, 70, 70) if QUICK else (ROWS, ROWS // 4, ROWS // 4))
+    grid = ",".join(models), ",".join(strategies)
+    benchmark.group = "classical grid"
+    ours = benchmark.pedantic(suite, (tmp_path, path, *grid), rounds=1)
+    theirs = notebook(tmp_path, path, *grid)
+    compare(benchmark, ours, theirs, STRATEGIES[0])
+    for model in models:
+        figures = {name: (of_model(ours[0], model, name), of_model(theirs[0], model, name)) for name in ours[0][0]}
+        spent, naive_spent = (float(seconds.sum()) for seconds in figures["cpu_seconds"])
+        gaps = {name: float(np.subtract(*figures[name]).mean()) for name in ("accuracy", "macro_f1")}
+        benchmark.extra_info[model] = {"suite_is_faster_by": round(naive_spent / spent, 2), **gaps}
+        assert list(figures["strategy"][0]) == list(figures["strategy"][1])
+        assert max(map(abs, gaps.values())) <= AGREEMENT
+    if not QUICK:
+        assert benchmark.extra_info["suite_is_faster_by"] > AT_LEAST["classical"]
+        assert min(benchmark.extra_info[model]["suite_is_faster_by"] for model in KINDS[:2]) > AT_LEAST["svm"]
+
+
+def random_weights(folder: Path) -> Path:
+    """A weight file for where ImageNet's is not at hand: a pass costs the same."""
+    path = folder / "random.weights.h5"
+    code = (
+        "import keras; keras.utils.set_random_seed(0); keras.applications.MobileNetV2((96, 96, 3), "
+        f"include_top=False, weights=None).save_weights({str(path)!r})"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    return path
+
+
+def test_frozen_backbone_grid(benchmark, tmp_path):
+    steps, strategies = (2, DEEP_STRATEGIES[:1]) if QUICK else (STEPS, DEEP_STRATEGIES)
+    path = subset(tmp_path, (70, 35, 35) if QUICK else DEEP_ROWS)
+    weights = WEIGHTS if WEIGHTS.exists() else random_weights(tmp_path)
+    (tmp_path / "head.py").write_text(PLUGIN.format(steps=4 * steps))  # as HEAD_ALONE of models/deep/transfer.py
+    options = "--plugin", "head.py", "--fine-tune", "head", "--augment", "none", "--weights", str(weights)
+    benchmark.group = "frozen-backbone grid"
+    ours = benchmark.pedantic(suite, (tmp_path, path, "head", ",".join(strategies), *options), rounds=1)
+    options = "--weights", str(weights), "--steps", str(steps)
+    theirs = notebook(tmp_path, path, "mobilenet-v2", ",".join(strategies), *options)
+    compare(benchmark, ours, theirs, DEEP_STRATEGIES[0])
+    for name in ("accuracy", "macro_f1"):
+        gap = float((of_model(ours[0], "head", name) - of_model(theirs[0], "mobilenet-v2", name)).mean())
+        benchmark.extra_info[name] = {
+            "suite": float(of_model(ours[0], "head", name).mean()),
+            "suite_minus_notebook": gap,
+        }
+        assert QUICK or abs(gap) <= DEEP_AGREEMENT
+    if not QUICK:
+        assert benchmark.extra_info["suite_is_faster_by"] > AT_LEAST["deep"]
