@@ -125,3 +125,16 @@ def test_data_make_writes_faces_that_are_read_back(folder):
     assert fer_bench(folder, "data", "make", "faces", "--n-images", "120").returncode == 0
     done = fer_bench(folder, "data", "describe", "--data", "faces")
     assert done.returncode == 0 and "120" in done.stdout and "disgust" in done.stdout
+
+
+def test_a_leaderboard_is_judged_again_only_when_something_could_have_changed(folder):
+    command = ("run", "--data", "good.npz", "--models", "majority", "--name", "again")
+    first, second = fer_bench(folder, *command), fer_bench(folder, *command)
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    assert "macro-F1" in first.stdout and "up to date" not in first.stdout
+    assert "Leaderboard: results/again/leaderboard.md, up to date" in second.stdout
+    page = folder / "results" / "again" / "leaderboard.md"
+    content = page.read_bytes()
+    page.write_text("edited")
+    third = fer_bench(folder, *command)
+    assert "macro-F1" in third.stdout and page.read_bytes() == content

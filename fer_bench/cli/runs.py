@@ -32,7 +32,7 @@ from fer_bench.cli.terminal import (
     load_registered,
     say,
     say_stopped,
-    write_leaderboard,
+    show_leaderboard,
 )
 
 app = typer.Typer()
@@ -70,7 +70,7 @@ def run(
 
     with SuiteProgress(console, prepared.results, due) as progress:
         summary = run_plan(plan, prepared, options, progress)
-    write_leaderboard(prepared.results, command, prepared.fingerprints)
+    show_leaderboard(prepared.results, command, prepared.fingerprints)
     if summary.interrupted:
         say_stopped(command)
         raise typer.Exit(INTERRUPTED)

@@ -50,15 +50,27 @@ def say_stopped(command: str) -> None:
 
 
 def write_leaderboard(
-    folder: Any,
-    command: str | None,
-    fingerprints: tuple[str, str] | None = None,
-    formats: Sequence[str] = DEFAULT_FORMATS,
+    folder: Any, command: str | None, split: tuple[str, str], formats: Sequence[str] = DEFAULT_FORMATS
 ) -> None:
     """Write the leaderboard of a `ResultsFolder`, and show its first rows and its path."""
-    from fer_bench.judging.render import FORMATS, terminal_table, write_leaderboard
+    from fer_bench.judging import freshness
+    from fer_bench.judging.render import file_name, terminal_table, write_leaderboard
 
-    leaderboard = write_leaderboard(folder.records(), folder.path, command, fingerprints, formats)
-    console.print(terminal_table(leaderboard))
-    written = folder.path / f"leaderboard{leaderboard.suffix}{FORMATS[formats[0]][0]}"
-    say(f"Leaderboard: {written}")
+    with folder.lock("leaderboard"):  # of runners that end together, the last sees the records of all
+        made_from = freshness.state(folder.path)
+        board = write_leaderboard(folder.records(), folder.path, command, split, formats)
+        written = [folder.path / file_name(board, name) for name in formats]
+        freshness.note_written(folder.path, split, made_from, written)
+    console.print(terminal_table(board))
+    say(f"Leaderboard: {written[0]}")
+
+
+def show_leaderboard(folder: Any, command: str, split: tuple[str, str]) -> None:
+    """Say where the leaderboard is if judging again would give the same; else write it."""
+    from fer_bench.judging import freshness
+
+    page = freshness.current(folder.path, split)
+    if page:
+        say(f"Leaderboard: {page}, up to date")
+    else:
+        write_leaderboard(folder, command, split)

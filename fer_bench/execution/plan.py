@@ -97,8 +97,8 @@ def make_plan(results: ResultsFolder, fingerprints: tuple[str, str], wanted: Wan
             for seed in wanted.seeds if card.stochastic or strategy.stochastic else wanted.seeds[:1]:
                 for fold in wanted.folds:
                     spec = _spec(card, strategy.name, seed, fold, fingerprints, wanted)
-                    planned = PlannedRun(spec, card, why_not(card, strategy), results.status(spec.run_id))
-                    plan.setdefault(spec.run_id, planned)
+                    run_id = spec.run_id
+                    plan.setdefault(run_id, PlannedRun(spec, card, why_not(card, strategy), results.status(run_id)))
     return list(plan.values())
 
 

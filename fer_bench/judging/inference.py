@@ -74,12 +74,12 @@ class Resamples:
 
         Counts come out exactly, so that figures do not depend on the machine.
         """
-        sums = np.stack([drawn @ columns[members] for members, drawn in zip(self.rows, self.times, strict=True)])
-        m = np.array([len(members) for members in self.rows], dtype=np.float64)
-        scale = np.where(m > 1, m / np.maximum(m - 1, 1), 1)
-        scaled = sums.astype(np.float64)
-        scaled[:, 1:] *= scale[:, None, None]
-        return scaled
+        sums = np.empty((len(self.rows), len(self.times[0]), columns.shape[1]))
+        for total, members, drawn in zip(sums, self.rows, self.times, strict=True):
+            m, weighed = len(members), drawn @ columns[members]
+            np.multiply(weighed, m / (m - 1) if m > 1 else 1, out=total, dtype=np.float64)
+            total[0] = weighed[0]
+        return sums
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,8 @@
-"""Every score, from labels and probabilities alone, and the calibration that turns scores into probabilities."""
+"""Every score, from labels and probabilities alone, and the calibration that turns scores into probabilities.
+
+The figures are scikit-learn's (tests/judging/test_metrics.py compares all of them), computed from one table of counts:
+its own functions check their input again for each of them, which over a thousand records is most of the time.
+"""
 
 from collections.abc import Sequence
 
@@ -22,14 +26,13 @@ def score(labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[s
 
     Raises ValueError on wrong shapes, labels outside 0..k-1, and rows that are no probabilities.
     """
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
     check_probabilities(probabilities, n_classes=len(class_names))
     _check_labels(labels, *probabilities.shape)
     predicted = probabilities.argmax(axis=1)
-    classes = list(range(len(class_names)))
-    precision, recall, f1, support = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
+    confusion = confusion_matrix(labels, predicted, len(class_names))
+    hits, support, answers = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    precision, recall, f1 = _share(hits, answers), _share(hits, support), f1_scores(confusion)
     columns = zip(class_names, precision, recall, f1, support, strict=True)
     return Scores(
         n_images=len(labels),
@@ -42,40 +45,66 @@ def score(labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[s
             ClassScores(name=name, precision=float(p), recall=float(r), f1=float(f), support=int(s))
             for name, p, r, f, s in columns
         ],
-        confusion=confusion_matrix(labels, predicted, labels=classes).tolist(),
+        confusion=confusion.tolist(),
         weighted_precision=float(np.average(precision, weights=support)),
         weighted_recall=float(np.average(recall, weights=support)),
         weighted_f1=float(np.average(f1, weights=support)),
-        **_agreement(labels, predicted),
+        **_agreement(confusion),
         **_of_probabilities(labels, probabilities),
     )
 
 
-def _agreement(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """Both correlations; 0, no agreement beyond chance, where labels and predictions are all of one class."""
-    from sklearn.metrics import cohen_kappa_score, matthews_corrcoef
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
+    """Images of class i predicted as class j, int64 (k, k), from two int (n,)."""
+    cells = labels.astype(np.int64) * n_classes + predicted
+    return np.bincount(cells, minlength=n_classes**2).reshape(n_classes, n_classes)
 
-    if (labels[0] == labels).all() and (labels[0] == predicted).all():
-        return {"mcc": 0.0, "kappa": 0.0}
-    return {"mcc": float(matthews_corrcoef(labels, predicted)), "kappa": float(cohen_kappa_score(labels, predicted))}
+
+def f1_scores(confusion: np.ndarray) -> np.ndarray:
+    """F1 of each class, float (k,), from a confusion matrix (k, k); 0 for one that is absent and never predicted."""
+    return _share(2 * np.diag(confusion), confusion.sum(axis=0) + confusion.sum(axis=1))
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """`part / whole`, 0 where `whole` is."""
+    return part / np.maximum(whole, 1)
+
+
+def _agreement(confusion: np.ndarray) -> dict[str, float]:
+    """Matthews' and Cohen's coefficients; 0, no agreement beyond chance, where all labels or answers are of one class.
+
+    Gorodkin (2004), Comparing Two K-Category Assignments by a K-Category Correlation Coefficient.
+    """
+    support, answers = confusion.sum(axis=1), confusion.sum(axis=0)
+    n = int(confusion.sum())
+    beyond_chance = n * int(np.trace(confusion)) - int(support @ answers)
+    spread = (n**2 - int(support @ support)) * (n**2 - int(answers @ answers))
+    room = n**2 - int(support @ answers)
+    return {"mcc": beyond_chance / spread**0.5 if spread else 0.0, "kappa": beyond_chance / room if room else 0.0}
 
 
 def _of_probabilities(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    from sklearn.metrics import average_precision_score, brier_score_loss, log_loss
-
     rows = probabilities.astype(np.float64)
     rows /= rows.sum(axis=1, keepdims=True)
     classes = np.arange(rows.shape[1])
     truth = labels[:, None] == classes
-    present = truth.any(axis=0)
-    top2 = np.argsort(-rows, axis=1, kind="stable")[:, :2]
+    own, smallest = rows[truth], np.finfo(np.float64).eps
+    before = (rows > own[:, None]) | ((rows == own[:, None]) & (classes < labels[:, None]))
     return {
-        "pr_auc": float(average_precision_score(truth[:, present], rows[:, present])),
-        "log_loss": float(log_loss(labels, rows, labels=classes)),
-        "brier": float(brier_score_loss(labels, rows, labels=classes, scale_by_half=False)),
+        "pr_auc": float(np.mean([average_precision(truth[:, c], rows[:, c]) for c in classes if truth[:, c].any()])),
+        "log_loss": -float(np.log(np.clip(own, smallest, 1 - smallest)).mean()),
+        "brier": float(((rows - truth) ** 2).sum(axis=1).mean()),
         "ece": expected_calibration_error(labels, rows),
-        "top2_accuracy": float((top2 == labels[:, None]).any(axis=1).mean()),
+        "top2_accuracy": float((before.sum(axis=1) < 2).mean()),
     }
+
+
+def average_precision(truth: np.ndarray, scores: np.ndarray) -> float:
+    """Precision at each distinct score, weighed by the recall gained there; truth: bool (n,), scores: float (n,)."""
+    order = np.argsort(-scores)
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    hits = np.cumsum(truth[order])[ends]
+    return float((np.diff(hits, prepend=0) * hits / (ends + 1)).sum() / hits[-1])
 
 
 def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
@@ -112,9 +141,12 @@ def temperature(scores: np.ndarray, labels: np.ndarray) -> float:
     spread = float(columns.std(axis=1).mean())
     if spread == 0:
         return 1.0
+    below_top = np.ascontiguousarray((columns - columns.max(axis=1, keepdims=True)).T)  # a class a row: sums are fast
+    own = float(below_top[labels, np.arange(len(labels))].mean())
 
     def log_loss(log_temperature: float) -> float:
-        return -float(_log_softmax(columns / np.exp(log_temperature))[np.arange(len(labels)), labels].mean())
+        inverse = np.exp(-log_temperature)
+        return float(np.log(np.exp(below_top * inverse).sum(axis=0)).mean()) - own * inverse
 
     middle, reach = np.log(spread), np.log(TEMPERATURE_RANGE)
     return float(np.exp(minimize_scalar(log_loss, bounds=(middle - reach, middle + reach), method="bounded").x))

@@ -41,10 +41,14 @@ def write_leaderboard(
     """
     board = leaderboard.build(records, command, split, folder)
     for name in formats:
-        ending, write = FORMATS[name]
-        write_atomic(folder / f"leaderboard{board.suffix}{ending}", write(board))
+        write_atomic(folder / file_name(board, name), FORMATS[name][1](board))
     if board.rank_test and "md" in formats:
         from fer_bench.judging.critical_difference import diagram
 
         write_atomic(folder / diagram_file(board), diagram(board.rank_test))
     return board
+
+
+def file_name(board: Leaderboard, name: str) -> str:
+    """What the file of a format in FORMATS is called, beside the runs."""
+    return f"leaderboard{board.suffix}{FORMATS[name][0]}"

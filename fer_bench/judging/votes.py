@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fer_bench.judging import metrics
 from fer_bench.judging.calibration import SMALLEST
 from fer_bench.records.schema import VoteScores
 
@@ -53,8 +54,6 @@ def score_votes(
 
     Cross-entropy is taken to the votes for the dataset's classes alone, as shares of their sum.
     """
-    from sklearn.metrics import f1_score
-
     columns = vote_columns(vote_names, class_names)
     truth = majority(votes, columns)
     used = truth >= 0
@@ -65,14 +64,14 @@ def score_votes(
     shares = shares / shares.sum(axis=1, keepdims=True)
     surprise = -np.log(np.maximum(probabilities[used].astype(np.float64), SMALLEST))
     agrees, wrong = (predicted == truth)[used], (predicted != labels)[used]
-    classes = list(range(len(class_names)))
+    confusion = metrics.confusion_matrix(truth[used], predicted[used], len(class_names))
     return VoteScores(
         n_images=int(used.sum()),
         n_unusable=int((truth == -2).sum()),
         n_other_class=int((truth == -1).sum()),
         n_tied=int((truth == -3).sum()),
         accuracy=float(agrees.mean()),
-        macro_f1=float(f1_score(truth[used], predicted[used], labels=classes, average="macro", zero_division=0)),
+        macro_f1=float(metrics.f1_scores(confusion).mean()),
         cross_entropy=max(0.0, float((shares * surprise).sum(axis=1).mean())),
         n_errors=int(wrong.sum()),
         sided=float(agrees[wrong].mean()) if wrong.any() else None,

@@ -1,6 +1,6 @@
 """RunSpec: one combination to run, frozen, with a stable id."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from fer_bench.cache import digest
@@ -34,6 +34,6 @@ class RunSpec:
     @property
     def run_id(self) -> str:
         """`<model>.<strategy>.s<seed>-<hash>`, with `.f<fold>` where there are folds: readable, unique, a safe name."""
-        content = {name: value for name, value in asdict(self).items() if value or name not in LATER_FIELDS}
+        content = {name: value for name, value in vars(self).items() if value or name not in LATER_FIELDS}
         fold = f".f{self.fold.partition('/')[0]}" if self.fold else ""
         return f"{self.model}.{self.strategy}.s{self.seed}{fold}-{digest(content)[:10]}"

@@ -147,10 +147,28 @@ def test_what_scikit_learn_computes_is_what_it_says():
     assert scores.weighted_precision == pytest.approx(sklearn.precision_score(labels, predicted, average="weighted"))
     assert scores.weighted_recall == pytest.approx(scores.accuracy)
     assert scores.top2_accuracy == pytest.approx(sklearn.top_k_accuracy_score(labels, probabilities, k=2))
+    assert scores.mcc == pytest.approx(sklearn.matthews_corrcoef(labels, predicted))
+    assert scores.kappa == pytest.approx(sklearn.cohen_kappa_score(labels, predicted))
+    assert scores.confusion == sklearn.confusion_matrix(labels, predicted).tolist()
+    parts = sklearn.precision_recall_fscore_support(labels, predicted)
+    ours = [[one.precision, one.recall, one.f1, one.support] for one in scores.per_class]
+    assert pytest.approx(np.array(parts)) == np.array(ours).T
     each = [sklearn.average_precision_score(labels == c, probabilities[:, c]) for c in range(5)]
     assert scores.pr_auc == pytest.approx(np.mean(each))
     assert scores.log_loss == pytest.approx(log_loss(probabilities, labels))
     assert scores.brier == pytest.approx(((probabilities - np.eye(5)[labels]) ** 2).sum(axis=1).mean())
+
+
+def test_scores_with_ties_agree_with_scikit_learn():
+    from sklearn import metrics as sklearn
+
+    rng, labels = np.random.default_rng(0), np.arange(400) % 5
+    probabilities = rng.multinomial(8, 0.1 + 0.5 * np.eye(5)[labels]) / 8  # eighths: equal ones stay equal
+    scores = metrics.score(labels, probabilities, list("abcde"))
+    assert scores.pr_auc == pytest.approx(sklearn.average_precision_score(np.eye(5)[labels], probabilities))
+    assert scores.log_loss == pytest.approx(sklearn.log_loss(labels, probabilities))
+    certain = np.eye(5)[(labels + (labels == 2)) % 5]
+    assert metrics.score(labels, certain, list("abcde")).log_loss == pytest.approx(sklearn.log_loss(labels, certain))
 
 
 def test_correlations_of_a_small_table_computed_by_hand():

@@ -1,0 +1,104 @@
+"""What benchmarks share: the quick form, the program in a folder of its own, and figures that page.py can show."""
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+class Took(NamedTuple):
+    """What a command cost, and what it printed. cpu: seconds of it and of the processes that it waited for."""
+
+    seconds: float
+    cpu: float
+    output: str
+
+
+class Program:
+    """`python -m fer_bench ...` in a folder and with a cache of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            **os.environ, "FER_BENCH_CACHE": str(folder / "cache"), "PYTHONPATH": str(ROOT), "COLUMNS": "120",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        }  # fmt: skip
+
+    def __call__(self, *arguments: str) -> Took:
+        return self.python("-m", "fer_bench", *arguments)
+
+    def python(self, *arguments: str) -> Took:
+        """The interpreter itself. It must end well."""
+        before, start = _children(), time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=self.folder, env=self.environment, capture_output=True, text=True
+        )
+        seconds, cpu = time.perf_counter() - start, _children() - before
+        assert done.returncode == 0, done.stdout + done.stderr
+        return Took(seconds, cpu, done.stdout)
+
+
+def _children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+@pytest.fixture(scope="session")
+def quick() -> bool:
+    """Whether sizes are tiny and no ratio is asserted: that benchmarks run is all that is asked."""
+    return os.environ.get("FER_BENCH_BENCHMARK_QUICK") == "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(quick, tmp_path_factory):
+    """The quick form leaves the user's cache alone, as tests do."""
+    with pytest.MonkeyPatch.context() as patch:
+        if quick:
+            patch.setenv("FER_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def program(tmp_path) -> Program:
+    """The program with an empty cache and no results."""
+    return Program(tmp_path)
+
+
+@pytest.fixture
+def faces(program, quick):
+    """Writes so many of the built-in faces to an archive; returns its path."""
+
+    def written(n_images: int) -> str:
+        from fer_bench.data.synthetic import make_synthetic
+
+        dataset = make_synthetic(n_images, 0)
+        path = program.folder / f"faces-{n_images}.npz"
+        np.savez(path, images=dataset.images, labels=dataset.labels, class_names=np.array(dataset.class_names))
+        return str(path)
+
+    return written
+
+
+@pytest.fixture
+def data(quick, faces) -> str:
+    """What `--data` is given where size matters: the built-in faces, or what FER_BENCH_BENCHMARK_DATA names."""
+    given = faces(300) if quick else os.environ.get("FER_BENCH_BENCHMARK_DATA", "synthetic")
+    return str(Path(given).resolve()) if Path(given).exists() else given
+
+
+@pytest.fixture
+def tell(benchmark):
+    """Puts what a benchmark found beside it, as page.py shows it: what is compared, the ratio, the target and so on."""
+
+    def told(what: str, ratio: float | None = None, target: str = "", met: bool | None = None, **figures) -> None:
+        benchmark.extra_info |= {"what": what, "ratio": ratio, "target": target, "met": met, "figures": figures}
+
+    return told

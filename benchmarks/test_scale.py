@@ -1,0 +1,187 @@
+"""How cost grows: with rows, strategies, processes and records; and how much memory it takes."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_bench.data.dataset import Dataset
+from fer_bench.data.splits import Split
+from fer_bench.execution.auditing import audit_data
+from fer_bench.execution.job import Job
+from fer_bench.execution.plan import Wanted, make_plan
+from fer_bench.execution.prepare import prepare, store_split
+from fer_bench.judging import metrics
+from fer_bench.models.plugins import load_plugins
+
+pytestmark = pytest.mark.timeout(1800)
+QUICK = os.environ.get("FER_BENCH_BENCHMARK_QUICK") == "1"
+MODELS = ("pca-logistic",) if QUICK else ("pca-svm", "hog-svm", "pca-forest", "hog-forest")
+STRATEGIES = ("none", "class-weights", "sqrt-weights", "effective-number")
+N_IMAGES = 1200
+REPORT_TARGET = 10.0  # seconds for 1,000 records
+
+
+def grid(program, data, n_strategies=1, jobs=1, name="grid"):
+    """Seconds of the classical grid on `data`, start, features and leaderboard included."""
+    command = ["--data", data, "--name", name, "--models", ",".join(MODELS)]
+    command += ["--strategies", ",".join(STRATEGIES[:n_strategies]), "--jobs", str(jobs)]
+    return program("run", *command).seconds
+
+
+def n_runs(program, name):
+    return len(list((program.folder / "results" / name / "runs").glob("*/record.json")))
+
+
+def test_rows(benchmark, tell, program, faces, quick):
+    sizes = [n // 4 if quick else n for n in (N_IMAGES, 2 * N_IMAGES, 4 * N_IMAGES)]
+    paths = [faces(n) for n in sizes]
+    seconds = [grid(program, path, name=f"{n}-images") for n, path in zip(sizes[1:], paths[1:], strict=True)]
+    seconds.insert(0, benchmark.pedantic(grid, args=(program, paths[0]), rounds=1))
+    tell(
+        f"{len(MODELS)} models on 4 times {sizes[0]:,} images over once", seconds[2] / seconds[0],
+        ratio_of_twice=seconds[1] / seconds[0],
+        **{f"seconds_on_{n}_images": s for n, s in zip(sizes, seconds, strict=True)},
+    )  # fmt: skip
+    assert len(list((program.folder / "results").glob("*/leaderboard.md"))) == len(sizes)
+
+
+def test_strategies(benchmark, tell, program, faces, quick):
+    data = faces(N_IMAGES // 4 if quick else N_IMAGES)
+    seconds = {}
+    for n in (2, 4):
+        program.environment["FER_BENCH_CACHE"] = str(program.folder / f"cache-{n}")
+        seconds[n] = grid(program, data, n, name=f"{n}-strategies")
+    program.environment["FER_BENCH_CACHE"] = str(program.folder / "cache-1")
+    seconds[1] = benchmark.pedantic(grid, args=(program, data), rounds=1)
+    tell(
+        f"4 strategies over 1, {len(MODELS)} models", seconds[4] / seconds[1],
+        ratio_of_2=seconds[2] / seconds[1], seconds_of_1=seconds[1], seconds_of_4=seconds[4],
+    )  # fmt: skip
+    assert n_runs(program, "4-strategies") == 4 * len(MODELS)
+
+
+def test_jobs(benchmark, tell, program, faces, quick):
+    data = faces(N_IMAGES // 4 if quick else N_IMAGES)
+    grid(program, data, name="warm")  # decodes, and computes the features
+    one = grid(program, data, len(STRATEGIES), name="one")
+    two = benchmark.pedantic(grid, args=(program, data, len(STRATEGIES), 2, "two"), rounds=1)
+    tell(
+        f"--jobs 1 over --jobs 2, {len(MODELS)} models, {len(STRATEGIES)} strategies", one / two,
+        cores=os.cpu_count(), seconds_with_1=one, seconds_with_2=two,
+    )  # fmt: skip
+    assert n_runs(program, "one") == n_runs(program, "two") == len(STRATEGIES) * len(MODELS)
+
+
+def many_records(folder: Path, data: str, n: int) -> None:
+    """`n` successful records with probabilities, of every model and strategy with as many seeds as that needs."""
+    prepared = prepare(data, folder)
+    prepared.results.prepare()
+    store_split(prepared)
+    audit_data(prepared, "benchmark")
+    load_plugins(())
+    wanted = Wanted("*", "*", tuple(range(1 + n // 200)))
+    plan = [planned for planned in make_plan(prepared.results, prepared.fingerprints, wanted) if not planned.reason]
+    dataset, split = Dataset.load(prepared.dataset_folder), Split.load(prepared.split_folder)
+    rng, skill = np.random.default_rng(0), {}
+    for planned in sorted(plan, key=lambda planned: planned.spec.seed)[:n]:
+        job = Job(
+            planned.spec, planned.card.family, planned.card.features, prepared.results.path, prepared.dataset_folder,
+            prepared.split_folder, prepared.name, prepared.class_names, prepared.counts[""], prepared.split_source,
+            prepared.notes, (), "benchmark", n_jobs=1, since=0.0,
+        )  # fmt: skip
+        lean = skill.setdefault(planned.spec.model, rng.uniform(0.2, 2.2)) + rng.normal(0, 0.05)
+        arrays, scores = {}, {}
+        for name in ("validation", "test"):
+            rows = split.subsets()[name]
+            labels, k = dataset.labels[rows], len(prepared.class_names)
+            probabilities = metrics.probabilities_from_scores(
+                rng.normal(size=(len(rows), k)) + lean * np.eye(k)[labels], 1
+            )
+            scores[name] = metrics.score(labels, probabilities, prepared.class_names)
+            arrays |= {f"{name}_ids": dataset.sample_ids[rows].astype(np.str_), f"{name}_probabilities": probabilities}
+        record = job.record("success", **scores, seconds={"fit": 1.0}, ms_per_image=0.1)
+        work = prepared.results.work_folder(record.run_id)
+        np.savez_compressed(work / "predictions.npz", allow_pickle=False, **arrays)
+        prepared.results.commit(record, work)
+
+
+def test_report(benchmark, tell, program, data, quick, monkeypatch):
+    n = 20 if quick else 1000
+    monkeypatch.setenv("FER_BENCH_CACHE", program.environment["FER_BENCH_CACHE"])
+    many_records(program.folder / "results", data, n)
+    name = next((program.folder / "results").iterdir()).name
+    cold = program("report", "--name", name)
+    warm = benchmark.pedantic(program, args=("report", "--name", name), rounds=1)
+    bare = program.python("-c", "import numpy, scipy.stats, pydantic, matplotlib.backends.backend_agg")
+    tell(
+        f"report over {n:,} records, judged before, over importing its libraries", warm.cpu / bare.cpu,
+        f"under {REPORT_TARGET:g} s", warm.seconds < REPORT_TARGET,
+        seconds_never_judged_before=cold.seconds, cpu_never_judged_before=cold.cpu, cpu=warm.cpu,
+    )  # fmt: skip
+    lines = (program.folder / "results" / name / "leaderboard.csv").read_text().splitlines()
+    assert len(lines) == 1 + n
+
+
+class Memory:
+    """The largest sum of the proportional set sizes of a process and all below it, in MiB; Linux."""
+
+    def __init__(self) -> None:
+        self.peak = 0.0
+
+    def look(self, process: int) -> None:
+        self.peak = max(self.peak, sum(map(self._size, self._tree(process))) / 1024)
+
+    def _tree(self, process: int) -> list[int]:
+        """The process and its descendants; those of a task that has just ended have none."""
+        try:
+            tasks = Path(f"/proc/{process}/task").iterdir()
+            children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+        except OSError:
+            return []
+        return [process, *(one for child in children for one in self._tree(child))]
+
+    def _size(self, process: int) -> int:
+        try:
+            lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+        except OSError:
+            return 0
+        return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+
+
+STAGES = {
+    "reading": ("data", "describe"),
+    "the audit": ("audit",),
+    "one hog-svm run": ("run", "--models", "hog-svm", "--strategies", "none"),
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="tells memory on Linux only")
+def test_memory(benchmark, tell, program, data):
+    """From an empty cache: each stage decodes, or finds decoded, what the one before left."""
+    peaks = {}
+
+    def stages() -> None:
+        for name, command in STAGES.items():
+            memory, arguments = Memory(), [sys.executable, "-m", "fer_bench", *command, "--data", data]
+            with (program.folder / "log.txt").open("w") as log:
+                process = subprocess.Popen(
+                    arguments, cwd=program.folder, env=program.environment, stdout=log, stderr=log
+                )
+                while process.poll() is None:
+                    memory.look(process.pid)
+                    time.sleep(0.05)
+            assert process.returncode == 0, (program.folder / "log.txt").read_text()
+            peaks[name] = memory.peak
+
+    benchmark.pedantic(stages, rounds=1)
+    images = next((program.folder / "cache" / "datasets").glob("*/images.npy")).stat().st_size / 2**20
+    tell(
+        "memory at peak, all processes together, over the decoded images", max(peaks.values()) / images,
+        decoded_images_mib=images, **{f"{name}_mib": peak for name, peak in peaks.items()},
+    )  # fmt: skip
+    assert min(peaks.values()) > 0
