@@ -4,6 +4,7 @@ Decoded data and features are entries of one cache: a folder named by a key that
 its content depends on. An entry is complete or absent; two processes never build the same one twice.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -73,7 +74,7 @@ def replace_folder(target: Path, build: Callable[[Path], None]) -> None:
     work = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
     work.mkdir(parents=True)
     try:
-        build(work)
+        _build(build, work)
         if target.exists():
             old = work.with_name(work.name + ".old")
             target.rename(old)
@@ -83,6 +84,18 @@ def replace_folder(target: Path, build: Callable[[Path], None]) -> None:
             work.rename(target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _build(build: Callable[[Path], None], work: Path) -> None:
+    """Call `build(work)`. An OSError comes out with the file's name, and with its number where NumPy gives none."""
+    try:
+        build(work)
+    except OSError as error:
+        is_cut_short = error.errno is None and " requested and " in str(error)  # NumPy's words for a full disk
+        number = errno.ENOSPC if is_cut_short else error.errno
+        if number is None or error.filename:
+            raise
+        raise OSError(number, os.strerror(number), str(work)) from error
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

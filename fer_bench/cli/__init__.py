@@ -12,7 +12,7 @@ from rich.console import Console
 from fer_bench import __version__
 from fer_bench.cli import data, judging, runs
 from fer_bench.cli.terminal import console
-from fer_bench.errors import FerBenchError
+from fer_bench.errors import FerBenchError, is_no_room
 
 app = typer.Typer(
     name="fer_bench",
@@ -58,4 +58,5 @@ def main() -> None:
         sys.exit(0)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _refuse(f"{where}{error.strerror or error}")
+        advice = "; make room there and give the same command again: what is finished is kept"
+        _refuse(f"{where}{error.strerror or error}{advice if is_no_room(error) else ''}")

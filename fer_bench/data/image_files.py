@@ -1,6 +1,9 @@
 """Image files of any format, size and colour, decoded into one array."""
 
+import io
 import os
+import stat
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,6 +14,7 @@ from statistics import median
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from fer_bench.data.tables import Progress
 from fer_bench.errors import FerBenchError
@@ -22,6 +26,8 @@ SUFFIXES = frozenset(
 """Names of the formats that OpenCV reads."""
 LARGEST_SIDE = 224
 """Pixels. Larger images are made smaller: no model looks closer."""
+MOST_PIXELS = 1 << 26
+"""Of one image. The largest cameras have fewer; what has more is a mistake, or made to fill the memory."""
 CHUNK = 512
 
 
@@ -38,7 +44,7 @@ class Look:
 def look_at(paths: Sequence[Path], progress: Progress | None = None) -> list[Look]:
     """Decode every file once and forget its pixels: what is known of all decides how each is stored."""
     looks = []
-    with _quiet_opencv(), _threads() as pool:
+    with _quiet(), _threads() as pool:
         for done, look in enumerate(pool.map(_look, paths), start=1):
             looks.append(look)
             if progress and done % CHUNK == 0:
@@ -62,7 +68,7 @@ def decode(
 
     Raises FerBenchError where a file that was looked at can no longer be read.
     """
-    with scratch.open("wb") as out, _quiet_opencv(), _threads() as pool:
+    with scratch.open("wb") as out, _quiet(), _threads() as pool:
         for start in range(0, len(paths), CHUNK):
             chunk = list(pool.map(partial(_sized, size=size, gray=gray), paths[start : start + CHUNK]))
             np.stack(chunk).tofile(out)
@@ -74,11 +80,14 @@ def decode(
 def _pixels(path: Path) -> np.ndarray:
     """BGR as OpenCV decodes it, turned upright by its EXIF tag. Raises ValueError saying what is wrong."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError("not a file of data")  # a pipe would have us wait for ever
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise ValueError(f"cannot be opened ({error.strerror or error})") from error
     if not data.size:
         raise ValueError("zero bytes")
+    _refuse_bomb(data)
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -86,6 +95,19 @@ def _pixels(path: Path) -> np.ndarray:
     if image is None:
         raise ValueError("cannot be decoded")
     return image
+
+
+def _refuse_bomb(data: np.ndarray) -> None:
+    """Raise ValueError where a file says that it has more pixels than a photograph: they would fill the memory."""
+    try:
+        width, height = Image.open(io.BytesIO(data.data)).size
+        too_many = width * height > MOST_PIXELS
+    except Image.DecompressionBombError:
+        too_many = True
+    except Exception:  # whatever Pillow says of what it does not know; OpenCV has a limit too, of 16 times as many
+        return
+    if too_many:
+        raise ValueError(f"more than {MOST_PIXELS:,} pixels")
 
 
 def _look(path: Path) -> Look:
@@ -113,11 +135,12 @@ def _threads() -> ThreadPoolExecutor:
 
 
 @contextmanager
-def _quiet_opencv() -> Iterator[None]:
-    """OpenCV reports to standard error what is reported here, with the file's name, in one list."""
+def _quiet() -> Iterator[None]:
+    """OpenCV and Pillow report to standard error what is reported here, with the file's name, in one list."""
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
     finally:
         cv2.utils.logging.setLogLevel(level)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_bench.archives import refuse_bomb
 from fer_bench.data.decoded import Decoded, official_subset
 from fer_bench.errors import FerBenchError, listing
 
@@ -66,6 +67,10 @@ def _load(path: Path) -> Arrays:
         raise FerBenchError(f"{path}: one bare array, not an .npz archive with images and labels")
     arrays = {}
     with archive:
+        try:
+            refuse_bomb(path)
+        except ValueError as error:
+            raise FerBenchError(f"{path}: {error}: no images and labels") from error
         for key in archive.files:
             try:
                 array = archive[key]
@@ -89,7 +94,11 @@ def _by_subset(path: Path, arrays: Arrays) -> Arrays:
         match = re.fullmatch(r"(x|y)_(\w+)", key.lower())
         if match and (subset := official_subset(match[2])):
             parts.setdefault(subset, {}).setdefault(match[1], rest.pop(key))
-    whole = [part for part in parts.values() if len(part) == 2 and part["x"].ndim and len(part["x"]) == len(part["y"])]
+    whole = [
+        part
+        for part in parts.values()
+        if len(part) == 2 and part["x"].ndim and part["y"].ndim and len(part["x"]) == len(part["y"])
+    ]
     shapes = {(part["x"].shape[1:], part["y"].shape[1:]) for part in whole}
     if not parts or len(whole) != len(parts) or len(shapes) != 1:
         found = [f"{key}: {_described(array)}" for key, array in arrays.items()]
@@ -97,11 +106,13 @@ def _by_subset(path: Path, arrays: Arrays) -> Arrays:
             f"{path}: needs the keys images and labels, or x_train, y_train, x_test, y_test with one row each; "
             f"found\n{listing(found or ['nothing'])}"
         )
-    return rest | {
-        "images": np.concatenate([part["x"] for part in whole]),
-        "labels": np.concatenate([part["y"] for part in whole]),
-        "subsets": np.repeat(list(parts), [len(part["x"]) for part in whole]),
-    }
+    try:
+        joined = {
+            name: np.concatenate([part[key] for part in whole]) for name, key in (("images", "x"), ("labels", "y"))
+        }
+    except TypeError as error:
+        raise FerBenchError(f"{path}: arrays of one kind have different types ({error})") from error
+    return rest | joined | {"subsets": np.repeat(list(parts), [len(part["x"]) for part in whole])}
 
 
 def _images(path: Path, images: np.ndarray) -> np.ndarray:
@@ -157,6 +168,8 @@ def _texts(path: Path, arrays: Mapping[str, np.ndarray], key: str) -> np.ndarray
     try:
         if array.ndim != 1 or array.dtype.kind not in "iuUS":
             raise ValueError(f"{_described(array)}, not a row of text or whole numbers")
+        if array.dtype.kind == "U":  # NumPy takes any numbers for characters
+            array.tobytes().decode("utf-32-le" if array.dtype.str.startswith("<") else "utf-32-be")
         return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array.astype(np.str_)
     except ValueError as error:
         raise FerBenchError(f"{path}: {key} cannot be read ({error})") from error

@@ -124,6 +124,8 @@ def _find(source: str, progress: Progress | None) -> _Source:
         close = difflib.get_close_matches(source.lower(), NAMES, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"give a file, a folder, or a name: {', '.join(NAMES)}"
         raise FerBenchError(f"--data {source}: no such file or folder; {hint}")
+    elif not path.is_file():
+        raise FerBenchError(f"--data {source}: neither a file nor a folder; save what comes from there to a file")
     elif path.suffix.lower() in (".csv", ".gz", ".xz", ".zip"):
         kind = "csv"
     elif path.suffix.lower() == ".npz":

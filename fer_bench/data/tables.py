@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
+from fer_bench.archives import is_bomb
 from fer_bench.errors import FerBenchError
 
 Progress = Callable[[float, str], None]
@@ -34,7 +35,11 @@ class Table:
 
     def __iter__(self) -> Iterator[tuple[int, list[bytes]]]:
         """(line number in the file, fields) of every row that is not blank."""
+        packed, unpacked = self.path.stat().st_size, 0
         for number, line in enumerate(iter(lambda: self._stream.readline(LONGEST_LINE), b""), start=2):
+            unpacked += len(line)
+            if is_bomb(unpacked, packed):
+                raise FerBenchError(f"{self.path}: {packed:,} bytes that unpack to more than {unpacked:,}: no table")
             if len(line) == LONGEST_LINE:
                 raise FerBenchError(
                     f"{self.path}: line {number} has more than {LONGEST_LINE:,} characters: not such a CSV file"
@@ -66,8 +71,9 @@ def open_table(path: Path, progress: Progress | None = None) -> Iterator[Table]:
     try:
         with path.open("rb", buffering=0) as raw, _unpacked(path, _Watched(raw, path, progress)) as stream:
             yield Table(path, _header(path, stream.readline(LONGEST_LINE)), stream)
-    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
-        raise FerBenchError(f"{path}: truncated or damaged archive ({error}); get a fresh copy of it") from error
+    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, MemoryError) as error:
+        why = str(error) or "unpacking it takes more memory than there is"
+        raise FerBenchError(f"{path}: truncated or damaged archive ({why}); get a fresh copy of it") from error
     except OSError as error:
         raise FerBenchError(f"{path}: cannot be read ({error.strerror or error})") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import multiprocessing
 import os
 import shutil
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 
-from fer_bench.errors import FerBenchError
+from fer_bench.errors import FerBenchError, is_no_room
 from fer_bench.execution.environment import out_of_memory_kills
 from fer_bench.execution.job import Job, now
 from fer_bench.execution.lifeline import die_with_parent
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 BUSY = "busy"
 _EXIT_BUSY, _EXIT_NO_SPACE = 75, 74
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _POLL_SECONDS = 0.5
 _PRELOAD_ALWAYS = (
     "sklearn.metrics", "sklearn.decomposition", "scipy.optimize", "skimage.feature", "matplotlib.backends.backend_agg",
@@ -95,7 +93,8 @@ def launch(
             )
         if process.exitcode == _EXIT_BUSY:
             return BUSY
-        if ended or process.exitcode:
+        is_finished = _written_since(results.record_path(job.spec.run_id), job.since)  # and killed just afterwards
+        if (ended or process.exitcode) and not is_finished:
             reason, status = _verdict(ended, process.exitcode, timeout, kills)
             _put_on_record(results, job.record(status, reason=reason, started=started, traceback=_tail(work)), work)
             return status
@@ -162,6 +161,15 @@ def _tail(work: Path) -> str | None:
 def _child(job: Job, work: Path, sender: Connection, patient: bool) -> None:
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the runner, which decides
+    try:
+        _do(job, work, sender, patient)
+    except OSError as error:
+        if not is_no_room(error):
+            raise
+        os._exit(_EXIT_NO_SPACE)  # at once: there is no room for what is still to be printed either
+
+
+def _do(job: Job, work: Path, sender: Connection, patient: bool) -> None:
     _redirect_output(work / "log.txt")
     results = ResultsFolder(job.results)
     lock = results.lock(job.spec.run_id)
@@ -174,14 +182,9 @@ def _child(job: Job, work: Path, sender: Connection, patient: bool) -> None:
     from fer_bench.execution.worker import do_run
 
     print(f"{job.spec.run_id}: {job.command}", flush=True)
-    try:
-        record = do_run(job, work, _Reporter(sender))
-        print(f"{record.status}: {record.reason or 'done'}", flush=True)
-        results.commit(record, work)
-    except OSError as error:
-        if error.errno in _NO_SPACE:
-            sys.exit(_EXIT_NO_SPACE)
-        raise
+    record = do_run(job, work, _Reporter(sender))
+    print(f"{record.status}: {record.reason or 'done'}", flush=True)
+    results.commit(record, work)
 
 
 class _Reporter:

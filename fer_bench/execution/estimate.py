@@ -30,13 +30,19 @@ class Estimate:
         self._by_family: dict[str, list[float]] = defaultdict(list)
         derived = {card.name for card in STRATEGIES if card.starts_from}  # they cost next to nothing
         for record in records:
-            spec, seconds = record["spec"], record.get("seconds")
-            if record["status"] != "success" or not seconds or spec["strategy"] in derived:
-                continue
-            spent = sum(value for phase, value in seconds.items() if phase != "features")
-            self._by_model[spec["model"], spec["budget"]].append(spent)
-            if spec["budget"] and record.get("steps"):
-                self._by_step[spec["model"]].append(seconds["fit"] / record["steps"])
+            try:
+                self._take(record, derived)
+            except (AttributeError, KeyError, TypeError, ZeroDivisionError):
+                continue  # a damaged record, which reports name; it only tells nothing here
+
+    def _take(self, record: Mapping[str, Any], derived: set[str]) -> None:
+        spec, seconds = record["spec"], record.get("seconds")
+        if record["status"] != "success" or not seconds or spec["strategy"] in derived:
+            return
+        spent = sum(value for phase, value in seconds.items() if phase != "features")
+        self._by_model[spec["model"], spec["budget"]].append(spent)
+        if spec["budget"] and record.get("steps"):
+            self._by_step[spec["model"]].append(seconds["fit"] / record["steps"])
 
     def learn(self, planned: PlannedRun, seconds: float) -> None:
         """`planned` took `seconds`."""

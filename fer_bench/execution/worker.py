@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.splits import Split
+from fer_bench.errors import is_no_room
 from fer_bench.execution.environment import peak_memory_mb
 from fer_bench.execution.job import Job, now
 from fer_bench.execution.outcome import Clock, NotApplicable, adjusted, trained
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 def do_run(job: Job, work: Path, progress: Callable[[float, str], None]) -> Record:
     """Do `job`, leaving predictions.npz and history.csv in the folder `work`; return its record.
 
-    Whatever the model raises becomes a failed record with its traceback.
+    Whatever the model raises becomes a failed record with its traceback, but for the OSError of a full disk.
     """
     started = now()
     try:
@@ -41,6 +42,8 @@ def do_run(job: Job, work: Path, progress: Callable[[float, str], None]) -> Reco
             traceback=traceback.format_exc(), started=started,
         )  # fmt: skip
     except Exception as error:
+        if is_no_room(error):
+            raise
         traceback.print_exc()
         text = " ".join(str(error).split())
         return job.record(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import zlib
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_bench.archives import gunzip, refuse_bomb
 from fer_bench.data.splits import fingerprint, fold_names, fold_suffix, joint_fingerprint
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.judging.metrics import check_probabilities
@@ -93,6 +93,7 @@ class Evidence:
             return {}
         try:
             with np.load(path, allow_pickle=False) as arrays:
+                refuse_bomb(path)
                 stored = {name: arrays[name] for name in arrays.files}
         except Exception as error:  # whatever NumPy, zipfile and zlib say of a damaged file
             raise FerBenchError(f"{path}: cannot be read: {error}") from error
@@ -167,7 +168,7 @@ def _read_file(path: Path, class_names: tuple[str, ...]) -> tuple[dict[str, list
     labels: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
     number = {name: label for label, name in enumerate(class_names)} | {"": -1}
     try:
-        for row in csv.DictReader(io.StringIO(gzip.decompress(path.read_bytes()).decode())):
+        for row in csv.DictReader(io.StringIO(gunzip(path).decode())):
             ids[row["subset"]].append(row["sample_id"])
             labels[row["subset"]].append(number[row["label"]])
     except FileNotFoundError:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from fer_bench.records.spec import RunSpec
 
 FAMILY = STRATEGY = "external"
 LONGEST_NAME = 80
+LONGEST_LINE = 1 << 20
 LABELS_ONLY = "given as labels: what is computed from probabilities says nothing about it"
 
 
@@ -43,13 +44,23 @@ def read_predictions(path: Path, evidence: Evidence) -> Predictions:
     Every test image has one row, and either every validation image or none. Raises FerBenchError listing, with a
     count, every row that is repeated, unknown, missing or no probabilities, or saying why the file cannot be read.
     """
+    if path.exists() and not path.is_file():
+        raise FerBenchError(f"{path}: not a file; save the predictions to one")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            return _Reader(path, evidence).read(csv.reader(file))
+            return _Reader(path, evidence).read(csv.reader(_lines(path, file)))
     except (UnicodeDecodeError, csv.Error) as error:
         raise FerBenchError(f"{path}: not a CSV file in UTF-8 ({error})") from error
     except OSError as error:
         raise FerBenchError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _lines(path: Path, file: TextIO) -> Iterator[str]:
+    """The lines of `file`. Raises FerBenchError on one that would fill the memory."""
+    for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), ""), start=1):
+        if len(line) == LONGEST_LINE:
+            raise FerBenchError(f"{path}: line {number} has {LONGEST_LINE:,} characters and more: no predictions")
+        yield line
 
 
 def put_on_record(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_bench.archives import refuse_bomb
 from fer_bench.errors import FerBenchError
 from fer_bench.judging.evaluation import Evaluation, Evaluator
 from fer_bench.judging.evidence import Evidence
@@ -132,8 +133,10 @@ def _vote_counts(facts: ImageFacts, evidence: Evidence) -> tuple[int, int, int, 
 
 def _selects_on_test(folder: ResultsFolder, record: Record) -> bool:
     """Whether the run stored predictions of the same images as validation and as test; False where none can be read."""
+    path = folder.runs / record.run_id / "predictions.npz"
     try:
-        with np.load(folder.runs / record.run_id / "predictions.npz", allow_pickle=False) as stored:
+        refuse_bomb(path)
+        with np.load(path, allow_pickle=False) as stored:
             return overlapping(stored["validation_ids"], stored["test_ids"])
     except Exception:  # whatever NumPy, zipfile and zlib say of a damaged file
         return False

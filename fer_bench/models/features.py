@@ -109,15 +109,14 @@ def _transform(extractor: Extractor, images: np.ndarray, rows: np.ndarray, path:
     """Chunk by chunk into the stored file, so that memory does not grow with the data."""
     import numpy as np
 
-    stored = None
-    for start in range(0, len(rows), CHUNK):
-        part = np.asarray(extractor.transform(images[rows[start : start + CHUNK]]))
-        if stored is None:
-            shape = (len(rows), *part.shape[1:])
-            stored = np.lib.format.open_memmap(path, mode="w+", dtype=part.dtype, shape=shape)
-        stored[start : start + len(part)] = part
-    if stored is not None:
-        stored.flush()
+    with path.open("wb") as file:  # written, not mapped: a full disk is an error here, and would be the end there
+        for start in range(0, len(rows), CHUNK):
+            part = np.ascontiguousarray(extractor.transform(images[rows[start : start + CHUNK]]))
+            if not start:
+                shape = (len(rows), *part.shape[1:])
+                header = {"descr": part.dtype.str, "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(part.data)
 
 
 def gray_square(images: np.ndarray, side: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fer_bench.archives import gunzip
 from fer_bench.cache import write_atomic
 from fer_bench.errors import FerBenchError, listing
 
@@ -52,7 +53,7 @@ class ImageFacts:
         import numpy as np
 
         try:
-            header, *rows = csv.reader(io.StringIO(gzip.decompress(path.read_bytes()).decode(), newline=""))
+            header, *rows = csv.reader(io.StringIO(gunzip(path).decode(), newline=""))
             if tuple(header[: len(COLUMNS)]) != COLUMNS or not rows:
                 raise ValueError(f"columns {', '.join(header[:5])}, {len(rows)} rows")
             ids, subset, copies = (

@@ -49,9 +49,10 @@ class ResultsFolder:
     def status(self, run_id: str) -> str | None:
         """The status of a run on disk, or None. A record that cannot be read counts as none."""
         try:
-            return json.loads(self.record_path(run_id).read_bytes())["status"]
-        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+            status = json.loads(self.record_path(run_id).read_bytes())["status"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
+        return status if isinstance(status, str) else None
 
     def raw_records(self) -> list[dict[str, Any]]:
         """All records that can be read, as JSON has them, unchecked: for estimates of time."""
@@ -59,7 +60,7 @@ class ResultsFolder:
         for path in sorted(self.runs.glob("[!.]*/record.json")):
             try:
                 found.append(json.loads(path.read_bytes()))
-            except (ValueError, OSError):
+            except (ValueError, OSError, RecursionError):
                 continue
         return [record for record in found if isinstance(record, dict) and {"status", "spec"} <= record.keys()]
 
@@ -71,7 +72,7 @@ class ResultsFolder:
 
         try:
             return Record.model_validate_json(self.record_path(run_id).read_bytes())
-        except (FileNotFoundError, ValidationError):
+        except (OSError, ValidationError):
             return None
 
     def records(self) -> list[Record]:
@@ -95,6 +96,9 @@ class ResultsFolder:
             except ValidationError as error:
                 first = error.errors()[0]
                 problems.append(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+                continue
+            except OSError as error:
+                problems.append(f"{path}: cannot be read ({error.strerror or error})")
                 continue
             if record.run_id == path.parent.name:
                 records.append(record)

@@ -1,0 +1,167 @@
+"""SIGKILL at random moments: the same command, given again, ends with the leaderboard of an undisturbed suite.
+
+The short form is for CI; the long form, thirty kills and a suite from nothing for each, is `-m long`.
+"""
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+CLASSICAL = "majority,pca-logistic,pca-forest"
+NETWORK = CLASSICAL + ",tiny-net"
+LONG = [pytest.mark.long, pytest.mark.timeout(7200)]
+SUITES = [
+    pytest.param(NETWORK, [("runner", "child")] * 2, id="short", marks=pytest.mark.timeout(900)),
+    pytest.param(CLASSICAL, [("runner",), ("child",)] * 8, id="classical", marks=LONG),
+    pytest.param(NETWORK, [("runner",), ("child",)] * 7, id="network", marks=LONG),
+]
+"""Models, and for each suite of them, from nothing, who is killed while it goes on."""
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc, as on Linux")
+
+
+def descendants(pid: int) -> list[int]:
+    """Of the process `pid`: children, their children, and so on."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found[1:]
+
+
+def at_work(pid: int) -> dict[str, int]:
+    """Processes under the runner `pid` that are doing a run, by run id: told by the log that they hold open."""
+    found = {}
+    for child in descendants(pid):
+        try:
+            log = Path(f"/proc/{child}/fd/1").readlink()
+        except OSError:
+            continue
+        if log.name == "log.txt":
+            found[log.parent.name[1:].rpartition(".")[0]] = child
+    return found
+
+
+def wait_until(process: subprocess.Popen, met: Callable[[], Any]) -> Any:
+    """What `met` returns once it is something; None where `process` ends before."""
+    while process.poll() is None:
+        if found := met():
+            return found
+        pause(process, 0.01)
+    return None
+
+
+def pause(process: subprocess.Popen, seconds: float) -> None:
+    """Wait until `process` has ended, `seconds` at most."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=seconds)
+
+
+@dataclass
+class Undisturbed:
+    """What the suite takes and leaves where nobody disturbs it. by_run: seconds that each run works."""
+
+    seconds: float
+    by_run: dict[str, float]
+    outcome: dict[str, Any]
+
+
+@dataclass
+class Killer:
+    """Starts the command of a suite, and kills."""
+
+    command: tuple[str, ...]
+    start: Callable[..., subprocess.Popen]
+    undisturbed: Undisturbed
+    rng: np.random.Generator
+
+    def kill(self, target: str, folder: Path) -> bool:
+        """Start the suite and kill its runner or one of its runs; whether the moment came before the end."""
+        process = self.start(*self.command)
+        killed = self._runner(process) if target == "runner" else self._child(process, folder)
+        process.communicate(timeout=900)
+        return killed
+
+    def _runner(self, process: subprocess.Popen) -> bool:
+        pause(process, self.rng.uniform(0, 0.9) * self.undisturbed.seconds)
+        family = [os.pidfd_open(pid) for pid in descendants(process.pid)]
+        process.kill()
+        killed = process.wait() == -signal.SIGKILL
+        for descriptor in family:
+            assert select.select([descriptor], [], [], 60)[0], "a process of the runner lives on"
+            os.close(descriptor)
+        return killed
+
+    def _child(self, process: subprocess.Popen, folder: Path) -> bool:
+        left = [run_id for run_id in sorted(self.undisturbed.by_run) if not (folder / "runs" / run_id).exists()]
+        run_id = str(self.rng.choice(left or ["none"]))
+        worker = wait_until(process, lambda: at_work(process.pid).get(run_id))
+        pause(process, self.rng.uniform(0, 0.7) * self.undisturbed.by_run.get(run_id, 0))
+        if worker is None or at_work(process.pid).get(run_id) != worker:
+            return False
+        os.kill(worker, signal.SIGKILL)
+        return True
+
+
+def undisturbed(folder: Path, done: subprocess.CompletedProcess, seconds: float, outcome: Callable) -> Undisturbed:
+    """What the suite left in `folder`, which is removed, when it was `done` after `seconds`."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = [json.loads(path.read_text()) for path in folder.glob("runs/*/record.json")]
+    by_run = {record["run_id"]: working_seconds(record) for record in records if record["status"] == "success"}
+    found = outcome(folder)
+    shutil.rmtree(folder)
+    return Undisturbed(seconds, by_run, found)
+
+
+def working_seconds(record: dict[str, Any]) -> float:
+    """Of the run's own process: without features, which are shared, and without the run that it starts from."""
+    borrowed = ("features", "fit") if record["spec"]["strategy"] == "post-hoc-adjustment" else ("features",)
+    return sum(seconds for phase, seconds in record["seconds"].items() if phase not in borrowed)
+
+
+@pytest.mark.parametrize(("models", "trials"), SUITES)
+def test_killed_at_random_moments_it_ends_as_if_undisturbed(program, plugin, fresh, outcome, models, trials, capsys):
+    strategies = "none,over-sampling,post-hoc-adjustment"
+    suite = ("run", "--data", "tiny.npz", "--plugin", plugin, "--models", models, "--strategies", strategies)
+    folder, start = fresh("undisturbed"), time.monotonic()
+    done = program(*suite)
+    left_alone = undisturbed(folder, done, time.monotonic() - start, outcome)
+    killer = Killer(suite, program.start, left_alone, np.random.default_rng(30))
+    kills = resumed = 0
+    for number, targets in enumerate(trials):
+        folder = killed_suite(killer, targets, lambda attempt, number=number: fresh(f"{number}-{attempt}"))
+        kills += len(targets)
+        last = program(*suite)
+        assert last.returncode == 0, last.stdout + last.stderr
+        assert outcome(folder) == left_alone.outcome, f"trial {number}, {targets}"
+        assert not list(folder.glob("runs/.*"))
+        resumed += sum("went on from step" in path.read_text() for path in folder.glob("runs/*/record.json"))
+        shutil.rmtree(folder, ignore_errors=True)
+        with capsys.disabled():
+            print(f"\r{kills} kills, {number + 1} leaderboards identical, {resumed} trainings resumed", end="")
+
+
+def killed_suite(killer: Killer, targets: tuple[str, ...], fresh: Callable[[int], Path]) -> Path:
+    """The results folder of a suite that was killed once for each of `targets`; too late a moment does not count."""
+    for attempt in range(5):
+        folder = fresh(attempt)
+        if all(killer.kill(target, folder) for target in targets):
+            return folder
+        shutil.rmtree(folder, ignore_errors=True)
+    raise AssertionError(f"{targets}: the suite ended before the moment came, each time")
