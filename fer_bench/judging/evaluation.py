@@ -54,6 +54,10 @@ class Evaluator:
     evidence: Evidence
     facts: ImageFacts | None = None
 
+    def make_ready(self) -> None:
+        """Compute what all evaluations share, so that several threads do not compute it at once."""
+        _ = _code(), self._split, self._resamples, self.clean is not None and self._clean_resamples
+
     def evaluate(self, record: Record) -> Evaluation | None:
         """The evaluation of a run, or None where it stored no test probabilities.
 
