@@ -38,6 +38,13 @@ from fer_bench.cli.terminal import (
 app = typer.Typer()
 
 
+class Executor(StrEnum):
+    """What does the runs."""
+
+    processes = "processes"
+    dask = "dask"
+
+
 class Kind(StrEnum):
     """What there is to list."""
 
@@ -53,23 +60,28 @@ def run(
     selection: Selection,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once; the cores are shared out.")] = 1,
     timeout: Annotated[float | None, typer.Option(min=1, help="Seconds a run may take.")] = None,
+    executor: Annotated[Executor, typer.Option(help="This machine's processes, or a Dask cluster.")] = (
+        Executor.processes
+    ),
+    scheduler: Annotated[str | None, typer.Option(help="Of the cluster: host:port.", metavar="ADDRESS")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
 ) -> None:
     """Train and score every combination that is not done yet, then write the leaderboard."""
+    from fer_bench.console import SuiteProgress
+    from fer_bench.execution.places import open_place
     from fer_bench.execution.runner import Options, run_plan
 
-    prepared, plan, plugins = _plan(selection)
     if dry_run:
-        _show_plan(prepared, plan, selection.rerun)
+        _show_plan(*_plan(selection)[:2], selection.rerun)
         return
     command = command_line()
-    options = Options(selection.rerun.value, jobs, timeout, selection.weights, plugins, command)
-    due = sum(planned.is_due(selection.rerun) and planned.reason is None for planned in plan)
-    _say_start(prepared, plan, due)
-    from fer_bench.console import SuiteProgress
-
-    with SuiteProgress(console, prepared.results, due) as progress:
-        summary = run_plan(plan, prepared, options, progress)
+    with open_place(executor.value, scheduler, jobs) as place:
+        prepared, plan, plugins = _plan(selection)
+        options = Options(selection.rerun.value, timeout, selection.weights, plugins, command)
+        due = sum(planned.is_due(selection.rerun) and planned.reason is None for planned in plan)
+        _say_start(prepared, plan, due)
+        with SuiteProgress(console, prepared.results, due) as progress:
+            summary = run_plan(plan, prepared, options, progress, place)
     show_leaderboard(prepared.results, command, prepared.fingerprints)
     if summary.interrupted:
         say_stopped(command)

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection, wait
@@ -68,11 +67,12 @@ def _nothing() -> None:
 
 
 def launch(
-    job: Job, timeout: float | None, stop: threading.Event, progress: Callable[[float, str], None], patient: bool
+    job: Job, timeout: float | None, stopped: Callable[[], bool], progress: Callable[[float, str], None], patient: bool
 ) -> str:
     """Do `job` in a child process and return its status, or "busy" where another runner is at it.
 
-    timeout: seconds, or None. stop: set it to cancel. patient: wait for another runner instead of returning "busy".
+    timeout: seconds, or None. stopped: asked now and then whether to cancel it. patient: wait for another runner
+    instead of returning "busy".
     Raises FerBenchError where results cannot be written any more.
     """
     results = ResultsFolder(job.results)
@@ -83,7 +83,7 @@ def launch(
     process = context.Process(target=_child, args=(job, work, sender, patient))
     process.start()
     sender.close()
-    ended = _watch(process, receiver, timeout, stop, progress)
+    ended = _watch(process, receiver, timeout, stopped, progress)
     receiver.close()
     try:
         if process.exitcode == _EXIT_NO_SPACE:
@@ -93,7 +93,7 @@ def launch(
             )
         if process.exitcode == _EXIT_BUSY:
             return BUSY
-        is_finished = _written_since(results.record_path(job.spec.run_id), job.since)  # and killed just afterwards
+        is_finished = written_since(results.record_path(job.spec.run_id), job.since)  # and killed just afterwards
         if (ended or process.exitcode) and not is_finished:
             reason, status = _verdict(ended, process.exitcode, timeout, kills)
             _put_on_record(results, job.record(status, reason=reason, started=started, traceback=_tail(work)), work)
@@ -103,10 +103,10 @@ def launch(
         shutil.rmtree(work, ignore_errors=True)
 
 
-def record_not_applicable(job: Job, reason: str) -> None:
-    """Put a run that cannot be done on record, with the reason, unless another runner is at it."""
+def record_without_child(job: Job, status: str, reason: str) -> None:
+    """Put a run on record that no child lived to see the end of, unless another runner is at it."""
     results = ResultsFolder(job.results)
-    _put_on_record(results, job.record("not-applicable", reason=reason), results.work_folder(job.spec.run_id))
+    _put_on_record(results, job.record(status, reason=reason), results.work_folder(job.spec.run_id))
 
 
 def _put_on_record(results: ResultsFolder, record: Record, work: Path) -> None:
@@ -120,7 +120,11 @@ def _put_on_record(results: ResultsFolder, record: Record, work: Path) -> None:
 
 
 def _watch(
-    process: Any, receiver: Connection, timeout: float | None, stop: threading.Event, progress: Callable[..., None]
+    process: Any,
+    receiver: Connection,
+    timeout: float | None,
+    stopped: Callable[[], bool],
+    progress: Callable[..., None],
 ) -> str | None:
     """Wait for the child's end, passing its progress on. Returns "timeout" or "cancelled" where it was killed."""
     deadline = time.monotonic() + timeout if timeout else None
@@ -132,8 +136,8 @@ def _watch(
                 progress(*receiver.recv())
             except EOFError:
                 process.join()
-        if stop.is_set() or (deadline and time.monotonic() > deadline):
-            ended = "cancelled" if stop.is_set() else "timeout"
+        if (cancelled := stopped()) or (deadline and time.monotonic() > deadline):
+            ended = "cancelled" if cancelled else "timeout"
             process.kill()
             break
     process.join()
@@ -177,7 +181,7 @@ def _do(job: Job, work: Path, sender: Connection, patient: bool) -> None:
         lock.acquire(blocking=patient)
     except Timeout:
         sys.exit(_EXIT_BUSY)
-    if _written_since(results.record_path(job.spec.run_id), job.since):
+    if written_since(results.record_path(job.spec.run_id), job.since):
         return
     from fer_bench.execution.worker import do_run
 
@@ -201,7 +205,8 @@ class _Reporter:
             self._sender.send((done, text))
 
 
-def _written_since(path: Path, moment: float) -> bool:
+def written_since(path: Path, moment: float) -> bool:
+    """Whether there is a file at `path` that was written at `moment`, in epoch seconds, or later."""
     try:
         return path.stat().st_mtime >= moment
     except FileNotFoundError:

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from fer_bench.execution.children import BUSY, launch, record_not_applicable, warm_up
+from fer_bench.execution.children import BUSY, record_without_child
 from fer_bench.execution.estimate import Estimate
 from fer_bench.execution.job import Job
+from fer_bench.execution.places import Place, ThisMachine
 from fer_bench.execution.plan import PlannedRun
 from fer_bench.execution.prepare import Prepared, store_split
 from fer_bench.models.deep.backend import check_backend
 from fer_bench.models.deep.pretrained import resolve_weights
 
+_POLL_SECONDS = 0.5
+
 
 @dataclass(frozen=True)
 class Options:
-    """How to run. jobs: children at once. timeout: seconds per run. weights: "auto", "imagenet", "none" or a path."""
+    """How to run. timeout: seconds per run. weights: "auto", "imagenet", "none" or a path."""
 
     rerun: str = "failed"
-    jobs: int = 1
     timeout: float | None = None
     weights: str = "auto"
     plugins: tuple[Path, ...] = ()
@@ -55,11 +57,14 @@ class Summary:
     failed: list[str] = field(default_factory=list)
 
 
-def run_plan(plan: list[PlannedRun], prepared: Prepared, options: Options, watcher: Watcher) -> Summary:
-    """Do every due run of `plan` in child processes, `options.jobs` at once, and put each on record.
+def run_plan(
+    plan: list[PlannedRun], prepared: Prepared, options: Options, watcher: Watcher, place: Place | None = None
+) -> Summary:
+    """Do every due run of `plan` in a child process of its own, and put each on record.
 
-    A run that fails, times out or is killed costs itself only. Ctrl-C and SIGTERM cancel what is going on and return;
-    call it from the main thread, where signals arrive.
+    place: where they are done; without, on this machine one after the other. A run that fails, times out or is killed
+    costs itself only. Ctrl-C and SIGTERM cancel what is going on and return; call it from the main thread, where
+    signals arrive.
     Raises FerBenchError where the results cannot be written, wanted weights cannot be had, or Keras has no backend.
     """
     due = [planned for planned in plan if planned.is_due(options.rerun)]
@@ -73,11 +78,12 @@ def run_plan(plan: list[PlannedRun], prepared: Prepared, options: Options, watch
     store_split(prepared)
     if "" in prepared.counts:  # folds are drawn here, copies together: none straddles them
         audit_data(prepared, options.command, lambda done, text: watcher.waiting(f"{text} {done:.0%}"))
-    jobs = _jobs(due, prepared, options, watcher)
+    place = place or ThisMachine(1)
+    jobs = _jobs(due, prepared, options, watcher, place.n_jobs)
     runnable = []
     for planned, job in zip(due, jobs, strict=True):
         if planned.reason:
-            record_not_applicable(job, planned.reason)
+            record_without_child(job, "not-applicable", planned.reason)
         else:
             runnable.append((planned, job))
     if any(planned.card.is_network for planned, _ in runnable):
@@ -85,15 +91,15 @@ def run_plan(plan: list[PlannedRun], prepared: Prepared, options: Options, watch
     if runnable:
         watcher.waiting("loading libraries")
         try:
-            warm_up(dict.fromkeys(planned.card.family for planned, _ in runnable), jobs[0].n_jobs)
+            place.make_ready(tuple(dict.fromkeys(planned.card.family for planned, _ in runnable)), prepared.results)
         except KeyboardInterrupt:
             summary.interrupted = True
             return summary
-        _Run(runnable, prepared, options, watcher, summary).all()
+        _Run(runnable, prepared, options, watcher, summary, place).all()
     return summary
 
 
-def _jobs(due: list[PlannedRun], prepared: Prepared, options: Options, watcher: Watcher) -> list[Job]:
+def _jobs(due: list[PlannedRun], prepared: Prepared, options: Options, watcher: Watcher, n_jobs: int) -> list[Job]:
     """The due runs as jobs. What weights there are is found out here, once."""
     files = sorted({p.card.pretrained for p in due if p.card.pretrained and not p.reason})
     if files and options.weights == "auto":
@@ -115,7 +121,7 @@ def _jobs(due: list[PlannedRun], prepared: Prepared, options: Options, watcher: 
             data_notes=prepared.notes,
             plugins=options.plugins,
             command=options.command,
-            n_jobs=max(1, (os.cpu_count() or 1) // options.jobs),
+            n_jobs=n_jobs,
             since=since,
             weights=resolved.weights if resolved and planned.card.pretrained else "",
             weights_reason=resolved.reason if resolved and planned.card.pretrained else "",
@@ -124,18 +130,23 @@ def _jobs(due: list[PlannedRun], prepared: Prepared, options: Options, watcher: 
     ]
 
 
+_Due = tuple[PlannedRun, Job]
+
+
 class _Run:
     """The state of one pass over the due runs."""
 
     def __init__(
         self,
-        runs: list[tuple[PlannedRun, Job]],
+        runs: list[_Due],
         prepared: Prepared,
         options: Options,
         watcher: Watcher,
         summary: Summary,
+        place: Place,
     ) -> None:
         self.waiting, self.options, self.watcher, self.summary = list(runs), options, watcher, summary
+        self.place, self.slots = place, 1
         self.estimate = Estimate(prepared.results.raw_records(), prepared.n_train)
         self.stop = threading.Event()
         self.started: dict[str, float] = {}
@@ -143,7 +154,7 @@ class _Run:
     def all(self) -> None:
         """Do all runs; those another runner is at are waited for at the end."""
         with _signals_set(self.stop):
-            executor = ThreadPoolExecutor(self.options.jobs)
+            executor = ThreadPoolExecutor(len(self.waiting))  # it starts threads as they are needed: as many as slots
             try:
                 first = [run for run in self.waiting if not run[0].needs_base]
                 for runs in (first, [run for run in self.waiting if run[0].needs_base]):
@@ -154,26 +165,32 @@ class _Run:
                 self.stop.set()
                 executor.shutdown(wait=True, cancel_futures=True)
 
-    def _pass(self, executor: ThreadPoolExecutor, runs: list, patient: bool) -> list:
+    def _pass(self, executor: ThreadPoolExecutor, runs: list[_Due], patient: bool) -> list[_Due]:
         """Do `runs`; returns those that another runner is doing."""
-        futures = {executor.submit(self._one, planned, job, patient): (planned, job) for planned, job in runs}
-        busy = []
-        for future in self._as_they_end(set(futures)):
-            planned, job = futures[future]
-            status = future.result()
-            if status == BUSY:
-                busy.append((planned, job))
-            else:
-                self.waiting.remove((planned, job))
-                self._ended(planned, status)
+        queue, going, busy = deque(runs), dict[Future[str], _Due](), []
+        while (queue or going) and not self.stop.is_set():
+            self.slots = self.place.slots()
+            while queue and len(going) < self.slots:
+                run = queue.popleft()
+                going[executor.submit(self._one, *run, patient)] = run
+            for future in self._ended_of(going):
+                run = going.pop(future)
+                if (status := future.result()) == BUSY:
+                    busy.append(run)
+                else:
+                    self.waiting.remove(run)
+                    self._ended(run[0], status)
         return busy
 
-    def _as_they_end(self, futures: set[Future[str]]) -> Iterator[Future[str]]:
-        """The futures as they are done, until all are or `stop` is set."""
-        while futures and not self.stop.is_set():
-            done, futures = wait(futures, timeout=0.5, return_when=FIRST_COMPLETED)
-            if not self.stop.is_set():  # what ends from then on was cancelled
-                yield from done
+    def _ended_of(self, going: Collection[Future[str]]) -> Collection[Future[str]]:
+        """Those of `going` that are done, after half a second at most; none once `stop` is set."""
+        if going:
+            done = wait(going, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED).done
+        else:
+            self.watcher.waiting("waiting for workers")
+            self.stop.wait(_POLL_SECONDS)
+            done = set()
+        return set() if self.stop.is_set() else done  # what ends from then on was cancelled
 
     def _one(self, planned: PlannedRun, job: Job, patient: bool) -> str:
         if self.stop.is_set():
@@ -182,7 +199,7 @@ class _Run:
         self.started[run_id] = time.monotonic()
         progress = self._progress(run_id)
         progress(0, "starting")
-        return launch(job, self.options.timeout, self.stop, progress, patient)
+        return self.place.launch(job, self.options.timeout, self.stop.is_set, progress, patient)
 
     def _progress(self, run_id: str) -> Callable[[float, str], None]:
         return lambda done, text: self.watcher.progress(run_id, done, text)
@@ -193,7 +210,7 @@ class _Run:
             self.estimate.learn(planned, seconds)
         elif status != "not-applicable":
             self.summary.failed.append(planned.spec.run_id)
-        left = sum(self.estimate.seconds(planned) for planned, _ in self.waiting) / self.options.jobs
+        left = sum(self.estimate.seconds(planned) for planned, _ in self.waiting) / max(1, self.slots)
         self.watcher.ended(planned, status, seconds, left)
 
 
