@@ -28,7 +28,7 @@ def main(command: list[str]) -> int:
     except ChildProcessError:
         pass
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(json.dumps({"seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime}))
+    print(json.dumps({"seconds": seconds, "cpu": usage.ru_utime + usage.ru_stime}))
     return code
 
 

@@ -1,10 +1,9 @@
 """What benchmarks share: the quick form, the program in a folder of its own, and figures that page.py can show."""
 
+import json
 import os
-import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +11,11 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
+CLOCK = Path(__file__).with_name("clock.py")
 
 
 class Took(NamedTuple):
-    """What a command cost, and what it printed. cpu: seconds of it and of the processes that it waited for."""
+    """What a command cost, and what it printed. cpu: seconds of it and of all its descendants, as clock.py counts."""
 
     seconds: float
     cpu: float
@@ -37,18 +37,13 @@ class Program:
 
     def python(self, *arguments: str) -> Took:
         """The interpreter itself. It must end well."""
-        before, start = _children(), time.perf_counter()
         done = subprocess.run(
-            [sys.executable, *arguments], cwd=self.folder, env=self.environment, capture_output=True, text=True
-        )
-        seconds, cpu = time.perf_counter() - start, _children() - before
+            [sys.executable, str(CLOCK), sys.executable, *arguments],
+            cwd=self.folder, env=self.environment, capture_output=True, text=True,
+        )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
-        return Took(seconds, cpu, done.stdout)
-
-
-def _children() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+        *lines, last = done.stdout.splitlines()
+        return Took(**json.loads(last), output="\n".join(lines))
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,15 @@ sides compute on one thread a process, and CPU seconds are compared: the ratio i
 on the machine weighs little.
 """
 
+from __future__ import annotations
+
 import csv
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -19,7 +22,11 @@ from fer_bench.data.dataset import Dataset
 from fer_bench.data.readers import open_dataset
 from fer_bench.data.splits import Split, stored_split
 
+if TYPE_CHECKING:
+    from conftest import Took
+
 pytestmark = pytest.mark.timeout(3600)
+TARGET = 8.0
 HERE = Path(__file__).parent
 DATA = os.environ.get("FER_BENCH_BENCHMARK_DATA", "synthetic")
 QUICK = os.environ.get("FER_BENCH_BENCHMARK_QUICK") == "1"
@@ -75,26 +82,20 @@ def stratified(dataset: Dataset, rows: np.ndarray, n: int) -> np.ndarray:
     return np.sort(train_test_split(rows, train_size=n, stratify=dataset.labels[rows], random_state=0)[0])
 
 
-def timed(folder: Path, *command: str) -> tuple[list[str], dict[str, float]]:
-    """Lines that `python command` prints, and its seconds, as clock.py counts them."""
-    environment = {**os.environ, **dict.fromkeys(THREADS, "1"), "PYTHONPATH": str(HERE.parent)}
-    environment |= {"FER_BENCH_CACHE": str(folder / "cache"), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        [sys.executable, str(HERE / "clock.py"), sys.executable, *command],
-        cwd=folder, env=environment, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    *lines, seconds = done.stdout.splitlines()
-    return lines, json.loads(seconds)
+@pytest.fixture
+def one_thread(program):
+    """The program, on one thread a process."""
+    program.environment |= dict.fromkeys(THREADS, "1")
+    return program
 
 
-def suite(folder: Path, path: Path, models: str, strategies: str, *options: str) -> tuple[list[dict], dict]:
-    """Rows as naive.py gives them, from the records of a run; and the seconds of the whole."""
-    _, seconds = timed(
-        folder, "-m", "fer_bench", "run", "--data", str(path), "--models", models, "--strategies", strategies,
-        "--jobs", str(os.cpu_count()), *options,
+def suite(program, path: Path, models: str, strategies: str, *options: str) -> tuple[list[dict], Took]:
+    """Rows as naive.py gives them, from the records of a run; and what the whole cost."""
+    took = program(
+        "run", "--data", str(path), "--models", models, "--strategies", strategies, "--jobs", str(os.cpu_count()),
+        *options,
     )  # fmt: skip
-    records = [json.loads(file.read_text()) for file in sorted(folder.glob("results/*/runs/*/record.json"))]
+    records = [json.loads(file.read_text()) for file in sorted(program.folder.glob("results/*/runs/*/record.json"))]
     return [
         {
             "model": record["spec"]["model"], "strategy": record["spec"]["strategy"],
@@ -102,14 +103,13 @@ def suite(folder: Path, path: Path, models: str, strategies: str, *options: str)
             "cpu_seconds": record["cpu_seconds"],
         }
         for record in records
-    ], seconds  # fmt: skip
+    ], took  # fmt: skip
 
 
-def notebook(folder: Path, path: Path, models: str, strategies: str, *options: str) -> tuple[list[dict], dict]:
-    """The rows of naive.py, and the seconds of the whole."""
-    command = (str(HERE / "naive.py"), str(path), "--models", models, "--strategies", strategies)
-    lines, seconds = timed(folder, *command, *options)
-    return [json.loads(line) for line in lines], seconds
+def notebook(program, path: Path, models: str, strategies: str, *options: str) -> tuple[list[dict], Took]:
+    """The rows of naive.py, and what the whole cost."""
+    took = program.python(str(HERE / "naive.py"), str(path), "--models", models, "--strategies", strategies, *options)
+    return [json.loads(line) for line in took.output.splitlines()], took
 
 
 def per_added_strategy(rows: list[dict], first: str) -> float:
@@ -118,16 +118,17 @@ def per_added_strategy(rows: list[dict], first: str) -> float:
     return sum(added) / len({row["strategy"] for row in rows} - {first})
 
 
-def compare(benchmark, ours: tuple[list[dict], dict], theirs: tuple[list[dict], dict], first: str) -> None:
-    """Put both sides' seconds and their ratios beside the benchmark."""
-    (rows, seconds), (naive_rows, naive_seconds) = ours, theirs
-    info = benchmark.extra_info
-    info["suite_seconds"], info["notebook_seconds"] = round(seconds["seconds"], 1), round(naive_seconds["seconds"], 1)
-    info["suite_cpu"], info["notebook_cpu"] = round(seconds["cpu_seconds"], 1), round(naive_seconds["cpu_seconds"], 1)
-    info["suite_is_faster_by"] = round(naive_seconds["cpu_seconds"] / seconds["cpu_seconds"], 2)
+def compare(ours: tuple[list[dict], Took], theirs: tuple[list[dict], Took], first: str) -> tuple[float, dict]:
+    """How many times the suite's CPU seconds the notebook needs, and the seconds of both."""
+    (rows, took), (naive_rows, naive_took) = ours, theirs
+    found = {
+        "suite_seconds": took.seconds, "notebook_seconds": naive_took.seconds,
+        "suite_cpu": took.cpu, "notebook_cpu": naive_took.cpu,
+    }  # fmt: skip
     if len({row["strategy"] for row in rows}) > 1:
-        info["suite_cpu_per_added_strategy"] = round(per_added_strategy(rows, first), 1)
-        info["notebook_cpu_per_added_strategy"] = round(per_added_strategy(naive_rows, first), 1)
+        found["suite_cpu_per_added_strategy"] = per_added_strategy(rows, first)
+        found["notebook_cpu_per_added_strategy"] = per_added_strategy(naive_rows, first)
+    return naive_took.cpu / took.cpu, found
 
 
 def of_model(rows: list[dict], model: str, figure: str) -> np.ndarray:
@@ -135,24 +136,30 @@ def of_model(rows: list[dict], model: str, figure: str) -> np.ndarray:
     return np.array([row[figure] for row in sorted(rows, key=lambda row: row["strategy"]) if row["model"] == model])
 
 
-def test_classical_grid(benchmark, tmp_path):
+def test_classical_grid(benchmark, tell, one_thread, tmp_path):
     models, strategies = (KINDS[:4:3], STRATEGIES[:2]) if QUICK else (KINDS, STRATEGIES)
-    path = subset(tmp_path, (210, 70, 70) if QUICK else (ROWS, ROWS // 4, ROWS // 4))
+    n = 210 if QUICK else ROWS
+    path = subset(tmp_path, (n, n // 3, n // 3))
     grid = ",".join(models), ",".join(strategies)
-    benchmark.group = "classical grid"
-    ours = benchmark.pedantic(suite, (tmp_path, path, *grid), rounds=1)
-    theirs = notebook(tmp_path, path, *grid)
-    compare(benchmark, ours, theirs, STRATEGIES[0])
+    ours = benchmark.pedantic(suite, (one_thread, path, *grid), rounds=1)
+    theirs = notebook(one_thread, path, *grid)
+    ratio, found = compare(ours, theirs, STRATEGIES[0])
+    faster = {}
     for model in models:
         figures = {name: (of_model(ours[0], model, name), of_model(theirs[0], model, name)) for name in ours[0][0]}
         spent, naive_spent = (float(seconds.sum()) for seconds in figures["cpu_seconds"])
         gaps = {name: float(np.subtract(*figures[name]).mean()) for name in ("accuracy", "macro_f1")}
-        benchmark.extra_info[model] = {"suite_is_faster_by": round(naive_spent / spent, 2), **gaps}
+        faster[model] = naive_spent / spent
+        found[model] = {"ratio": faster[model]} | {f"{name}_gap": gap for name, gap in gaps.items()}
         assert list(figures["strategy"][0]) == list(figures["strategy"][1])
         assert max(map(abs, gaps.values())) <= AGREEMENT
+    tell(
+        f"CPU of the notebook over the suite's: {len(models)} models, {len(strategies)} strategies, {n:,} rows",
+        ratio, f"at least {TARGET:g}", ratio >= TARGET, **found,
+    )  # fmt: skip
     if not QUICK:
-        assert benchmark.extra_info["suite_is_faster_by"] > AT_LEAST["classical"]
-        assert min(benchmark.extra_info[model]["suite_is_faster_by"] for model in KINDS[:2]) > AT_LEAST["svm"]
+        assert ratio > AT_LEAST["classical"]
+        assert min(faster[model] for model in KINDS[:2]) > AT_LEAST["svm"]
 
 
 def random_weights(folder: Path) -> Path:
@@ -166,23 +173,22 @@ def random_weights(folder: Path) -> Path:
     return path
 
 
-def test_frozen_backbone_grid(benchmark, tmp_path):
+def test_frozen_backbone_grid(benchmark, tell, one_thread, tmp_path):
     steps, strategies = (2, DEEP_STRATEGIES[:1]) if QUICK else (STEPS, DEEP_STRATEGIES)
     path = subset(tmp_path, (70, 35, 35) if QUICK else DEEP_ROWS)
     weights = WEIGHTS if WEIGHTS.exists() else random_weights(tmp_path)
     (tmp_path / "head.py").write_text(PLUGIN.format(steps=4 * steps))  # as HEAD_ALONE of models/deep/transfer.py
     options = "--plugin", "head.py", "--fine-tune", "head", "--augment", "none", "--weights", str(weights)
-    benchmark.group = "frozen-backbone grid"
-    ours = benchmark.pedantic(suite, (tmp_path, path, "head", ",".join(strategies), *options), rounds=1)
+    ours = benchmark.pedantic(suite, (one_thread, path, "head", ",".join(strategies), *options), rounds=1)
     options = "--weights", str(weights), "--steps", str(steps)
-    theirs = notebook(tmp_path, path, "mobilenet-v2", ",".join(strategies), *options)
-    compare(benchmark, ours, theirs, DEEP_STRATEGIES[0])
+    theirs = notebook(one_thread, path, "mobilenet-v2", ",".join(strategies), *options)
+    ratio, found = compare(ours, theirs, DEEP_STRATEGIES[0])
     for name in ("accuracy", "macro_f1"):
         gap = float((of_model(ours[0], "head", name) - of_model(theirs[0], "mobilenet-v2", name)).mean())
-        benchmark.extra_info[name] = {
-            "suite": float(of_model(ours[0], "head", name).mean()),
-            "suite_minus_notebook": gap,
-        }
+        found[name] = {"suite": float(of_model(ours[0], "head", name).mean()), "gap": gap}
         assert QUICK or abs(gap) <= DEEP_AGREEMENT
-    if not QUICK:
-        assert benchmark.extra_info["suite_is_faster_by"] > AT_LEAST["deep"]
+    tell(
+        f"CPU of the notebook over the suite's: frozen mobilenet-v2, {len(strategies)} strategies, {steps} steps",
+        ratio, f"at least {TARGET:g}", ratio >= TARGET, **found,
+    )  # fmt: skip
+    assert QUICK or ratio > AT_LEAST["deep"]
