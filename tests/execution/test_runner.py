@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -34,6 +35,8 @@ class Dies(Fine):
 class NeverEnds(Fine):
     def fit(self, X, y):
         super().fit(X, y)
+        if (started := Path(__file__).with_name("started")).exists():
+            started.write_text("")
         while True:
             pass
 
@@ -96,7 +99,7 @@ def test_suite_from_data_to_leaderboard_and_nothing_twice(program, tmp_path):
 def test_what_fails_costs_itself_only_and_is_tried_again(program, plugin, tmp_path):
     models = "fine,raises,dies,greedy,never-ends,not-a-number,wrong-shape"
     command = ("run", "--plugin", plugin, "--models", models, "--strategies", "none", "--data", "tiny.npz")
-    done = program(*command, "--timeout", "5")
+    done = program(*command, "--timeout", "10")
     assert done.returncode == 1, done.stdout + done.stderr
     table = rows(tmp_path / "results" / "tiny")
     statuses = {model: row["status"] for (model, _), row in table.items()}
@@ -106,7 +109,7 @@ def test_what_fails_costs_itself_only_and_is_tried_again(program, plugin, tmp_pa
     }  # fmt: skip
     reasons = {model: row["reason"] for (model, _), row in table.items()}
     assert "this model | does not work" in reasons["raises"] and "SIGSEGV" in reasons["dies"]
-    assert "5 s" in reasons["never-ends"] and "(n, 3)" in reasons["wrong-shape"]
+    assert "10 s" in reasons["never-ends"] and "(n, 3)" in reasons["wrong-shape"]
     run_id = table["raises", "none"]["run_id"]
     record = json.loads((tmp_path / "results" / "tiny" / "runs" / run_id / "record.json").read_text())
     assert "RuntimeError" in record["traceback"]
@@ -160,8 +163,9 @@ def test_two_runners_on_one_folder_do_every_run_once(program, plugin, tmp_path):
 
 def test_interrupt_stops_cleanly_and_says_how_to_go_on(program, plugin, tmp_path):
     command = ("run", "--data", "tiny.npz", "--plugin", plugin, "--strategies", "none")
+    os.mkfifo(tmp_path / "started")
     process = program.start(*command, "--models", "fine,never-ends,not-a-number")
-    wait_for_line(process, "fine")
+    (tmp_path / "started").read_text()  # waits for the run
     process.send_signal(signal.SIGINT)
     rest = process.communicate(timeout=60)[0]
     assert process.returncode == 130
