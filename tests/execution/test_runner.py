@@ -120,34 +120,11 @@ def test_what_fails_costs_itself_only_and_is_tried_again(program, plugin, tmp_pa
     assert rows(tmp_path / "results" / "tiny")["raises", "none"]["status"] == "success"
 
 
-def wait_for_line(process, text: str) -> str:
-    printed = []
-    for line in process.stdout:
-        printed.append(line)
-        if text in line:
-            return "".join(printed)
-    raise AssertionError(f"{text!r} never came: {''.join(printed)}")
-
-
 SUITE = ("run", "--data", "tiny.npz", "--models", "stratified-guess,pca-*", "--strategies", "none,over-sampling")
 
 
 def scores(folder: Path) -> dict:
     return {key: (row["status"], row["macro_f1"], row["run_id"]) for key, row in rows(folder).items()}
-
-
-def test_killed_at_any_moment_it_ends_with_the_same_leaderboard(program, tmp_path):
-    assert program(*SUITE, "--results", "undisturbed").returncode == 0
-    expected = scores(tmp_path / "undisturbed" / "tiny")
-    for moment in ("runs to do", "  1/", "  3/"):
-        process = program.start(*SUITE)
-        wait_for_line(process, moment)
-        process.kill()
-        process.wait()
-    assert program(*SUITE).returncode == 0
-    assert scores(tmp_path / "results" / "tiny") == expected
-    left = [path.name for path in (tmp_path / "results" / "tiny" / "runs").iterdir() if path.name.startswith(".")]
-    assert left == []
 
 
 def test_two_runners_on_one_folder_do_every_run_once(program, plugin, tmp_path):
