@@ -148,7 +148,7 @@ def _verdict(ended: str | None, exitcode: int, timeout: float | None, kills: int
     if ended == "timeout":
         return f"took more than {timeout:g} s", "timeout"
     if ended == "cancelled":
-        return "stopped by the user", "cancelled"
+        return "stopped before its end, by the user or by a full disk", "cancelled"
     if exitcode == -signal.SIGKILL and out_of_memory_kills() > kills:
         return "killed by the system for want of memory", "out-of-memory"
     if exitcode < 0:
