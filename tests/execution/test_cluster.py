@@ -73,7 +73,7 @@ def cluster(own_folders):
     }  # for those that are started again while a test has its own
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-        LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=None, env=env) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, env=env) as cluster,
     ):
         yield cluster
 
