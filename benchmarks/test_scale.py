@@ -84,7 +84,7 @@ def many_records(folder: Path, data: str, n: int) -> None:
     store_split(prepared)
     audit_data(prepared, "benchmark")
     load_plugins(())
-    wanted = Wanted("*", "*", tuple(range(1 + n // 200)))
+    wanted = Wanted("*", "*", tuple(range(1 + n // 100)))
     plan = [planned for planned in make_plan(prepared.results, prepared.fingerprints, wanted) if not planned.reason]
     dataset, split = Dataset.load(prepared.dataset_folder), Split.load(prepared.split_folder)
     rng, skill = np.random.default_rng(0), {}
