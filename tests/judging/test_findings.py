@@ -1,5 +1,7 @@
 """What a leaderboard says to somebody who has to choose."""
 
+from dataclasses import replace
+
 import pytest
 
 from fer_bench.judging import findings, leaderboard
@@ -51,7 +53,7 @@ def test_who_gains_and_who_pays_is_counted_beyond_chance(quick):
     effects = tuple(
         StrategyEffect("m", "s", 1, {}, (*(change(*one) for one in row), *[None] * 4)) for row in rows
     )  # fmt: skip
-    board = leaderboard.replace(board_of(quick), strategy_effects=effects)
+    board = replace(board_of(quick), strategy_effects=effects)
     names = board.data.class_names
     (told,) = findings.who_pays(board)
     assert told == (
@@ -63,10 +65,10 @@ def test_who_gains_and_who_pays_is_counted_beyond_chance(quick):
 
 def test_copies_are_told_by_the_median_fall_of_rows_that_beat_a_constant_answer(quick, slow):
     board = board_of(quick, slow)
-    facts = leaderboard.replace(board.facts, clean_support=(1,) * 7)
+    facts = replace(board.facts, clean_support=(1,) * 7)
     falls = {"cnn": 0.05, "hog-svm": 0.03}
     rows = tuple(
-        leaderboard.replace(
+        replace(
             row,
             clean={
                 "accuracy": Statistic(row.scores["accuracy"].mean - falls[row.label]),
@@ -75,19 +77,19 @@ def test_copies_are_told_by_the_median_fall_of_rows_that_beat_a_constant_answer(
         )
         for row in board.rows
     )
-    (told,) = findings.inflation(leaderboard.replace(board, facts=facts, rows=rows))
+    (told,) = findings.inflation(replace(board, facts=facts, rows=rows))
     assert "2 rows" in told and "lower by 4.0 points in the median (most: 5.0, cnn / none)" in told
     assert told.endswith("and macro-F1 by 0.100.")
 
 
 def test_published_accuracies_are_placed_by_the_interval(quick):
     board = board_of(quick)
-    row = leaderboard.replace(
+    row = replace(
         board.rows[0], scores=board.rows[0].scores | {"accuracy": Statistic(0.7)},
         intervals={"accuracy": Interval(0.69, 0.72)},
     )  # fmt: skip
     references = tuple(Reference(f"r{text}", text, "", "") for text in ("65 ± 5", "71", "73.28"))
-    (told,) = findings.published(leaderboard.replace(board, rows=(row,), references=references))
+    (told,) = findings.published(replace(board, rows=(row,), references=references))
     assert told.endswith("70.0 (69.0–72.0) %: below it r65 ± 5 65 ± 5 %; within it r71 71 %; above it r73.28 73.28 %.")
 
 
