@@ -39,7 +39,7 @@ KINDS = ("hog-svm", "pca-svm", "hog-forest", "pca-forest", "hog-mlp", "pca-mlp")
 STRATEGIES = ("none", "class-weights", "over-sampling", "under-sampling")
 AGREEMENT = 0.003  # of accuracy and macro-F1, as a mean over the strategies of a model
 DEEP_ROWS, STEPS = (400, 100, 300), 80  # of each subset; gradient steps on 256 images: 40 epochs and more
-DEEP_STRATEGIES = ("none", "class-weights", "over-sampling", "focal-loss")
+DEEP_STRATEGIES = ("none", "class-weights", "sqrt-weights", "effective-number", "over-sampling", "focal-loss")
 DEEP_AGREEMENT = 0.06  # of accuracy and macro-F1: batches are shuffled otherwise, and the suite sees mirror images too
 # Floors with a margin. Forests and perceptrons are scikit-learn's on both sides, and cost the same on both.
 AT_LEAST = {"svm": 5.0, "classical": 1.2, "deep": 4.0}
@@ -77,7 +77,7 @@ def subset(folder: Path, sizes: tuple[int, int, int]) -> Path:
 def stratified(dataset: Dataset, rows: np.ndarray, n: int) -> np.ndarray:
     from sklearn.model_selection import train_test_split
 
-    if n >= len(rows):
+    if len(rows) - n < len(dataset.class_names):  # too few to leave out one of each class
         return rows
     return np.sort(train_test_split(rows, train_size=n, stratify=dataset.labels[rows], random_state=0)[0])
 
