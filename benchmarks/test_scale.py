@@ -12,6 +12,7 @@ import pytest
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.splits import Split
 from fer_bench.execution.auditing import audit_data
+from fer_bench.execution.environment import cores
 from fer_bench.execution.job import Job
 from fer_bench.execution.plan import Wanted, make_plan
 from fer_bench.execution.prepare import prepare, store_split
@@ -22,7 +23,8 @@ pytestmark = pytest.mark.timeout(1800)
 QUICK = os.environ.get("FER_BENCH_BENCHMARK_QUICK") == "1"
 MODELS = ("pca-logistic",) if QUICK else ("pca-svm", "hog-svm", "pca-forest", "hog-forest")
 STRATEGIES = ("none", "class-weights", "sqrt-weights", "effective-number")
-N_IMAGES = 1200
+N_IMAGES = 300 if QUICK else 1200
+TIMES = (1, 2) if QUICK else (1, 2, 4)
 REPORT_TARGET = 10.0  # seconds for 1,000 records
 
 
@@ -37,44 +39,43 @@ def n_runs(program, name):
     return len(list((program.folder / "results" / name / "runs").glob("*/record.json")))
 
 
-def test_rows(benchmark, tell, program, faces, quick):
-    sizes = [n // 4 if quick else n for n in (N_IMAGES, 2 * N_IMAGES, 4 * N_IMAGES)]
-    paths = [faces(n) for n in sizes]
-    seconds = [grid(program, path, name=f"{n}-images") for n, path in zip(sizes[1:], paths[1:], strict=True)]
-    seconds.insert(0, benchmark.pedantic(grid, args=(program, paths[0]), rounds=1))
+def test_rows(benchmark, tell, program, faces):
+    *more, once = [(n, faces(n * N_IMAGES)) for n in reversed(TIMES)]
+    seconds = {n: grid(program, data, name=f"{n}-times") for n, data in more}
+    seconds[1] = benchmark.pedantic(grid, args=(program, once[1]), rounds=1)
+    most = TIMES[-1]
     tell(
-        f"{len(MODELS)} models on 4 times {sizes[0]:,} images over once", seconds[2] / seconds[0],
-        ratio_of_twice=seconds[1] / seconds[0],
-        **{f"seconds_on_{n}_images": s for n, s in zip(sizes, seconds, strict=True)},
+        f"{len(MODELS)} models on {most} times {N_IMAGES:,} images over once", seconds[most] / seconds[1],
+        **{f"seconds_on_{n * N_IMAGES}_images": seconds[n] for n in TIMES},
     )  # fmt: skip
-    assert len(list((program.folder / "results").glob("*/leaderboard.md"))) == len(sizes)
+    assert len(list((program.folder / "results").glob("*/leaderboard.md"))) == len(TIMES)
 
 
-def test_strategies(benchmark, tell, program, faces, quick):
-    data = faces(N_IMAGES // 4 if quick else N_IMAGES)
-    seconds = {}
-    for n in (2, 4):
+def test_strategies(benchmark, tell, program, faces):
+    data, seconds = faces(N_IMAGES), {}
+    for n in TIMES[1:]:
         program.environment["FER_BENCH_CACHE"] = str(program.folder / f"cache-{n}")
         seconds[n] = grid(program, data, n, name=f"{n}-strategies")
     program.environment["FER_BENCH_CACHE"] = str(program.folder / "cache-1")
     seconds[1] = benchmark.pedantic(grid, args=(program, data), rounds=1)
+    most = TIMES[-1]
     tell(
-        f"4 strategies over 1, {len(MODELS)} models", seconds[4] / seconds[1],
-        ratio_of_2=seconds[2] / seconds[1], seconds_of_1=seconds[1], seconds_of_4=seconds[4],
+        f"{most} strategies over 1, {len(MODELS)} models", seconds[most] / seconds[1],
+        **{f"seconds_of_{n}": seconds[n] for n in TIMES},
     )  # fmt: skip
-    assert n_runs(program, "4-strategies") == 4 * len(MODELS)
+    assert n_runs(program, f"{most}-strategies") == most * len(MODELS)
 
 
-def test_jobs(benchmark, tell, program, faces, quick):
-    data = faces(N_IMAGES // 4 if quick else N_IMAGES)
+def test_jobs(benchmark, tell, program, faces):
+    data, n_strategies = faces(N_IMAGES), TIMES[-1]
     grid(program, data, name="warm")  # decodes, and computes the features
-    one = grid(program, data, len(STRATEGIES), name="one")
-    two = benchmark.pedantic(grid, args=(program, data, len(STRATEGIES), 2, "two"), rounds=1)
+    one = grid(program, data, n_strategies, name="one")
+    two = benchmark.pedantic(grid, args=(program, data, n_strategies, 2, "two"), rounds=1)
     tell(
-        f"--jobs 1 over --jobs 2, {len(MODELS)} models, {len(STRATEGIES)} strategies", one / two,
-        cores=os.cpu_count(), seconds_with_1=one, seconds_with_2=two,
+        f"--jobs 1 over --jobs 2, {len(MODELS)} models, {n_strategies} strategies", one / two,
+        cores=cores(), seconds_with_1=one, seconds_with_2=two,
     )  # fmt: skip
-    assert n_runs(program, "one") == n_runs(program, "two") == len(STRATEGIES) * len(MODELS)
+    assert n_runs(program, "one") == n_runs(program, "two") == n_strategies * len(MODELS)
 
 
 def many_records(folder: Path, data: str, n: int) -> None:

@@ -37,6 +37,13 @@ def environment(n_jobs: int) -> Environment:
     )
 
 
+def cores() -> int:
+    """Processor cores that this process may use: fewer than there are under `taskset` or a container's limit."""
+    from joblib import cpu_count  # here, because it takes its time
+
+    return cpu_count()
+
+
 def peak_memory_mb() -> float:
     """This process's largest resident set so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 from fer_bench.errors import FerBenchError
 from fer_bench.execution.children import launch, warm_up
+from fer_bench.execution.environment import cores
 from fer_bench.execution.job import Job
 from fer_bench.records.store import ResultsFolder
 
@@ -44,7 +44,7 @@ class ThisMachine:
 
     def __init__(self, jobs: int) -> None:
         self._jobs = jobs
-        self.n_jobs = max(1, (os.cpu_count() or 1) // jobs)
+        self.n_jobs = max(1, cores() // jobs)
 
     def make_ready(self, families: tuple[str, ...], results: ResultsFolder) -> None:
         """Start the fork server."""

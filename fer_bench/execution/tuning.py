@@ -15,7 +15,7 @@ from fer_bench.cache import digest
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.splits import Split
 from fer_bench.errors import FerBenchError
-from fer_bench.execution.environment import environment
+from fer_bench.execution.environment import cores, environment
 from fer_bench.execution.estimate import spell
 from fer_bench.execution.oracles import (
     BAYESIAN,
@@ -55,7 +55,7 @@ class TuneRequest:
     seed: int = 0
     weights: str = "auto"
     recipe: Mapping[str, Any] = field(default_factory=dict)
-    n_jobs: int = os.cpu_count() or 1
+    n_jobs: int = field(default_factory=cores)
     command: str = ""
 
 

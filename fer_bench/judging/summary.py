@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from fer_bench.judging.cells import fraction, listed, percent
@@ -54,9 +53,13 @@ def _strategies(board: Leaderboard) -> Iterator[str]:
     by_strategy: dict[str, list[str]] = {}
     for effect in board.strategy_effects:
         by_strategy.setdefault(effect.strategy, []).append(effect.verdict)
-    counts = [f"{strategy} {_counted(verdicts)}" for strategy, verdicts in by_strategy.items()]
-    if counts:
-        yield f"Strategies, each model against itself under {BASE_STRATEGY}: {'; '.join(counts)}."
+    if by_strategy:
+        told = sorted(by_strategy.items(), key=lambda one: -one[1].count(HELPS) / len(one[1]))
+        counts = ", ".join(f"{strategy} {_counted(verdicts)}" for strategy, verdicts in told)
+        yield (
+            f"Strategies against {BASE_STRATEGY}, each model against itself: {counts}. What is left is a trade-off, "
+            "or shows no effect."
+        )
         worth = [name for name, found in by_strategy.items() if 2 * found.count(HELPS) > len(found)]
         worth = [name for name in worth if HURTS not in by_strategy[name]]
         yield f"Worth it: {', '.join(worth)}." if worth else "None of them helps most of the models."
@@ -76,15 +79,8 @@ def _strategies(board: Leaderboard) -> Iterator[str]:
 
 
 def _counted(verdicts: Sequence[str]) -> str:
-    counts, n = Counter(verdicts), len(verdicts)
-    words = {
-        HELPS: "helps {}",
-        HURTS: "hurts {}",
-        TRADE_OFF: "is a trade-off for {}",
-        NO_EVIDENCE: "shows no effect for {}",
-    }
-    verdicts_told = [text.format(counts[verdict]) for verdict, text in words.items() if counts[verdict]]
-    return f"{', '.join(verdicts_told)} of {n} {'model' if n == 1 else 'models'}"
+    helped, hurt, n = verdicts.count(HELPS), verdicts.count(HURTS), len(verdicts)
+    return f"helps {helped} and hurts {hurt} of {n}" if helped or hurt else f"neither helps nor hurts any of {n}"
 
 
 def _verdict(verdict: str) -> str:

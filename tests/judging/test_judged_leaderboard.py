@@ -156,7 +156,7 @@ def test_effects_are_on_the_page_with_verdicts_and_who_pays(stored_runs):
     page = render.markdown(board)
     assert re.search(r"\| over-sampling \| hog-svm \| hurts: macro-F1 worse", page)
     assert "## Who pays" in page
-    assert "over-sampling hurts 1 of 1 model" in page
+    assert "over-sampling helps 0 and hurts 1 of 1" in page
 
 
 def test_several_seeds_show_their_spread_ranks_and_a_diagram(stored_runs):
