@@ -54,6 +54,7 @@ def test_facts_come_in_the_order_asked_for():
         gzip.compress(b"sample_id,subset,copy_in_train\na,test,\n")[:-9],
         gzip.compress(b"sample_id,subset,copy_in_train\na,test,\n")[:12] + b"\xff" * 40,
     ],
+    ids=["not gzip", "empty", "no rows", "train", "maybe", "votes in words", "a short row", "cut off", "spoilt"],
 )
 def test_a_damaged_file_is_named(tmp_path, content):
     path = tmp_path / "images-x.csv.gz"
