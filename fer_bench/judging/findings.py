@@ -83,7 +83,7 @@ def _beyond_chance(changes: Sequence[Change | None], sign: int) -> int:
 
 def inflation(board: Leaderboard) -> Iterator[str]:
     """By how much copies in train raise the scores of rows, as the median over those that beat a constant answer."""
-    if not board.data or sum(board.facts.clean_support) == sum(board.data.support):
+    if not board.data or not board.test_has_copies:
         return
     constant = max(board.data.support) / sum(board.data.support)
     rows = [row for row in board.rows if row.clean and row.scores["accuracy"].mean > constant]

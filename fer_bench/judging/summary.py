@@ -112,11 +112,9 @@ def _trust(board: Leaderboard) -> Iterator[str]:
 
 def _clean(board: Leaderboard) -> Iterator[str]:
     """What is left of the best row, and where it stands, without test images that have copies in train."""
-    if not board.data or not board.rows or not board.rows[0].clean_recall:
+    if not board.data or not board.test_has_copies or not board.rows or not board.rows[0].clean_recall:
         return
     n_clean, best = sum(board.facts.clean_support), board.rows[0]
-    if n_clean == sum(board.data.support):
-        return
     f1 = fraction(best.clean["macro_f1"], best.clean_intervals["macro_f1"])
     accuracy = percent(best.clean["accuracy"], best.clean_intervals["accuracy"])
     yield f"On test-clean, the {n_clean:,} other images, the best row has macro-F1 {f1} and accuracy {accuracy} %."

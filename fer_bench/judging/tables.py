@@ -204,3 +204,8 @@ class Leaderboard:
         """What names of its files have before their ending: "-5-folds" for those of five folds."""
         n_folds = {record.spec.fold.partition("/")[2] for record in self.records} - {""}
         return f"-{n_folds.pop()}-folds" if n_folds else ""
+
+    @property
+    def test_has_copies(self) -> bool:
+        """Whether it is known which test images have copies in train, and some do: then test-clean tells more."""
+        return self.data is not None and 0 < sum(self.facts.clean_support) < sum(self.data.support)

@@ -66,15 +66,24 @@ def outcome(family: Family, folder: Path, case: int) -> str:
     return "read"
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory) -> Path:
+    """Where the first test leaves the results for the others."""
+    return tmp_path_factory.mktemp("kept")
+
+
 @pytest.fixture
-def runs(program, plugin, tmp_path, monkeypatch) -> Path:
+def runs(program, plugin, tmp_path, monkeypatch, kept) -> Path:
     """The working folder, with the results of a small suite in results/tiny, and once more in sound."""
     monkeypatch.chdir(tmp_path)
-    done = program(
-        "run", "--data", "tiny.npz", "--plugin", plugin, "--models", "majority,counted", "--strategies", "none"
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    shutil.copytree(tmp_path / "results" / "tiny", tmp_path / "sound")
+    if not any(kept.iterdir()):
+        done = program(
+            "run", "--data", "tiny.npz", "--plugin", plugin, "--models", "majority,counted", "--strategies", "none"
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        shutil.copytree(tmp_path / "results" / "tiny", tmp_path / "sound")
+        shutil.copytree(tmp_path, kept, dirs_exist_ok=True)
+    shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
     assert verify(ResultsFolder(tmp_path / "sound")).is_sound  # and its libraries are imported, which takes its time
     return tmp_path
 
