@@ -1,6 +1,8 @@
-"""Writes the figures of one run of the benchmarks into README.md beside this file, between its two markers.
+"""Writes the figures of benchmarks into README.md beside this file, between its two markers.
 
 pytest benchmarks --benchmark-json bench.json && python benchmarks/page.py bench.json
+
+Several files may be given, where some were run with other sizes: a later one replaces what an earlier one found.
 """
 
 import json
@@ -64,11 +66,14 @@ def number(value: Any) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def main(path: Path) -> None:
+def main(paths: list[Path]) -> None:
+    runs = [json.loads(path.read_text()) for path in paths]
+    found = {(one["fullname"], one["extra_info"].get("what")): one for run in runs for one in run["benchmarks"]}
     before, _, rest = PAGE.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
-    PAGE.write_text(f"{before}{BEGIN}\n{figures(json.loads(path.read_text()))}\n{END}{after}")
+    run = runs[-1] | {"benchmarks": [found[key] for key in sorted(found, key=lambda key: key[0].partition("::")[0])]}
+    PAGE.write_text(f"{before}{BEGIN}\n{figures(run)}\n{END}{after}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main([Path(argument) for argument in sys.argv[1:]])

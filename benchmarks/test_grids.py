@@ -21,6 +21,7 @@ import pytest
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.readers import open_dataset
 from fer_bench.data.splits import Split, stored_split
+from fer_bench.execution.environment import cores
 
 if TYPE_CHECKING:
     from conftest import Took
@@ -92,7 +93,7 @@ def one_thread(program):
 def suite(program, path: Path, models: str, strategies: str, *options: str) -> tuple[list[dict], Took]:
     """Rows as naive.py gives them, from the records of a run; and what the whole cost."""
     took = program(
-        "run", "--data", str(path), "--models", models, "--strategies", strategies, "--jobs", str(os.cpu_count()),
+        "run", "--data", str(path), "--models", models, "--strategies", strategies, "--jobs", str(cores()),
         *options,
     )  # fmt: skip
     records = [json.loads(file.read_text()) for file in sorted(program.folder.glob("results/*/runs/*/record.json"))]

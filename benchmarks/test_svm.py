@@ -9,6 +9,7 @@ import pytest
 from fer_bench.data.readers import open_dataset
 from fer_bench.data.splits import Split, make_split, stored_split
 from fer_bench.data.synthetic import make_synthetic
+from fer_bench.execution.environment import cores
 from fer_bench.models.features import stored_features
 from fer_bench.models.registry import FEATURES, MODELS
 from fer_bench.models.task import Task
@@ -34,6 +35,7 @@ def hog(opened):
     """HOG rows and labels of train, and of test."""
     dataset, split = opened
     features = stored_features(FEATURES["hog"], dataset, split)
+    suite().fit(features.train[:300], dataset.labels[split.train][:300])  # imports its library
     return features.train, dataset.labels[split.train], features.test, dataset.labels[split.test]
 
 
@@ -45,7 +47,7 @@ def scikit_learn():
 
 def suite():
     rows = np.empty((0, 0))
-    task = Task(("a", "b"), n_rows=0, image_shape=(48, 48), validation=(rows, rows), n_jobs=os.cpu_count() or 1)
+    task = Task(("a", "b"), n_rows=0, image_shape=(48, 48), validation=(rows, rows), n_jobs=cores())
     return MODELS["hog-svm"].build(task)
 
 
