@@ -100,7 +100,8 @@ class Evidence:
         return {subset: self._checked(path, stored, subset) for subset in SCORED if f"{subset}_ids" in stored}
 
     def _checked(self, path: Path, stored: dict[str, np.ndarray], subset: str) -> np.ndarray:
-        if not np.array_equal(stored[f"{subset}_ids"], self.ids[subset]):
+        ids = stored[f"{subset}_ids"]
+        if ids.dtype.kind != "U" or not np.array_equal(ids, self.ids[subset]):
             raise FerBenchError(f"{path}: its {subset} ids are not those of split {self.split_fingerprint} in order")
         rows = stored.get(f"{subset}_probabilities", np.empty((0, 0)))
         try:

@@ -93,6 +93,10 @@ def swapped_ids(arrays: dict) -> dict:
     return arrays | {"test_ids": arrays["test_ids"][::-1]}
 
 
+def ids_of_two_parts(arrays: dict) -> dict:
+    return arrays | {"test_ids": np.zeros(90, [("subset", "U4"), ("row", int)])}
+
+
 def not_a_number(arrays: dict) -> dict:
     return arrays | {"test_probabilities": np.where(np.eye(90, 3) > 0, np.nan, arrays["test_probabilities"])}
 
@@ -109,6 +113,7 @@ def too_short(arrays: dict) -> dict:
     ("edit", "words"),
     [
         (swapped_ids, "test ids are not those of split"),
+        (ids_of_two_parts, "test ids are not those of split"),
         (not_a_number, "not finite in 3 of 90 rows"),
         (pickled, "cannot be read"),
         (too_short, "89 test probabilities for 90 images"),
