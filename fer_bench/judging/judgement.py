@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from fer_bench.archives import refuse_bomb
 from fer_bench.errors import FerBenchError
@@ -91,7 +92,7 @@ def _evaluations(evaluator: Evaluator, records: Sequence[Record]) -> tuple[dict[
     """The evaluations of `records` and why some have none; in threads, as NumPy and files leave Python free."""
     scored = [record for record in records if record.status == "success" and record.test is not None]
     evaluator.make_ready()
-    with ThreadPoolExecutor(os.cpu_count()) as executor:
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as executor:  # or BLAS's threads wait for each other
         found = dict(
             zip((record.run_id for record in scored), executor.map(partial(_told, evaluator), scored), strict=True)
         )
