@@ -59,8 +59,6 @@ def fetch(kind: str, key: str, build: Callable[[Path], None], files: Collection[
 
     with FileLock(entry.with_name(f"{key}.lock")):
         if not _is_whole(entry, files):
-            for leftover in entry.parent.glob(f".{key}.*"):  # of a build that was killed
-                shutil.rmtree(leftover, ignore_errors=True)
             replace_folder(entry, build)
     return entry
 
@@ -70,13 +68,17 @@ def _is_whole(entry: Path, files: Collection[str]) -> bool:
 
 
 def replace_folder(target: Path, build: Callable[[Path], None]) -> None:
-    """Let `build` fill a fresh folder beside `target`, then put it in place of `target` by renames."""
-    work = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+    """Let `build` fill a fresh folder beside `target`, then put it in place of `target` by renames.
+
+    One process at a time may do so. What a killed one left beside `target` goes.
+    """
+    work, old = (target.with_name(f".{target.name}.{state}") for state in ("new", "old"))
+    for leftover in (work, old):
+        shutil.rmtree(leftover, ignore_errors=True)
     work.mkdir(parents=True)
     try:
         _build(build, work)
         if target.exists():
-            old = work.with_name(work.name + ".old")
             target.rename(old)
             work.rename(target)
             shutil.rmtree(old, ignore_errors=True)

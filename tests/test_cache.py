@@ -37,7 +37,7 @@ def test_a_build_that_fails_leaves_nothing():
 
 def test_what_a_killed_build_left_is_removed_and_that_of_others_is_not():
     parent = cache.entry_path("things", "key").parent
-    for name in (".key.0123abcd", ".other.0123abcd"):
+    for name in (".key.new", ".key.old", ".other.new"):
         (parent / name).mkdir(parents=True)
     cache.fetch("things", "key", lambda folder: None)
-    assert sorted(path.name for path in parent.iterdir()) == [".other.0123abcd", "key", "key.lock"]
+    assert sorted(path.name for path in parent.iterdir()) == [".other.new", "key", "key.lock"]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import Timeout
 
 from fer_bench.errors import FerBenchError, is_no_room
-from fer_bench.execution.environment import out_of_memory_kills
+from fer_bench.execution.environment import TENSORFLOW, out_of_memory_kills, set_defaults
 from fer_bench.execution.job import Job, now
 from fer_bench.execution.lifeline import die_with_parent
 from fer_bench.records.store import ResultsFolder
@@ -38,8 +38,6 @@ _PRELOAD = {
 _LIBRARY_THREADS = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS",
 )  # fmt: skip
-
-
 # The C library hands arrays of more than 128 KiB back to the system at once: a third of a perceptron's time went there.
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}  # bytes; glibc's
 
@@ -54,10 +52,7 @@ def warm_up(families: Iterable[str], n_jobs: int) -> None:
     """Start the fork server with the libraries of `families` imported, `n_jobs` threads each, and wait for it."""
     for variable in _LIBRARY_THREADS:
         os.environ[variable] = str(n_jobs)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
-    for variable, n_bytes in _KEEP_MEMORY.items():
-        os.environ.setdefault(variable, n_bytes)
+    set_defaults(TENSORFLOW | _KEEP_MEMORY)
     context = _context()
     modules = [module for family in families for module in _PRELOAD[family]]
     context.set_forkserver_preload(

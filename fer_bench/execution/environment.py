@@ -1,10 +1,12 @@
-"""Where a run ran: versions, processor, revision, memory."""
+"""Where a run runs: environment variables, versions, processor, revision, memory."""
 
 import functools
+import os
 import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -22,6 +24,13 @@ PACKAGES = (
     "keras",
     "tensorflow",
 )
+TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_DETERMINISTIC_OPS": "1"}
+
+
+def set_defaults(variables: Mapping[str, str]) -> None:
+    """Set environment variables, but for those that the user has set."""
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from fer_bench.cache import digest
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.splits import Split
 from fer_bench.errors import FerBenchError
-from fer_bench.execution.environment import cores, environment
+from fer_bench.execution.environment import TENSORFLOW, cores, environment, set_defaults
 from fer_bench.execution.estimate import spell
 from fer_bench.execution.oracles import (
     BAYESIAN,
@@ -157,8 +157,7 @@ class _Search:
 
     def all(self) -> Tuned:
         """Do the trials that are missing; the best of all."""
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
+        set_defaults(TENSORFLOW)
         self.watcher.progress(0.0, "loading libraries")
         request = self.request
         oracle = make_oracle(request.method, self.space, request.n_trials, request.seed)

@@ -54,8 +54,8 @@ def _strategies(board: Leaderboard) -> Iterator[str]:
     for effect in board.strategy_effects:
         by_strategy.setdefault(effect.strategy, []).append(effect.verdict)
     if by_strategy:
-        told = sorted(by_strategy.items(), key=lambda one: -one[1].count(HELPS) / len(one[1]))
-        counts = ", ".join(f"{strategy} {_counted(verdicts)}" for strategy, verdicts in told)
+        ordered = sorted(by_strategy.items(), key=lambda one: -one[1].count(HELPS) / len(one[1]))
+        counts = ", ".join(f"{strategy} {_counted(verdicts)}" for strategy, verdicts in ordered)
         yield (
             f"Strategies against {BASE_STRATEGY}, each model against itself: {counts}. What is left is a trade-off, "
             "or shows no effect."
