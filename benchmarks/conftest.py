@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from settings import DATA, QUICK
 
 ROOT = Path(__file__).parents[1]
 CLOCK = Path(__file__).with_name("clock.py")
@@ -46,17 +47,11 @@ class Program:
         return Took(**json.loads(last), output="\n".join(lines))
 
 
-@pytest.fixture(scope="session")
-def quick() -> bool:
-    """Whether sizes are tiny and no ratio is asserted: that benchmarks run is all that is asked."""
-    return os.environ.get("FER_BENCH_BENCHMARK_QUICK") == "1"
-
-
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(quick, tmp_path_factory):
+def own_cache(tmp_path_factory):
     """The quick form leaves the user's cache alone, as tests do."""
     with pytest.MonkeyPatch.context() as patch:
-        if quick:
+        if QUICK:
             patch.setenv("FER_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
@@ -68,7 +63,7 @@ def program(tmp_path) -> Program:
 
 
 @pytest.fixture
-def faces(program, quick):
+def faces(program):
     """Writes so many of the built-in faces to an archive; returns its path."""
 
     def written(n_images: int) -> str:
@@ -83,9 +78,9 @@ def faces(program, quick):
 
 
 @pytest.fixture
-def data(quick, faces) -> str:
+def data(faces) -> str:
     """What `--data` is given where size matters: the built-in faces, or what FER_BENCH_BENCHMARK_DATA names."""
-    given = faces(300) if quick else os.environ.get("FER_BENCH_BENCHMARK_DATA", "synthetic")
+    given = faces(300) if QUICK else DATA
     return str(Path(given).resolve()) if Path(given).exists() else given
 
 

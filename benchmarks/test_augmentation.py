@@ -1,9 +1,8 @@
 """The suite's augmentation against Keras' layers of the same kinds: the same images, so the ratio is what counts."""
 
-import os
-
 import numpy as np
 import pytest
+from settings import QUICK
 
 from fer_bench.models.deep.augmentation import (
     DEFAULT,
@@ -14,7 +13,6 @@ from fer_bench.models.deep.augmentation import (
     augment,
 )
 
-QUICK = os.environ.get("FER_BENCH_BENCHMARK_QUICK") == "1"
 N, ROUNDS = 64, 2 if QUICK else 40  # images of a batch, and batches
 MEDIANS: dict[str, float] = {}
 

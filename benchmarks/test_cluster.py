@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from settings import QUICK
 
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.splits import Split
@@ -40,10 +41,10 @@ def seconds() -> dict[int, float]:
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
-def test_workers(benchmark, tell, quick, data, seconds, tmp_path, n_workers):
+def test_workers(benchmark, tell, data, seconds, tmp_path, n_workers):
     from distributed import LocalCluster
 
-    models, strategies = ("majority,pca-logistic", "none") if quick else (CLASSICAL, STRATEGIES)
+    models, strategies = ("majority,pca-logistic", "none") if QUICK else (CLASSICAL, STRATEGIES)
     prepared = prepare(data, tmp_path)
     plan = make_plan(prepared.results, prepared.fingerprints, Wanted(models, strategies))
     dataset, split = Dataset.load(prepared.dataset_folder), Split.load(prepared.split_folder)
@@ -60,5 +61,5 @@ def test_workers(benchmark, tell, quick, data, seconds, tmp_path, n_workers):
     assert watcher.statuses == ["success"] * sum(planned.reason is None for planned in plan)
     ratio = seconds[1] / seconds[n_workers]
     told = (ratio, f"at least {TARGET:g}", ratio >= TARGET) if n_workers == 2 else ()
-    tell(f"the classical grid on {n_workers} Dask workers, one thread each", *told, runs=len(watcher.statuses))
-    assert quick or n_workers == 1 or ratio >= TARGET
+    tell(f"the classical grid: Dask workers of one thread each, {n_workers} of them", *told, runs=len(watcher.statuses))
+    assert QUICK or n_workers == 1 or ratio >= TARGET

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from settings import DATA, GRID_ROWS, QUICK
 
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.readers import open_dataset
@@ -29,13 +29,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(3600)
 TARGET = 8.0
 HERE = Path(__file__).parent
-DATA = os.environ.get("FER_BENCH_BENCHMARK_DATA", "synthetic")
-QUICK = os.environ.get("FER_BENCH_BENCHMARK_QUICK") == "1"
 WEIGHTS = HERE.parents[1] / "shared" / "data" / "weights" / "mobilenet_v2_1.0_imagenet_notop.weights.h5"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 USAGES = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
 
-ROWS = int(os.environ.get("FER_BENCH_BENCHMARK_GRID_ROWS", "2400"))  # of train, in the classical grid
 KINDS = ("hog-svm", "pca-svm", "hog-forest", "pca-forest", "hog-mlp", "pca-mlp")
 STRATEGIES = ("none", "class-weights", "over-sampling", "under-sampling")
 AGREEMENT = 0.003  # of accuracy and macro-F1, as a mean over the strategies of a model
@@ -139,7 +136,7 @@ def of_model(rows: list[dict], model: str, figure: str) -> np.ndarray:
 
 def test_classical_grid(benchmark, tell, one_thread, tmp_path):
     models, strategies = (KINDS[:4:3], STRATEGIES[:2]) if QUICK else (KINDS, STRATEGIES)
-    n = 210 if QUICK else ROWS
+    n = 210 if QUICK else GRID_ROWS
     path = subset(tmp_path, (n, n // 3, n // 3))
     grid = ",".join(models), ",".join(strategies)
     ours = benchmark.pedantic(suite, (one_thread, path, *grid), rounds=1)

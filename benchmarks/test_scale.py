@@ -1,6 +1,5 @@
 """How cost grows: with rows, strategies, processes and records; and how much memory it takes."""
 
-import os
 import subprocess
 import sys
 import time
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from settings import QUICK
 
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.splits import Split
@@ -20,7 +20,6 @@ from fer_bench.judging import metrics
 from fer_bench.models.plugins import load_plugins
 
 pytestmark = pytest.mark.timeout(1800)
-QUICK = os.environ.get("FER_BENCH_BENCHMARK_QUICK") == "1"
 MODELS = ("pca-logistic",) if QUICK else ("pca-svm", "hog-svm", "pca-forest", "hog-forest")
 STRATEGIES = ("none", "class-weights", "sqrt-weights", "effective-number")
 N_IMAGES = 300 if QUICK else 1200
@@ -40,9 +39,8 @@ def n_runs(program, name):
 
 
 def test_rows(benchmark, tell, program, faces):
-    *more, once = [(n, faces(n * N_IMAGES)) for n in reversed(TIMES)]
-    seconds = {n: grid(program, data, name=f"{n}-times") for n, data in more}
-    seconds[1] = benchmark.pedantic(grid, args=(program, once[1]), rounds=1)
+    seconds = {n: grid(program, faces(n * N_IMAGES), name=f"{n}-times") for n in TIMES[1:]}
+    seconds[1] = benchmark.pedantic(grid, args=(program, faces(N_IMAGES)), rounds=1)
     most = TIMES[-1]
     tell(
         f"{len(MODELS)} models on {most} times {N_IMAGES:,} images over once", seconds[most] / seconds[1],
@@ -111,8 +109,8 @@ def many_records(folder: Path, data: str, n: int) -> None:
         prepared.results.commit(record, work)
 
 
-def test_report(benchmark, tell, program, data, quick, monkeypatch):
-    n = 20 if quick else 1000
+def test_report(benchmark, tell, program, data, monkeypatch):
+    n = 20 if QUICK else 1000
     monkeypatch.setenv("FER_BENCH_CACHE", program.environment["FER_BENCH_CACHE"])
     many_records(program.folder / "results", data, n)
     name = next((program.folder / "results").iterdir()).name

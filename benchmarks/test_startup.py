@@ -7,6 +7,7 @@ machine weighs little on them.
 import statistics
 
 import pytest
+from settings import QUICK
 
 pytestmark = pytest.mark.timeout(1800)
 COMMANDS = {
@@ -26,9 +27,9 @@ def cheapest(start, rounds):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_command(benchmark, tell, program, faces, quick, name):
+def test_command(benchmark, tell, program, faces, name):
     command = (*COMMANDS[name], *(("--data", faces(300)) if name.startswith("plan") else ()))
-    rounds, took = 1 if quick else 5, []
+    rounds, took = 1 if QUICK else 5, []
     program(*command)  # decodes, and compiles what was never imported
     benchmark.pedantic(lambda: took.append(program(*command)), rounds=rounds)
     bare = cheapest(lambda: program.python("-c", "pass"), rounds)
@@ -43,10 +44,10 @@ def test_command(benchmark, tell, program, faces, quick, name):
         assert n_runs >= 10_000
 
 
-def test_the_same_command_again(benchmark, tell, program, faces, quick):
+def test_the_same_command_again(benchmark, tell, program, faces):
     command = ("--data", faces(300), "--models", "majority,pca-logistic", "--strategies", "none,class-weights")
     first = program("run", *command)
-    rounds, took = 1 if quick else 5, []
+    rounds, took = 1 if QUICK else 5, []
     benchmark.pedantic(lambda: took.append(program("run", *command)), rounds=rounds)
     plan = cheapest(lambda: program("plan", *command), rounds)
     again = min(one.cpu for one in took)
@@ -54,9 +55,9 @@ def test_the_same_command_again(benchmark, tell, program, faces, quick):
     assert "up to date" in took[0].output
 
 
-def test_a_trivial_run(benchmark, tell, program, faces, quick):
+def test_a_trivial_run(benchmark, tell, program, faces):
     """The first run pays for the start; each further one for a process, a record and its place in the leaderboard."""
-    seeds, rounds = (2, 1) if quick else (11, 3)
+    seeds, rounds = (2, 1) if QUICK else (11, 3)
     data = faces(300)
 
     def suite(n: int, name: str) -> float:

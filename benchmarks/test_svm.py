@@ -1,10 +1,10 @@
 """The suite's SVM and HOG against scikit-learn's and scikit-image's: the same rows, so the ratio is what counts."""
 
-import os
 import time
 
 import numpy as np
 import pytest
+from settings import DATA, QUICK, SVM_ROWS
 
 from fer_bench.data.readers import open_dataset
 from fer_bench.data.splits import Split, make_split, stored_split
@@ -14,9 +14,6 @@ from fer_bench.models.features import stored_features
 from fer_bench.models.registry import FEATURES, MODELS
 from fer_bench.models.task import Task
 
-DATA = os.environ.get("FER_BENCH_BENCHMARK_DATA", "synthetic")
-QUICK = os.environ.get("FER_BENCH_BENCHMARK_QUICK") == "1"
-MOST_ROWS = int(os.environ.get("FER_BENCH_BENCHMARK_ROWS", "10000"))
 AGREEMENT = 0.003  # of accuracy
 SIZES = [300] if QUICK else [2400, 5000, 10000, 28709]
 
@@ -61,8 +58,8 @@ def timed(function):
 @pytest.mark.parametrize("n_rows", SIZES)
 def test_svm(benchmark, tell, hog, n_rows):
     train, labels, test, test_labels = hog
-    if n_rows > min(MOST_ROWS, len(train)):
-        pytest.skip(f"{DATA} is used up to {min(MOST_ROWS, len(train)):,} rows")
+    if n_rows > min(SVM_ROWS, len(train)):
+        pytest.skip(f"{DATA} is used up to {min(SVM_ROWS, len(train)):,} rows")
     rows, labels = np.ascontiguousarray(train[:n_rows]), labels[:n_rows]
     ours = benchmark.pedantic(lambda: suite().fit(rows, labels), rounds=1)
     fit = benchmark.stats.stats.min

@@ -7,11 +7,11 @@ Augmentation is off and validation comes at the end only, as `fit` has neither. 
 compared is the median time from one gradient step to the next, so that tracing and a busy machine weigh little.
 """
 
-import os
 import time
 
 import numpy as np
 import pytest
+from settings import QUICK
 
 from fer_bench.models.deep import training
 from fer_bench.models.deep.precision import resolve_precision
@@ -19,7 +19,6 @@ from fer_bench.models.deep.watch import Watch
 from fer_bench.models.registry import MODELS
 from fer_bench.models.task import Task
 
-QUICK = os.environ.get("FER_BENCH_BENCHMARK_QUICK") == "1"
 STEPS, BATCH, TURNS, CLASSES = 8 if QUICK else 60, 32, 1 if QUICK else 3, 7
 SIDE, PRODUCTS = (128, 2) if QUICK else (2048, 5)  # of the matrices, and how many products
 MODEL = "cnn-small" if QUICK else "cnn"
