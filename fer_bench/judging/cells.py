@@ -33,6 +33,11 @@ def _score(statistic: Statistic | None, interval: Interval | None, scale: int, d
     return text
 
 
+def counted(n: int, noun: str) -> str:
+    """A number of things, "1 row" or "2 rows"."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
 def points(change: Change, with_interval: bool = True) -> str:
     """A difference of shares in percentage points; a star where it is one after correction."""
     return _change(change, 100, 1, with_interval)

@@ -31,9 +31,11 @@ RARE = 0.5
 class StrategyEffect:
     """A model under a strategy against itself under none, on the runs with the same seeds.
 
-    changes: by name in MEASURES; ece falls where calibration gets better. recall: per class, None without images.
-    p-values are adjusted (Holm): those of `changes` over all measures of all effects of a table, those of `recall` over
-    all its cells. verdict: one of helps, hurts, trade-off, no evidence; better and worse: the measures it rests on.
+    changes: by name in MEASURES, without minority recall where no class is rare; ece falls where calibration gets
+    better. recall: per class, None without images. p-values are adjusted (Holm): those of `changes` over all measures
+    of all effects of a table, those of `recall` over all its cells. better and worse: measures that changed beyond
+    chance. verdict: one of helps, hurts, trade-off, no evidence, by what is predicted: calibration has no say, as
+    scaling on the validation images mends it.
     """
 
     label: str
@@ -47,11 +49,9 @@ class StrategyEffect:
 
 
 def minority(support: Sequence[int]) -> list[int]:
-    """The classes, as indices, with less than half an even share of the images; the smallest where there is none."""
-    present = [n for n in support if n]
-    even = sum(support) / len(present)
-    rare = [label for label, n in enumerate(support) if 0 < n < RARE * even]
-    return rare or [min((n, label) for label, n in enumerate(support) if n)[1]]
+    """The classes, as indices, with less than half an even share of the images."""
+    even = sum(support) / sum(n > 0 for n in support)
+    return [label for label, n in enumerate(support) if 0 < n < RARE * even]
 
 
 def strategy_effects(
@@ -73,10 +73,11 @@ def strategy_effects(
 
 def _effect(label: str, strategy: str, before: Sample, after: Sample, labels: np.ndarray) -> StrategyEffect:
     support = np.bincount(labels, minlength=before.runs.shape[1] - 3)
+    rare = minority(support.tolist())
     changes = {
         "macro_f1": compare_scores(before, after, MACRO_F1),
         "accuracy": compare_shares(before, after, labels, range(len(support))),
-        "minority_recall": compare_shares(before, after, labels, minority(support.tolist())),
+        **({"minority_recall": compare_shares(before, after, labels, rare)} if rare else {}),
         "ece": compare_scores(before, after, ECE),
     }
     recall = tuple(compare_shares(before, after, labels, [c]) if n else None for c, n in enumerate(support))
@@ -85,18 +86,18 @@ def _effect(label: str, strategy: str, before: Sample, after: Sample, labels: np
 
 def _judged(effects: list[StrategyEffect]) -> tuple[StrategyEffect, ...]:
     """`effects` with adjusted p-values and the verdicts that follow from them."""
-    p = iter(holm(np.array([effect.changes[name].p for effect in effects for name in MEASURES])))
+    p = iter(holm(np.array([effect.changes[name].p for effect in effects for name in effect.changes])))
     each = iter(holm(np.array([change.p for effect in effects for change in effect.recall if change])))
     judged = []
     for effect in effects:
-        changes = {name: replace(effect.changes[name], p=float(next(p))) for name in MEASURES}
+        changes = {name: replace(effect.changes[name], p=float(next(p))) for name in effect.changes}
         recall = tuple(change and replace(change, p=float(next(each))) for change in effect.recall)
         better, worse = (
             tuple(name for name, change in changes.items() if change.p < ALPHA and _gain(name, change) * sign > 0)
             for sign in (1, -1)
         )
         words = {(True, True): TRADE_OFF, (True, False): HELPS, (False, True): HURTS}
-        verdict = words.get((bool(better), bool(worse)), NO_EVIDENCE)
+        verdict = words.get((bool({*better} - {"ece"}), bool({*worse} - {"ece"})), NO_EVIDENCE)
         judged.append(replace(effect, changes=changes, recall=recall, verdict=verdict, better=better, worse=worse))
     return tuple(judged)
 

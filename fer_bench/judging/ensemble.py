@@ -16,6 +16,7 @@ from fer_bench.errors import FerBenchError
 from fer_bench.judging.evidence import SCORED, Evidence
 from fer_bench.judging.external import publish, untrained_record
 from fer_bench.judging.gate import overlapping, suspicions
+from fer_bench.judging.metrics import confusion_matrix, f1_scores
 from fer_bench.records.audit import AUDIT_FILE, Audit
 from fer_bench.records.schema import Record, Timing
 from fer_bench.records.spec import RunSpec
@@ -84,20 +85,14 @@ def mixture(evidence: Evidence, weights: dict[str, float], subset: str) -> np.nd
     return np.asarray(rows, dtype=np.float32)
 
 
-def macro_f1(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> float:
-    """The mean of the classes' F1, 0 for a class without images and answers: scikit-learn's, much faster."""
-    hits = np.bincount(labels[labels == predicted], minlength=n_classes)
-    named = np.bincount(labels, minlength=n_classes) + np.bincount(predicted, minlength=n_classes)
-    return float((2 * hits / np.maximum(named, 1)).mean())
-
-
 def _greedy(library: np.ndarray, labels: np.ndarray) -> tuple[list[int], list[float]]:
     """Indices into `library`, float (m, n, k), in the order picked, and the score after each."""
     total, n_classes = np.zeros(library.shape[1:]), library.shape[2]
     picks: list[int] = []
     path: list[float] = []
     while len(picks) < ROUNDS:
-        scores = [macro_f1(labels, (total + rows).argmax(axis=1), n_classes) for rows in library]
+        answers = ((total + rows).argmax(axis=1) for rows in library)
+        scores = [float(f1_scores(confusion_matrix(labels, some, n_classes)).mean()) for some in answers]
         best = int(np.argmax(scores))
         if path and scores[best] <= path[-1]:
             break
@@ -130,9 +125,11 @@ def _record(evidence: Evidence, selection: Selection, probabilities: dict[str, n
     if selection.left_out:
         told = sorted(f"{run_id} ({why})" for run_id, why in selection.left_out.items())
         notes.append(f"left out: {', '.join(told)}")
+    fit = _sum(m.seconds.fit if m.seconds else None for m in members)
     return untrained_record(
         evidence, RunSpec(MODEL, STRATEGY, 0, evidence.data_fingerprint, evidence.split_fingerprint), probabilities,
-        family=FAMILY, notes=notes, seconds=Timing(), ms_per_image=_sum(m.ms_per_image for m in members),
+        family=FAMILY, notes=notes, seconds=None if fit is None else Timing(fit=fit),
+        ms_per_image=_sum(m.ms_per_image for m in members),
         n_parameters=None, command=command,
         parameters={
             "weights": selection.weights, "rounds": len(selection.validation_macro_f1),

@@ -101,6 +101,4 @@ def _evaluation_figures(evaluation: Evaluation) -> dict[str, float | str | None]
 
 def _statistic(values: Sequence[float | None]) -> Statistic | None:
     known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        return None
-    return Statistic(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None)
+    return None if len(known) < len(values) else Statistic.of(known)

@@ -34,8 +34,8 @@ def picked(rows: Sequence[Row]) -> Row | None:
 def by_time(board: Leaderboard) -> Iterator[str]:
     """What to use with minutes, with more, and with a GPU; each picked by the validation images alone."""
     timed = [row for row in board.rows if row.fit_seconds is not None]
-    quick = picked([row for row in timed if _minutes(row) <= MINUTES])
-    longer = picked([row for row in timed if _minutes(row) > MINUTES])
+    quick = picked([row for row in timed if _seconds(row) <= 60 * MINUTES])
+    longer = picked([row for row in timed if _seconds(row) > 60 * MINUTES])
     if quick and longer and _validated(longer) > _validated(quick):
         yield (
             f"With minutes to train (at most {MINUTES}), use {told(quick)}, {_took(quick)}; "
@@ -45,11 +45,12 @@ def by_time(board: Leaderboard) -> Iterator[str]:
     if on_gpu:
         yield f"With a GPU, use {told(on_gpu)}, {_took(on_gpu)}."
     elif any(row.family == "deep" for row in board.rows):
-        yield "No network was trained on a GPU, so what longer training would add is not known here."
+        yield "No network was trained on a GPU, for which the full budget is made: what it would add is not known here."
 
 
-def _minutes(row: Row) -> float:
-    return (row.fit_seconds or 0) / 60
+def _seconds(row: Row) -> float:
+    """To train the row alone, the features included that it could share with others."""
+    return (row.fit_seconds or 0) + (row.feature_seconds or 0)
 
 
 def _validated(row: Row) -> float:
@@ -57,7 +58,8 @@ def _validated(row: Row) -> float:
 
 
 def _took(row: Row) -> str:
-    return f"{_minutes(row):,.0f} minutes" if _minutes(row) >= 1.5 else f"{row.fit_seconds:,.0f} seconds"
+    spent = _seconds(row)
+    return f"about {spent / 60:,.0f} minutes" if spent >= 90 else f"about {spent:,.0f} seconds"
 
 
 def who_pays(board: Leaderboard) -> Iterator[str]:
@@ -68,7 +70,8 @@ def who_pays(board: Leaderboard) -> Iterator[str]:
     changes = list(zip(*(effect.recall for effect in board.strategy_effects), strict=True))
     gains = {name: _beyond_chance(own, 1) for name, own in zip(board.data.class_names, changes, strict=True)}
     losses = {name: _beyond_chance(own, -1) for name, own in zip(board.data.class_names, changes, strict=True)}
-    gainer, payer = max(gains, key=lambda name: gains[name]), max(losses, key=lambda name: losses[name])
+    gainer = max(gains, key=lambda name: gains[name])
+    payer = max(losses.keys() - {gainer}, key=lambda name: (losses[name], name), default=gainer)
     if gains[gainer] and losses[payer]:
         yield (
             f"Who pays: of {n} comparisons with {BASE_STRATEGY}, recall of {gainer} rose beyond chance in "
@@ -81,12 +84,16 @@ def _beyond_chance(changes: Sequence[Change | None], sign: int) -> int:
     return sum(change is not None and change.p < ALPHA and change.value * sign > 0 for change in changes)
 
 
+def learned(rows: Sequence[Row], support: Sequence[int]) -> list[Row]:
+    """The rows that beat a constant answer; support: test images per class."""
+    return [row for row in rows if row.scores["accuracy"].mean > max(support) / sum(support)]
+
+
 def inflation(board: Leaderboard) -> Iterator[str]:
     """By how much copies in train raise the scores of rows, as the median over those that beat a constant answer."""
     if not board.data or not board.test_has_copies:
         return
-    constant = max(board.data.support) / sum(board.data.support)
-    rows = [row for row in board.rows if row.clean and row.scores["accuracy"].mean > constant]
+    rows = [row for row in learned(board.rows, board.data.support) if row.clean]
     if not rows:
         return
     falls = {row.name: row.scores["accuracy"].mean - row.clean["accuracy"].mean for row in rows}

@@ -191,13 +191,14 @@ def _row(label: str, runs: Sequence[Record], judgement: Judgement) -> Row:
         label=label,
         strategy=first.spec.strategy,
         family=first.family,
-        scores={metric: _statistic([getattr(test, metric) for test in tests]) for metric in METRICS},
+        scores={metric: Statistic.of([getattr(test, metric) for test in tests]) for metric in METRICS},
         validation_f1=_mean(run.validation.macro_f1 if run.validation else None for run in done),
         recall=mean_recall(tests),
         f1_by_run={_turn(run): test.macro_f1 for run, test in zip(done, tests, strict=True)},
         missing=tuple(_spell(turn) for turn in sorted(_missing(runs))),
         lacks_folds=_lacks_folds(runs),
         run_id=first.run_id,
+        feature_seconds=_mean(run.seconds.features if run.seconds else None for run in done),
         fit_seconds=_mean(run.seconds.fit if run.seconds else None for run in done),
         ms_per_image=_mean(run.ms_per_image for run in done),
         n_parameters=first.n_parameters,
@@ -223,10 +224,6 @@ def _lacks_folds(runs: Sequence[Record]) -> bool:
 def _spell(turn: Turn) -> str:
     seed, fold = turn
     return f"seed {seed}, fold {fold}" if fold else f"seed {seed}"
-
-
-def _statistic(values: Sequence[float]) -> Statistic:
-    return Statistic(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

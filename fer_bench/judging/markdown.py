@@ -42,15 +42,16 @@ def _opening(board: Leaderboard) -> Iterator[str]:
 
 
 def _how_to_read(board: Leaderboard, data: Data) -> str:
+    each = f" of each of {board.n_folds} folds (about as many in all of them)" if board.n_folds else ""
     told = (
         f"**How to read this page.** Each row is one model, trained under one strategy against class imbalance "
-        f"(`{BASE_STRATEGY}` changes nothing), on the same {data.n_train:,} training images. Rows are compared by "
-        f"macro-F1 on the {data.n_test:,} test images: the plain average of the F1 of each class, so that a rare class "
-        f"counts as much as a common one. The {data.n_validation:,} validation images served every choice made while "
-        f"training; the test images were scored once."
+        f"(`{BASE_STRATEGY}` changes nothing), on the same {data.n_train:,} training images{each}. Rows are compared "
+        f"by macro-F1 on the {data.n_test:,} test images: the plain average of the F1 of each class, so that a rare "
+        f"class counts as much as a common one. The {data.n_validation:,} validation images served every choice made "
+        f"while training; the test images were scored once."
     )
     if not board.rows[0].standing:
-        half_width = 100 * 1.96 * math.sqrt(0.25 / data.n_test)
+        half_width = 100 * 1.96 * math.sqrt(0.25 / (data.n_test * max(1, board.n_folds)))
         return told + (
             f" An accuracy is uncertain by up to ±{half_width:.1f} points (95 % interval), and macro-F1 usually by "
             f"more, as the smallest class has only {min(data.support):,} test images: do not believe smaller "
@@ -102,7 +103,8 @@ def _data(board: Leaderboard) -> Iterator[str]:
 
 
 def _data_lines(board: Leaderboard, data: Data) -> Iterator[str]:
-    yield f"{data.n_train:,} training, {data.n_validation:,} validation and {data.n_test:,} test images"
+    counts = f"{data.n_train:,} training, {data.n_validation:,} validation and {data.n_test:,} test images"
+    yield counts + (", and about as many in the other folds" if board.n_folds else "")
     yield f"split: {data.split_source} (fingerprint {data.split_fingerprint}; data fingerprint {data.fingerprint})"
     yield from _audit_lines(board)
     yield from (f"note: {note}" for note in data.notes)
@@ -113,7 +115,7 @@ def _data_lines(board: Leaderboard, data: Data) -> Iterator[str]:
 def _audit_lines(board: Leaderboard) -> Iterator[str]:
     audit = board.facts.audit
     if not audit:
-        yield "audit: missing; `python -m fer_bench audit` makes it"
+        yield "audit: missing; `python -m fer_bench audit` makes it" + " for the one split" * bool(board.n_folds)
         return
     yield f"{audit.images:,} images, {audit.unique_images:,} of them unique"
     yield f"imbalance: the largest class has {audit.imbalance_ratio:.1f} times the images of the smallest"
@@ -159,7 +161,7 @@ def _background(board: Leaderboard) -> Iterator[str]:
             facts.append("- the runs did not have the same processor and cores: do not compare their seconds")
         yield "## Environment\n\n" + "\n".join(facts)
     if board.command:
-        yield "## Command\n\nThis page was made by\n\n    " + one_line(board.command)
+        yield "## Command\n\nThe newest run was made by\n\n    " + one_line(board.command)
     if board.rows:
         yield "## Columns\n\n" + "\n".join(f"- {line}" for line in LEGEND)
 
@@ -180,7 +182,8 @@ LEGEND = (
     "top-2 accuracy: the label is among the two most probable classes",
     "brackets: 95 % bootstrap intervals (BCa, 2,000 redraws of the test images within their classes); ±: standard "
     "deviation over seeds or folds",
-    "fit s: seconds to train, without computing the features that several models share",
+    "fit s: seconds to train, those of all its members for an ensemble; features s: seconds to compute the features or "
+    "the frozen pass of a backbone that several runs share, once",
     "ms/image: milliseconds from an image to its answer, computing its features included",
     "parameters: numbers a network holds, trained and frozen; weights: what it started from",
     "runs: how many runs, with different random seeds or on different folds, stand behind a row; scores are their "

@@ -85,16 +85,18 @@ def _agreement(confusion: np.ndarray) -> dict[str, float]:
 
 def _of_probabilities(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     rows = probabilities.astype(np.float64)
-    rows /= rows.sum(axis=1, keepdims=True)
+    rows /= rows.sum(axis=1, keepdims=True)  # not for scores that rank images: ties in a column would end
     classes = np.arange(rows.shape[1])
     truth = labels[:, None] == classes
     own, smallest = rows[truth], np.finfo(np.float64).eps
     before = (rows > own[:, None]) | ((rows == own[:, None]) & (classes < labels[:, None]))
     return {
-        "pr_auc": float(np.mean([average_precision(truth[:, c], rows[:, c]) for c in classes if truth[:, c].any()])),
+        "pr_auc": float(
+            np.mean([average_precision(truth[:, c], probabilities[:, c]) for c in classes if truth[:, c].any()])
+        ),
         "log_loss": -float(np.log(np.clip(own, smallest, 1 - smallest)).mean()),
         "brier": float(((rows - truth) ** 2).sum(axis=1).mean()),
-        "ece": expected_calibration_error(labels, rows),
+        "ece": expected_calibration_error(labels, probabilities),
         "top2_accuracy": float((before.sum(axis=1) < 2).mean()),
     }
 

@@ -50,10 +50,19 @@ REFERENCES = {
             "several networks together, trained on FER2013 alone",
         ),
         Reference(
+            "ensemble with residual masking networks", "76.82",
+            "Pham, Vu and Tran (2020), Facial Expression Recognition Using Residual Masking Network, ICPR, "
+            "arXiv:2603.05937",
+            "several networks together; users of its code report 65.6 and 73.6 % for its single network's 74.14 % "
+            "(github.com/phamquiluan/ResidualMaskingNetwork, issue 9)",
+        ),
+        Reference(
             "ResEmoteNet", "79.79",
-            "Roy et al. (2024), ResEmoteNet: Bridging Accuracy and Loss Reduction in Facial Emotion Recognition",
-            "users of its code report 60 to 66 % on the original data and over 90 % on a file given with it "
-            "(github.com/ArnabKumarRoy02/ResEmoteNet, issues 16, 39, 40, 42 and 49)",
+            "Roy et al. (2024), ResEmoteNet: Bridging Accuracy and Loss Reduction in Facial Emotion Recognition, "
+            "arXiv:2409.10545",
+            "users of its code report 58 to 66 % on the original data, 71.57 % with its authors' weights, and over "
+            "90 % on a file given with it "
+            "(github.com/ArnabKumarRoy02/ResEmoteNet, issues 13, 16, 34, 39, 40, 42 and 49)",
         ),
     ),
 }  # fmt: skip

@@ -90,10 +90,12 @@ def effects(board: Leaderboard) -> Iterator[str]:
     yield (
         f"Each model under a strategy against itself under `{BASE_STRATEGY}`, with the same seeds and on the same "
         f"images; 95 % intervals of each change alone in brackets. `*`: a change, corrected for all "
-        f"{len(MEASURES) * len(board.strategy_effects)} "
-        "comparisons in the table (Holm). The verdict counts changes with a star only: helps (better in something, "
-        "worse in nothing), hurts, trade-off, no evidence. Minority recall is the share of found images of the rare "
-        f"classes ({rare}); calibration is the expected calibration error, which is better when it falls."
+        f"{sum(len(one.changes) for one in board.strategy_effects)} "
+        "comparisons in the table (Holm). The verdict counts changes with a star in what is predicted: helps "
+        "(better in something, worse in nothing), hurts, trade-off, no evidence. Minority recall is the share of found "
+        f"images of the classes with less than half an even share ({rare or 'none here'}). Calibration is the expected "
+        "calibration error, which is better when it falls; it has no say in the verdict, as scaling on the validation "
+        "images mends it."
     )
     cells = [[one.strategy, one.label, _verdict(one), *_changes(one), one.n_runs] for one in board.strategy_effects]
     headers = ["strategy", "model", "verdict", "macro-F1", "accuracy, points", "minority recall, points", "calibration"]
@@ -115,7 +117,7 @@ def _changes(effect: StrategyEffect) -> list[str]:
     changes = effect.changes
     return [
         difference(changes["macro_f1"]), points(changes["accuracy"]),
-        points(changes["minority_recall"]), difference(changes["ece"]),
+        points(changes["minority_recall"]) if "minority_recall" in changes else MISSING, difference(changes["ece"]),
     ]  # fmt: skip
 
 
@@ -129,11 +131,13 @@ def rank_test(board: Leaderboard) -> Iterator[str]:
     test = board.rank_test
     if not test:
         return
-    yield "## Several seeds"
+    turns = "folds" if board.n_folds else "seeds"
+    yield f"## Several {turns}"
     yield (
-        f"Mean ranks by macro-F1 over {test.n_blocks} seeds of the {len(test.names)} rows that have them all. "
+        f"Mean ranks by macro-F1 over {test.n_blocks} {turns} of the {len(test.names)} rows that have them all. "
         f"Friedman's test that all are equal: p {probability(test.p)}. Rows whose mean ranks are closer than "
-        f"{test.critical_difference:.2f} are not told apart (Nemenyi). {CAVEAT}"
+        f"{test.critical_difference:.2f} are not told apart (Nemenyi). With few {turns} the test is weak: bands, which "
+        f"count test images, tell more rows apart. {CAVEAT}"
     )
     yield f"![Critical-difference diagram]({diagram_file(board)})"
     cells = [[f"{rank:.2f}", name] for name, rank in zip(test.names, test.mean_ranks, strict=True)]
@@ -166,8 +170,9 @@ def votes(board: Leaderboard) -> Iterator[str]:
     counted, unusable, other, tied = board.facts.votes or (0, 0, 0, 0)
     yield (
         f"The same predictions against FER+, in which several taggers voted on every image. {RULE} So {counted:,} test "
-        f"images count; left out are {unusable:,}, {other:,} and {tied:,}. Sided: the share of a row's mistakes by the "
-        "dataset's labels on which the taggers' majority agrees with the row. Cross-entropy: to the votes, in nats."
+        f"images count; left out are {unusable:,}, {other:,} and {tied:,}. Sided: of a row's mistakes by the dataset's "
+        "labels, on images that count, the share on which the taggers' majority agrees with the row. Cross-entropy: to "
+        "the votes, in nats."
     )
     columns = {"band": [place(row) for row in board.rows], **_names(board.rows)}
     columns["accuracy %"] = [percent(row.votes.get("accuracy")) for row in board.rows]
@@ -185,8 +190,8 @@ def recall(board: Leaderboard, data: Data) -> Iterator[str]:
     clean = [row for row in board.rows if row.clean_recall]
     if clean and board.test_has_copies:
         yield (
-            "The same on test-clean. A class whose recall falls here was partly remembered from copies; a "
-            "class with few images left says little."
+            "The same on test-clean. A class whose recall falls here may have been remembered from copies, or its "
+            "images with copies are easier; a class with few images left says little."
         )
         yield _recall(clean, [row.clean_recall for row in clean], data.class_names, board.facts.clean_support)
 
@@ -221,6 +226,7 @@ def cost(rows: Sequence[Row]) -> Iterator[str]:
     columns = {
         _first(rows): [place(row) for row in rows],
         **_names(rows),
+        "features s": [seconds(row.feature_seconds) for row in rows],
         "fit s": [seconds(row.fit_seconds) for row in rows],
         "ms/image": [milliseconds(row.ms_per_image) for row in rows],
         "parameters": [f"{row.n_parameters:,}" if row.n_parameters is not None else MISSING for row in rows],

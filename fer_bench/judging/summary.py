@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from fer_bench.judging.cells import fraction, listed, percent
+from fer_bench.judging.cells import counted, fraction, listed, percent
 from fer_bench.judging.effects import HELPS, HURTS, NO_EVIDENCE, TRADE_OFF
-from fer_bench.judging.findings import by_time, inflation, picked, published, told, who_pays
+from fer_bench.judging.findings import by_time, inflation, learned, picked, published, told, who_pays
 from fer_bench.judging.gate import MARK
 from fer_bench.judging.tables import BASE_STRATEGY, Data, Leaderboard
 
@@ -34,31 +34,40 @@ def _winners(board: Leaderboard) -> Iterator[str]:
         yield "No row is ranked."
         return
     best, chosen = board.rows[0], picked(board.rows)
-    yield f"Best of {len(board.rows)} rows on the test images: {told(best)}."
+    yield f"Best of {counted(len(board.rows), 'row')} on the test images: {told(best)}."
     if best.standing:
         ties = [row.name for row in board.rows[1:] if row.standing and row.standing.band == 1]
         if ties:
-            rows = "1 row is a tie with it" if len(ties) == 1 else f"{len(ties)} rows are ties with it"
-            yield f"{rows}, as the test images cannot tell them apart: {listed(ties)}."
+            tied = counted(len(ties), "row")
+            yield f"It ties with {tied}, as the test images cannot tell them apart: {listed(ties)}."
         elif len(board.rows) > 1:
             yield "No other row ties with it."
     if chosen:
         same = chosen is best
         tie = chosen.standing is not None and chosen.standing.band == 1
         which = "the same row" if same else told(chosen) + (", one of the ties" if tie else "")
-        yield f"Picked by the validation images alone, as one has to in practice: {which}."
+        fitted = " (an ensemble is fitted to them, and left out)" if best.family == "ensemble" else ""
+        yield f"Picked by the validation images alone, as one has to in practice{fitted}: {which}."
 
 
 def _strategies(board: Leaderboard) -> Iterator[str]:
+    able = learned(
+        [row for row in board.rows if row.strategy == BASE_STRATEGY], board.data.support if board.data else ()
+    )
+    labels = {row.label for row in able}
     by_strategy: dict[str, list[str]] = {}
     for effect in board.strategy_effects:
-        by_strategy.setdefault(effect.strategy, []).append(effect.verdict)
+        if effect.label in labels:
+            by_strategy.setdefault(effect.strategy, []).append(effect.verdict)
     if by_strategy:
         ordered = sorted(by_strategy.items(), key=lambda one: -one[1].count(HELPS) / len(one[1]))
-        counts = ", ".join(f"{strategy} {_counted(verdicts)}" for strategy, verdicts in ordered)
+        counts = ", ".join(
+            f"{strategy} helps {found.count(HELPS)} and hurts {found.count(HURTS)} of {len(found)}"
+            for strategy, found in ordered
+        )
         yield (
-            f"Strategies against {BASE_STRATEGY}, each model against itself: {counts}. What is left is a trade-off, "
-            "or shows no effect."
+            f"Strategies against {BASE_STRATEGY}, each model that beats a constant answer against itself: {counts}. "
+            "What is left is a trade-off, or shows no effect."
         )
         worth = [name for name, found in by_strategy.items() if 2 * found.count(HELPS) > len(found)]
         worth = [name for name in worth if HURTS not in by_strategy[name]]
@@ -76,11 +85,6 @@ def _strategies(board: Leaderboard) -> Iterator[str]:
             for effect in board.effects
         )
         yield f"Macro-F1 against the same model under {BASE_STRATEGY}: {'; '.join(changes)}."
-
-
-def _counted(verdicts: Sequence[str]) -> str:
-    helped, hurt, n = verdicts.count(HELPS), verdicts.count(HURTS), len(verdicts)
-    return f"helps {helped} and hurts {hurt} of {n}" if helped or hurt else f"neither helps nor hurts any of {n}"
 
 
 def _verdict(verdict: str) -> str:
@@ -137,22 +141,25 @@ def _beside(board: Leaderboard, data: Data) -> Iterator[str]:
     sided = best.votes.get("sided") if best else None
     if sided:
         yield (
-            f"Labels are not the truth: on {percent(sided)} % of the best row's mistakes, the majority of the taggers "
-            "of FER+ is on its side."
+            f"Labels are not the truth: on {percent(sided)} % of the best row's mistakes that the taggers of FER+ "
+            "decide, their majority is on its side."
         )
-    yield _constant(data)
+    yield _constant(board, data)
     yield from published(board)
     once = sum(len(row.f1_by_run) == 1 for row in board.rows)
     if once:
-        rows = "Every row is" if once == len(board.rows) else f"{once} of {len(board.rows)} rows are"
-        yield f"{rows} one training run: intervals and verdicts say nothing there of training with another seed."
+        rows = "all rows" if once == len(board.rows) else f"{once} of {counted(len(board.rows), 'row')}"
+        yield f"Trained once: {rows}; intervals and verdicts say nothing there of training with another seed."
 
 
-def _constant(data: Data) -> str:
+def _constant(board: Leaderboard, data: Data) -> str:
     """A constant answer recalls one class wholly: its precision is its share p, its F1 is 2p / (1 + p)."""
     most = max(data.support)
     share = most / sum(data.support)
     f1 = 2 * share / (1 + share) / len(data.support)
     name = data.class_names[data.support.index(most)]
     scores = f"macro-F1 {f1:.3f} and {100 * share:.1f} % accuracy"
+    if board.test_has_copies:
+        clean = board.facts.clean_support
+        scores += f" ({100 * clean[data.support.index(most)] / sum(clean):.1f} % on test-clean)"
     return f'For comparison, the answer "{name}" to every test image: {scores}.'

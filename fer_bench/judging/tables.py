@@ -1,6 +1,7 @@
 """The tables of a leaderboard, as plain data: what is compared, what is missing and why."""
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fer_bench.judging.effects import StrategyEffect
@@ -31,6 +32,11 @@ class Statistic:
     mean: float
     sd: float | None = None
 
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Statistic":
+        """Of one value or more."""
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -39,7 +45,7 @@ class Row:
     label: the model with its budget and what else differs from its own recipe, so that variants are told apart.
     scores: by name in METRICS, on the test images; recall: per class. f1_by_run: test macro-F1 by seed and fold.
     missing: the seeds and folds that did not succeed, in words. lacks_folds: whether folds are among them.
-    run_id: of the first run, for links.
+    run_id: of the first run, for links. feature_seconds: of what its runs share with others; fit_seconds: of one run.
     weights: what the network started from. unpretrained: it could have started from trained weights, and did not.
 
     What follows is known where probabilities are stored. standing: None where the row could not be compared.
@@ -59,6 +65,7 @@ class Row:
     missing: tuple[str, ...]
     lacks_folds: bool
     run_id: str
+    feature_seconds: float | None
     fit_seconds: float | None
     ms_per_image: float | None
     n_parameters: int | None
@@ -200,10 +207,14 @@ class Leaderboard:
     drawings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
+    def n_folds(self) -> int:
+        """How many folds were drawn; 0 for one split."""
+        return int(next((record.spec.fold.partition("/")[2] for record in self.records), "") or 0)
+
+    @property
     def suffix(self) -> str:
         """What names of its files have before their ending: "-5-folds" for those of five folds."""
-        n_folds = {record.spec.fold.partition("/")[2] for record in self.records} - {""}
-        return f"-{n_folds.pop()}-folds" if n_folds else ""
+        return f"-{self.n_folds}-folds" if self.n_folds else ""
 
     @property
     def test_has_copies(self) -> bool:

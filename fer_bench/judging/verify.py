@@ -254,7 +254,7 @@ def _markdown_faults(shown: str, expected: str) -> Iterator[str]:
 
 def _command(page: str) -> str | None:
     """The command that the page says made it, which no record needs to hold."""
-    after = page.partition("This page was made by\n\n    ")[2]
+    after = page.partition("The newest run was made by\n\n    ")[2]
     return after.partition("\n")[0] or None
 
 

@@ -1,5 +1,6 @@
 """Greedy selection on validation: what it picks, what it leaves out, and that it is the same every time."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn.metrics import f1_score
 from fer_bench.errors import FerBenchError
 from fer_bench.judging import ensemble, metrics
 from fer_bench.judging.evidence import Evidence
+from fer_bench.records.schema import Timing
 
 
 def reference(library: list[np.ndarray], labels: np.ndarray) -> tuple[list[int], list[float]]:
@@ -48,14 +50,6 @@ def test_selection_is_that_of_the_paper(many_runs):
     assert len(path) > 2 and sorted(path) == list(path)
 
 
-def test_fast_macro_f1_is_scikit_learns():
-    rng = np.random.default_rng(0)
-    for n_classes in (2, 7):
-        labels, predicted = rng.integers(0, n_classes, 100), rng.integers(0, max(2, n_classes - 2), 100)
-        expected = f1_score(labels, predicted, average="macro", labels=range(n_classes), zero_division=0)
-        assert ensemble.macro_f1(labels, predicted, n_classes) == pytest.approx(expected)
-
-
 def test_test_labels_play_no_part(many_runs):
     before = ensemble.select(Evidence.newest(many_runs.folder))
     many_runs.write_split(many_runs.labels | {"test": many_runs.labels["test"][::-1]})
@@ -73,8 +67,19 @@ def test_record_is_the_weighted_mean_at_no_training_cost(many_runs):
     assert is_new and sum(weights.values()) == pytest.approx(1)
     assert record.test == metrics.score(many_runs.labels["test"], stored, many_runs.CLASS_NAMES)
     assert record.validation.macro_f1 == pytest.approx(record.parameters["validation_macro_f1"][-1])
-    assert record.seconds.fit == 0 and record.family == record.spec.model == "ensemble"
+    assert record.seconds is None  # as those of its members are not known
+    assert record.family == record.spec.model == "ensemble"
     assert all(by_id[run_id].spec.model in record.notes[0] for run_id in weights)
+
+
+def test_its_training_is_that_of_its_members(stored_runs):
+    for seed in (1, 2):
+        stored_runs.add("pca-svm", stored_runs.predictions(2.0, seed), seed=seed, seconds=Timing(fit=10.0 * seed))
+    evidence = Evidence.newest(stored_runs.folder)
+    timed = [record for record in evidence.records if record.seconds]
+    record, _ = ensemble.put_on_record(dataclasses.replace(evidence, records=tuple(timed)))
+    chosen = [member.seconds.fit for member in timed if member.run_id in record.parameters["weights"]]
+    assert record.seconds.fit == sum(chosen) > 0
 
 
 def test_same_inputs_give_the_same_record_once(many_runs):

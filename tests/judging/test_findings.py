@@ -29,9 +29,14 @@ def slow(make_record):
 
 def test_minutes_and_hours_have_a_row_each(quick, slow):
     told, gpu = findings.by_time(board_of(quick, slow))
-    assert "use hog-svm / none with macro-F1" in told and ", 10 minutes; with more, cnn / none" in told
+    assert "use hog-svm / none with macro-F1" in told and ", about 10 minutes; with more, cnn / none" in told
     assert told.endswith("60 minutes. Both are picked by the validation images.")
     assert gpu.startswith("No network was trained on a GPU")
+
+
+def test_features_count_as_training(quick, slow):
+    whole = quick.model_copy(update={"seconds": Timing(fit=599, features=2)})
+    assert [text for text in findings.by_time(board_of(whole, slow)) if "with more" in text] == []
 
 
 def test_longer_training_that_is_no_better_is_not_advised(quick, slow):
@@ -102,8 +107,8 @@ def test_references_are_in_order_and_name_their_sources():
 
 def test_rows_of_one_training_run_are_counted(make_record, quick):
     seeds = [make_record("pca-svm", seed=seed) for seed in (0, 1)]
-    assert any(text.startswith("1 of 2 rows are one training run") for text in summary(board_of(quick, *seeds)))
-    assert any(text.startswith("Every row is one training run") for text in summary(board_of(quick)))
+    assert any(text.startswith("Trained once: 1 of 2 rows;") for text in summary(board_of(quick, *seeds)))
+    assert any(text.startswith("Trained once: all rows;") for text in summary(board_of(quick)))
 
 
 def test_known_weight_files_are_named(make_record):

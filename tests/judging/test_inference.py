@@ -234,5 +234,5 @@ def test_bands_start_anew_with_the_best_that_is_left():
 def test_minority_classes():
     assert minority([491, 55, 528, 879, 594, 416, 626]) == [1]
     assert minority([10, 10, 100, 100]) == [0, 1]
-    assert minority([50, 40, 60]) == [1]
-    assert minority([0, 50, 40]) == [2]
+    assert minority([50, 40, 60]) == minority([0, 50, 40]) == []
+    assert minority([0, 50, 10]) == [2]

@@ -245,7 +245,8 @@ def test_folds_have_a_page_of_their_own(make_record, tmp_path):
     page = (tmp_path / "leaderboard.md").read_bytes()
     render.write_leaderboard(folds, tmp_path)
     assert (tmp_path / "leaderboard.md").read_bytes() == page
-    assert "| 2 folds |" in (tmp_path / "leaderboard-2-folds.md").read_text()
+    page = (tmp_path / "leaderboard-2-folds.md").read_text()
+    assert "| 2 folds |" in page and "images of each of 2 folds" in page
     assert len((tmp_path / "leaderboard-2-folds.csv").read_text().splitlines()) == 3
 
 
