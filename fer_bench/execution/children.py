@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import Timeout
 
@@ -19,10 +19,7 @@ from fer_bench.errors import FerBenchError, is_no_room
 from fer_bench.execution.environment import TENSORFLOW, out_of_memory_kills, set_defaults
 from fer_bench.execution.job import Job, now
 from fer_bench.execution.lifeline import die_with_parent
-from fer_bench.records.store import ResultsFolder
-
-if TYPE_CHECKING:
-    from fer_bench.records.schema import Record
+from fer_bench.records.store import FINISHED, ResultsFolder
 
 BUSY = "busy"
 _EXIT_BUSY, _EXIT_NO_SPACE = 75, 74
@@ -72,12 +69,12 @@ def launch(
 ) -> str:
     """Do `job` in a child process and return its status, or "busy" where another runner is at it.
 
-    timeout: seconds, or None. stopped: asked now and then whether to cancel it. patient: wait for another runner
-    instead of returning "busy".
+    timeout: seconds of its own work, or None. stopped: asked now and then whether to cancel it. patient: wait for
+    another runner instead of returning "busy".
     Raises FerBenchError where results cannot be written any more.
     """
     results = ResultsFolder(job.results)
-    work = results.work_folder(job.spec.run_id)
+    work = results.work_path(job.spec.run_id)
     started, kills = now(), out_of_memory_kills()
     context = _context()
     receiver, sender = context.Pipe(duplex=False)
@@ -94,12 +91,12 @@ def launch(
             )
         if process.exitcode == _EXIT_BUSY:
             return BUSY
-        is_finished = written_since(results.record_path(job.spec.run_id), job.since)  # and killed just afterwards
-        if (ended or process.exitcode) and not is_finished:
-            reason, status = _verdict(ended, process.exitcode, timeout, kills)
-            _put_on_record(results, job.record(status, reason=reason, started=started, traceback=_tail(work)), work)
-            return status
-        return results.status(job.spec.run_id) or "failed"
+        if is_done(results, job):  # though it may have been killed just afterwards
+            return results.status(job.spec.run_id) or "failed"
+        reason, status = _verdict(ended, process.exitcode, timeout, kills)
+        if status != "cancelled" or work.exists():  # or it waited for another runner
+            _put_on_record(results, job, work, status, reason=reason, started=started, traceback=_tail(work))
+        return status
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -107,13 +104,19 @@ def launch(
 def record_without_child(job: Job, status: str, reason: str) -> None:
     """Put a run on record that no child lived to see the end of, unless another runner is at it."""
     results = ResultsFolder(job.results)
-    _put_on_record(results, job.record(status, reason=reason), results.work_folder(job.spec.run_id))
+    _put_on_record(results, job, results.work_path(job.spec.run_id), status, reason=reason)
 
 
-def _put_on_record(results: ResultsFolder, record: Record, work: Path) -> None:
+def _put_on_record(results: ResultsFolder, job: Job, work: Path, status: str, **known: Any) -> None:
+    """Commit a record with `status`, unless another runner has done the run meanwhile, or a finished one would go."""
+    run_id = job.spec.run_id
     try:
-        with results.lock(record.run_id).acquire(timeout=10):
-            results.commit(record, work)
+        with results.lock(run_id).acquire(timeout=10):
+            is_finished = status == "cancelled" and results.status(run_id) in FINISHED
+            if is_finished or is_done(results, job):
+                shutil.rmtree(work, ignore_errors=True)
+            else:
+                results.commit(job.record(status, **known), work)
     except Timeout:
         shutil.rmtree(work, ignore_errors=True)  # another runner took the run over: its record will be the one
     except OSError as error:
@@ -127,14 +130,17 @@ def _watch(
     stopped: Callable[[], bool],
     progress: Callable[..., None],
 ) -> str | None:
-    """Wait for the child's end, passing its progress on. Returns "timeout" or "cancelled" where it was killed."""
-    deadline = time.monotonic() + timeout if timeout else None
-    ended = None
+    """Wait for the child's end, passing its progress on. Returns "timeout" or "cancelled" where it was killed.
+
+    Time runs from its first word, which it says once it holds the run's lock.
+    """
+    deadline = ended = None
     while process.is_alive():
         ready = wait([process.sentinel, receiver], timeout=_POLL_SECONDS)
         if receiver in ready:
             try:
                 progress(*receiver.recv())
+                deadline = deadline or (timeout and time.monotonic() + timeout)
             except EOFError:
                 process.join()
         if (cancelled := stopped()) or (deadline and time.monotonic() > deadline):
@@ -175,15 +181,17 @@ def _child(job: Job, work: Path, sender: Connection, patient: bool) -> None:
 
 
 def _do(job: Job, work: Path, sender: Connection, patient: bool) -> None:
-    _redirect_output(work / "log.txt")
     results = ResultsFolder(job.results)
     lock = results.lock(job.spec.run_id)
     try:
         lock.acquire(blocking=patient)
     except Timeout:
         sys.exit(_EXIT_BUSY)
-    if written_since(results.record_path(job.spec.run_id), job.since):
+    if is_done(results, job):
         return
+    work.mkdir(parents=True)
+    _redirect_output(work / "log.txt")
+    sender.send((0.0, "starting"))
     from fer_bench.execution.worker import do_run
 
     print(f"{job.spec.run_id}: {job.command}", flush=True)
@@ -206,10 +214,10 @@ class _Reporter:
             self._sender.send((done, text))
 
 
-def written_since(path: Path, moment: float) -> bool:
-    """Whether there is a file at `path` that was written at `moment`, in epoch seconds, or later."""
+def is_done(results: ResultsFolder, job: Job) -> bool:
+    """Whether a record of `job` was written since it was planned."""
     try:
-        return path.stat().st_mtime >= moment
+        return results.record_path(job.spec.run_id).stat().st_mtime >= job.since
     except FileNotFoundError:
         return False
 

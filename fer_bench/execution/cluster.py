@@ -17,7 +17,7 @@ from filelock import Timeout
 
 from fer_bench import __version__
 from fer_bench.errors import FerBenchError
-from fer_bench.execution.children import BUSY, record_without_child, written_since
+from fer_bench.execution.children import BUSY, is_done, record_without_child
 from fer_bench.execution.errand import (
     NO_DATA,
     RUN_FILES,
@@ -230,7 +230,7 @@ class Cluster:
         results = ResultsFolder(job.results)
         try:
             with results.lock(run_id).acquire(blocking=errand.patient, cancel_check=stopped):
-                if written_since(results.record_path(run_id), job.since):
+                if is_done(results, job):
                     return results.status(run_id) or "failed"
                 return self._committed(results, job, self._answer(errand, stopped))
         except Timeout:

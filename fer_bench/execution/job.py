@@ -17,7 +17,8 @@ class Job:
     """One run to do. It holds paths and plain values only, so that it can travel to any process.
 
     weights: what `spec.weights` came down to on this machine: "none", "imagenet" or a path; "" where none are used.
-    weights_reason: why, in words for the record. since: epoch seconds; a record written later needs no repeat.
+    weights_reason: why, in words for the record. since: of its plan, in epoch seconds; a record written later needs no
+    repeat.
     """
 
     spec: RunSpec

@@ -1,5 +1,6 @@
 """From a suite, patterns and seeds to a plan of frozen run specs."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,12 +40,16 @@ SUITES = {
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a plan. reason: why it does not apply, or None. status: what is on disk, or None."""
+    """One run of a plan.
+
+    reason: why it does not apply, or None. status: what was on disk, or None, at the moment `since`, in epoch seconds.
+    """
 
     spec: RunSpec
     card: ModelCard
     reason: str | None
     status: str | None
+    since: float
 
     @property
     def needs_base(self) -> bool:
@@ -92,13 +97,15 @@ def make_plan(results: ResultsFolder, fingerprints: tuple[str, str], wanted: Wan
     cards = sorted(MODELS.match(wanted.models), key=lambda card: order[card.family])
     strategies = STRATEGIES.match(wanted.strategies)
     plan: dict[str, PlannedRun] = {}
+    since = time.time()
     for card in cards:
         for strategy in _with_base(card, strategies):
             for seed in wanted.seeds if card.stochastic or strategy.stochastic else wanted.seeds[:1]:
                 for fold in wanted.folds:
                     spec = _spec(card, strategy.name, seed, fold, fingerprints, wanted)
                     run_id = spec.run_id
-                    plan.setdefault(run_id, PlannedRun(spec, card, why_not(card, strategy), results.status(run_id)))
+                    reason = why_not(card, strategy)
+                    plan.setdefault(run_id, PlannedRun(spec, card, reason, results.status(run_id), since))
     return list(plan.values())
 
 

@@ -105,7 +105,6 @@ def _jobs(due: list[PlannedRun], prepared: Prepared, options: Options, watcher: 
     if files and options.weights == "auto":
         watcher.waiting("looking for ImageNet weights")
     resolved = resolve_weights(options.weights, files) if files else None
-    since = time.time()
     return [
         Job(
             spec=planned.spec,
@@ -122,7 +121,7 @@ def _jobs(due: list[PlannedRun], prepared: Prepared, options: Options, watcher: 
             plugins=options.plugins,
             command=options.command,
             n_jobs=n_jobs,
-            since=since,
+            since=planned.since,
             weights=resolved.weights if resolved and planned.card.pretrained else "",
             weights_reason=resolved.reason if resolved and planned.card.pretrained else "",
         )

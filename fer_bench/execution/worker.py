@@ -41,7 +41,7 @@ def do_run(job: Job, work: Path, progress: Callable[[float, str], None]) -> Reco
             "out-of-memory", reason="the run asked for more memory than there is",
             traceback=traceback.format_exc(), started=started,
         )  # fmt: skip
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a model that ends the process fails like any other
         if is_no_room(error):
             raise
         traceback.print_exc()

@@ -106,9 +106,13 @@ class ResultsFolder:
                 problems.append(f"{path}: is the record of {record.run_id}")
         return records, problems
 
+    def work_path(self, run_id: str) -> Path:
+        """A new name for a hidden folder, to be made under the run's lock: `clean` removes it otherwise."""
+        return self.runs / f".{run_id}.{uuid.uuid4().hex[:8]}"
+
     def work_folder(self, run_id: str) -> Path:
-        """A fresh hidden folder in which a run builds what `commit` will publish."""
-        folder = self.runs / f".{run_id}.{uuid.uuid4().hex[:8]}"
+        """A fresh hidden folder in which a run builds what `commit` will publish. Call it under the run's lock."""
+        folder = self.work_path(run_id)
         folder.mkdir(parents=True)
         return folder
 
@@ -130,7 +134,7 @@ class ResultsFolder:
                 os.fsync(handle.fileno())
         target = self.runs / record.run_id
         if target.exists():
-            old = self.runs / f".{record.run_id}.{uuid.uuid4().hex[:8]}"
+            old = self.work_path(record.run_id)
             target.rename(old)
             work.rename(target)
             shutil.rmtree(old)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 PLUGIN = """
-import os, signal
+import os, signal, sys
 from pathlib import Path
 import numpy as np
 from fer_bench import register_model
@@ -31,6 +31,10 @@ class Raises(Fine):
 class Dies(Fine):
     def fit(self, X, y):
         os.kill(os.getpid(), signal.SIGSEGV)
+
+class Quits(Fine):
+    def fit(self, X, y):
+        sys.exit(0)
 
 class NeverEnds(Fine):
     def fit(self, X, y):
@@ -53,6 +57,7 @@ class WrongShape(Fine):
         return np.ones((len(X), self.k + 1)) / (self.k + 1)
 
 for name, cls in {"fine": Fine, "raises": Raises, "dies": Dies, "greedy": Greedy, "never-ends": NeverEnds,
+                  "quits": Quits,
                   "not-a-number": NotANumber, "wrong-shape": WrongShape}.items():
     register_model(name, features="images", summary="a test")(lambda task, cls=cls: cls())
 """
@@ -97,14 +102,14 @@ def test_suite_from_data_to_leaderboard_and_nothing_twice(program, tmp_path):
 
 
 def test_what_fails_costs_itself_only_and_is_tried_again(program, plugin, tmp_path):
-    models = "fine,raises,dies,greedy,never-ends,not-a-number,wrong-shape"
+    models = "fine,raises,dies,quits,greedy,never-ends,not-a-number,wrong-shape"
     command = ("run", "--plugin", plugin, "--models", models, "--strategies", "none", "--data", "tiny.npz")
     done = program(*command, "--timeout", "10")
     assert done.returncode == 1, done.stdout + done.stderr
     table = rows(tmp_path / "results" / "tiny")
     statuses = {model: row["status"] for (model, _), row in table.items()}
     assert statuses == {
-        "fine": "success", "raises": "failed", "dies": "failed", "greedy": "out-of-memory",
+        "fine": "success", "raises": "failed", "dies": "failed", "quits": "failed", "greedy": "out-of-memory",
         "never-ends": "timeout", "not-a-number": "failed", "wrong-shape": "failed",
     }  # fmt: skip
     reasons = {model: row["reason"] for (model, _), row in table.items()}
@@ -151,6 +156,20 @@ def test_interrupt_stops_cleanly_and_says_how_to_go_on(program, plugin, tmp_path
     assert table["fine", "none"]["status"] == "success"
     assert table["never-ends", "none"]["status"] == "cancelled"
     assert ("not-a-number", "none") not in table
+
+
+def test_a_run_that_is_stopped_while_it_is_done_again_keeps_its_record(program, plugin, tmp_path):
+    command = ("run", "--data", "tiny.npz", "--plugin", plugin, "--models", "never-ends", "--strategies", "none")
+    (tmp_path / "plugin.py").write_text(PLUGIN.replace('"never-ends": NeverEnds', '"never-ends": Fine'))
+    assert program(*command).returncode == 0
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    os.mkfifo(tmp_path / "started")
+    process = program.start(*command, "--rerun", "all")
+    (tmp_path / "started").read_text()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert rows(tmp_path / "results" / "tiny")["never-ends", "none"]["status"] == "success"
 
 
 def test_predictions_carry_ids_and_the_figures_follow_from_them(program, tmp_path):
