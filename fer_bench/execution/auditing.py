@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from fer_bench.cache import write_atomic
@@ -49,11 +49,7 @@ def write_sheet(prepared: Prepared) -> Path:
 
 
 def _store_images(prepared: Prepared, audit_folder: Path) -> None:
-    """Put the facts about validation and test images beside the results, unless they are there, with votes if known."""
-    path = images_path(prepared.results.path, prepared.split_fingerprint)
-    vote_names = tuple(json.loads((prepared.dataset_folder / "about.json").read_text())["vote_names"])
-    if path.exists() and (not vote_names or ImageFacts.load(path).vote_names == vote_names):
-        return
+    """Put the facts about validation and test images beside the results; votes that are known there stay known."""
     import numpy as np
 
     from fer_bench.data.dataset import Dataset
@@ -63,5 +59,11 @@ def _store_images(prepared: Prepared, audit_folder: Path) -> None:
     copies = np.load(audit_folder / "copies.npy", allow_pickle=False)
     rows = np.concatenate([split.validation, split.test])
     subset = np.repeat(["validation", "test"], [len(split.validation), len(split.test)])
-    votes = dataset.votes[rows] if dataset.votes is not None and vote_names else None
-    write_images(path, ImageFacts(dataset.sample_ids[rows], subset, copies[rows], votes, vote_names))
+    facts = ImageFacts(dataset.sample_ids[rows], subset, copies[rows])
+    path = images_path(prepared.results.path, prepared.split_fingerprint)
+    if dataset.votes is not None and dataset.vote_names:
+        facts = replace(facts, votes=dataset.votes[rows], vote_names=dataset.vote_names)
+    elif path.exists():
+        known = ImageFacts.load(path).of(facts.ids)
+        facts = replace(facts, votes=known.votes, vote_names=known.vote_names)
+    write_images(path, facts)

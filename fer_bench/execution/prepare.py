@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_bench.cache import write_atomic
+from fer_bench.cache import write_packed
 from fer_bench.data.readers import open_dataset
 from fer_bench.data.splits import Split, fold_suffix, split_csv, stored_split
 from fer_bench.records.store import ResultsFolder
@@ -83,14 +81,4 @@ def store_split(prepared: Prepared) -> None:
     dataset = Dataset.load(prepared.dataset_folder)
     for fold in prepared.counts:
         path = prepared.results.path / f"split-{prepared.split_fingerprint}{fold_suffix(fold)}.csv.gz"
-        content = split_csv(dataset, Split.load(prepared.split_folder, fold))
-        if not path.exists() or not _is_same(path.read_bytes(), content):
-            write_atomic(path, content)
-
-
-def _is_same(stored: bytes, content: bytes) -> bool:
-    """Whether both unpack to the same; the packed bytes differ between versions of zlib."""
-    try:
-        return gzip.decompress(stored) == gzip.decompress(content)
-    except (OSError, EOFError, zlib.error):
-        return False
+        write_packed(path, split_csv(dataset, Split.load(prepared.split_folder, fold)))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_bench.archives import gunzip
-from fer_bench.cache import write_atomic
+from fer_bench.cache import write_packed
 from fer_bench.errors import FerBenchError, listing
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class ImageFacts:
                 raise ValueError(f"votes of shape {votes.shape}, not {(len(rows), len(names))}")
         except FileNotFoundError:
             raise
-        except (OSError, EOFError, ValueError, zlib.error) as error:
+        except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
             raise FerBenchError(f"{path}: damaged ({error}); delete it and run `fer_bench audit` again") from error
         return cls(ids, subset, copies, votes, names)
 
@@ -83,11 +83,11 @@ class ImageFacts:
 
 
 def write_images(path: Path, facts: ImageFacts) -> None:
-    """Write `facts` to `path` as gzipped CSV, the same bytes for the same facts."""
+    """Write `facts` to `path` as gzipped CSV, unless it holds them already."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, *facts.vote_names])
     columns = [facts.ids.tolist(), facts.subset.tolist(), facts.copy_in_train.tolist()]
     votes = [] if facts.votes is None else facts.votes.T.tolist()
     writer.writerows(zip(*columns, *votes, strict=True))
-    write_atomic(path, gzip.compress(text.getvalue().encode(), mtime=0))
+    write_packed(path, gzip.compress(text.getvalue().encode(), mtime=0))

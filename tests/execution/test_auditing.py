@@ -22,9 +22,9 @@ def with_copies(tmp_path):
     images[50], images[51] = images[0], images[1] // 2 + 9
     path = tmp_path / "copied.npz"
 
-    def write(**more):
+    def write(with_images=images, **more):
         np.savez(
-            path, images=images, labels=np.arange(60) % 2, class_names=np.array(["a", "b"]),
+            path, images=with_images, labels=np.arange(60) % 2, class_names=np.array(["a", "b"]),
             subsets=np.repeat(["train", "validation", "test"], [30, 10, 20]), **more,
         )  # fmt: skip
         return str(path)
@@ -64,6 +64,17 @@ def test_votes_are_added_when_they_become_known(with_copies, tmp_path):
     assert facts.votes.tolist() == votes[30:].tolist()
     audit_data(prepare(with_copies(), tmp_path / "results"), "without again")
     assert ImageFacts.load(path).vote_names == ("joy", "NF")
+
+
+def test_other_images_and_votes_under_the_same_ids_are_told_anew(with_copies, tmp_path):
+    votes, names = np.arange(120).reshape(60, 2), np.array(["joy", "NF"])
+    audit_data(prepare(with_copies(votes=votes, vote_names=names), tmp_path / "results"), "audit")
+    others = np.random.default_rng(1).integers(0, 256, (60, 24, 24)).astype(np.uint8)
+    prepared = prepare(with_copies(others, votes=2 * votes, vote_names=names), tmp_path / "results")
+    audit_data(prepared, "audit")
+    facts = ImageFacts.load(images_path(prepared.results.path, prepared.split_fingerprint))
+    assert not (facts.copy_in_train != "").any()
+    assert facts.votes.tolist() == (2 * votes[30:]).tolist()
 
 
 def test_a_damaged_audit_is_named(with_copies, tmp_path):

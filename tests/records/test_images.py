@@ -48,13 +48,25 @@ def test_facts_come_in_the_order_asked_for():
         gzip.compress(b""),
         gzip.compress(b"sample_id,subset,copy_in_train\n"),
         gzip.compress(b"sample_id,subset,copy_in_train\na,train,\n"),
+        gzip.compress(b'sample_id,subset,copy_in_train\n"' + 200_000 * b"a" + b'",test,\n'),
         gzip.compress(b"sample_id,subset,copy_in_train\na,test,maybe\n"),
         gzip.compress(b"sample_id,subset,copy_in_train,happy\na,test,,many\n"),
         gzip.compress(b"sample_id,subset,copy_in_train,happy\na,test,,1\nb,test,\n"),
         gzip.compress(b"sample_id,subset,copy_in_train\na,test,\n")[:-9],
         gzip.compress(b"sample_id,subset,copy_in_train\na,test,\n")[:12] + b"\xff" * 40,
     ],
-    ids=["not gzip", "empty", "no rows", "train", "maybe", "votes in words", "a short row", "cut off", "spoilt"],
+    ids=[
+        "not gzip",
+        "empty",
+        "no rows",
+        "train",
+        "a long field",
+        "maybe",
+        "votes in words",
+        "a short row",
+        "cut off",
+        "spoilt",
+    ],  # fmt: skip
 )
 def test_a_damaged_file_is_named(tmp_path, content):
     path = tmp_path / "images-x.csv.gz"
