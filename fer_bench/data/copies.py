@@ -11,6 +11,7 @@ import numpy as np
 
 from fer_bench import cache
 from fer_bench.data.dataset import Dataset
+from fer_bench.data.entries import reading
 
 STORED_FORMAT = 1
 """Goes up when other copies are found in the same images."""
@@ -67,12 +68,13 @@ def find_copies(dataset: Dataset, progress: Progress | None = None) -> Copies:
 
 
 def stored_copies(dataset: Dataset, progress: Progress | None = None) -> Copies:
-    """`find_copies` from the cache, made if it is not there."""
+    """`find_copies` from the cache, made if it is not there. Raises FerBenchError where the file is damaged."""
 
     def build(work: Path) -> None:
         copies = find_copies(dataset, progress)
         np.savez(work / SAVED, allow_pickle=False, **vars(copies))
 
     key = cache.digest({"data": dataset.fingerprint, "format": STORED_FORMAT})
-    with np.load(cache.fetch("copies", key, build, files=(SAVED,)) / SAVED, allow_pickle=False) as arrays:
+    folder = cache.fetch("copies", key, build, files=(SAVED,))
+    with reading(folder), np.load(folder / SAVED, allow_pickle=False) as arrays:
         return Copies(**{**arrays, "threshold": float(arrays["threshold"])})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_bench.data.entries import reading
 from fer_bench.errors import FerBenchError
 
 SUBSETS = ("train", "validation", "test")
@@ -111,17 +112,21 @@ class Dataset:
 
     @classmethod
     def load(cls, folder: Path) -> "Dataset":
-        """The dataset that `save` wrote into `folder`, its images memory-mapped read-only."""
-        about = json.loads((folder / "about.json").read_text())
-        with np.load(folder / "rows.npz", allow_pickle=False) as rows:
-            arrays = {name: rows[name] for name in rows.files}
-        dataset = cls(
-            name=about["name"],
-            images=np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False),
-            class_names=tuple(about["class_names"]),
-            vote_names=tuple(about["vote_names"]),
-            notes=tuple(about["notes"]),
-            **arrays,
-        )
-        dataset.__dict__["fingerprint"] = about["fingerprint"]  # known: hashing 83 MB again would cost a start
-        return dataset
+        """The dataset that `save` wrote into `folder`, its images memory-mapped read-only.
+
+        Raises FerBenchError where the files are damaged.
+        """
+        with reading(folder):
+            about = json.loads((folder / "about.json").read_text())
+            with np.load(folder / "rows.npz", allow_pickle=False) as rows:
+                arrays = {name: rows[name] for name in rows.files}
+            dataset = cls(
+                name=about["name"],
+                images=np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False),
+                class_names=tuple(about["class_names"]),
+                vote_names=tuple(about["vote_names"]),
+                notes=tuple(about["notes"]),
+                **arrays,
+            )
+            dataset.__dict__["fingerprint"] = about["fingerprint"]  # known: hashing 83 MB again would cost a start
+            return dataset

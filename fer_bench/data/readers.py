@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_bench import cache
 from fer_bench.data import fer2013
+from fer_bench.data.entries import reading
 from fer_bench.errors import FerBenchError
 
 if TYPE_CHECKING:
@@ -44,10 +45,7 @@ class OpenedDataset:
         """The dataset itself, images memory-mapped. Raises FerBenchError where the cached files are damaged."""
         from fer_bench.data.dataset import Dataset
 
-        try:
-            return Dataset.load(self.folder)
-        except Exception as error:  # whatever NumPy, zipfile and json say of a damaged file
-            raise _damaged(self.folder, error) from error
+        return Dataset.load(self.folder)
 
 
 def open_dataset(
@@ -97,11 +95,9 @@ def open_dataset(
             f"the cache {cache.root()} cannot be written ({error.strerror or error}); "
             f"make room there, or set {cache.ENVIRONMENT_VARIABLE} to another folder"
         ) from error
-    try:
+    with reading(folder):
         about = json.loads((folder / "about.json").read_text())
         return OpenedDataset(folder, about["name"], about["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(folder, error) from error
 
 
 @dataclass(frozen=True)
@@ -208,7 +204,3 @@ def _own_name(source: _Source, dataset: "Dataset") -> str:
 
 def _slug(path: Path) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", PACKED.sub("", path.name).lower()).strip("-._")[:80] or "data"
-
-
-def _damaged(folder: Path, error: Exception) -> FerBenchError:
-    return FerBenchError(f"{folder}: damaged cache entry ({error}); delete that folder and start again")

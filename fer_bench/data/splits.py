@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_bench import cache
+from fer_bench.data.entries import reading
 from fer_bench.errors import FerBenchError, listing
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from fer_bench.data.dataset import Dataset
 
 FRACTION = 0.1
-STORED_FORMAT = 2
+STORED_FORMAT = 3
+"""Goes up when another split is drawn from the same data."""
 
 Quotas = Callable[[int], dict[str, int]]
 Progress = Callable[[float, str], None]
@@ -43,18 +45,26 @@ class Split:
 
     @classmethod
     def load(cls, folder: Path, fold: str = "") -> Split:
-        """The split, or one fold such as "2/5", stored in a cache `folder` by `stored_split`."""
+        """The split, or one fold such as "2/5", stored in a cache `folder` by `stored_split`.
+
+        Raises FerBenchError where the files are damaged.
+        """
         import numpy as np
 
-        about = json.loads((folder / "about.json").read_text())
-        with np.load(folder / f"rows{fold_suffix(fold)}.npz", allow_pickle=False) as rows:
+        with reading(folder):
+            about = json.loads((folder / "about.json").read_text())
             fingerprint = about["fingerprint"] + fold_suffix(fold)
-            return cls(**{name: rows[name] for name in rows.files}, source=about["source"], fingerprint=fingerprint)
+            with np.load(folder / _rows_file(fold), allow_pickle=False) as rows:
+                return cls(**{name: rows[name] for name in rows.files}, source=about["source"], fingerprint=fingerprint)
 
 
 def fold_suffix(fold: str) -> str:
     """What the names of files about one fold have before their extension: ".f2" for "2/5", "" without folds."""
     return f".f{fold.partition('/')[0]}" if fold else ""
+
+
+def _rows_file(fold: str) -> str:
+    return f"rows{fold_suffix(fold)}.npz"
 
 
 def fold_names(n_folds: int) -> tuple[str, ...]:
@@ -81,7 +91,7 @@ def stored_split(dataset_folder: Path, seed: int, n_folds: int = 0, progress: Pr
         splits = make_folds(dataset, n_folds, seed, progress) if n_folds else (make_split(dataset, seed, progress),)
         counts = {}
         for fold, split in zip(fold_names(n_folds), splits, strict=True):
-            np.savez(work / f"rows{fold_suffix(fold)}.npz", allow_pickle=False, **split.subsets())
+            np.savez(work / _rows_file(fold), allow_pickle=False, **split.subsets())
             counts[fold] = [len(rows) for rows in split.subsets().values()]
         about = {
             "fingerprint": joint_fingerprint([split.fingerprint for split in splits]),
@@ -91,7 +101,7 @@ def stored_split(dataset_folder: Path, seed: int, n_folds: int = 0, progress: Pr
         }
         (work / "about.json").write_text(json.dumps(about, indent=1))
 
-    return cache.fetch("splits", key, build)
+    return cache.fetch("splits", key, build, files=("about.json", *map(_rows_file, fold_names(n_folds))))
 
 
 def make_split(dataset: Dataset, seed: int = 0, progress: Progress | None = None) -> Split:
@@ -198,7 +208,7 @@ def _draw(dataset: Dataset, rows: np.ndarray, quotas: Quotas, seed: int, progres
     problems = []
     for label, name in enumerate(dataset.class_names):
         members = rows[dataset.labels[rows] == label]
-        units = _units(members, groups, dataset, seed)
+        units = _units(members, rows, groups, dataset, seed)
         # a group of mixed classes is drawn with the class of its first row, and only there
         units = [unit for unit in units if dataset.labels[unit[0]] == label]
         if len(units) < len(names):
@@ -233,11 +243,11 @@ def _groups(dataset: Dataset, progress: Progress | None) -> np.ndarray:
     return connected_components(graph, directed=False)[1][:n]
 
 
-def _units(members: np.ndarray, groups: np.ndarray, dataset: Dataset, seed: int) -> list[np.ndarray]:
-    """The groups that the rows `members` belong to, whole, largest first, then by hash of seed and first id."""
+def _units(members: np.ndarray, rows: np.ndarray, groups: np.ndarray, dataset: Dataset, seed: int) -> list[np.ndarray]:
+    """The groups among `rows` that its `members` belong to, largest first, then by hash of seed and first id."""
     import numpy as np
 
-    by_group = np.argsort(groups, kind="stable")
+    by_group = rows[np.argsort(groups[rows], kind="stable")]
     bounds = np.searchsorted(groups[by_group], np.stack([np.unique(groups[members]), np.unique(groups[members]) + 1]))
     units = [by_group[start:end] for start, end in bounds.T]
 

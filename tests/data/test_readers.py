@@ -11,6 +11,7 @@ import pytest
 
 from fer_bench import cache
 from fer_bench.data import readers
+from fer_bench.data.dataset import Dataset
 from fer_bench.data.readers import OpenedDataset, open_dataset
 from fer_bench.errors import FerBenchError
 
@@ -195,6 +196,8 @@ def test_damaged_entry_is_reported(damaged, csv_lines, write_csv):
     with pytest.raises(FerBenchError, match="damaged cache entry") as raised:
         open_dataset(str(opened.folder.parents[2] / "faces.csv")).load()
     assert str(opened.folder) in str(raised.value)
+    with pytest.raises(FerBenchError, match=r"damaged cache entry .*; delete that folder and start again"):
+        Dataset.load(opened.folder)
 
 
 def test_cache_that_cannot_be_written(csv_lines, write_csv, monkeypatch, tmp_path):
@@ -205,8 +208,6 @@ def test_cache_that_cannot_be_written(csv_lines, write_csv, monkeypatch, tmp_pat
 
 
 def test_full_disk_is_told_and_leaves_nothing(folder, monkeypatch, cache_folder):
-    from fer_bench.data.dataset import Dataset
-
     def full(self, folder):
         raise OSError(28, "No space left on device")
 

@@ -92,6 +92,30 @@ def test_two_subsets_take_validation_out_of_train():
     assert "validation is a tenth of train" in split.source
 
 
+def with_copies_in_the_official_test() -> Dataset:
+    """70 rows: ten test images of class b, copies of row 10, which is the first of 30 training images of class a."""
+    images = dataset((70, 0)).images.copy()
+    images[:10] = images[10]
+    labels, subsets = np.repeat([1, 0, 1], [10, 30, 30]), np.repeat(["test", "train"], [10, 60])
+    return dataset((70, 0), images=images, labels=labels, subsets=subsets)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_that_are_not_drawn_count_for_nothing(seed):
+    data = with_copies_in_the_official_test()
+    assert data.class_counts(make_split(data, seed).validation).tolist() == [3, 3]
+    folds = make_folds(data, 3, seed)
+    assert [data.class_counts(split.test).tolist() for split in folds] == [[10, 10]] * 3
+    assert [data.class_counts(split.validation).tolist() for split in folds] == [[2, 2]] * 3
+
+
+def test_a_group_of_mixed_classes_counts_for_the_class_of_its_first_row():
+    images = dataset((30, 3)).images.copy()
+    images[30] = images[0]
+    with pytest.raises(FerBenchError, match="b: 3 images, 2 of them distinct"):
+        make_split(dataset((30, 3), images=images))
+
+
 def test_classes_that_are_too_small_are_all_named():
     data = dataset((30, 2, 30, 1))
     with pytest.raises(FerBenchError) as error:
@@ -123,6 +147,27 @@ def test_stored_split_comes_back(tmp_path):
     stored = Split.load(stored_split(folder, 0))
     assert stored.fingerprint == make_split(data, 0).fingerprint
     assert np.array_equal(stored.train, make_split(data, 0).train)
+    folds = stored_split(folder, 0, n_folds=3)
+    for number, split in enumerate(make_folds(data, 3), start=1):
+        assert np.array_equal(Split.load(folds, f"{number}/3").test, split.test)
+
+
+@pytest.mark.parametrize("lost", ["about.json", "rows.f2.npz"])
+def test_a_stored_split_that_lost_a_file_is_made_again(tmp_path, lost):
+    dataset().save(tmp_path)
+    folder = stored_split(tmp_path, 0, n_folds=2)
+    (folder / lost).unlink()
+    assert (stored_split(tmp_path, 0, n_folds=2) / lost).is_file()
+
+
+@pytest.mark.parametrize("damaged", ["about.json", "rows.npz"])
+@pytest.mark.parametrize("kept", [0, 20])
+def test_a_damaged_stored_split_is_told(tmp_path, damaged, kept):
+    dataset().save(tmp_path)
+    folder = stored_split(tmp_path, 0)
+    (folder / damaged).write_bytes((folder / damaged).read_bytes()[:kept])
+    with pytest.raises(FerBenchError, match=r"splits.*: damaged cache entry .*; delete that folder and start again"):
+        Split.load(folder)
 
 
 def test_csv_gives_labels_of_scored_rows_only():
@@ -164,10 +209,10 @@ def test_folds_keep_groups_together():
 
 def test_official_test_images_are_in_no_fold():
     data = dataset((110, 60, 30))
-    subsets = np.where(np.arange(200) % 5 == 0, "test", "train")
-    official = set(np.flatnonzero(subsets == "test").tolist())
+    subsets = np.array(["test", "train", "validation", "train", "train"] * 40)
+    others = np.flatnonzero(subsets != "test")
     for split in make_folds(replace(data, subsets=subsets), 3):
-        assert not official & {row for rows in split.subsets().values() for row in rows.tolist()}
+        assert np.array_equal(np.sort(np.concatenate(list(split.subsets().values()))), others)
         assert "40 official test images left out" in split.source
 
 
