@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fer_bench import cache
+from fer_bench.data.entries import reading
 from fer_bench.errors import FerBenchError
 from fer_bench.models.registry import FeaturesCard, register_features
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 SIDE = 48
 CHUNK = 4096
+NO_VARIANCE = 1e-6  # of a component, as a share of the first one's
 STORED_FORMAT = 1
+COST = "cost.json"
 
 
 class Extractor(Protocol):
@@ -66,9 +69,13 @@ def stored_features(card: FeaturesCard, dataset: Dataset, split: Split) -> Featu
             "format": STORED_FORMAT,
         }
     )
-    folder = cache.fetch("features", key, lambda work: _compute(card, dataset, split, work))
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in split.subsets()}
-    return Features(**arrays, **json.loads((folder / "cost.json").read_text()))
+    files = {name: f"{name}.npy" for name in split.subsets()}
+    folder = cache.fetch(
+        "features", key, lambda work: _compute(card, dataset, split, work), files=(*files.values(), COST)
+    )
+    with reading(folder):
+        arrays = {name: np.load(folder / file, mmap_mode="r", allow_pickle=False) for name, file in files.items()}
+        return Features(**arrays, **json.loads((folder / COST).read_text()))
 
 
 def features_card(card: FeaturesCard, parameters: Mapping[str, Any]) -> FeaturesCard:
@@ -102,7 +109,7 @@ def _compute(card: FeaturesCard, dataset: Dataset, split: Split, folder: Path) -
         _transform(extractor, dataset.images, rows, folder / f"{name}.npy")
     end = time.perf_counter()
     cost = {"seconds": end - start, "ms_per_image": 1000 * (end - fitted) / len(dataset)}
-    (folder / "cost.json").write_text(json.dumps(cost))
+    (folder / COST).write_text(json.dumps(cost))
 
 
 def _transform(extractor: Extractor, images: np.ndarray, rows: np.ndarray, path: Path) -> None:
@@ -165,17 +172,19 @@ class PrincipalComponents(Pixels):
         self.n_components = n_components
 
     def fit(self, images: np.ndarray, labels: np.ndarray) -> PrincipalComponents:
-        """Components of the training pixels, at most one fewer than there are images."""
+        """Components of the training pixels, at most one fewer than there are images, none without variance."""
         from sklearn.decomposition import PCA
 
         n_components = min(self.n_components, len(images) - 1, self.side**2)
         pca = PCA(n_components, whiten=True, svd_solver="randomized", random_state=0)
         self.pca = pca.fit(super().transform(images))
+        variance = self.pca.explained_variance_
+        self.kept = variance >= NO_VARIANCE * variance[0]  # whitening the others would blow rounding errors up
         return self
 
     def transform(self, images: np.ndarray) -> np.ndarray:
         """Coordinates with unit variance on the training rows."""
-        return self.pca.transform(super().transform(images)).astype("float32")
+        return self.pca.transform(super().transform(images))[:, self.kept].astype("float32")
 
 
 class OrientedGradients(_Stateless):

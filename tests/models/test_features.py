@@ -1,5 +1,6 @@
 """Features: fitted on train only, stored once, the same for every run."""
 
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -62,6 +63,27 @@ def test_another_split_or_parameter_is_another_entry(dataset):
     assert len(Counting.calls) == 2
 
 
+def folder_of(stored) -> Path:
+    return Path(stored.train.filename).parent
+
+
+@pytest.mark.parametrize("lost", ["test.npy", "cost.json"])
+def test_an_entry_that_lost_a_file_is_made_again(dataset, lost):
+    card, split = FEATURES["pixels"], make_split(dataset, 3)
+    (folder_of(stored_features(card, dataset, split)) / lost).unlink()
+    assert len(stored_features(card, dataset, split).test) == len(split.test)
+
+
+@pytest.mark.parametrize("damaged", ["test.npy", "cost.json"])
+def test_a_damaged_entry_is_told(dataset, damaged, tmp_path, monkeypatch):
+    monkeypatch.setenv("FER_BENCH_CACHE", str(tmp_path))
+    card, split = FEATURES["pixels"], make_split(dataset)
+    path = folder_of(stored_features(card, dataset, split)) / damaged
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(FerBenchError, match=r"features.*: damaged cache entry .*; delete that folder and start again"):
+        stored_features(card, dataset, split)
+
+
 @pytest.mark.parametrize("card", list(FEATURES), ids=lambda card: card.name)
 def test_contract_of_every_extractor(card, dataset):
     """One finite row per image, the same whatever rows stand beside it, for gray and colour, any size."""
@@ -86,6 +108,16 @@ def test_pca_is_white_on_train_and_its_axes_come_from_train(dataset):
     rows = extractor.transform(dataset.images[:60])
     assert rows.shape == (60, 59)
     np.testing.assert_allclose(rows[:, :20].std(axis=0, ddof=1), 1, rtol=1e-3)
+
+
+def test_pca_leaves_out_components_without_variance(dataset):
+    """An exact copy among few images takes one degree of freedom: what is left of it is rounding error."""
+    images = dataset.images[:60].copy()
+    images[1] = images[0]
+    card = FEATURES["pca"]
+    extractor = card.build(**card.parameters).fit(images, dataset.labels[:60])
+    assert extractor.transform(images).shape == (60, 58)
+    assert abs(extractor.transform(dataset.images[60:])).max() < 10
 
 
 def test_gray_square_shrinks_colour_by_area():
