@@ -66,7 +66,7 @@ def test_facts_come_in_the_order_asked_for():
         "a short row",
         "cut off",
         "spoilt",
-    ],  # fmt: skip
+    ],
 )
 def test_a_damaged_file_is_named(tmp_path, content):
     path = tmp_path / "images-x.csv.gz"
