@@ -29,17 +29,18 @@ def plan_table(plan: list[PlannedRun], rerun: str, name: str, estimate: Estimate
     And how long a run should take: "?" where none of the model has been measured.
     """
     table = Table(title=f"Plan for {name}")
-    for column in ("model", "due", "done", "n/a", "a run takes"):
+    for column in ("model", "due", "done", "failed", "n/a", "a run takes"):
         table.add_column(column, justify="left" if column in ("model", "due") else "right", no_wrap=column == "model")
     for model in dict.fromkeys(planned.spec.model for planned in plan):
         runs = [planned for planned in plan if planned.spec.model == model]
         apply = [planned for planned in runs if not planned.reason]
         due = Counter(planned.spec.strategy for planned in apply if planned.is_due(rerun))
         told = ", ".join(f"{strategy} x {n}" if n > 1 else strategy for strategy, n in due.items())
-        done = sum(planned.status == "success" and not planned.is_due(rerun) for planned in apply)
+        left = Counter(planned.status for planned in apply if not planned.is_due(rerun))
+        done, excluded = left.pop("success", 0), left.pop("not-applicable", 0) + len(runs) - len(apply)
         seconds = next((estimate.measured(planned) for planned in apply if not planned.needs_base), None)
         takes = "?" if seconds is None else spell(seconds)
-        table.add_row(model, told, str(done), str(len(runs) - len(apply)), takes)
+        table.add_row(model, told, str(done), str(left.total()), str(excluded), takes)
     return table
 
 

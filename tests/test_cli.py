@@ -29,6 +29,7 @@ def folder(tmp_path_factory) -> Path:
     )
     (folder / "one" / "happy").mkdir(parents=True)
     (folder / "file").write_text("in the way")
+    (folder / "results" / "none-yet" / "runs").mkdir(parents=True)
     return folder
 
 
@@ -61,7 +62,7 @@ def test_plan_says_what_is_due_and_what_does_not_apply(folder):
     assert done.returncode == 0, done.stderr
     assert "n/a: hog-svm: cannot be trained with focal loss" in done.stdout
     assert "7 of 8 runs due" in done.stdout
-    assert not (folder / "results").exists()
+    assert not (folder / "results" / "good").exists()
 
 
 def test_run_dry_run_is_the_plan(folder):
@@ -82,6 +83,10 @@ def test_run_dry_run_is_the_plan(folder):
         (("run", "--data", "good.npz", "--strategies", "class-weight"), ["did you mean 'class-weights'"]),
         (("run", "--data", "good.npz", "--seeds", "0,x"), ["--seeds 0,x", "0,1,2"]),
         (("run", "--data", "good.npz", "--seeds", "-1"), ["not negative"]),
+        (("run", "--data", "good.npz", "--seeds", "4294967296"), ["--seeds", "at most"]),
+        (("tune", "hog-svm", "--seed", "4294967295"), ["--seed"]),
+        (("data", "make", "new", "--seed", "-1"), ["--seed"]),
+        (("report", "--name", "none-yet"), ["no records in"]),
         (("run", "--budget", "huge"), ["--budget", "quick"]),
         (("run", "--data", "good.npz", "--folds", "1"), ["--folds 1", "at least 2"]),
         (("run", "--data", "good.npz", "--folds", "40"), ["at least 40 distinct images"]),

@@ -1,5 +1,6 @@
 """Imports point one way, and what only lists, plans and reports stays light."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,24 @@ def test_the_light_half_imports_no_framework(module):
     imported = imported_with(module)
     assert "fer_bench" in imported
     assert not imported & {"tensorflow", "keras", "sklearn"}
+
+
+RUN_AND_TELL = """
+import atexit, runpy, sys
+atexit.register(lambda: print(*{name.partition(".")[0] for name in sys.modules}))
+runpy.run_module("fer_bench", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("command", ["--help", "list", "plan --data tiny.npz", "report --name faces"])
+def test_light_commands_stay_light_while_they_run(command, tiny_npz, stored_runs, tmp_path):
+    told = subprocess.run(
+        [sys.executable, "-c", RUN_AND_TELL, *command.split()],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    assert not {"tensorflow", "keras", "sklearn"} & {*told.stdout.splitlines()[-1].split()}
+    assert "fer_bench" in told.stdout.splitlines()[-1]
 
 
 def test_no_module_imports_tensorflow_until_a_network_is_built():

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fer_bench.cli.options import Data, Name, Results, SkipBad, SplitSeed, Votes
+from fer_bench.cli.options import MOST_SEED, Data, Name, Results, SkipBad, SplitSeed, Votes
 from fer_bench.cli.terminal import command_line, console, open_data, say
 
 app = typer.Typer()
@@ -70,7 +70,7 @@ def describe(
 def make(
     folder: Annotated[Path, typer.Argument(help="New folder; one sub-folder of PNGs per class.")],
     n_images: Annotated[int, typer.Option(min=100, help="How many faces.")] = 3000,
-    seed: Annotated[int, typer.Option(help="Another seed, other faces.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Another seed, other faces.")] = 0,
 ) -> None:
     """Write the built-in synthetic faces as a folder of PNGs."""
     from fer_bench.data.synthetic import make_synthetic, write_folder

@@ -36,7 +36,10 @@ def report(
     from fer_bench.judging.leaderboard import newest_splits
 
     folder = _results_folder(results / name)
-    for split in newest_splits(folder.records()):
+    splits = newest_splits(folder.records())
+    if not splits:
+        raise FerBenchError(f"no records in {folder.runs}; `fer_bench run` makes some")
+    for split in splits:
         write_leaderboard(folder, None, split, format_ or DEFAULT_FORMATS)
 
 

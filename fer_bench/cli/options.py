@@ -61,6 +61,9 @@ class FineTune(StrEnum):
     all = "all"
 
 
+MOST_SEED = 2**32 - 2
+"""NumPy takes one more, and a search counts from its seed."""
+
 Data = Annotated[
     str,
     typer.Option(
@@ -72,8 +75,8 @@ ResultsName = Annotated[str, typer.Option("--name", help="The data's folder unde
 Name = Annotated[str | None, typer.Option(help="Name of the data's folder under the results.")]
 Votes = Annotated[Path | None, typer.Option(help="FER+ votes (fer2013new.csv), joined by row.", metavar="CSV")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows and files, and say so in the leaderboard.")]
-SplitSeed = Annotated[int, typer.Option(help="Seed of the split, where the data has no official one.")]
-SuiteName = Annotated[str, typer.Option("--suite", help="all, classical, deep or smoke.")]
+SplitSeed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the split, where there is no official one.")]
+SuiteName = Annotated[str, typer.Option("--suite", help="all, classical, deep, zoo or smoke.")]
 Models = Annotated[str | None, typer.Option(help="Names or patterns, e.g. 'hog-*,cnn', instead of the suite's.")]
 Strategies = Annotated[str | None, typer.Option(help="Names or patterns, instead of the suite's.")]
 Seeds = Annotated[str, typer.Option(help="Comma-separated, e.g. 0,1,2.")]
@@ -179,6 +182,6 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         seeds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
         raise FerBenchError(f"--seeds {text}: whole numbers with commas between them, e.g. 0,1,2") from None
-    if min(seeds) < 0:
-        raise FerBenchError(f"--seeds {text}: seeds are not negative")
+    if min(seeds) < 0 or max(seeds) > MOST_SEED:
+        raise FerBenchError(f"--seeds {text}: seeds are not negative, and at most {MOST_SEED}")
     return seeds

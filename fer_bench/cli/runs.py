@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fer_bench.cli.options import (
+    MOST_SEED,
     Budget,
     BudgetOption,
     Data,
@@ -79,7 +80,7 @@ def run(
         prepared, plan, plugins = _plan(selection)
         options = Options(selection.rerun.value, timeout, selection.weights, plugins, command)
         due = sum(planned.is_due(selection.rerun) and planned.reason is None for planned in plan)
-        _say_start(prepared, plan, due)
+        _say_start(prepared, plan, due, selection.rerun)
         with SuiteProgress(console, prepared.results, due) as progress:
             summary = run_plan(plan, prepared, options, progress, place)
     show_leaderboard(prepared.results, command, prepared.fingerprints)
@@ -110,7 +111,7 @@ def tune(
     data: Data = "synthetic",
     budget: BudgetOption = Budget.quick,
     weights: Weights = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Of the search and of every trial.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the search and of every trial.")] = 0,
     results: Results = Path("results"),
     name: Name = None,
     votes: Votes = None,
@@ -181,10 +182,10 @@ def _plan(selection: Selection) -> tuple[Any, Any, tuple[Path, ...]]:
     return prepared, make_plan(prepared.results, prepared.fingerprints, wanted), plugins
 
 
-def _say_start(prepared: Any, plan: list, due: int) -> None:
+def _say_start(prepared: Any, plan: list, due: int, rerun: Rerun) -> None:
     n_train, n_validation, n_test = next(iter(prepared.counts.values()))
     each = f" in each of {len(prepared.counts)} folds" if len(prepared.counts) > 1 else ""
-    done = sum(planned.status == "success" for planned in plan)
+    done = sum(planned.status == "success" and not planned.is_due(rerun) for planned in plan)
     excluded = sum(planned.reason is not None for planned in plan)
     lines = (
         f"{prepared.name}: {n_train:,} train, {n_validation:,} validation, {n_test:,} test images{each}",

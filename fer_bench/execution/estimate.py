@@ -54,11 +54,10 @@ class Estimate:
         """Expected seconds of `planned` from runs of the same model, or None where none has ended."""
         if planned.reason:
             return 0.0
-        share = _DERIVED_SHARE if planned.needs_base else 1.0
         if known := self._by_model.get((planned.spec.model, planned.spec.budget)):
-            return share * mean(known)
+            return _share(planned) * mean(known)
         if planned.card.steps and (known := self._by_step.get(planned.spec.model)):
-            return share * mean(known) * planned.card.steps[planned.spec.budget]
+            return _share(planned) * mean(known) * planned.card.steps[planned.spec.budget]
         return None
 
     def seconds(self, planned: PlannedRun) -> float:
@@ -67,9 +66,15 @@ class Estimate:
         if measured is not None:
             return measured
         if known := self._by_family.get(planned.card.family):
-            return mean(known)
+            return _share(planned) * mean(known)
         # networks train for a number of steps, the others grow with the rows
-        return _PRIOR_SECONDS[planned.card.family] * (1 if planned.card.family == "deep" else self._scale)
+        scale = 1 if planned.card.family == "deep" else self._scale
+        return _share(planned) * _PRIOR_SECONDS[planned.card.family] * scale
+
+
+def _share(planned: PlannedRun) -> float:
+    """Of the time of a whole run: one that starts from a finished run takes little of it."""
+    return _DERIVED_SHARE if planned.needs_base else 1.0
 
 
 def spell(seconds: float) -> str:

@@ -12,7 +12,7 @@ from fer_bench.execution.environment import cores
 from fer_bench.execution.job import Job
 from fer_bench.records.store import ResultsFolder
 
-PROCESSES, DASK = "processes", "dask"
+DASK = "dask"
 
 
 class Place(Protocol):
