@@ -59,6 +59,7 @@ class Checkpoint:
     def _resume(self, about: dict[str, Any], best: list[np.ndarray]) -> None:
         watch, classifier = self.watch, self.classifier
         watch.step, watch.best_score, watch.worse_in_a_row = about["step"], about["best_score"], about["worse"]
+        watch.made = about.get("made", watch.step)  # not in older checkpoints
         watch.best_weights, watch.since = best or None, about["since"]
         watch.started -= about["seconds"]
         classifier.history_ += about["history"]
@@ -85,9 +86,9 @@ class Checkpoint:
 
         watch = self.watch
         about = {
-            "format": FORMAT, "training": self.training, "step": watch.step, "best_score": watch.best_score,
-            "worse": watch.worse_in_a_row, "seconds": watch.seconds, "since": watch.since,
-            "history": self.classifier.history_,
+            "format": FORMAT, "training": self.training, "step": watch.step, "made": watch.made,
+            "best_score": watch.best_score, "worse": watch.worse_in_a_row, "seconds": watch.seconds,
+            "since": watch.since, "history": self.classifier.history_,
         }  # fmt: skip
         state = {
             "variable": map(ops.convert_to_numpy, self.variables),

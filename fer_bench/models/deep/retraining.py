@@ -72,3 +72,4 @@ def _train(
         if watch.has_lost_patience:
             break
     watch.restore_best()
+    classifier.steps_ = watch.made

@@ -1,5 +1,6 @@
 """KerasClassifier: a Keras network in scikit-learn's coat, trained for a fixed number of gradient steps."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,7 @@ class Network:
     """A built model from inputs to logits, its phases, and where its first weights come from.
 
     The last phase trains `model` itself: its view is that of prediction too.
+    merged: batches that one step takes together, unless a batch size is asked for; as many fewer are the steps.
     frozen: the pass that makes the inputs of `model` from images, or None; frozen_parameters: of what makes it.
     """
 
@@ -52,6 +54,7 @@ class Network:
     weights: str = "random"
     frozen: FrozenPass | None = None
     frozen_parameters: int = 0
+    merged: int = 1
 
 
 class KerasClassifier:
@@ -66,8 +69,9 @@ class KerasClassifier:
     label_smoothing; augmentation, names with commas between them; mixup, its alpha; precision, "auto", "float32" or
     "bfloat16"; schedule, "cosine" or "plateau"; patience, evaluations without a better one after which to stop.
 
-    Fitted: history_ (a dict per evaluation), n_parameters_, steps_, weights_, notes_, earlier_seconds_ (of the
-    training that was cut off), frozen_ (the pass that runs share, or None).
+    Fitted: history_ (a dict per evaluation), n_parameters_, steps_ (gradient steps made: fewer where patience was
+    lost), weights_, notes_, earlier_seconds_ (of the training that was cut off), frozen_ (the pass that runs share, or
+    None).
     """
 
     def __init__(self, task: Task, image: ImageInput, build: Callable[[], Network], batch_size: int) -> None:
@@ -75,8 +79,7 @@ class KerasClassifier:
             raise ValueError(f"a network needs a positive number of gradient steps, not {task.steps}")
         check_parameters(task.parameters)
         self.task, self.image, self.build = task, image, build
-        self.batch_size = int(task.parameters.get("batch_size", batch_size))
-        self.steps_ = task.steps
+        self.own_steps, self.own_batch_size = task.steps, batch_size
         self.augmentation = augmentation_names(task)
 
     def fit(
@@ -106,7 +109,7 @@ class KerasClassifier:
         return self
 
     def create(self) -> None:
-        """Build the network, not trained yet, with an empty history."""
+        """Build the network, not trained yet, with an empty history; steps_ are those to make."""
         import keras
 
         keras.utils.set_random_seed(self.task.random_state)
@@ -117,6 +120,8 @@ class KerasClassifier:
         with dtype_policy(policy):
             self.network = self.build()
             self._predictors = {id(self.network.model): with_softmax(self.network.model)}
+        self.steps_ = math.ceil(self.own_steps / self.network.merged)
+        self.batch_size = int(self.task.parameters.get("batch_size", self.own_batch_size * self.network.merged))
         self.frozen_ = self.network.frozen
         self.n_parameters_ = self.network.model.count_params() + self.network.frozen_parameters
         self.weights_ = self.network.weights
@@ -159,6 +164,7 @@ class KerasClassifier:
                     break
                 checkpoint.save_now_and_then(model)
         watch.restore_best()
+        self.steps_ = watch.made
         Checkpoint.forget(self.task)
 
     def compile(self, model: Any, learning_rate: float, steps: int) -> None:

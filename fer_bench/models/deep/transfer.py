@@ -3,14 +3,11 @@
 Keras is imported inside the functions: the cards are read where it must not be.
 """
 
-import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from fer_bench.errors import FerBenchError
-from fer_bench.models.deep import pretrained
 from fer_bench.models.deep.assembly import DEEP_LOSSES, RECIPE_SEARCH, from_pixels, sized, with_defaults
 from fer_bench.models.deep.backbones import (
     EFFICIENTNET_B0,
@@ -111,10 +108,7 @@ def transfer(task: Task, backbone: Backbone) -> Any:
     """
     from fer_bench.models.deep.training import KerasClassifier, Network, Phase
 
-    batch_size = backbone.batch_size
-    if how_far(task) == HEAD and task.steps and task.weights not in (pretrained.NONE, pretrained.UNAVAILABLE):
-        task = replace(task, steps=math.ceil(task.steps / HEAD_ALONE))
-        batch_size *= HEAD_ALONE
+    how_far(task)  # what it refuses is refused before anything is built
     image = sized(backbone.image, task, backbone.minimum, backbone.application)
 
     def build() -> Network:
@@ -126,7 +120,7 @@ def transfer(task: Task, backbone: Backbone) -> Any:
         whole = from_pixels(task, image, lambda x: Head(task).of_maps(trunk(x)))
         return Network(whole, (Phase("all layers", 1.0, RANDOM_RATE),), weights)
 
-    classifier = KerasClassifier(task, image, build, batch_size)
+    classifier = KerasClassifier(task, image, build, backbone.batch_size)
     return classifier
 
 
@@ -190,8 +184,9 @@ def in_phases(classifier: Any, backbone: Backbone, trunk: Any, weights: str) -> 
     def of_maps(images: np.ndarray) -> Stored:
         return Stored(frozen.outputs(images)[MAPS], mirror)
 
+    merged = HEAD_ALONE if how == HEAD else 1
     stages = (
-        ("head", HEAD_RATE * (HEAD_ALONE if how == HEAD else 1), head_model, of_pooled),
+        ("head", HEAD_RATE * merged, head_model, of_pooled),
         ("last block", backbone.block_rate, block_model, of_maps),
         ("all layers", ALL_RATE, whole_model, None),
     )
@@ -203,7 +198,7 @@ def in_phases(classifier: Any, backbone: Backbone, trunk: Any, weights: str) -> 
         for (name, rate, _, view), share, model in zip(chosen, shares, models, strict=True)
     )
     frozen_parameters = trunk.count_params() + models[0].count_params() - models[-1].count_params()
-    return Network(models[-1], phases, weights, frozen, frozen_parameters)
+    return Network(models[-1], phases, weights, frozen, frozen_parameters, merged)
 
 
 def frozen_pass(classifier: Any, backbone: Backbone, trunk: Any) -> FrozenPass:

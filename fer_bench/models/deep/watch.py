@@ -19,11 +19,14 @@ PLATEAU_PATIENCE, PLATEAU_FACTOR = 2, 0.3  # evaluations without a better one, a
 
 
 class Watch:
-    """Counts gradient steps, evaluates at some of them, and knows the best weights by validation macro-F1."""
+    """Counts gradient steps, evaluates at some of them, and knows the best weights by validation macro-F1.
+
+    step: number of the latest gradient step in the schedule. made: how many were made; fewer where patience was lost.
+    """
 
     def __init__(self, classifier: KerasClassifier, at: frozenset[int], n_rows: int) -> None:
         self.classifier, self.at, self.n_rows = classifier, at, n_rows
-        self.step, self.worse_in_a_row = 0, 0
+        self.step, self.made, self.worse_in_a_row = 0, 0, 0
         self.started = self.told = time.monotonic()
         self.since: list[tuple[float, float]] = []
         self.best_score = -1.0
@@ -49,6 +52,7 @@ class Watch:
     def __call__(self, logs: dict[str, float]) -> None:
         """Take note of one gradient step and its `logs`. Raises FloatingPointError where the loss is not finite."""
         self.step += 1
+        self.made += 1
         task, steps = self.classifier.task, self.classifier.steps_
         if not math.isfinite(logs["loss"]):
             where = f"at step {self.step} of {steps} ({self.phase.name})"

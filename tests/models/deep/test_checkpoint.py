@@ -14,6 +14,7 @@ STEPS = 20  # eight of them in the first phase
 RECIPES = {
     "cosine": {"mixup": 0.3},
     "plateau": {"schedule": "plateau", "patience": 50},  # never better after a while: the learning rate falls
+    "impatient": {"learning_rate": 1e-9, "patience": 1},  # never better than the first time: steps are left out
 }
 
 
@@ -30,7 +31,7 @@ def regime(tiny, tmp_path):
                 "parameters": RECIPES[recipe],
                 "loss": Loss(LOGIT_ADJUSTED, log_prior=(-1, -1.2, -1.1)),
             }
-            validation = tiny.bars(12, seed=1)
+            validation = tiny.bars(6, seed=1)
             return tiny.task(**{**defaults, "checkpoint": checkpoint, "validation": validation, **changes})
 
         def build(self):
@@ -70,9 +71,10 @@ def assert_same_training(one, other):
         np.testing.assert_array_equal(a, b)
     lines = [[{**row, "seconds": None} for row in classifier.history_] for classifier in (one, other)]
     assert lines[0] == lines[1]
+    assert one.steps_ == other.steps_
 
 
-@pytest.mark.parametrize(("recipe", "cuts"), [("cosine", (1, 8, 20)), ("plateau", (5, 17))])
+@pytest.mark.parametrize(("recipe", "cuts"), [("cosine", (1, 8, 20)), ("plateau", (5, 17)), ("impatient", (1, 9))])
 def test_training_that_was_cut_off_ends_as_if_it_had_not_been(tiny, regime, monkeypatch, recipe, cuts):
     undisturbed = regime.fit(recipe)
     assert not regime.file.exists()

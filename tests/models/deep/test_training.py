@@ -16,6 +16,16 @@ def test_training_takes_exactly_its_steps_whatever_the_rows(tiny, steps, rows):
     assert classifier.history_[-1]["step"] == steps
 
 
+def test_with_patience_the_steps_are_those_that_were_made(tiny):
+    """At a learning rate of next to nothing no evaluation is better than the first."""
+    phases = (Phase("first", 0.5, 1e-9), Phase("second", 0.5, 1e-9))
+    task = tiny.task(steps=100, validation=tiny.bars(3, seed=1), parameters={"patience": 1})
+    classifier = tiny.fitted(task, lambda: tiny.network(phases=phases))
+    last = {row["phase"]: row["step"] for row in classifier.history_}
+    assert classifier.steps_ == last["first"] + last["second"] - 50 == 10 + 5
+    assert task.steps == 100
+
+
 def test_it_learns_and_its_fitted_attributes_tell_how(tiny):
     told = []
     task = tiny.task(steps=150, progress=lambda share, text: told.append((share, text)))

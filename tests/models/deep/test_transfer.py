@@ -215,6 +215,21 @@ def test_a_head_alone_sees_as_many_images_in_a_quarter_of_the_steps(tuned, tiny_
         tuned(weights, {"steps": 40}, fine_tune=how)
         for weights, how in ((tiny_weights, "last-block"), (tiny_weights, "head"), ("none", "head"))
     )
+    for classifier in (block, head, unfrozen):
+        classifier.create()
     assert head.steps_ == 10 == block.steps_ / 4
     assert head.batch_size * head.steps_ == block.batch_size * block.steps_
     assert (unfrozen.steps_, unfrozen.batch_size) == (block.steps_, block.batch_size)
+
+
+def test_a_head_whose_weights_cannot_be_downloaded_is_a_network_without_weights(tuned, monkeypatch):
+    """All of whose layers are trained, in steps and batches of their usual number and size."""
+
+    def offline(*asked):
+        raise OSError("no network")
+
+    monkeypatch.setattr("fer_bench.models.deep.backbones.with_imagenet", offline)
+    classifier = tuned("auto", {"steps": 8}, fine_tune="head").fit(*bars(24))
+    assert classifier.weights_.startswith("random")
+    assert (classifier.steps_, classifier.batch_size) == (8, 32)
+    assert int(classifier.network.model.optimizer.iterations) == 8
