@@ -141,7 +141,7 @@ def _svm(task: Task) -> Any:
             kept, counts = np.unique(np.arange(len(X))[rows], return_counts=True)
             repeats = counts.max() > 1
             if factor != 1 or repeats:
-                self.gamma = factor / (X.shape[1] * float(X[rows].var()))
+                self.gamma = factor / (X.shape[1] * (float(X[rows].var()) or 1.0))  # as scikit-learn's "scale"
             if repeats:
                 sample_weight = counts if sample_weight is None else np.bincount(rows, sample_weight)[kept]
                 rows = kept
@@ -170,6 +170,7 @@ def _forest(task: Task) -> Any:
 def _mlp(task: Task) -> Any:
     """One hidden layer of 256, Adam, the task's gradient steps whatever the strategy did to the rows.
 
+    They are rounded to whole epochs, one at least; `steps_` says how many were made.
     `early_stopping` stays off: it would cut its validation rows out of resampled rows, copies on both sides.
     """
     from sklearn.exceptions import ConvergenceWarning
@@ -179,7 +180,15 @@ def _mlp(task: Task) -> Any:
     batch_size = min(MLP_BATCH_SIZE, task.n_rows)
     steps_per_epoch = -(-task.n_rows // batch_size)
     epochs = max(1, round((task.steps or MLP_STEPS["quick"]) / steps_per_epoch))
-    return MLPClassifier(
+
+    class StepsMLPClassifier(MLPClassifier):
+        """Says how many gradient steps it made."""
+
+        @property
+        def steps_(self) -> int:
+            return self.n_iter_ * steps_per_epoch
+
+    return StepsMLPClassifier(
         hidden_layer_sizes=(task.parameters.get("hidden", 256),),
         alpha=task.parameters.get("alpha", 1e-2),
         learning_rate_init=task.parameters.get("learning_rate", 1e-3),

@@ -104,10 +104,30 @@ def test_gamma_is_a_factor_on_the_scale_of_the_rows(build, data):
     assert not np.allclose(one.decision_function(X), tuned.decision_function(X), atol=1e-2)
 
 
-def test_balanced_forests_are_tuned_too(data):
+@pytest.mark.parametrize(("parameters", "rows"), [({}, [0, 0, 1, 2]), ({"gamma": 0.5}, [0, 1, 2])])
+def test_features_without_variance_are_no_trouble(build, parameters, rows):
+    X, y = np.ones((3, 8), "float32"), np.arange(3)
+    assert build("pca-svm", **parameters).fit(X, y, rows=np.array(rows)).gamma == parameters.get("gamma", 1) / 8
+
+
+@pytest.mark.parametrize(("steps", "n_rows", "made"), [(6, 60, 6), (5, 300, 6), (1, 300, 3)])
+def test_perceptrons_make_whole_epochs_and_tell_their_steps(data, steps, n_rows, made):
+    X, y = (np.resize(array, (n_rows, *array.shape[1:])) for array in data)
+    mlp = MODELS["pca-mlp"].build(Task(("a", "b", "c"), n_rows, (8, 8), data, steps=steps)).fit(X, y)
+    assert mlp.steps_ == made == mlp.t_ / n_rows * -(-n_rows // 128)
+
+
+def test_balanced_forests_are_tuned_too_and_draw_rows_with_replacement(data):
+    """Each tree as many rows of every class as the rarest has."""
     task = Task(("a", "b", "c"), 60, (8, 8), data, balanced_bootstrap=True, parameters={"max_depth": 3})
     forest = MODELS["pca-forest"].build(task)
     assert forest.get_params()["max_depth"] == 3 and set(FOREST_SEARCH) <= set(forest.get_params())
+    X, y = data
+    forest.set_params(n_estimators=3).fit(X, y)
+    for sampler in forest.samplers_:
+        rows = sampler.sample_indices_
+        assert np.bincount(y[rows]).tolist() == [20, 20, 20]
+        assert len(np.unique(rows)) < len(rows)
 
 
 def test_parameters_are_counted(build, data):
