@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_bench.data.decoded import Decoded, dropped_note, official_subset
+from fer_bench.data.decoded import Decoded, drop_bad, official_subset
 from fer_bench.data.tables import Progress, Table, open_table
-from fer_bench.errors import FerBenchError, listing
+from fer_bench.errors import FerBenchError
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """Names of the labels 0..6 in fer2013.csv."""
@@ -32,9 +32,7 @@ def read_csv(path: Path, *, skip_bad: bool = False, progress: Progress | None = 
     class_names = _check_labels(rows)
     _check_usages(rows)
     bad = [f"line {rows.lines[row]}: {', '.join(rows.problems[row])}" for row in sorted(rows.problems)]
-    if bad and (not skip_bad or len(bad) == len(rows.lines)):
-        hint = "" if len(bad) == len(rows.lines) else "\nMend them, or drop them with --skip-bad."
-        raise FerBenchError(f"{path}: {len(bad):,} bad rows of {len(rows.lines):,}\n{listing(bad)}{hint}")
+    notes = drop_bad(path, "bad rows", len(rows.lines), bad, skip_bad)
     kept = np.array([row for row in range(len(rows.lines)) if row not in rows.problems], dtype=np.int64)
     codes = {name: code for code, name in enumerate(class_names)}
     return Decoded(
@@ -45,7 +43,7 @@ def read_csv(path: Path, *, skip_bad: bool = False, progress: Progress | None = 
         n_rows=len(rows.lines),
         rows=kept,
         subsets=np.array([official_subset(rows.usages[row]) for row in kept]) if rows.usages else None,
-        notes=(dropped_note("rows", len(rows.lines), bad),) if bad else (),
+        notes=notes,
     )
 
 
@@ -112,7 +110,7 @@ def _check_sizes(path: Path, rows: _Rows) -> int:
     counts = Counter(pixels.size for pixels in rows.pixels if pixels.size)
     if not counts:
         return 1
-    expected, _ = max(counts.items(), key=lambda item: (isqrt(item[0]) ** 2 == item[0], item[1]))
+    expected, _ = counts.most_common(1)[0]
     side = isqrt(expected)
     if side * side != expected:
         raise FerBenchError(f"{path}: rows have {expected:,} pixels, which is no square image (2,304 are 48 x 48)")

@@ -12,6 +12,7 @@ from fer_bench.data.entries import reading
 from fer_bench.errors import FerBenchError
 
 SUBSETS = ("train", "validation", "test")
+SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,16 @@ class Dataset:
                 yield f"{len(rows):,} {what} for {n:,} images"
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
             yield f"labels outside 0..{len(self.class_names) - 1}"
-        if len(np.unique(self.sample_ids)) != len(self.sample_ids):
-            yield "sample ids repeat"
+        ids, counts = np.unique(self.sample_ids, return_counts=True)
+        if (counts > 1).any():
+            yield f"sample ids repeat: {_few(ids[counts > 1])}"
         if self.subsets is not None and not np.isin(self.subsets, SUBSETS).all():
             yield f"subsets other than {', '.join(SUBSETS)}"
+        votes = np.empty((n, 0)) if self.votes is None else self.votes
+        if self.vote_names and votes.shape[1:] != (len(self.vote_names),):
+            yield f"{len(self.vote_names)} vote_names for votes of shape {votes.shape}"
+        if (votes < 0).any():
+            yield f"votes below 0 in rows {_few(np.unique(np.nonzero(votes < 0)[0]))}"
 
     def __len__(self) -> int:
         return len(self.images)
@@ -130,3 +137,8 @@ class Dataset:
             )
             dataset.__dict__["fingerprint"] = about["fingerprint"]  # known: hashing 83 MB again would cost a start
             return dataset
+
+
+def _few(values: np.ndarray) -> str:
+    rest = len(values) - SHOWN
+    return ", ".join(map(str, values[:SHOWN])) + (f" and {rest:,} more" if rest > 0 else "")

@@ -1,13 +1,13 @@
 """What every reader hands over, and the rules that turn it into a Dataset whatever the form it came in."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from fer_bench.data.dataset import SUBSETS, Dataset
-from fer_bench.errors import FerBenchError
+from fer_bench.errors import FerBenchError, listing
 
 TRAIN, VALIDATION, TEST = SUBSETS
 SUBSET_WORDS = {
@@ -23,10 +23,18 @@ def official_subset(word: str) -> str | None:
     return SUBSET_WORDS.get(re.sub(r"[\s_-]", "", word).lower())
 
 
-def dropped_note(what: str, total: int, problems: Sequence[str]) -> str:
-    """The note that `--skip-bad` leaves: how many of `total` rows or files were dropped, and the first few why."""
-    shown = "; ".join(problems[:SHOWN_DROPS])
-    return f"dropped {len(problems):,} bad {what} of {total:,}: {shown}" + ("; ..." if problems[SHOWN_DROPS:] else "")
+def drop_bad(source: Path, what: str, total: int, problems: list[str], skip_bad: bool) -> tuple[str, ...]:
+    """The notes that dropping the bad ones of `total` rows or files leaves: how many, and of the first few why.
+
+    Raises FerBenchError listing the `problems` where they may not be dropped, or nothing would be left.
+    """
+    if not problems:
+        return ()
+    count = f"{len(problems):,} {what} of {total:,}"
+    if not skip_bad or len(problems) == total:
+        hint = "" if len(problems) == total else "\nMend them, or drop them with --skip-bad."
+        raise FerBenchError(f"{source}: {count}\n{listing(problems)}{hint}")
+    return (f"dropped {count}: {'; '.join(problems[:SHOWN_DROPS])}{'; ...' if problems[SHOWN_DROPS:] else ''}",)
 
 
 @dataclass(frozen=True)

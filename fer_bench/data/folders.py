@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fer_bench.data import image_files
-from fer_bench.data.decoded import TRAIN, Decoded, dropped_note, official_subset
+from fer_bench.data.decoded import TRAIN, Decoded, drop_bad, official_subset
 from fer_bench.data.tables import Progress
 from fer_bench.errors import FerBenchError, listing
 
@@ -36,11 +36,7 @@ def read_folder(
     files, notes = find_images(root, paths)
     looks = image_files.look_at([root / file.path for file in files], progress)
     bad = [f"{file.path}: {look.problem}" for file, look in zip(files, looks, strict=True) if look.problem]
-    if bad and (not skip_bad or len(bad) == len(files)):
-        hint = "" if len(bad) == len(files) else "\nMend them, or drop them with --skip-bad."
-        raise FerBenchError(f"{root}: {len(bad):,} unreadable images of {len(files):,}\n{listing(bad)}{hint}")
-    if bad:
-        notes.append(dropped_note("images", len(files), bad))
+    notes += drop_bad(root, "unreadable images", len(files), bad, skip_bad)
     class_names = sorted({file.class_name for file in files})
     codes = {name: code for code, name in enumerate(class_names)}
     files = [file for file, look in zip(files, looks, strict=True) if not look.problem]

@@ -130,7 +130,7 @@ def _images(path: Path, images: np.ndarray) -> np.ndarray:
 
 def _labels(path: Path, arrays: Arrays) -> tuple[tuple[str, ...], np.ndarray]:
     """Class names and codes: as given, or the distinct labels themselves in sorted order."""
-    labels = arrays["labels"]
+    labels = given = arrays["labels"]
     if labels.shape[1:] == (1,):
         labels = labels[:, 0]
     if labels.ndim != 1 or labels.dtype.kind not in "iuUS":
@@ -143,13 +143,12 @@ def _labels(path: Path, arrays: Arrays) -> tuple[tuple[str, ...], np.ndarray]:
         known = {name: code for code, name in enumerate(names)}
         labels = np.array([known.get(label, -1) for label in _texts(path, {"labels": labels}, "labels").tolist()])
     outside = np.flatnonzero((labels < 0) | (labels >= len(names)))
-    if outside.size or len(set(names)) != len(names):
-        wrong = (
-            f"{outside.size:,} labels, the first in row {outside[0]}, are none of"
-            if outside.size
-            else "there are repeats among"
-        )
-        raise FerBenchError(f"{path}: {wrong} the {len(names)} class_names {', '.join(names[:10])}")
+    among = f"the {len(names)} class_names {', '.join(names[:10])}"
+    if outside.size:
+        bad = [f"row {row}: {label}" for row, label in zip(outside, given[outside].ravel().tolist(), strict=True)]
+        raise FerBenchError(f"{path}: {outside.size:,} labels are none of {among}\n{listing(bad)}")
+    if len(set(names)) != len(names):
+        raise FerBenchError(f"{path}: there are repeats among {among}")
     return tuple(names), labels.astype(np.int64)
 
 

@@ -169,6 +169,7 @@ def test_nothing_is_left_when_every_row_is_bad(csv_lines, write_csv):
 
 def test_rows_of_no_square_image(write_csv):
     assert "6 pixels, which is no square image" in error_of(write_csv(["emotion,pixels", *["0,1 2 3 4 5 6"] * 3]))
+    assert "6 pixels, which" in error_of(write_csv(["emotion,pixels", "0,1 2 3 4", *["0,1 2 3 4 5 6"] * 3]))
 
 
 def test_label_in_another_encoding(tmp_path):

@@ -200,7 +200,7 @@ def test_unreadable_images_are_reported_together(with_bad_files, capfd):
 def test_unreadable_images_can_be_dropped(with_bad_files):
     decoded = read(with_bad_files, skip_bad=True)
     assert decoded.sample_ids.tolist() == ["happy/a.png", "sad/e.png"]
-    assert decoded.notes[0].startswith("dropped 4 bad images of 6: happy/b.png: zero bytes; ")
+    assert decoded.notes[0].startswith("dropped 4 unreadable images of 6: happy/b.png: zero bytes; ")
 
 
 def test_image_that_is_gone_at_the_second_look(write_images, monkeypatch):

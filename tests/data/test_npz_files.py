@@ -95,10 +95,13 @@ WRONG = {
     "too few labels": ({"images": IMAGES, "labels": LABELS[:5]}, "labels have shape (5,) for 6 images"),
     "one-hot labels": ({"images": IMAGES, "labels": np.eye(6, dtype=int)}, "labels are int64 (6, 6)"),
     "labels with fractions": ({"images": IMAGES, "labels": LABELS / 2}, "labels are float64 (6,)"),
-    "labels outside": ({"images": IMAGES, "labels": LABELS, "class_names": ["a", "b"]}, "2 labels, the first in row 2"),
+    "labels outside": (
+        {"images": IMAGES, "labels": LABELS, "class_names": ["a", "b"]},
+        "2 labels are none of the 2 class_names a, b\n  - row 2: 2\n  - row 5: 2",
+    ),
     "labels unknown": (
         {"images": IMAGES, "labels": list("abcabc"), "class_names": ["a", "b"]},
-        "2 labels, the first in row 2, are none of the 2 class_names a, b",
+        "2 labels are none of the 2 class_names a, b\n  - row 2: c\n  - row 5: c",
     ),
     "class names twice": ({"images": IMAGES, "labels": LABELS, "class_names": ["a", "b", "a"]}, "repeats among"),
     "unknown subsets": ({"images": IMAGES, "labels": LABELS, "subsets": ["train", "dunno"] * 3}, "subsets 'dunno'"),
@@ -114,6 +117,27 @@ WRONG = {
 @pytest.mark.parametrize(("arrays", "problem"), WRONG.values(), ids=WRONG)
 def test_wrong_arrays(arrays, problem, saved):
     assert problem in error_of(saved(**arrays))
+
+
+VOTES = np.ones((6, 2), int)
+UNFIT = {
+    "ids twice": ({"sample_ids": ["a", "b", "a", "c", "c", "c"]}, "sample ids repeat: a, c"),
+    "names of other votes": ({"votes": VOTES, "vote_names": ["yes"]}, r"1 vote_names for votes of shape \(6, 2\)"),
+    "names of no votes": ({"vote_names": ["yes", "no"]}, r"2 vote_names for votes of shape \(6, 0\)"),
+    "votes below nothing": ({"votes": VOTES - 2 * np.eye(6, 2, -2, int)}, "votes below 0 in rows 2, 3"),
+}
+
+
+@pytest.mark.parametrize(("arrays", "problem"), UNFIT.values(), ids=UNFIT)
+def test_arrays_that_do_not_fit_together_are_refused_by_name(arrays, problem, saved):
+    with pytest.raises(FerBenchError, match=problem):
+        read_npz(saved(images=IMAGES, labels=LABELS, **arrays)).dataset("faces")
+
+
+def test_votes_need_no_names(saved):
+    dataset = read_npz(saved(images=IMAGES, labels=LABELS, votes=VOTES)).dataset("faces")
+    assert dataset.vote_names == ()
+    assert dataset.votes.tolist() == VOTES.tolist()
 
 
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.99])
