@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from fer_bench.data.resizing import resized
 from fer_bench.data.tables import Progress
 from fer_bench.errors import FerBenchError
 
@@ -124,10 +125,7 @@ def _sized(path: Path, size: tuple[int, int], gray: bool) -> np.ndarray:
         image = _pixels(path)
     except ValueError as error:
         raise FerBenchError(f"{path}: changed while it was read ({error}); start again") from error
-    image = image[..., 0] if gray else image[..., ::-1]
-    if image.shape[:2] != size:
-        image = cv2.resize(np.ascontiguousarray(image), size[::-1], interpolation=cv2.INTER_AREA)
-    return image
+    return resized(np.ascontiguousarray(image[..., 0] if gray else image[..., ::-1]), size)
 
 
 def _threads() -> ThreadPoolExecutor:

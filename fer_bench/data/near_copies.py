@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fer_bench.data.resizing import gray_square
+
 SIDE = 48
 """Pixels per side at which images are compared."""
 SMALLEST = 16
@@ -111,11 +113,7 @@ def _details(images: np.ndarray, report: Progress) -> np.ndarray:
 def _detail(image: np.ndarray) -> np.ndarray:
     import cv2
 
-    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
-    if gray.shape != (SIDE, SIDE):
-        shrinks = min(gray.shape) > SIDE
-        gray = cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    fine = cv2.GaussianBlur(gray.astype(np.float32), (0, 0), FINE)
+    fine = cv2.GaussianBlur(gray_square(image, SIDE).astype(np.float32), (0, 0), FINE)
     detail = fine - cv2.GaussianBlur(fine, (0, 0), COARSE)
     return detail if detail.std() >= FAINT else np.zeros_like(detail)
 

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +26,7 @@ CHUNK = 4096
 NO_VARIANCE = 1e-6  # of a component, as a share of the first one's
 STORED_FORMAT = 1
 COST = "cost.json"
+LIBRARIES = ("numpy", "opencv-python-headless", "scikit-image", "scikit-learn")
 
 
 class Extractor(Protocol):
@@ -54,8 +56,8 @@ class Features:
 def stored_features(card: FeaturesCard, dataset: Dataset, split: Split) -> Features:
     """The features `card` of `dataset` under `split`, computed by the first that asks and shared by all.
 
-    The key holds data, split, extractor and parameters; a changed extractor of the same name and parameters is told
-    by its source text.
+    The key holds data, split, extractor, parameters and versions of what computes; a changed extractor of the same name
+    and parameters is told by its source text. Raises FerBenchError where the stored files are damaged.
     """
     import numpy as np
 
@@ -66,6 +68,7 @@ def stored_features(card: FeaturesCard, dataset: Dataset, split: Split) -> Featu
             "features": card.name,
             "parameters": dict(card.parameters),
             "code": _code(card),
+            "libraries": {name: version(name) for name in LIBRARIES},
             "format": STORED_FORMAT,
         }
     )
@@ -106,38 +109,30 @@ def _compute(card: FeaturesCard, dataset: Dataset, split: Split, folder: Path) -
     extractor.fit(dataset.images[split.train], dataset.labels[split.train])
     fitted = time.perf_counter()
     for name, rows in split.subsets().items():
-        _transform(extractor, dataset.images, rows, folder / f"{name}.npy")
+        _transform(card.name, extractor, dataset.images, rows, folder / f"{name}.npy")
     end = time.perf_counter()
     cost = {"seconds": end - start, "ms_per_image": 1000 * (end - fitted) / len(dataset)}
     (folder / COST).write_text(json.dumps(cost))
 
 
-def _transform(extractor: Extractor, images: np.ndarray, rows: np.ndarray, path: Path) -> None:
-    """Chunk by chunk into the stored file, so that memory does not grow with the data."""
+def _transform(name: str, extractor: Extractor, images: np.ndarray, rows: np.ndarray, path: Path) -> None:
+    """Chunk by chunk into the stored file, so that memory does not grow with the data.
+
+    Raises FerBenchError where `extractor`, of the features `name`, does not give a row per image.
+    """
     import numpy as np
 
     with path.open("wb") as file:  # written, not mapped: a full disk is an error here, and would be the end there
         for start in range(0, len(rows), CHUNK):
-            part = np.ascontiguousarray(extractor.transform(images[rows[start : start + CHUNK]]))
+            chunk = images[rows[start : start + CHUNK]]
+            part = np.ascontiguousarray(extractor.transform(chunk))
+            if len(part) != len(chunk):
+                raise FerBenchError(f"the features {name!r} made {len(part):,} rows of {len(chunk):,} images")
             if not start:
                 shape = (len(rows), *part.shape[1:])
                 header = {"descr": part.dtype.str, "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
             file.write(part.data)
-
-
-def gray_square(images: np.ndarray, side: int) -> np.ndarray:
-    """`images`, uint8 (n, h, w) or (n, h, w, 3) RGB, as gray uint8 (n, side, side), shrunk by area."""
-    import cv2
-    import numpy as np
-
-    if images.ndim == 3 and images.shape[1:] == (side, side):
-        return images
-    out = np.empty((len(images), side, side), np.uint8)
-    for row, image in enumerate(images):
-        gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
-        out[row] = cv2.resize(gray, (side, side), interpolation=cv2.INTER_AREA)
-    return out
 
 
 class _Stateless:
@@ -161,7 +156,9 @@ class Pixels(_Stateless):
 
     def transform(self, images: np.ndarray) -> np.ndarray:
         """Flattened gray values."""
-        return gray_square(images, self.side).reshape(len(images), -1).astype("float32") / 255
+        from fer_bench.data.resizing import gray_squares
+
+        return gray_squares(images, self.side).reshape(len(images), -1).astype("float32") / 255
 
 
 class PrincipalComponents(Pixels):
@@ -198,6 +195,8 @@ class OrientedGradients(_Stateless):
         import numpy as np
         from skimage.feature import hog
 
+        from fer_bench.data.resizing import gray_squares
+
         rows = [
             hog(
                 square,
@@ -205,7 +204,7 @@ class OrientedGradients(_Stateless):
                 pixels_per_cell=(self.cell, self.cell),
                 cells_per_block=(self.block, self.block),
             )
-            for square in gray_square(images, self.side)
+            for square in gray_squares(images, self.side)
         ]
         return np.asarray(rows, dtype=np.float32)
 

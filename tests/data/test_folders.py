@@ -10,6 +10,7 @@ import pytest
 from fer_bench.data import image_files
 from fer_bench.data.folders import find_images, read_folder
 from fer_bench.data.image_files import SUFFIXES
+from fer_bench.data.resizing import resized
 from fer_bench.errors import FerBenchError
 
 
@@ -73,7 +74,7 @@ def test_other_sizes_become_a_square_with_a_note(shapes, side, write_images):
     assert decoded.images.shape == (3, side, side)
     assert f"resized to {side} x {side}" in decoded.notes[0]
     first = cv2.imread(str(root / "a/0.png"), cv2.IMREAD_GRAYSCALE)
-    assert np.array_equal(decoded.images[0], cv2.resize(first, (side, side), interpolation=cv2.INTER_AREA))
+    assert np.array_equal(decoded.images[0], resized(first, (side, side)))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".JPEG", ".bmp", ".tiff", ".webp", ".pgm", ".gif", ".jp2", ".ras"])

@@ -10,7 +10,7 @@ from fer_bench.data.dataset import Dataset
 from fer_bench.data.splits import make_split
 from fer_bench.errors import FerBenchError
 from fer_bench.models import features
-from fer_bench.models.features import features_card, gray_square, stored_features
+from fer_bench.models.features import features_card, stored_features
 from fer_bench.models.registry import FEATURES, FeaturesCard
 
 
@@ -55,12 +55,27 @@ def test_fit_sees_training_rows_only_and_happens_once(dataset):
     assert again.seconds == first.seconds > 0
 
 
-def test_another_split_or_parameter_is_another_entry(dataset):
+def test_another_split_parameter_code_or_library_is_another_entry(dataset, monkeypatch):
     Counting.calls.clear()
     card = FeaturesCard("counting", counting, "", "here.py:1")
     stored_features(card, dataset, make_split(dataset, 1))
     stored_features(card, dataset, make_split(dataset, 2))
     assert len(Counting.calls) == 2
+    monkeypatch.setattr(features, "version", lambda name: "999")
+    stored_features(card, dataset, make_split(dataset, 2))
+    assert len(Counting.calls) == 3
+    monkeypatch.setattr("inspect.getsource", lambda module: "another source")
+    stored_features(card, dataset, make_split(dataset, 2))
+    assert len(Counting.calls) == 4
+
+
+def test_an_extractor_that_loses_rows_is_named(dataset):
+    class Losing(Counting):
+        def transform(self, images):
+            return super().transform(images)[1:]
+
+    with pytest.raises(FerBenchError, match="the features 'losing' made 71 rows of 72 images"):
+        stored_features(FeaturesCard("losing", Losing, "", "here.py:1"), dataset, make_split(dataset))
 
 
 def folder_of(stored) -> Path:
@@ -100,6 +115,9 @@ def test_hog_has_the_published_length(dataset):
     card = FEATURES["hog"]
     rows = card.build(**card.parameters).transform(dataset.images)
     assert rows.shape == (90, 1764) and rows.dtype == np.float32
+    for parameter, value, length in (("cell", 8, 900), ("orientations", 12, 2352), ("block", 3, 2916)):
+        other = card.build(**{**card.parameters, parameter: value})
+        assert other.transform(dataset.images[:1]).shape == (1, length)
 
 
 def test_pca_is_white_on_train_and_its_axes_come_from_train(dataset):
@@ -118,12 +136,6 @@ def test_pca_leaves_out_components_without_variance(dataset):
     extractor = card.build(**card.parameters).fit(images, dataset.labels[:60])
     assert extractor.transform(images).shape == (60, 58)
     assert abs(extractor.transform(dataset.images[60:])).max() < 10
-
-
-def test_gray_square_shrinks_colour_by_area():
-    white = np.full((2, 96, 64, 3), 255, np.uint8)
-    assert gray_square(white, 48).shape == (2, 48, 48)
-    assert (gray_square(white, 48) == 255).all()
 
 
 def test_stored_rows_do_not_depend_on_chunks(dataset, monkeypatch):

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from fer_bench.data.resizing import resized
 from fer_bench.models.deep.augmentation import DEFAULT, augment, mixup
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray | None]
@@ -100,9 +101,6 @@ def padded(batch: np.ndarray, size: int) -> np.ndarray:
 
 def view(images: np.ndarray, size: int) -> np.ndarray:
     """Images uint8 (n, h, w) or (n, h, w, 3) as uint8 (n, size, size, 1 or 3)."""
-    import cv2
-
     if images.shape[1:3] != (size, size):
-        method = cv2.INTER_AREA if min(images.shape[1:3]) > size else cv2.INTER_LINEAR
-        images = np.stack([cv2.resize(image, (size, size), interpolation=method) for image in images])
+        images = np.stack([resized(image, (size, size)) for image in images])
     return images if images.ndim == 4 else images[..., None]
