@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from fer_bench.data import near_copies
 from fer_bench.data.copies import find_copies, stored_copies
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.near_copies import SURE, find_near_copies
@@ -63,6 +64,16 @@ def test_a_copy_is_found(kind):
     assert found <= planted
     assert set(near.mirrored.tolist()) == {kind.startswith("mirrored")}
     assert (near.similarity >= near.threshold).all()
+
+
+def test_copies_are_found_wherever_the_blocks_of_the_comparison_end(monkeypatch):
+    images = FACES[:60].copy()
+    images[[31, 59]] = [COPIES["brighter"](images[30]), images[42][:, ::-1]]
+    whole = find_near_copies(images)
+    monkeypatch.setattr(near_copies, "BLOCK", 7 * 60)
+    blocks = find_near_copies(images)
+    assert blocks.pairs.tolist() == whole.pairs.tolist() == [[30, 31], [42, 59]]
+    assert blocks.mirrored.tolist() == [False, True]
 
 
 def test_colour_and_other_sizes_are_compared_too():

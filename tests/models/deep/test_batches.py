@@ -44,6 +44,16 @@ def test_every_row_comes_once_before_any_comes_again(n_rows):
         assert len(np.unique(whole_pass)) == len(whole_pass)
 
 
+def test_every_pass_is_shuffled_anew_and_by_the_seed():
+    inputs = Pixels(plain_images(20), 8)
+    first, other = (
+        np.concatenate([rows_of(batches_of(20, seed=seed, steps=10).make(inputs, index)) for index in range(10)])
+        for seed in (1, 2)
+    )
+    orders = [tuple(rows) for rows in (range(20), *first.reshape(2, 20), *other.reshape(2, 20))]
+    assert len(set(orders)) == 5
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.3])
 def test_a_batch_is_the_same_whenever_it_is_asked_for(alpha):
     inputs = Pixels(np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8), 8)

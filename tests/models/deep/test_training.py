@@ -66,12 +66,13 @@ def test_same_seed_same_probabilities_other_seed_others(tiny):
     assert np.abs(first - other).max() > 1e-4
 
 
-@pytest.mark.parametrize(("loss", "mixup"), [("cross-entropy", 0.0), ("cross-entropy", 0.3)])
+@pytest.mark.parametrize("loss", [Loss(), Loss("logit-adjusted", log_prior=(-1.0, -1.2, -1.1))])
+@pytest.mark.parametrize("mixup", [0.0, 0.3])
 def test_rows_without_weight_teach_nothing(tiny, loss, mixup):
     """Half of the rows carry the label of another class, and weight zero."""
     images, labels = tiny.bars(120)
     wrong = np.arange(120) % 2 == 0
-    task = tiny.task(steps=150, loss=Loss(loss), parameters={"mixup": mixup})
+    task = tiny.task(steps=150, loss=loss, parameters={"mixup": mixup})
     classifier = tiny.classifier(task).fit(images, np.where(wrong, (labels + 1) % 3, labels), np.where(wrong, 0.0, 2.0))
     assert (classifier.predict_proba(task.validation[0]).argmax(axis=1) == task.validation[1]).mean() > 0.8
 
