@@ -6,6 +6,8 @@ p / share^tau instead of the greatest p. tau = 0 changes nothing; tau = 1 is Bay
 
 import numpy as np
 
+from fer_bench.models.validation import macro_f1
+
 TAUS = tuple(step / 10 for step in range(21))  # 0, 0.1, ..., 2
 
 
@@ -14,13 +16,11 @@ def choose_tau(probabilities: np.ndarray, labels: np.ndarray, log_prior: np.ndar
 
     probabilities: float (n, k). labels: int (n,). log_prior: float (k,), logarithms of the classes' training shares.
     """
-    from sklearn.metrics import f1_score
 
-    def macro_f1(tau: float) -> float:
-        predicted = adjust(probabilities, log_prior, tau).argmax(axis=1)
-        return f1_score(labels, predicted, average="macro", labels=range(len(log_prior)), zero_division=0)
+    def score(tau: float) -> float:
+        return macro_f1(labels, adjust(probabilities, log_prior, tau).argmax(axis=1), len(log_prior))
 
-    return max(TAUS, key=macro_f1)  # the first of equals
+    return max(TAUS, key=score)  # the first of equals
 
 
 def adjust(probabilities: np.ndarray, log_prior: np.ndarray, tau: float) -> np.ndarray:

@@ -85,12 +85,12 @@ class ImageInput:
     """What a network wants to see: side in pixels, channels, and how 0..255 is scaled.
 
     scaling: "unit" x/255; "symmetric" x/127.5 - 1; "caffe" BGR less the ImageNet channel means
-    (VGG16 and ResNet50 of keras.applications); "torch" (x/255 - mean)/std; "none" for networks that scale themselves.
+    (VGG16 and ResNet50 of keras.applications); "none" for networks that scale themselves.
     """
 
     size: int
     channels: Literal[1, 3] = 1
-    scaling: Literal["unit", "symmetric", "caffe", "torch", "none"] = "unit"
+    scaling: Literal["unit", "symmetric", "caffe", "none"] = "unit"
 
 
 @dataclass(frozen=True)

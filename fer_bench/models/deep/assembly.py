@@ -12,7 +12,7 @@ from fer_bench.models.registry import Choice, ImageInput, Range, Search
 from fer_bench.models.task import CROSS_ENTROPY, FOCAL, LOGIT_ADJUSTED, Task
 
 DEEP_LOSSES = (CROSS_ENTROPY, FOCAL, LOGIT_ADJUSTED)
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 BATCH_NORM_MOMENTUM = 0.9  # Keras' 0.99 lags behind for 400 steps, longer than a quick run
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 RECIPE_SEARCH: Search = {
@@ -81,10 +81,6 @@ def preprocess(pixels: Any, image: ImageInput) -> Any:
         "unit": (1 / 255, 0.0),
         "symmetric": (1 / 127.5, -1.0),
         "caffe": (1.0, [-mean for mean in CAFFE_MEAN_BGR]),
-        "torch": (
-            [1 / 255 / std for std in IMAGENET_STD],
-            [-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)],
-        ),
         "none": (1.0, 0.0),
     }[image.scaling]
     return layers.Rescaling(scale, offset, dtype="float32")(x)

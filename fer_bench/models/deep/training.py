@@ -27,7 +27,7 @@ WARM_UP = 0.05  # of a phase's steps
 class Phase:
     """A stretch of training with a schedule of its own: warm-up to `learning_rate`, then cosine down to 0.
 
-    share: of the run's steps; shares add up to 1. prepare: called first, to set what is trainable.
+    share: of the run's steps; shares add up to 1.
     model: what is trained, from the inputs of this phase to logits; by default the network.
     view: images as the inputs of `model`; by default their pixels.
     """
@@ -35,7 +35,6 @@ class Phase:
     name: str
     share: float
     learning_rate: float
-    prepare: Callable[[], None] = lambda: None
     model: Any = None
     view: Callable[[np.ndarray], Inputs] | None = None
 
@@ -152,7 +151,6 @@ class KerasClassifier:
             if first >= end:
                 continue
             model = phase.model or self.network.model
-            phase.prepare()
             self.compile(model, phase.learning_rate, steps)
             if resumed := first > start:
                 checkpoint.restore_optimizer(model)

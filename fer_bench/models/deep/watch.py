@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fer_bench.models.validation import macro_f1
+
 if TYPE_CHECKING:
     from fer_bench.models.deep.batches import Inputs
     from fer_bench.models.deep.training import KerasClassifier, Phase
@@ -104,12 +106,6 @@ class Watch:
     def restore_best(self) -> None:
         """Put the weights with the best validation macro-F1 back into the network."""
         self.classifier.network.model.set_weights(self.best_weights)
-
-
-def macro_f1(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int) -> float:
-    """Unweighted mean of the F1 scores of all classes; 0 for one that is neither present nor predicted."""
-    confusion = np.bincount(y_true * n_classes + y_pred, minlength=n_classes**2).reshape(n_classes, n_classes)
-    return float(np.mean(2 * confusion.diagonal() / np.maximum(confusion.sum(axis=0) + confusion.sum(axis=1), 1)))
 
 
 def evaluation_steps(steps: int, batch_size: int, n_validation: int) -> frozenset[int]:

@@ -40,6 +40,16 @@ def network(phases=ONE_PHASE, dropout=0.0):
     return Network(Model(pixels, layers.Dense(3, dtype="float32", name="logits")(x)), phases)
 
 
+def two_phases(dropout):
+    """The network, at first trained as part of another model, with a dropout of its own."""
+    from keras import Model, layers
+
+    model = network(dropout=dropout).model
+    *_, last = model.layers
+    other = Model(model.input, last(layers.Dropout(0.4)(last.input)))
+    return Network(model, (Phase("other", 0.4, 0.02, model=other), Phase("all layers", 0.6, 0.02)))
+
+
 def classifier(task, build=network, batch_size=16):
     return KerasClassifier(task, ImageInput(SIDE), build, batch_size)
 
@@ -53,7 +63,14 @@ def fitted(task, build=network, sample_weight=None, rows=60):
 def tiny():
     """`tiny.fitted(tiny.task(steps=3))` is a trained classifier; `tiny.bars(5)` are images to predict."""
     return SimpleNamespace(
-        side=SIDE, bars=bars, task=a_task, network=network, classifier=classifier, fitted=fitted, one_phase=ONE_PHASE
+        side=SIDE,
+        bars=bars,
+        task=a_task,
+        network=network,
+        two_phases=two_phases,
+        classifier=classifier,
+        fitted=fitted,
+        one_phase=ONE_PHASE,
     )
 
 

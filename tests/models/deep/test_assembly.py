@@ -24,7 +24,6 @@ def looks(image, channels):
         ("caffe", "resnet"),
         ("symmetric", "mobilenet_v2"),
         ("symmetric", "inception_v3"),
-        ("torch", "densenet"),
     ],
 )
 def test_scaling_is_that_of_keras_applications(scaling, application):

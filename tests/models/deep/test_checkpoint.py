@@ -20,7 +20,7 @@ RECIPES = {
 
 @pytest.fixture
 def regime(tiny, tmp_path):
-    """Training of a network with dropout in two phases, the first of its last layer only."""
+    """Training of a network with dropout in two phases, the first with more dropout."""
 
     class Regime:
         file = tmp_path / "work" / "checkpoint.npz"
@@ -35,16 +35,7 @@ def regime(tiny, tmp_path):
             return tiny.task(**{**defaults, "checkpoint": checkpoint, "validation": validation, **changes})
 
         def build(self):
-            network = tiny.network(dropout=0.3)
-
-            def freeze(frozen):
-                network.model.get_layer("convolution").trainable = not frozen
-
-            phases = (
-                Phase("head", 0.4, 0.05, prepare=lambda: freeze(True)),
-                Phase("all layers", 0.6, 0.02, prepare=lambda: freeze(False)),
-            )
-            return Network(network.model, phases)
+            return tiny.two_phases(dropout=0.3)
 
         def fit(self, recipe="cosine", **changes):
             task = self.task(recipe, checkpoint=self.file, **changes)

@@ -5,8 +5,8 @@ from fer_bench.errors import FerBenchError
 from fer_bench.models.deep import training
 from fer_bench.models.deep.batches import Pixels
 from fer_bench.models.deep.training import Network, Phase, cosine, phase_steps
-from fer_bench.models.deep.watch import macro_f1
 from fer_bench.models.task import Loss
+from fer_bench.models.validation import macro_f1
 
 
 @pytest.mark.parametrize(("steps", "rows"), [(1, 100), (7, 5)])
@@ -48,8 +48,7 @@ def test_the_weights_kept_are_the_best_on_validation(tiny):
 
     def build():
         model = tiny.network().model
-        forget = Phase("forget", 0.3, 0.0, prepare=lambda: model.set_weights([w * 0 for w in model.get_weights()]))
-        return Network(model, (Phase("learn", 0.7, 0.02), forget))
+        return Network(model, (Phase("learn", 0.7, 0.02), Phase("forget", 0.3, 10.0)))
 
     task = tiny.task(steps=100)
     classifier = tiny.fitted(task, build)
@@ -87,15 +86,10 @@ def test_rows_name_the_images_to_train_on(tiny):
     np.testing.assert_array_equal(one.predict_proba(images), other.predict_proba(images))
 
 
-def test_phases_share_the_steps_and_prepare_the_model(tiny):
-    prepared = []
-    phases = (
-        Phase("first", 0.4, 0.01, prepare=lambda: prepared.append("first")),
-        Phase("second", 0.6, 0.001, prepare=lambda: prepared.append("second")),
-    )
+def test_phases_share_the_steps(tiny):
+    phases = (Phase("first", 0.4, 0.01), Phase("second", 0.6, 0.001))
     task = tiny.task(steps=20, validation=tiny.bars(6, seed=1))
     classifier = tiny.fitted(task, lambda: tiny.network(phases=phases))
-    assert prepared == ["first", "second"]
     assert {row["phase"] for row in classifier.history_ if row["step"] <= 8} == {"first"}
     assert {row["phase"] for row in classifier.history_ if row["step"] > 8} == {"second"}
     assert max(row["learning_rate"] for row in classifier.history_ if row["step"] > 8) <= 0.001

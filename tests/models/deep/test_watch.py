@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fer_bench.models.deep.training import Phase
-from fer_bench.models.deep.watch import PLATEAU_FACTOR, Watch, evaluation_steps, macro_f1
+from fer_bench.models.deep.watch import PLATEAU_FACTOR, Watch, evaluation_steps
+from fer_bench.models.validation import macro_f1
 
 Y = np.array([0, 0, 0, 1, 1, 2])
 LOGS = {"loss": 1.5, "accuracy": 0.5}
