@@ -27,6 +27,11 @@ def folder(tmp_path_factory) -> Path:
         "from fer_bench import register_model\n"
         "register_model('cnn', features='pca', summary='again')(lambda task: None)\n"
     )
+    for name, fields in {"family": "family='quantum'", "brief": "steps={'quick': 9}"}.items():
+        (folder / f"{name}.py").write_text(
+            "from fer_bench import register_model\n"
+            f"register_model({name!r}, features='pca', summary='', {fields})(lambda task: None)\n"
+        )
     (folder / "one" / "happy").mkdir(parents=True)
     (folder / "file").write_text("in the way")
     (folder / "results" / "none-yet" / "runs").mkdir(parents=True)
@@ -98,6 +103,11 @@ def test_run_dry_run_is_the_plan(folder):
         (("run", "--plugin", "broken.py"), ["broken.py", "ZeroDivisionError", ":3"]),
         (("run", "--plugin", "typo.py"), ["typo.py", "line 1"]),
         (("run", "--plugin", "twice.py"), ["twice.py:2", "'cnn' is already registered", "scratch.py"]),
+        (("plan", "--plugin", "family.py"), ["family.py:2", "'quantum'", "baseline or classical or deep"]),
+        (
+            ("plan", "--data", "good.npz", "--plugin", "brief.py", "--models", "brief", "--budget", "full"),
+            ["no gradient", "brief"],
+        ),
         (("run", "--plugin", "missing.py"), ["missing.py", "no such file"]),
         (("run", "--weights", "nowhere.h5"), ["nowhere.h5"]),
         (("run", "--data", "good.npz", "--results", "file", "--models", "majority"), ["file", "cannot be written"]),

@@ -91,11 +91,14 @@ def make_plan(results: ResultsFolder, fingerprints: tuple[str, str], wanted: Wan
 
     A combination that no seed can change is planned once, with the first seed. A strategy that starts from the run
     under "none" brings that run along. Cheap families come first, so that the leaderboard fills early.
-    Raises FerBenchError for names that match nothing.
+    Raises FerBenchError for names that match nothing, and for a budget that a model knows no steps for.
     """
     order = {"baseline": 0, "classical": 1, "deep": 2}
     cards = sorted(MODELS.match(wanted.models), key=lambda card: order[card.family])
     strategies = STRATEGIES.match(wanted.strategies)
+    lacking = [card.name for card in cards if card.steps and wanted.budget not in card.steps]
+    if lacking:
+        raise FerBenchError(f"--budget {wanted.budget}: no gradient steps are registered for {', '.join(lacking)}")
     plan: dict[str, PlannedRun] = {}
     since = time.time()
     for card in cards:

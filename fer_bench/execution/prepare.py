@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_bench.cache import write_packed
+from fer_bench.data.entries import reading
 from fer_bench.data.readers import open_dataset
 from fer_bench.data.splits import Split, fold_suffix, split_csv, stored_split
 from fer_bench.records.store import ResultsFolder
@@ -55,8 +56,10 @@ def prepare(
     """Open `data`, make its split or folds, and name its results folder. Raises FerBenchError for bad data."""
     opened = open_dataset(data, name=name, votes=votes, skip_bad=skip_bad, progress=progress)
     split_folder = stored_split(opened.folder, split_seed, n_folds, progress)
-    split = json.loads((split_folder / "about.json").read_text())
-    about = json.loads((opened.folder / "about.json").read_text())
+    with reading(split_folder):
+        split = json.loads((split_folder / "about.json").read_text())
+    with reading(opened.folder):
+        about = json.loads((opened.folder / "about.json").read_text())
     return Prepared(
         name=opened.name,
         dataset_folder=opened.folder,

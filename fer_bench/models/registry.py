@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
 
 from fer_bench.errors import FerBenchError
 
@@ -219,10 +219,13 @@ def register_model(
     search: what `fer_bench tune` may try, by the names under which the builder looks into `task.parameters`;
     "<features>.<name>" is a parameter of its features.
 
-    Raises FerBenchError on a malformed or repeated name.
+    Raises FerBenchError on a malformed or repeated name, and a family that there is not.
     """
+    families = get_args(Family)
 
     def decorate(build: Callable[..., Any]) -> Callable[..., Any]:
+        if family not in families:
+            raise FerBenchError(f"{_source(build)}: model {name!r}: family {family!r}, not {' or '.join(families)}")
         MODELS.add(
             ModelCard(
                 name=name, build=build, features=features, summary=summary, source=_source(build), family=family,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fer_bench.errors import FerBenchError
 from fer_bench.execution.prepare import prepare, store_split
 
 
@@ -46,3 +47,10 @@ def test_damaged_file_is_replaced(stored):
     before = path.read_bytes()
     path.write_bytes(before[:-10])
     assert stored().read_bytes() == before
+
+
+def test_damaged_facts_in_the_cache_are_told_with_what_to_delete(tiny_npz, tmp_path):
+    folder = prepare(str(tiny_npz), tmp_path / "results").split_folder
+    (folder / "about.json").write_text("")
+    with pytest.raises(FerBenchError, match=f"{folder}: damaged cache entry .*delete that folder"):
+        prepare(str(tiny_npz), tmp_path / "results")
