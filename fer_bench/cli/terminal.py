@@ -70,9 +70,9 @@ def show_leaderboard(folder: Any, command: str, split: tuple[str, str]) -> None:
     from fer_bench.judging import freshness
 
     page = freshness.current(folder.path, split)
-    if not any(folder.runs.glob("[!.]*/record.json")):
-        say("No run has ended yet, so there is no leaderboard.")
-    elif page:
+    if page:
         say(f"Leaderboard: {page}, up to date")
-    else:
+    elif any(folder.runs.glob("[!.]*/record.json")):
         write_leaderboard(folder, command, split)
+    else:
+        say("No run has ended yet, so there is no leaderboard.")

@@ -71,7 +71,7 @@ def who_pays(board: Leaderboard) -> Iterator[str]:
     gains = {name: _beyond_chance(own, 1) for name, own in zip(board.data.class_names, changes, strict=True)}
     losses = {name: _beyond_chance(own, -1) for name, own in zip(board.data.class_names, changes, strict=True)}
     gainer = max(gains, key=lambda name: gains[name])
-    payer = max(losses.keys() - {gainer}, key=lambda name: (losses[name], name), default=gainer)
+    payer = max((name for name in losses if name != gainer), key=lambda name: losses[name])
     if gains[gainer] and losses[payer]:
         yield (
             f"Who pays: of {n} comparisons with {BASE_STRATEGY}, recall of {gainer} rose beyond chance in "

@@ -16,7 +16,7 @@ def summary(board: Leaderboard) -> list[str]:
     if not board.data or not (board.rows or board.unranked):
         return ["No run has succeeded yet, so there is nothing to rank."]
     return [
-        *_winners(board), *by_time(board), *_strategies(board), *who_pays(board), *_trust(board),
+        *_winners(board), *by_time(board), *_strategies(board, board.data), *who_pays(board), *_trust(board),
         *_beside(board, board.data),
     ]  # fmt: skip
 
@@ -50,11 +50,8 @@ def _winners(board: Leaderboard) -> Iterator[str]:
         yield f"Picked by the validation images alone, as one has to in practice{fitted}: {which}."
 
 
-def _strategies(board: Leaderboard) -> Iterator[str]:
-    able = learned(
-        [row for row in board.rows if row.strategy == BASE_STRATEGY], board.data.support if board.data else ()
-    )
-    labels = {row.label for row in able}
+def _strategies(board: Leaderboard, data: Data) -> Iterator[str]:
+    labels = {row.label for row in learned(board.rows, data.support) if row.strategy == BASE_STRATEGY}
     by_strategy: dict[str, list[str]] = {}
     for effect in board.strategy_effects:
         if effect.label in labels:
