@@ -5,13 +5,11 @@ its content depends on. An entry is complete or absent; two processes never buil
 """
 
 import errno
-import gzip
 import hashlib
 import json
 import os
 import shutil
 import uuid
-import zlib
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -100,16 +98,6 @@ def _build(build: Callable[[Path], None], work: Path) -> None:
         if number is None or error.filename:
             raise
         raise OSError(number, os.strerror(number), str(work)) from error
-
-
-def write_packed(path: Path, packed: bytes) -> None:
-    """Write gzipped `packed` to `path`, unless what is there unpacks to the same: versions of zlib pack differently."""
-    try:
-        if gzip.decompress(path.read_bytes()) == gzip.decompress(packed):
-            return
-    except (OSError, EOFError, zlib.error):  # missing or damaged
-        pass
-    write_atomic(path, packed)
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

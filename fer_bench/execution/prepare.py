@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_bench.cache import write_packed
 from fer_bench.data.entries import reading
 from fer_bench.data.readers import open_dataset
 from fer_bench.data.splits import Split, fold_suffix, split_csv, stored_split
+from fer_bench.records.packed import write_packed
 from fer_bench.records.store import ResultsFolder
 
 

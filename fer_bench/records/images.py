@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_bench.archives import gunzip
-from fer_bench.cache import write_packed
 from fer_bench.errors import FerBenchError, listing
+from fer_bench.records.packed import write_packed
 
 if TYPE_CHECKING:
     import numpy as np
