@@ -1,4 +1,4 @@
-"""An ensemble of finished runs, chosen on validation images alone.
+"""An ensemble of finished runs, chosen on validation images alone, and there on those without a copy in train.
 
 Caruana, Niculescu-Mizil, Crew and Ksikes (2004), Ensemble Selection from Libraries of Models, ICML: greedy forward
 selection with replacement of the models whose averaged probabilities score best.
@@ -28,10 +28,14 @@ ROUNDS = 50
 
 @dataclass(frozen=True)
 class Selection:
-    """weights: by run id, summing to 1. validation_macro_f1: after each round. left_out: why, by run id."""
+    """weights: by run id, summing to 1. left_out: why, by run id.
+
+    validation_macro_f1: after each round, on the `n_images` validation images that it was chosen on.
+    """
 
     weights: dict[str, float]
     validation_macro_f1: tuple[float, ...]
+    n_images: int
     left_out: dict[str, str]
 
 
@@ -39,7 +43,8 @@ def select(evidence: Evidence, suspects: Collection[str] = ()) -> Selection:
     """Choose among the finished runs of `evidence`, leaving out the run ids `suspects`.
 
     Each round adds the run that raises the validation macro-F1 of the mean probabilities most, the first by run id
-    where several do; it ends when none raises it, or after ROUNDS. Raises FerBenchError where no run can be chosen.
+    where several do; it ends when none raises it, or after ROUNDS. Validation images with a copy in train are left
+    out where they are known, as they reward models for remembering. Raises FerBenchError where no run can be chosen.
     """
     left_out = {record.run_id: why for record in evidence.records if (why := _why_not(evidence, record, suspects))}
     members = sorted(
@@ -49,11 +54,12 @@ def select(evidence: Evidence, suspects: Collection[str] = ()) -> Selection:
     if not members:
         raise FerBenchError(f"{evidence.folder.path}: no finished run with validation probabilities to choose from")
     by_id = {record.run_id: record for record in evidence.records}
-    library = np.stack([_stored(evidence, by_id[run_id], "validation") for run_id in members])
-    picks, path = _greedy(library, evidence.labels["validation"])
+    clean = _clean(evidence)
+    library = np.stack([_stored(evidence, by_id[run_id], "validation")[clean] for run_id in members])
+    picks, path = _greedy(library, evidence.labels["validation"][clean])
     counts = Counter(members[pick] for pick in picks)
     weights = {run_id: counts[run_id] / len(picks) for run_id in members if counts[run_id]}
-    return Selection(weights, tuple(path), left_out)
+    return Selection(weights, tuple(path), int(clean.sum()), left_out)
 
 
 def leak_suspects(evidence: Evidence) -> set[str]:
@@ -83,6 +89,13 @@ def mixture(evidence: Evidence, weights: dict[str, float], subset: str) -> np.nd
         raise FerBenchError(f"runs of the ensemble are not on record: {', '.join(missing)}")
     rows = sum(weight * _stored(evidence, by_id[run_id], subset) for run_id, weight in sorted(weights.items()))
     return np.asarray(rows, dtype=np.float32)
+
+
+def _clean(evidence: Evidence) -> np.ndarray:
+    """Which validation images have no copy in train, bool (n,): all, where that is not known or every one has."""
+    facts = evidence.image_facts("validation")
+    every = np.ones(len(evidence.labels["validation"]), dtype=bool)
+    return every if facts is None or facts.clean is None else facts.clean
 
 
 def _greedy(library: np.ndarray, labels: np.ndarray) -> tuple[list[int], list[float]]:
@@ -122,6 +135,8 @@ def _record(evidence: Evidence, selection: Selection, probabilities: dict[str, n
     members = [record for record in evidence.records if record.run_id in selection.weights]
     named = sorted(((selection.weights[m.run_id], _name(m)) for m in members), key=lambda pair: (-pair[0], pair[1]))
     notes = ["mean of " + ", ".join(f"{name} ({weight:.2f})" for weight, name in named)]
+    if selection.n_images < len(evidence.labels["validation"]):
+        notes.append(f"chosen on the {selection.n_images:,} validation images without a copy in train")
     if selection.left_out:
         told = sorted(f"{run_id} ({why})" for run_id, why in selection.left_out.items())
         notes.append(f"left out: {', '.join(told)}")

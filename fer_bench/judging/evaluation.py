@@ -86,9 +86,7 @@ class Evaluator:
     @cached_property
     def clean(self) -> np.ndarray | None:
         """Which test images have no copy in train, bool (n,); None where that is not known or there are none."""
-        known = self._test_facts
-        clean = None if known is None else known.copy_in_train == ""
-        return clean if clean is not None and clean.any() else None
+        return None if self._test_facts is None else self._test_facts.clean
 
     @cached_property
     def _test_facts(self) -> ImageFacts | None:

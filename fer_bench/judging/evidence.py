@@ -15,6 +15,7 @@ from fer_bench.archives import gunzip, refuse_bomb
 from fer_bench.data.splits import fingerprint, fold_names, fold_suffix, joint_fingerprint
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.judging.metrics import check_probabilities
+from fer_bench.records.images import ImageFacts, images_path
 from fer_bench.records.schema import Record
 from fer_bench.records.store import ResultsFolder
 
@@ -86,6 +87,17 @@ class Evidence:
         if record.run_id not in self._stored:
             self._stored[record.run_id] = self._read(record)
         return self._stored[record.run_id].get(subset)
+
+    def image_facts(self, subset: str) -> ImageFacts | None:
+        """Copies in train and votes of the images `ids[subset]`, in that order, or None where no audit left them.
+
+        Raises FerBenchError where the file is damaged or does not know an image.
+        """
+        try:
+            facts = ImageFacts.load(images_path(self.folder.path, self.split_fingerprint))
+        except FileNotFoundError:
+            return None
+        return facts.of(self.ids[subset])
 
     def _read(self, record: Record) -> dict[str, np.ndarray]:
         path = self.folder.runs / record.run_id / "predictions.npz"

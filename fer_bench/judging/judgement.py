@@ -19,7 +19,7 @@ from fer_bench.judging.evidence import Evidence
 from fer_bench.judging.gate import data_suspicions, overlapping, suspicions
 from fer_bench.judging.votes import majority, vote_columns
 from fer_bench.records.audit import AUDIT_FILE, Audit
-from fer_bench.records.images import ImageFacts, images_path
+from fer_bench.records.images import ImageFacts
 from fer_bench.records.schema import Record
 from fer_bench.records.store import ResultsFolder
 
@@ -62,7 +62,7 @@ def judge(records: Sequence[Record], path: Path) -> Judgement:
         missing = f"{split.name}, which holds the labels, is not there"
         return Judgement(suspects=suspects, data_suspicions=against_data, audit=audit, missing=missing)
     evidence = Evidence.load(folder, spec.split_fingerprint, records)
-    facts = _facts(path, evidence)
+    facts = evidence.image_facts("test")
     evaluator = Evaluator(evidence, facts)
     evaluations, problems = _evaluations(evaluator, records)
     return Judgement(
@@ -114,14 +114,6 @@ def _audit(path: Path, fingerprints: tuple[str, str]) -> Audit | None:
     except FileNotFoundError:
         return None
     return audit if audit.fingerprints == fingerprints else None
-
-
-def _facts(path: Path, evidence: Evidence) -> ImageFacts | None:
-    try:
-        facts = ImageFacts.load(images_path(path, evidence.split_fingerprint))
-    except FileNotFoundError:
-        return None
-    return facts.of(evidence.ids["test"])
 
 
 def _clean_support(evaluator: Evaluator) -> tuple[int, ...]:

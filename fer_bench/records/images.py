@@ -81,6 +81,12 @@ class ImageFacts:
         votes = None if self.votes is None else self.votes[rows]
         return ImageFacts(self.ids[rows], self.subset[rows], self.copy_in_train[rows], votes, self.vote_names)
 
+    @property
+    def clean(self) -> np.ndarray | None:
+        """Which images have no copy in train, bool (n,); None where all have one."""
+        clean = self.copy_in_train == ""
+        return clean if clean.any() else None
+
 
 def write_images(path: Path, facts: ImageFacts) -> None:
     """Write `facts` to `path` as gzipped CSV, unless it holds them already."""

@@ -10,6 +10,7 @@ from sklearn.metrics import f1_score
 from fer_bench.errors import FerBenchError
 from fer_bench.judging import ensemble, metrics
 from fer_bench.judging.evidence import Evidence
+from fer_bench.records.images import ImageFacts, images_path, write_images
 from fer_bench.records.schema import Timing
 
 
@@ -54,6 +55,27 @@ def test_test_labels_play_no_part(many_runs):
     before = ensemble.select(Evidence.newest(many_runs.folder))
     many_runs.write_split(many_runs.labels | {"test": many_runs.labels["test"][::-1]})
     assert ensemble.select(Evidence.newest(many_runs.folder)) == before
+
+
+def test_validation_images_with_copies_in_train_play_no_part(many_runs):
+    labels = many_runs.labels["validation"]
+    n = len(labels)
+    copied = np.arange(n) % 2 == 0
+    weak = many_runs.predictions(0.5, seed=3)
+    right = 0.9 * np.eye(3)[labels] + 0.1 / 3
+    remembers = many_runs.add("remembers", weak | {"validation": np.where(copied[:, None], right, weak["validation"])})
+    assert remembers.run_id in ensemble.select(Evidence.newest(many_runs.folder)).weights
+    ids = np.array(many_runs.ids["validation"] + many_runs.ids["test"])
+    copies = np.concatenate([np.where(copied, "near", ""), np.full(n, "")])
+    facts = ImageFacts(ids, np.repeat(["validation", "test"], n), copies)
+    write_images(images_path(many_runs.folder.path, many_runs.split), facts)
+    record, _ = ensemble.put_on_record(Evidence.newest(many_runs.folder))
+    assert remembers.run_id not in record.parameters["weights"]
+    evidence = Evidence.newest(many_runs.folder)
+    answers = evidence.probabilities(record, "validation").argmax(axis=1)[~copied]
+    score = f1_score(labels[~copied], answers, average="macro")
+    assert record.parameters["validation_macro_f1"][-1] == pytest.approx(score)
+    assert f"chosen on the {(~copied).sum()} validation images without a copy in train" in record.notes
 
 
 def test_record_is_the_weighted_mean_at_no_training_cost(many_runs):
