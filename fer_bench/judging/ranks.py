@@ -20,7 +20,6 @@ class RankTest:
     """Mean ranks of rows over blocks (1 the best), best first.
 
     p: Friedman's test that all rows are equal. critical_difference: mean ranks further apart differ (Nemenyi).
-    groups: runs of rows, as slices of `names`, that do not differ; each as long as it can be.
     """
 
     names: tuple[str, ...]
@@ -28,7 +27,6 @@ class RankTest:
     n_blocks: int
     p: float
     critical_difference: float
-    groups: tuple[tuple[int, int], ...]
 
 
 def rank_test(scores: Mapping[str, Mapping[tuple[int, str], float]]) -> RankTest | None:
@@ -53,7 +51,7 @@ def rank_test(scores: Mapping[str, Mapping[tuple[int, str], float]]) -> RankTest
     difference = float(studentized_range.ppf(1 - ALPHA, k, np.inf) / np.sqrt(2) * np.sqrt(k * (k + 1) / (6 * n)))
     order = np.argsort(means, kind="stable")
     names, ranks = tuple(np.array(list(scores))[order].tolist()), tuple(means[order].tolist())
-    return RankTest(names, ranks, n, p, difference, groups(ranks, difference))
+    return RankTest(names, ranks, n, p, difference)
 
 
 def groups(ranks: Sequence[float], difference: float) -> tuple[tuple[int, int], ...]:

@@ -16,6 +16,7 @@ from fer_bench.judging.cells import (
     seconds,
     table,
 )
+from fer_bench.judging.critical_difference import DRAWN
 from fer_bench.judging.effects import MEASURES, StrategyEffect
 from fer_bench.judging.gate import MARK
 from fer_bench.judging.ranks import CAVEAT
@@ -139,7 +140,8 @@ def rank_test(board: Leaderboard) -> Iterator[str]:
         f"{test.critical_difference:.2f} are not told apart (Nemenyi). With few {turns} the test is weak: bands, which "
         f"count test images, tell more rows apart. {CAVEAT}"
     )
-    yield f"![Critical-difference diagram]({diagram_file(board)})"
+    best = f" of the best {DRAWN} rows" if len(test.names) > DRAWN else ""
+    yield f"![Critical-difference diagram{best}]({diagram_file(board)})"
     cells = [[f"{rank:.2f}", name] for name, rank in zip(test.names, test.mean_ranks, strict=True)]
     yield table(["mean rank", "row"], cells, right=[True, False])
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
-from fer_bench.judging.critical_difference import diagram
+from fer_bench.judging.critical_difference import DRAWN, diagram
 from fer_bench.judging.ranks import groups, rank_test
 
 
@@ -37,7 +38,7 @@ def test_ranks_that_always_agree_leave_no_doubt_and_equal_rows_no_finding():
     never = rank_test(scores([[1.0, 1.0, 1.0]] * 5))
     assert never is not None
     assert never.p == pytest.approx(1)
-    assert never.groups == ((0, 3),)
+    assert groups(never.mean_ranks, never.critical_difference) == ((0, 3),)
 
 
 def test_equal_rows_are_found_different_at_most_5_times_in_100():
@@ -72,3 +73,12 @@ def test_the_diagram_is_an_image_and_the_same_for_the_same_ranks():
     image = diagram(test)
     assert image.startswith(b"\x89PNG")
     assert image == diagram(test)
+
+
+def test_the_diagram_names_the_best_rows_and_no_more_than_can_be_read(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Axes, "text", lambda self, x, y, text, **style: drawn.append(text))
+    test = rank_test({f"row {i:02}": {(seed, ""): float(-i) for seed in range(3)} for i in range(DRAWN + 5)})
+    assert test is not None
+    diagram(test)
+    assert [text.partition("  ")[0] for text in drawn if text.startswith("row")] == list(test.names[:DRAWN])
