@@ -148,13 +148,12 @@ def _labels(audit: Audit) -> Iterator[Fact]:
     order = "yes" if audit.class_sorted else "no"
     yield Fact("sorted by class", order, "Cutting the last rows off such data for validation cuts off a class.")
     canary = audit.canary
-    if canary:
-        yield Fact(
-            "nearest neighbour on pixels", f"{100 * canary.nearest_neighbour:.1f} %",
-            "Validation images whose most similar training image has their label; a linear classifier on the same "
-            f"pixels is right on {100 * canary.linear:.1f} %, the largest class on {100 * canary.majority:.1f} %. Far "
-            "above both, train would hold copies of validation.",
-        )  # fmt: skip
+    yield Fact(
+        "nearest neighbour on pixels", f"{100 * canary.nearest_neighbour:.1f} %",
+        "Validation images whose most similar training image has their label; a linear classifier on the same "
+        f"pixels is right on {100 * canary.linear:.1f} %, the largest class on {100 * canary.majority:.1f} %. Far "
+        "above both, train would hold copies of validation.",
+    )  # fmt: skip
 
 
 def _class_table(audit: Audit) -> str:

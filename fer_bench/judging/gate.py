@@ -61,7 +61,7 @@ def _against_run(record: Record, selects_on_test: bool, audit: Audit | None) -> 
                 f"its validation images per class are {_listed(counts)}, those of the data are {_listed(natural)}: "
                 "the validation set was resampled or exchanged"
             )
-    easy = audit is not None and audit.canary is not None and audit.canary.linear >= EASY
+    easy = audit is not None and audit.canary.linear >= EASY
     if record.validation and record.validation.accuracy > TOO_GOOD and not easy:
         yield f"{_percent(record.validation.accuracy)} validation accuracy: expressions are not told apart that well"
     for name, scores in (("validation", record.validation), ("test", record.test)):
@@ -113,8 +113,6 @@ def _histograms(audit: Audit) -> Iterator[str]:
 
 def _canary(audit: Audit) -> Iterator[str]:
     canary = audit.canary
-    if canary is None:
-        return
     expected = max(canary.linear, canary.majority)
     variances = [share * (1 - share) / canary.images for share in (canary.nearest_neighbour, expected)]
     if canary.nearest_neighbour > expected + CANARY_MARGIN + 3 * sqrt(sum(variances)):

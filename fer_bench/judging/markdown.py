@@ -127,11 +127,10 @@ def _audit_lines(board: Leaderboard) -> Iterator[str]:
                 f"blank: {one.blank:,}"
             )
     yield f"groups of copies whose labels contradict each other: {audit.near.conflicting:,} of {audit.near.groups:,}"
-    if audit.canary:
-        yield (
-            f"a nearest neighbour on pixels names {100 * audit.canary.nearest_neighbour:.1f} % of the validation "
-            f"images, a linear classifier {100 * audit.canary.linear:.1f} %: far apart they would betray copies"
-        )
+    yield (
+        f"a nearest neighbour on pixels names {100 * audit.canary.nearest_neighbour:.1f} % of the validation "
+        f"images, a linear classifier {100 * audit.canary.linear:.1f} %: far apart they would betray copies"
+    )
     yield from (f"{MARK}: {line}" for line in board.facts.suspicions)
 
 

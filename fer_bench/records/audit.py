@@ -60,7 +60,7 @@ class Audit(_Part):
     exact: groups of equal images. near: groups of near copies, where copies of copies belong together, and their exact
     copies. straddling_groups: given groups (people, clips) with rows in several subsets, None where none are given.
     fer2013: whether the images per class and subset are FER2013's; fer2013_differences: what is not, where data look
-    like FER2013. class_sorted: rows come sorted by class. canary: None where it has nothing to tell apart.
+    like FER2013. class_sorted: rows come sorted by class.
     """
 
     schema_version: int = 1
@@ -82,7 +82,7 @@ class Audit(_Part):
     mirrored_pairs: int
     near_threshold: Fraction
     straddling_groups: int | None
-    canary: Canary | None
+    canary: Canary
     blank_ids: list[str]
 
     @classmethod

@@ -275,8 +275,8 @@ def test_suspect_data_leave_no_row_ranked(stored_runs):
         "split_source": "drawn", "class_names": ["top", "middle", "bottom"], "images": 270, "unique_images": 270,
         "imbalance_ratio": 1.0, "class_sorted": False, "fer2013": False, "fer2013_differences": [],
         "subsets": dict.fromkeys(("train", "validation", "test"), subset), "exact": nothing, "near": nothing,
-        "near_pairs": 0, "mirrored_pairs": 0, "near_threshold": 0.9, "straddling_groups": 4, "canary": None,
-        "blank_ids": [],
+        "near_pairs": 0, "mirrored_pairs": 0, "near_threshold": 0.9, "straddling_groups": 4, "blank_ids": [],
+        "canary": {"images": 90, "nearest_neighbour": 0.4, "linear": 0.4, "majority": 0.3},
     }  # fmt: skip
     (stored_runs.folder.path / "audit.json").write_text(json.dumps(audit))
     board = board_of(stored_runs)
