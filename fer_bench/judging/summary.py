@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from fer_bench.judging.cells import counted, fraction, listed, percent
 from fer_bench.judging.effects import HELPS, HURTS, NO_EVIDENCE, TRADE_OFF
@@ -57,14 +57,10 @@ def _strategies(board: Leaderboard, data: Data) -> Iterator[str]:
         if effect.label in labels:
             by_strategy.setdefault(effect.strategy, []).append(effect.verdict)
     if by_strategy:
-        ordered = sorted(by_strategy.items(), key=lambda one: -one[1].count(HELPS) / len(one[1]))
-        counts = ", ".join(
-            f"{strategy} helps {found.count(HELPS)} and hurts {found.count(HURTS)} of {len(found)}"
-            for strategy, found in ordered
-        )
         yield (
-            f"Strategies against {BASE_STRATEGY}, each model that beats a constant answer against itself: {counts}. "
-            "What is left is a trade-off, or shows no effect."
+            f"Strategies against {BASE_STRATEGY}, each model that beats a constant answer against itself. Helped: "
+            f"{_models(by_strategy, HELPS)}. Hurt: {_models(by_strategy, HURTS)}. What is left is a trade-off, or "
+            "shows no effect."
         )
         worth = [name for name, found in by_strategy.items() if 2 * found.count(HELPS) > len(found)]
         worth = [name for name in worth if HURTS not in by_strategy[name]]
@@ -82,6 +78,14 @@ def _strategies(board: Leaderboard, data: Data) -> Iterator[str]:
             for effect in board.effects
         )
         yield f"Macro-F1 against the same model under {BASE_STRATEGY}: {'; '.join(changes)}."
+
+
+def _models(by_strategy: Mapping[str, Sequence[str]], verdict: str) -> str:
+    """How many models have the `verdict` under each strategy, the largest share first: "smote 2 of 7 models"."""
+    counts = {name: (found.count(verdict), len(found)) for name, found in by_strategy.items() if verdict in found}
+    ordered = sorted(counts, key=lambda name: -counts[name][0] / counts[name][1])
+    shares = [f"{name} {counts[name][0]} of {counts[name][1]}" for name in ordered]
+    return ", ".join([f"{shares[0]} models", *shares[1:]]) if shares else "none"
 
 
 def _verdict(verdict: str) -> str:
