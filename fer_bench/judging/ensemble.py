@@ -54,12 +54,12 @@ def select(evidence: Evidence, suspects: Collection[str] = ()) -> Selection:
     if not members:
         raise FerBenchError(f"{evidence.folder.path}: no finished run with validation probabilities to choose from")
     by_id = {record.run_id: record for record in evidence.records}
-    clean = _clean(evidence)
-    library = np.stack([_stored(evidence, by_id[run_id], "validation")[clean] for run_id in members])
-    picks, path = _greedy(library, evidence.labels["validation"][clean])
+    chosen_on = evidence.choosers
+    library = np.stack([_stored(evidence, by_id[run_id], "validation")[chosen_on] for run_id in members])
+    picks, path = _greedy(library, evidence.labels["validation"][chosen_on])
     counts = Counter(members[pick] for pick in picks)
     weights = {run_id: counts[run_id] / len(picks) for run_id in members if counts[run_id]}
-    return Selection(weights, tuple(path), int(clean.sum()), left_out)
+    return Selection(weights, tuple(path), int(chosen_on.sum()), left_out)
 
 
 def leak_suspects(evidence: Evidence) -> set[str]:
@@ -89,13 +89,6 @@ def mixture(evidence: Evidence, weights: dict[str, float], subset: str) -> np.nd
         raise FerBenchError(f"runs of the ensemble are not on record: {', '.join(missing)}")
     rows = sum(weight * _stored(evidence, by_id[run_id], subset) for run_id, weight in sorted(weights.items()))
     return np.asarray(rows, dtype=np.float32)
-
-
-def _clean(evidence: Evidence) -> np.ndarray:
-    """Which validation images have no copy in train, bool (n,): all, where that is not known or every one has."""
-    facts = evidence.image_facts("validation")
-    every = np.ones(len(evidence.labels["validation"]), dtype=bool)
-    return every if facts is None or facts.clean is None else facts.clean
 
 
 def _greedy(library: np.ndarray, labels: np.ndarray) -> tuple[list[int], list[float]]:

@@ -23,6 +23,18 @@ def scores_of(run: Record, judgement: Judgement) -> Scores:
     return scores
 
 
+def validation_f1(run: Record, judgement: Judgement) -> float | None:
+    """The macro-F1 by which a run is chosen: of validation images without a copy in train, where these are known.
+
+    That of all of them, which is higher, does not stand in for it: then it is None.
+    """
+    evaluation = judgement.evaluations.get(run.run_id)
+    if evaluation:
+        return evaluation.figures.validation_f1
+    comparable = judgement.n_choosers in (0, run.n_validation)
+    return run.validation.macro_f1 if run.validation and comparable else None
+
+
 def placed(rows: Sequence[Row], runs: Mapping[tuple[str, str], Sequence[Record]], judgement: Judgement) -> list[Row]:
     """`rows` with their standings, and their bands on test-clean. Their scored runs need evaluations."""
     known = [

@@ -24,7 +24,8 @@ class Figures(BaseModel):
     """Scores of one run. clean: on test-clean, None where near copies are not known; votes: None where there are none.
 
     ece_scaled: the calibration error on the test images at `temperature`, which suits the validation images; both None
-    where no validation probabilities are stored.
+    where no validation probabilities are stored. validation_f1: macro-F1 on the validation images that choose between
+    runs (`Evidence.choosers`), None likewise.
     """
 
     test: Scores
@@ -32,6 +33,7 @@ class Figures(BaseModel):
     votes: VoteScores | None = None
     ece_scaled: float | None = None
     temperature: float | None = None
+    validation_f1: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,11 @@ class Evaluation:
 class Evaluator:
     """Evaluates the runs of one split.
 
-    facts: copies in train and votes of its images, or None. What was computed once is kept in the cache, by the content
-    of probabilities, labels and facts and by the code that computes.
+    What was computed once is kept in the cache, by the content of probabilities, labels and what is known of the images
+    (copies in train, votes), and by the code that computes.
     """
 
     evidence: Evidence
-    facts: ImageFacts | None = None
 
     def make_ready(self) -> None:
         """Compute what all evaluations share, so that several threads do not compute it at once."""
@@ -86,20 +87,22 @@ class Evaluator:
     @cached_property
     def clean(self) -> np.ndarray | None:
         """Which test images have no copy in train, bool (n,); None where that is not known or there are none."""
-        return None if self._test_facts is None else self._test_facts.clean
+        return None if self.facts is None else self.facts.clean
 
     @cached_property
-    def _test_facts(self) -> ImageFacts | None:
-        return self.facts and self.facts.of(self.evidence.ids["test"])
+    def facts(self) -> ImageFacts | None:
+        """Copies in train and votes of the test images; None where no audit left them."""
+        return self.evidence.image_facts("test")
 
     @cached_property
     def _split(self) -> str:
         """A digest of all but the probabilities that figures depend on."""
-        evidence, facts = self.evidence, self._test_facts
+        evidence, facts = self.evidence, self.facts
         sha = hashlib.sha256("\0".join(evidence.class_names).encode())
         for subset in ("validation", "test"):
             sha.update(evidence.labels[subset].tobytes())
         if facts is not None:
+            sha.update(evidence.choosers.tobytes())
             sha.update("\0".join([*facts.copy_in_train.tolist(), *facts.vote_names]).encode())
             sha.update(b"" if facts.votes is None else np.ascontiguousarray(facts.votes).tobytes())
         return sha.hexdigest()
@@ -124,7 +127,7 @@ class Evaluator:
         (work / FIGURES).write_text(self._figures(record, probabilities).model_dump_json())
 
     def _figures(self, record: Record, probabilities: np.ndarray) -> Figures:
-        names, facts = self.evidence.class_names, self._test_facts
+        names, facts = self.evidence.class_names, self.facts
         figures = Figures(test=metrics.score(self.labels, probabilities, names))
         if self.clean is not None:
             figures.clean = metrics.score(self.labels[self.clean], probabilities[self.clean], names)
@@ -132,10 +135,12 @@ class Evaluator:
             figures.votes = votes.score_votes(self.labels, probabilities, facts.votes, facts.vote_names, names)
         validation = self.evidence.probabilities(record, "validation")
         if validation is not None:
-            scaled, figures.temperature = calibration.rescaled(
-                probabilities, self.evidence.labels["validation"], validation
-            )
+            labels, chosen_on = self.evidence.labels["validation"], self.evidence.choosers
+            scaled, figures.temperature = calibration.rescaled(probabilities, labels, validation)
             figures.ece_scaled = metrics.expected_calibration_error(self.labels, scaled)
+            answers = validation[chosen_on].argmax(axis=1)
+            confusion = metrics.confusion_matrix(labels[chosen_on], answers, len(names))
+            figures.validation_f1 = float(metrics.f1_scores(confusion).mean())
         return figures
 
 

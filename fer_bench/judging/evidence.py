@@ -7,6 +7,7 @@ import io
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -93,11 +94,24 @@ class Evidence:
 
         Raises FerBenchError where the file is damaged or does not know an image.
         """
+        return self._facts and self._facts.of(self.ids[subset])
+
+    @cached_property
+    def choosers(self) -> np.ndarray:
+        """Which validation images choose between runs, bool (n,): those without a copy in train.
+
+        Copies reward models for remembering. All, where copies are not known or every image has one.
+        """
+        facts = self.image_facts("validation")
+        every = np.ones(len(self.ids["validation"]), dtype=bool)
+        return every if facts is None or facts.clean is None else facts.clean
+
+    @cached_property
+    def _facts(self) -> ImageFacts | None:
         try:
-            facts = ImageFacts.load(images_path(self.folder.path, self.split_fingerprint))
+            return ImageFacts.load(images_path(self.folder.path, self.split_fingerprint))
         except FileNotFoundError:
             return None
-        return facts.of(self.ids[subset])
 
     def _read(self, record: Record) -> dict[str, np.ndarray]:
         path = self.folder.runs / record.run_id / "predictions.npz"

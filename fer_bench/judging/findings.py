@@ -23,7 +23,7 @@ def told(row: Row) -> str:
 
 
 def picked(rows: Sequence[Row]) -> Row | None:
-    """The row with the best macro-F1 on the validation images: the choice that needs no test image.
+    """The row with the best macro-F1 on validation images (`Evidence.choosers`): a choice that needs no test image.
 
     Rows that were not trained here do not count: ensembles are fitted to those images. None where no row is left.
     """

@@ -32,6 +32,7 @@ class Judgement:
 
     problems: why a run has no evaluation. suspects: evidence against a run. missing: why there is no evidence at all.
     clean_support: images per class on test-clean, empty where copies are not known.
+    n_choosers: validation images that choose between runs, 0 without evidence.
     votes: counts of test images: with a majority, without a usable one, of another emotion, tied.
     """
 
@@ -42,6 +43,7 @@ class Judgement:
     data_suspicions: tuple[str, ...] = ()
     audit: Audit | None = None
     clean_support: tuple[int, ...] = ()
+    n_choosers: int = 0
     votes: tuple[int, int, int, int] | None = None
     missing: str = ""
 
@@ -62,8 +64,7 @@ def judge(records: Sequence[Record], path: Path) -> Judgement:
         missing = f"{split.name}, which holds the labels, is not there"
         return Judgement(suspects=suspects, data_suspicions=against_data, audit=audit, missing=missing)
     evidence = Evidence.load(folder, spec.split_fingerprint, records)
-    facts = evidence.image_facts("test")
-    evaluator = Evaluator(evidence, facts)
+    evaluator = Evaluator(evidence)
     evaluations, problems = _evaluations(evaluator, records)
     return Judgement(
         labels=evidence.labels["test"],
@@ -73,7 +74,8 @@ def judge(records: Sequence[Record], path: Path) -> Judgement:
         data_suspicions=against_data,
         audit=audit,
         clean_support=_clean_support(evaluator),
-        votes=None if facts is None else _vote_counts(facts, evidence),
+        n_choosers=int(evidence.choosers.sum()),
+        votes=None if evaluator.facts is None else _vote_counts(evaluator.facts, evidence),
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from fer_bench.judging import ranks
 from fer_bench.judging.effects import StrategyEffect, minority, strategy_effects
-from fer_bench.judging.evaluated import evaluated, mean_recall, placed, run_figures, scores_of
+from fer_bench.judging.evaluated import evaluated, mean_recall, placed, run_figures, scores_of, validation_f1
 from fer_bench.judging.judgement import Judgement, judge
 from fer_bench.judging.references import KNOWN_WEIGHTS, REFERENCES
 from fer_bench.judging.tables import (
@@ -192,7 +192,7 @@ def _row(label: str, runs: Sequence[Record], judgement: Judgement) -> Row:
         strategy=first.spec.strategy,
         family=first.family,
         scores={metric: Statistic.of([getattr(test, metric) for test in tests]) for metric in METRICS},
-        validation_f1=_mean(run.validation.macro_f1 if run.validation else None for run in done),
+        validation_f1=_mean(validation_f1(run, judgement) for run in done),
         recall=mean_recall(tests),
         f1_by_run={_turn(run): test.macro_f1 for run, test in zip(done, tests, strict=True)},
         missing=tuple(_spell(turn) for turn in sorted(_missing(runs))),
@@ -282,6 +282,7 @@ def _facts(judgement: Judgement, records: Sequence[Record]) -> Facts:
     return Facts(
         audit=judgement.audit,
         clean_support=judgement.clean_support,
+        n_choosers=judgement.n_choosers,
         votes=judgement.votes,
         minority=tuple(names[label] for label in minority(support)) if support else (),
         suspicions=judgement.data_suspicions,

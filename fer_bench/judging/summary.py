@@ -16,8 +16,8 @@ def summary(board: Leaderboard) -> list[str]:
     if not board.data or not (board.rows or board.unranked):
         return ["No run has succeeded yet, so there is nothing to rank."]
     return [
-        *_winners(board), *by_time(board), *_strategies(board, board.data), *who_pays(board), *_trust(board),
-        *_beside(board, board.data),
+        *_winners(board), *_picked(board, board.data), *by_time(board), *_strategies(board, board.data),
+        *who_pays(board), *_trust(board), *_beside(board, board.data),
     ]  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def _winners(board: Leaderboard) -> Iterator[str]:
     if not board.rows:
         yield "No row is ranked."
         return
-    best, chosen = board.rows[0], picked(board.rows)
+    best = board.rows[0]
     yield f"Best of {counted(len(board.rows), 'row')} on the test images: {told(best)}."
     if best.standing:
         ties = [row.name for row in board.rows[1:] if row.standing and row.standing.band == 1]
@@ -42,12 +42,20 @@ def _winners(board: Leaderboard) -> Iterator[str]:
             yield f"It ties with {tied}, as the test images cannot tell them apart: {listed(ties)}."
         elif len(board.rows) > 1:
             yield "No other row ties with it."
-    if chosen:
-        same = chosen is best
-        tie = chosen.standing is not None and chosen.standing.band == 1
-        which = "the same row" if same else told(chosen) + (", one of the ties" if tie else "")
-        fitted = " (an ensemble is fitted to them, and left out)" if best.family == "ensemble" else ""
-        yield f"Picked by the validation images alone, as one has to in practice{fitted}: {which}."
+
+
+def _picked(board: Leaderboard, data: Data) -> Iterator[str]:
+    """The row to choose without looking at a test image."""
+    chosen = picked(board.rows)
+    if not chosen:
+        return
+    best = board.rows[0]
+    tie = chosen.standing is not None and chosen.standing.band == 1
+    which = "the same row" if chosen is best else told(chosen) + (", one of the ties" if tie else "")
+    fitted = " (an ensemble is fitted to them, and left out)" if best.family == "ensemble" else ""
+    n = board.facts.n_choosers
+    clean = f", the {n:,} without a copy in train" if 0 < n < data.n_validation else ""
+    yield f"Picked by the validation images alone{clean}, as one has to in practice{fitted}: {which}."
 
 
 def _strategies(board: Leaderboard, data: Data) -> Iterator[str]:

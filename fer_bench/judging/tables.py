@@ -102,14 +102,16 @@ class Unranked:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of the test images beside the records. Counts of images; None or empty where it is not known.
+    """What is known of the images beside the records. Counts of images; None or empty where it is not known.
 
-    clean_support: per class, without a copy in train. votes: n_images, n_unusable, n_other_class, n_tied.
+    clean_support: per class, without a copy in train. n_choosers: validation images that choose between rows.
+    votes: n_images, n_unusable, n_other_class, n_tied.
     suspicions: evidence against the data. missing: why there are no intervals.
     """
 
     audit: Audit | None = None
     clean_support: tuple[int, ...] = ()
+    n_choosers: int = 0
     votes: tuple[int, int, int, int] | None = None
     minority: tuple[str, ...] = ()
     suspicions: tuple[str, ...] = ()

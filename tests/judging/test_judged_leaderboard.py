@@ -2,15 +2,18 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from fer_bench.judging import leaderboard, metrics, render
 from fer_bench.judging.evaluation import Evaluator
 from fer_bench.judging.evidence import Evidence
+from fer_bench.judging.findings import picked
 from fer_bench.judging.gate import MARK
 from fer_bench.judging.inference import MACRO_F1, Resamples, sample_run
 from fer_bench.records.images import ImageFacts, images_path, write_images
@@ -38,6 +41,31 @@ def write_facts(runs, votes: bool = False) -> np.ndarray:
     facts = ImageFacts(ids, subset, copies, *((counted, names) if votes else ()))
     write_images(images_path(runs.folder.path, runs.split), facts)
     return copies[n:] == ""
+
+
+def test_rows_are_picked_by_validation_images_without_a_copy_in_train(stored_runs):
+    labels = stored_runs.labels["validation"]
+    copied = np.arange(len(labels)) % 3 == 1  # as `write_facts` has it
+    weak = stored_runs.predictions(0.6, seed=4)
+    right = 0.98 * np.eye(3)[labels] + 0.02 / 3
+    validation = np.where(copied[:, None], right, weak["validation"])
+    for name in ("hog-svm", "pca-svm"):  # those left have little skill, and remember no copy
+        for record in stored_runs.folder.records():
+            if record.spec.model == name:
+                shutil.rmtree(stored_runs.folder.runs / record.run_id)
+    stored_runs.add("remembers", weak | {"validation": validation})
+    stored_runs.add("honest", stored_runs.predictions(0.8, seed=5))
+    assert picked(board_of(stored_runs).rows).label == "remembers"
+    write_facts(stored_runs)
+    board = board_of(stored_runs)
+    assert picked(board.rows).label == "honest"
+    assert f"validation images alone, the {(~copied).sum()} without a copy in train" in render.markdown(board)
+    chosen = next(record for record in stored_runs.folder.records() if record.spec.model == "honest")
+    answers = Evidence.newest(stored_runs.folder).probabilities(chosen, "validation").argmax(axis=1)
+    score = f1_score(labels[~copied], answers[~copied], average="macro")
+    assert picked(board.rows).validation_f1 == pytest.approx(score)
+    stored_runs.predictions_path(chosen).unlink()
+    assert picked(board_of(stored_runs).rows).label == "remembers"  # what counts copies in is not compared with it
 
 
 def test_rows_have_intervals_bands_and_scores_from_their_probabilities(stored_runs):
@@ -214,8 +242,8 @@ def test_a_run_is_computed_once_and_again_when_anything_changes(stored_runs, mon
     assert first.figures == again.figures
     assert (first.sample.values == again.sample.values).all()
     write_facts(stored_runs, votes=True)
-    facts = ImageFacts.load(images_path(stored_runs.folder.path, stored_runs.split))
-    assert Evaluator(evidence, facts).evaluate(record).figures.votes is not None
+    evidence = Evidence.newest(stored_runs.folder)
+    assert Evaluator(evidence).evaluate(record).figures.votes is not None
 
 
 def test_a_missing_split_file_leaves_plain_ranks_and_says_so(stored_runs):
