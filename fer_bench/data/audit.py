@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_bench import cache
+from fer_bench.data.entries import reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 STORED_FORMAT = 2
 """Goes up when the audit of the same data says something else."""
-SAVED = ("audit.json", "copies.npy")
+COPIES = "copies.npy"
+SAVED = ("audit.json", COPIES)
 BLANK = 1.0
 """Standard deviation, in grey levels, below which an image counts as blank."""
 SHOWN_IDS = 50
@@ -34,8 +36,7 @@ Progress = Callable[[float, str], None]
 def stored_audit(dataset_folder: Path, split_folder: Path, progress: Progress | None = None) -> Path:
     """The cache folder of the audit of a dataset and its split, both given by their cache folders; made if not there.
 
-    audit.json follows `fer_bench.records.audit.Audit`. copies.npy, str (n,), says which copies each row has in train:
-    "exact", "near" or ""; rows of train have "".
+    audit.json follows `fer_bench.records.audit.Audit`; beside it are the `copies_in_train`, which `read_copies` reads.
     """
     key = cache.digest({"dataset": dataset_folder.name, "split": split_folder.name, "format": STORED_FORMAT})
 
@@ -51,9 +52,17 @@ def stored_audit(dataset_folder: Path, split_folder: Path, progress: Progress | 
         if progress:
             progress(0.0, "auditing the data")
         (work / "audit.json").write_text(json.dumps(make_audit(dataset, split, copies), indent=1) + "\n")
-        np.save(work / "copies.npy", copies_in_train(split, copies))
+        np.save(work / COPIES, copies_in_train(split, copies))
 
     return cache.fetch("audits", key, build, files=SAVED)
+
+
+def read_copies(audit_folder: Path) -> np.ndarray:
+    """The `copies_in_train` of a folder that `stored_audit` returned. Raises FerBenchError where it is damaged."""
+    import numpy as np
+
+    with reading(audit_folder):
+        return np.load(audit_folder / COPIES, allow_pickle=False)
 
 
 def copies_in_train(split: Split, copies: Copies) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fer_bench.cache import write_atomic
-from fer_bench.data.audit import stored_audit
+from fer_bench.data.audit import read_copies, stored_audit
 from fer_bench.execution.prepare import Prepared
 from fer_bench.judging.data_card import CARD_FILE, data_card
 from fer_bench.records.audit import AUDIT_FILE, Audit
@@ -56,7 +56,7 @@ def _store_images(prepared: Prepared, audit_folder: Path) -> None:
     from fer_bench.data.splits import Split
 
     dataset, split = Dataset.load(prepared.dataset_folder), Split.load(prepared.split_folder)
-    copies = np.load(audit_folder / "copies.npy", allow_pickle=False)
+    copies = read_copies(audit_folder)
     rows = np.concatenate([split.validation, split.test])
     subset = np.repeat(["validation", "test"], [len(split.validation), len(split.test)])
     facts = ImageFacts(dataset.sample_ids[rows], subset, copies[rows])

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Trial:
     """One set of parameters that was tried; the first of a search are the builder's own values.
 
-    parameters: those that differ from the builder's own. share: of the budget's steps. macro_f1: on validation, None
-    where the trial failed, and `reason` says why.
+    parameters: those that differ from the builder's own. share: of the budget's steps. macro_f1: as in
+    `Tuned`, None where the trial failed, and `reason` says why.
     """
 
     number: int
@@ -34,10 +34,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The best of a search's trials by validation macro-F1. No test image was looked at.
+    """The best of a search's trials by macro-F1 on validation images without a copy in train. No test image counted.
 
     parameters: those that differ from the builder's own; none where nothing was better than these.
-    untuned_macro_f1: what the builder's own values reach on validation. trials: all of them, as dicts of `Trial`.
+    untuned_macro_f1: what the builder's own values reach. trials: all of them, as dicts of `Trial`.
     """
 
     model: str

@@ -1,17 +1,21 @@
-"""`tune`: search a model's parameters by trials on validation, resumable, with one machinery for all models."""
+"""`tune`: search a model's parameters by trials on validation, resumable, with one machinery for all models.
+
+Trials are scored on the validation images without a copy in train: copies make a search prefer models that remember.
+"""
 
 from __future__ import annotations
 
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from fer_bench.cache import digest
+from fer_bench.data.audit import Progress, read_copies, stored_audit
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.splits import Split
 from fer_bench.errors import FerBenchError
@@ -36,6 +40,7 @@ from fer_bench.models.deep.pretrained import resolve_weights, weights_request_id
 from fer_bench.models.deep.training import forget_networks
 from fer_bench.models.features import features_card, stored_features
 from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, ModelCard, Search, why_not
+from fer_bench.records.images import choosers
 
 METHODS = (BAYESIAN, HYPERBAND)
 
@@ -150,6 +155,7 @@ class _Search:
             "seed": request.seed,
             "weights": weights_request_id(request.weights) if card.pretrained else "",
             "recipe": self.recipe,
+            "scored_on": "validation images without a copy in train",
             "data": prepared.data_fingerprint,
             "split": prepared.split_fingerprint,
             "search": {name: [type(how).__name__, asdict(how)] for name, how in self.space.items()},
@@ -164,7 +170,7 @@ class _Search:
         oracle.verbose = 0
         open_folder(oracle, self.folder, self.identity)
         if _n_finished(oracle) < request.n_trials:
-            train = _Trainer(request, self.prepared, self.card, self.recipe)
+            train = _Trainer(request, self.prepared, self.card, self.recipe, self.watcher.progress)
             while (trial := oracle.create_trial("fer_bench")).status == "RUNNING":
                 self._try(oracle, trial, train)
         return self._best([self._trial(oracle.trials[trial_id]) for trial_id in oracle.start_order])
@@ -241,14 +247,18 @@ def _n_finished(oracle: Any) -> int:
 class _Trainer:
     """Trains a model on the training rows and scores it on the validation rows. Test rows are not looked at."""
 
-    def __init__(self, request: TuneRequest, prepared: Prepared, card: ModelCard, recipe: dict[str, Any]) -> None:
+    def __init__(
+        self, request: TuneRequest, prepared: Prepared, card: ModelCard, recipe: dict[str, Any], progress: Progress
+    ) -> None:
         self.request, self.card, self.recipe = request, card, recipe
         self.dataset = Dataset.load(prepared.dataset_folder)
         self.split = Split.load(prepared.split_folder)
+        copies = read_copies(stored_audit(prepared.dataset_folder, prepared.split_folder, progress))
+        self.choosers = choosers(copies[self.split.validation])
         self.weights = resolve_weights(request.weights, [card.pretrained]).weights if card.pretrained else "none"
 
-    def __call__(self, trial: Trial, checkpoint: Path, progress: Callable[[float, str], None]) -> float:
-        """Validation macro-F1 of the model with a trial's parameters."""
+    def __call__(self, trial: Trial, checkpoint: Path, progress: Progress) -> float:
+        """Macro-F1 of the model with a trial's parameters, on the validation images that choose."""
         card, dataset, request = self.card, self.dataset, self.request
         parameters = {**self.recipe, **trial.parameters}
         features = stored_features(features_card(FEATURES[card.features], parameters), dataset, self.split)
@@ -275,4 +285,4 @@ class _Trainer:
             del classifier
             if card.is_network:
                 forget_networks()
-        return metrics.score(wanted, rows, dataset.class_names).macro_f1
+        return metrics.score(wanted[self.choosers], rows[self.choosers], dataset.class_names).macro_f1

@@ -16,7 +16,7 @@ from fer_bench.archives import gunzip, refuse_bomb
 from fer_bench.data.splits import fingerprint, fold_names, fold_suffix, joint_fingerprint
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.judging.metrics import check_probabilities
-from fer_bench.records.images import ImageFacts, images_path
+from fer_bench.records.images import ImageFacts, choosers, images_path
 from fer_bench.records.schema import Record
 from fer_bench.records.store import ResultsFolder
 
@@ -98,13 +98,12 @@ class Evidence:
 
     @cached_property
     def choosers(self) -> np.ndarray:
-        """Which validation images choose between runs, bool (n,): those without a copy in train.
+        """Which validation images choose between runs, bool (n,): see `records.images.choosers`.
 
-        Copies reward models for remembering. All, where copies are not known or every image has one.
+        All, where copies are not known.
         """
         facts = self.image_facts("validation")
-        every = np.ones(len(self.ids["validation"]), dtype=bool)
-        return every if facts is None or facts.clean is None else facts.clean
+        return np.ones(len(self.ids["validation"]), dtype=bool) if facts is None else choosers(facts.copy_in_train)
 
     @cached_property
     def _facts(self) -> ImageFacts | None:

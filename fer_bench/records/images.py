@@ -31,6 +31,15 @@ def images_path(results: Path, split_fingerprint: str) -> Path:
     return results / f"images-{split_fingerprint}.csv.gz"
 
 
+def choosers(copy_in_train: np.ndarray) -> np.ndarray:
+    """Which validation images choose between models, bool (n,), from their copies in train, str (n,).
+
+    Those without a copy, as copies reward models for remembering; all, where every image has one.
+    """
+    clean = copy_in_train == ""
+    return clean if clean.any() else ~clean
+
+
 @dataclass(frozen=True)
 class ImageFacts:
     """One entry per validation and test image.

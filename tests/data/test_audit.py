@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fer_bench.data import fer2013
-from fer_bench.data.audit import make_audit, stored_audit
+from fer_bench.data.audit import make_audit, read_copies, stored_audit
 from fer_bench.data.copies import find_copies
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.splits import Split, make_split, stored_split
@@ -214,7 +214,7 @@ def test_the_audit_is_made_once_and_says_which_rows_have_copies(tmp_path):
     n_texts = len(texts)
     assert stored_audit(folder, split_folder, lambda done, text: texts.append(text)) == stored
     assert len(texts) == n_texts > 0
-    copies = np.load(stored / "copies.npy", allow_pickle=False)
+    copies = read_copies(stored)
     assert (copies[350], copies[351], copies[0]) == ("exact", "near", "")
     assert (copies != "").sum() == 2
     assert Audit.load(stored / "audit.json").subsets["test"].near_in_train == 1

@@ -249,6 +249,16 @@ def test_test_images_and_labels_change_nothing(tmp_path):
     assert len({parameters.get("pca.n_components") for parameters, _ in scores[0]}) > 1
 
 
+def test_trials_are_scored_on_images_without_a_copy_in_train(probe, tmp_path):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (120, 24, 24)).astype(np.uint8), np.arange(120) % 3
+    images[60:80] = images[:20]  # the first half of validation, about which an untuned Probe is right
+    subsets = np.repeat(["train", "validation", "test"], [60, 40, 20])
+    path = tmp_path / "copied.npz"
+    np.savez(path, images=images, labels=labels, subsets=subsets, class_names=np.array(["a", "b", "c"]))
+    assert tune(TuneRequest("probe", 2), prepare(str(path), tmp_path / "results"), Watcher()).untuned_macro_f1 == 0
+
+
 def test_a_network_is_tuned_by_the_same_machinery(prepared, monkeypatch):
     card = MODELS["cnn-small"]
     monkeypatch.setitem(MODELS._cards, card.name, dataclasses.replace(card, steps={"quick": 2}))
