@@ -152,7 +152,7 @@ def _labels(audit: Audit) -> Iterator[Fact]:
         "nearest neighbour on pixels", f"{100 * canary.nearest_neighbour:.1f} %",
         "Validation images whose most similar training image has their label; a linear classifier on the same "
         f"pixels is right on {100 * canary.linear:.1f} %, the largest class on {100 * canary.majority:.1f} %. Far "
-        "above both, train would hold copies of validation.",
+        "above both, train would hold copies of most validation images.",
     )  # fmt: skip
 
 

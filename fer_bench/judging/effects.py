@@ -19,7 +19,7 @@ from fer_bench.judging.inference import (
     mean_of,
 )
 
-HELPS, HURTS, TRADE_OFF, NO_EVIDENCE = "helps", "hurts", "trade-off", "no evidence"
+HELPS, HURTS, TRADE_OFF, NO_EVIDENCE, SAME = "helps", "hurts", "trade-off", "no evidence", "same answers"
 MEASURES = {
     "macro_f1": "macro-F1", "accuracy": "accuracy", "minority_recall": "minority recall", "ece": "calibration",
 }  # fmt: skip
@@ -35,7 +35,7 @@ class StrategyEffect:
     better. recall: per class, None without images. p-values are adjusted (Holm): those of `changes` over all measures
     of all effects of a table, those of `recall` over all its cells. better and worse: measures that changed beyond
     chance. verdict: one of helps, hurts, trade-off, no evidence, by what is predicted: calibration has no say, as
-    scaling on the validation images mends it.
+    scaling on the validation images mends it; same answers where every prediction is the same.
     """
 
     label: str
@@ -81,7 +81,13 @@ def _effect(label: str, strategy: str, before: Sample, after: Sample, labels: np
         "ece": compare_scores(before, after, ECE),
     }
     recall = tuple(compare_shares(before, after, labels, [c]) if n else None for c, n in enumerate(support))
-    return StrategyEffect(label, strategy, len(before.runs), changes, recall)
+    same = all(np.array_equal(*pair) for pair in zip(_answers(before), _answers(after), strict=True))
+    return StrategyEffect(label, strategy, len(before.runs), changes, recall, SAME if same else NO_EVIDENCE)
+
+
+def _answers(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+    """What follows from the predicted classes alone."""
+    return sample.correct, sample.influence
 
 
 def _judged(effects: list[StrategyEffect]) -> tuple[StrategyEffect, ...]:
@@ -97,7 +103,7 @@ def _judged(effects: list[StrategyEffect]) -> tuple[StrategyEffect, ...]:
             for sign in (1, -1)
         )
         words = {(True, True): TRADE_OFF, (True, False): HELPS, (False, True): HURTS}
-        verdict = words.get((bool({*better} - {"ece"}), bool({*worse} - {"ece"})), NO_EVIDENCE)
+        verdict = words.get((bool({*better} - {"ece"}), bool({*worse} - {"ece"})), effect.verdict)
         judged.append(replace(effect, changes=changes, recall=recall, verdict=verdict, better=better, worse=worse))
     return tuple(judged)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
+from operator import mul
 
 from fer_bench.judging.cells import fraction, listed, percent
-from fer_bench.judging.inference import ALPHA, Change
+from fer_bench.judging.effects import StrategyEffect
+from fer_bench.judging.inference import ALPHA
 from fer_bench.judging.tables import BASE_STRATEGY, UNTRAINED, Leaderboard, Row
 from fer_bench.records.schema import ON_GPU
 
@@ -39,7 +41,8 @@ def by_time(board: Leaderboard) -> Iterator[str]:
     if quick and longer and _validated(longer) > _validated(quick):
         yield (
             f"With minutes to train (at most {MINUTES}), use {told(quick)}, {_took(quick)}; "
-            f"with more, {told(longer)}, {_took(longer)}. Both are picked by the validation images."
+            f"with more, {told(longer)}, {_took(longer)}. Both are picked by the validation images"
+            + ("." if board.timed_alike else "; not all rows were timed on the same cores.")
         )
     on_gpu = picked([row for row in timed if row.name in board.notes.get(ON_GPU, ())])
     if on_gpu:
@@ -66,22 +69,32 @@ def who_pays(board: Leaderboard) -> Iterator[str]:
     """Which classes strategies find more of, and which less, over all comparisons with none."""
     if not board.strategy_effects or not board.data:
         return
-    n = len(board.strategy_effects)
-    changes = list(zip(*(effect.recall for effect in board.strategy_effects), strict=True))
-    gains = {name: _beyond_chance(own, 1) for name, own in zip(board.data.class_names, changes, strict=True)}
-    losses = {name: _beyond_chance(own, -1) for name, own in zip(board.data.class_names, changes, strict=True)}
+    names = board.data.class_names
+    gains, losses = (_beyond_chance(board.strategy_effects, names, sign) for sign in (1, -1))
     gainer = max(gains, key=lambda name: gains[name])
     payer = max((name for name in losses if name != gainer), key=lambda name: losses[name])
-    if gains[gainer] and losses[payer]:
+    if not gains[gainer] or not losses[payer]:
+        return
+    yield (
+        f"Who pays: of {len(board.strategy_effects)} comparisons with {BASE_STRATEGY}, recall of {gainer} rose beyond "
+        f"chance in {gains[gainer]} and fell in {losses[gainer]}; that of {payer} fell in {losses[payer]} and rose in "
+        f"{gains[payer]}."
+    )
+    if board.test_has_copies:
+        clean_gains, clean_losses = (_beyond_chance(board.clean_effects, names, sign) for sign in (1, -1))
         yield (
-            f"Who pays: of {n} comparisons with {BASE_STRATEGY}, recall of {gainer} rose beyond chance in "
-            f"{gains[gainer]} and fell in {losses[gainer]}; that of {payer} fell in {losses[payer]} and rose in "
-            f"{gains[payer]}."
+            f"On test-clean, with {board.facts.clean_support[names.index(gainer)]:,} images of {gainer}, its recall "
+            f"rose beyond chance in {clean_gains[gainer]} of them, and that of {payer} fell in {clean_losses[payer]}."
         )
 
 
-def _beyond_chance(changes: Sequence[Change | None], sign: int) -> int:
-    return sum(change is not None and change.p < ALPHA and change.value * sign > 0 for change in changes)
+def _beyond_chance(effects: Sequence[StrategyEffect], names: Sequence[str], sign: int) -> dict[str, int]:
+    """In how many comparisons the recall of each class rose (`sign` 1) or fell (-1)."""
+    changes = zip(*(effect.recall for effect in effects), strict=True)
+    return {
+        name: sum(change is not None and change.p < ALPHA and change.value * sign > 0 for change in own)
+        for name, own in zip(names, changes, strict=True)
+    }
 
 
 def learned(rows: Sequence[Row], support: Sequence[int]) -> list[Row]:
@@ -90,18 +103,22 @@ def learned(rows: Sequence[Row], support: Sequence[int]) -> list[Row]:
 
 
 def inflation(board: Leaderboard) -> Iterator[str]:
-    """By how much copies in train raise the scores of rows, as the median over those that beat a constant answer."""
+    """How much lower rows score without copies in train, as the median over those that beat a constant answer.
+
+    Classes count on test-clean as they do on all test images: copies are not spread evenly over them.
+    """
     if not board.data or not board.test_has_copies:
         return
     rows = [row for row in learned(board.rows, board.data.support) if row.clean]
-    if not rows:
+    if not rows or not all(board.facts.clean_support):
         return
-    falls = {row.name: row.scores["accuracy"].mean - row.clean["accuracy"].mean for row in rows}
+    n, support = sum(board.data.support), board.data.support
+    falls = {row.name: row.scores["accuracy"].mean - sum(map(mul, support, row.clean_recall)) / n for row in rows}
     f1_falls = [row.macro_f1 - row.clean["macro_f1"].mean for row in rows]
     most = max(falls, key=lambda name: falls[name])
     yield (
-        f"Copies make scores look better: without them the accuracy of the {len(rows)} rows that beat a constant "
-        f"answer is lower by {100 * statistics.median(falls.values()):.1f} points in the median (most: "
+        f"Without copies scores are lower: the accuracy of the {len(rows)} rows that beat a constant answer by "
+        f"{100 * statistics.median(falls.values()):.1f} points in the median, at the same mix of classes (most: "
         f"{100 * falls[most]:.1f}, {most}), and macro-F1 by {statistics.median(f1_falls):.3f}."
     )
 
@@ -121,5 +138,5 @@ def published(board: Leaderboard) -> Iterator[str]:
     places = "; ".join(f"{where} {listed(names)}" for where, names in groups.items() if names)
     yield (
         f"Published accuracies on this dataset, measured otherwise, against the best row's "
-        f"{percent(best.scores['accuracy'], interval)} %: {places}."
+        f"{percent(best.scores['accuracy'], interval)} %, which was found by looking at these very images: {places}."
     )

@@ -26,7 +26,7 @@ ACCURACY, MACRO_F1, ECE, RECALL = 0, 1, 2, 3
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a score lies with 95 % confidence, given these training runs and other images like these."""
+    """Where a score over all images like these lies with 95 % confidence, given these training runs."""
 
     low: float
     high: float

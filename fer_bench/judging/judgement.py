@@ -30,6 +30,7 @@ NOT_STORED = "no test probabilities are stored, so nothing can be computed again
 class Judgement:
     """By run id where it is about runs. labels: of the test images, int64 (n,), None without evidence.
 
+    clean_labels: of those without a copy in train, None where copies are not known.
     problems: why a run has no evaluation. suspects: evidence against a run. missing: why there is no evidence at all.
     clean_support: images per class on test-clean, empty where copies are not known.
     n_choosers: validation images that choose between runs, 0 without evidence.
@@ -37,6 +38,7 @@ class Judgement:
     """
 
     labels: np.ndarray | None = None
+    clean_labels: np.ndarray | None = None
     evaluations: dict[str, Evaluation] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     suspects: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -67,7 +69,8 @@ def judge(records: Sequence[Record], path: Path) -> Judgement:
     evaluator = Evaluator(evidence)
     evaluations, problems = _evaluations(evaluator, records)
     return Judgement(
-        labels=evidence.labels["test"],
+        labels=evaluator.labels,
+        clean_labels=None if evaluator.clean is None else evaluator.labels[evaluator.clean],
         evaluations=evaluations,
         problems=problems,
         suspects=_suspects(folder, records, audit, evaluations),

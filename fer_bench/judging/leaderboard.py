@@ -5,6 +5,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 from fer_bench.judging import ranks
 from fer_bench.judging.effects import StrategyEffect, minority, strategy_effects
 from fer_bench.judging.evaluated import evaluated, mean_recall, placed, run_figures, scores_of, validation_f1
+from fer_bench.judging.evaluation import Evaluation
+from fer_bench.judging.inference import Sample
 from fer_bench.judging.judgement import Judgement, judge
 from fer_bench.judging.references import KNOWN_WEIGHTS, REFERENCES
 from fer_bench.judging.tables import (
@@ -79,7 +82,8 @@ def build(
         command=command or next((run.command for run in reversed(chosen) if run.family not in UNTRAINED), ""),
         unranked=unranked,
         facts=_facts(judgement, chosen),
-        strategy_effects=_strategy_effects(rows, runs, judgement),
+        strategy_effects=_strategy_effects(rows, runs, judgement, judgement.labels, attrgetter("sample")),
+        clean_effects=_strategy_effects(rows, runs, judgement, judgement.clean_labels, attrgetter("clean")),
         rank_test=ranks.rank_test(turns),
         references=REFERENCES.get(chosen[-1].dataset, ()) if chosen else (),
         drawings={row.name: _drawings(folder, row.run_id) for row in rows} if folder else {},
@@ -261,18 +265,25 @@ def _effects(rows: Sequence[Row]) -> Iterable[Effect]:
             yield Effect(strategy, len(changes), n_higher, n_lower, statistics.median(changes))
 
 
-def _strategy_effects(rows: Sequence[Row], runs: Runs, judgement: Judgement) -> tuple[StrategyEffect, ...]:
-    if judgement.labels is None:
+def _strategy_effects(
+    rows: Sequence[Row],
+    runs: Runs,
+    judgement: Judgement,
+    labels: np.ndarray | None,
+    sample: Callable[[Evaluation], Sample],
+) -> tuple[StrategyEffect, ...]:
+    """On the images of `labels`, on which `sample` says what an evaluated run scored."""
+    if labels is None:
         return ()
     samples = {
         (row.label, row.strategy): {
-            _turn(run): judgement.evaluations[run.run_id].sample
+            _turn(run): sample(judgement.evaluations[run.run_id])
             for run in runs[row.label, row.strategy]
             if _test_scores(run)
         }
         for row in rows
     }
-    found = strategy_effects(samples, judgement.labels, BASE_STRATEGY)
+    found = strategy_effects(samples, labels, BASE_STRATEGY)
     return tuple(sorted(found, key=lambda effect: (effect.strategy, effect.label)))
 
 

@@ -58,8 +58,8 @@ def _how_to_read(board: Leaderboard, data: Data) -> str:
             "differences."
         )
     return told + (
-        " Brackets hold 95 % intervals: where the score would lie on other test images like these. **Read bands, not "
-        "decimals**: rows of a band cannot be told from the best row of the band. A row whose difference is known more "
+        " Brackets hold 95 % intervals of the score over all images like these. **Read bands, not decimals**: rows of "
+        "a band cannot be told from the best row of the band by macro-F1. A row whose difference is known more "
         "precisely can fall out of a band that a lower score is still in."
     )
 
@@ -82,7 +82,7 @@ def _comparisons(board: Leaderboard) -> Iterator[str]:
         yield from sections.calibration(rows)
         yield from sections.votes(board)
         yield from sections.more_scores(rows)
-        yield from sections.cost(rows)
+        yield from sections.cost(board)
         yield from sections.drawings(board)
 
 
@@ -129,7 +129,7 @@ def _audit_lines(board: Leaderboard) -> Iterator[str]:
     yield f"groups of copies whose labels contradict each other: {audit.near.conflicting:,} of {audit.near.groups:,}"
     yield (
         f"a nearest neighbour on pixels names {100 * audit.canary.nearest_neighbour:.1f} % of the validation "
-        f"images, a linear classifier {100 * audit.canary.linear:.1f} %: far apart they would betray copies"
+        f"images, a linear classifier {100 * audit.canary.linear:.1f} %: far apart they would betray copies of most"
     )
     yield from (f"{MARK}: {line}" for line in board.facts.suspicions)
 
@@ -156,8 +156,6 @@ def _gaps(board: Leaderboard) -> Iterator[str]:
 def _background(board: Leaderboard) -> Iterator[str]:
     if board.environment:
         facts = [f"- {escape(name)}: {escape(', '.join(values))}" for name, values in board.environment.items()]
-        if any(len(board.environment.get(name, ())) > 1 for name in ("processor", "cores per run")):
-            facts.append("- the runs did not have the same processor and cores: do not compare their seconds")
         yield "## Environment\n\n" + "\n".join(facts)
     if board.command:
         yield "## Command\n\nThe newest run was made by\n\n    " + one_line(board.command)
@@ -166,8 +164,8 @@ def _background(board: Leaderboard) -> Iterator[str]:
 
 
 LEGEND = (
-    "band: 1 is the best row and all that cannot be told from it; 2 the best of the others and all that cannot be told "
-    f"from that; and so on. rank, where bands are not known: by macro-F1 to {RANK_DECIMALS} decimals",
+    "band: 1 is the best row and all that macro-F1 cannot tell from it; 2 the best of the others and all that cannot "
+    f"be told from that; and so on. rank, where bands are not known: by macro-F1 to {RANK_DECIMALS} decimals",
     "model: in brackets its training budget, where it has one; [external]: predictions from elsewhere; [ensemble]: a "
     "mean of rows, chosen on the validation images",
     "strategy: what was done about class imbalance while training",
@@ -179,12 +177,13 @@ LEGEND = (
     "balanced acc.: recall averaged over the classes that have test images; the same as macro R where all have some",
     "MCC, kappa: agreement beyond chance, from -1 to 1; PR-AUC: average precision, averaged over the classes; "
     "top-2 accuracy: the label is among the two most probable classes",
-    "brackets: 95 % bootstrap intervals (BCa, 2,000 redraws of the test images within their classes); ±: standard "
-    "deviation over seeds or folds",
+    "brackets: 95 % bootstrap intervals (BCa, 2,000 redraws of the test images within their classes), of macro-F1 too "
+    "narrow where no image of a class is found; ±: standard deviation over seeds or folds",
     "fit s: seconds to train, those of all its members for an ensemble; features s: seconds to compute the features or "
     "the frozen pass of a backbone that several runs share, once",
     "ms/image: milliseconds from an image to its answer, computing its features included",
-    "parameters: numbers a network holds, trained and frozen; weights: what it started from",
+    "parameters: numbers that are kept to predict with, frozen ones and support vectors included; weights: what a "
+    "network started from",
     "runs: how many runs, with different random seeds or on different folds, stand behind a row; scores are their "
     "means; a row that lacks folds is ranked below the complete ones",
     f"`{MISSING}`: not run or not known; {NOT_APPLICABLE}: does not apply; other words in the grid: why not",

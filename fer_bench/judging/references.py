@@ -76,6 +76,7 @@ OUT_OF_REACH = (
     "were over-sampled or augmented before the split, so that copies of one stand on both sides (`python -m fer_bench "
     "demo leak` shows what comes of it); another part of the data was scored, or files of the same name with other "
     "images in them; several networks or many crops of an image were averaged; other data were added. Here "
-    "the test images serve no choice, a mean of several models is marked as one, and copies that the data themselves "
-    "hold are counted out in the columns called clean."
+    "test images serve no choice while training, tuning or mixing models; a mean of several is marked as one, the row "
+    "picked by validation images stands beside the one that is best on the test images, and copies that the data "
+    "themselves hold are counted out in the columns called clean."
 )

@@ -93,14 +93,22 @@ def effects(board: Leaderboard) -> Iterator[str]:
         f"images; 95 % intervals of each change alone in brackets. `*`: a change, corrected for all "
         f"{sum(len(one.changes) for one in board.strategy_effects)} "
         "comparisons in the table (Holm). The verdict counts changes with a star in what is predicted: helps "
-        "(better in something, worse in nothing), hurts, trade-off, no evidence. Minority recall is the share of found "
-        f"images of the classes with less than half an even share ({rare or 'none here'}). Calibration is the expected "
+        "(better in something, worse in nothing), hurts, trade-off, no evidence; or: every answer is the same. "
+        f"Minority recall is the share of found images of the classes with less than half an even share "
+        f"({rare or 'none here'}). Calibration is the expected "
         "calibration error, which is better when it falls; it has no say in the verdict, as scaling on the validation "
         "images mends it."
+        + " On test-clean: the verdict on those images alone, which are fewer."
+        * board.test_has_copies
     )
-    cells = [[one.strategy, one.label, _verdict(one), *_changes(one), one.n_runs] for one in board.strategy_effects]
-    headers = ["strategy", "model", "verdict", "macro-F1", "accuracy, points", "minority recall, points", "calibration"]
-    yield table([*headers, "seeds"], cells, right=[False] * 3 + [True] * 5)
+    clean = board.clean_effects if board.test_has_copies else [None] * len(board.strategy_effects)
+    cells = [
+        [one.strategy, one.label, _verdict(one), *([other.verdict] if other else []), *_changes(one), one.n_runs]
+        for one, other in zip(board.strategy_effects, clean, strict=True)
+    ]
+    headers = ["strategy", "model", "verdict", *["on test-clean"] * board.test_has_copies]
+    measures = ["macro-F1", "accuracy, points", "minority recall, points", "calibration", "seeds"]
+    yield table([*headers, *measures], cells, right=[False] * len(headers) + [True] * len(measures))
     yield "## Who pays"
     yield (
         "Recall gained and lost per class under each strategy, in percentage points. `*`: a change, corrected for all "
@@ -222,9 +230,12 @@ def more_scores(rows: Sequence[Row]) -> Iterator[str]:
     yield _further(rows, names, {"balanced acc.": [fraction(row.scores["balanced_accuracy"]) for row in rows]})
 
 
-def cost(rows: Sequence[Row]) -> Iterator[str]:
+def cost(board: Leaderboard) -> Iterator[str]:
     """What rows cost to train and use."""
+    rows = board.rows
     yield "## Cost"
+    if not board.timed_alike:
+        yield "The runs did not have the same processor and cores: their seconds say no more than the order of size."
     columns = {
         _first(rows): [place(row) for row in rows],
         **_names(rows),

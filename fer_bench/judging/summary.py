@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from fer_bench.judging.cells import counted, fraction, listed, percent
-from fer_bench.judging.effects import HELPS, HURTS, NO_EVIDENCE, TRADE_OFF
+from fer_bench.judging.effects import HELPS, HURTS, NO_EVIDENCE, SAME, TRADE_OFF, StrategyEffect
 from fer_bench.judging.findings import by_time, inflation, learned, picked, published, told, who_pays
 from fer_bench.judging.gate import MARK
+from fer_bench.judging.inference import ALPHA, Standing
 from fer_bench.judging.tables import BASE_STRATEGY, Data, Leaderboard
 
 
@@ -36,12 +37,18 @@ def _winners(board: Leaderboard) -> Iterator[str]:
     best = board.rows[0]
     yield f"Best of {counted(len(board.rows), 'row')} on the test images: {told(best)}."
     if best.standing:
-        ties = [row.name for row in board.rows[1:] if row.standing and row.standing.band == 1]
+        ties = [_tie(row.name, row.standing) for row in board.rows[1:] if row.standing and row.standing.band == 1]
         if ties:
             tied = counted(len(ties), "row")
-            yield f"It ties with {tied}, as the test images cannot tell them apart: {listed(ties)}."
+            yield f"It ties in macro-F1 with {tied}, which the test images cannot tell from it: {listed(ties)}."
         elif len(board.rows) > 1:
             yield "No other row ties with it."
+
+
+def _tie(name: str, standing: Standing) -> str:
+    if standing.accuracy_p >= ALPHA:
+        return name
+    return f"{name} (but {'less' if standing.accuracy_behind > 0 else 'more'} accurate)"
 
 
 def _picked(board: Leaderboard, data: Data) -> Iterator[str]:
@@ -60,16 +67,16 @@ def _picked(board: Leaderboard, data: Data) -> Iterator[str]:
 
 def _strategies(board: Leaderboard, data: Data) -> Iterator[str]:
     labels = {row.label for row in learned(board.rows, data.support) if row.strategy == BASE_STRATEGY}
-    by_strategy: dict[str, list[str]] = {}
-    for effect in board.strategy_effects:
-        if effect.label in labels:
-            by_strategy.setdefault(effect.strategy, []).append(effect.verdict)
+    by_strategy = _verdicts(board.strategy_effects, labels)
     if by_strategy:
         yield (
             f"Strategies against {BASE_STRATEGY}, each model that beats a constant answer against itself. Helped: "
             f"{_models(by_strategy, HELPS)}. Hurt: {_models(by_strategy, HURTS)}. What is left is a trade-off, or "
-            "shows no effect."
+            "shows no clear effect."
         )
+        if board.test_has_copies:
+            clean = _verdicts(board.clean_effects, labels)
+            yield f"On test-clean alone they helped: {_models(clean, HELPS)}. Hurt: {_models(clean, HURTS)}."
         worth = [name for name, found in by_strategy.items() if 2 * found.count(HELPS) > len(found)]
         worth = [name for name in worth if HURTS not in by_strategy[name]]
         yield f"Worth it: {', '.join(worth)}." if worth else "None of them helps most of the models."
@@ -88,6 +95,15 @@ def _strategies(board: Leaderboard, data: Data) -> Iterator[str]:
         yield f"Macro-F1 against the same model under {BASE_STRATEGY}: {'; '.join(changes)}."
 
 
+def _verdicts(effects: Sequence[StrategyEffect], labels: Container[str]) -> dict[str, list[str]]:
+    """Verdicts on the models `labels` by strategy."""
+    by_strategy: dict[str, list[str]] = {}
+    for effect in effects:
+        if effect.label in labels:
+            by_strategy.setdefault(effect.strategy, []).append(effect.verdict)
+    return by_strategy
+
+
 def _models(by_strategy: Mapping[str, Sequence[str]], verdict: str) -> str:
     """How many models have the `verdict` under each strategy, the largest share first: "smote 2 of 7 models"."""
     counts = {name: (found.count(verdict), len(found)) for name, found in by_strategy.items() if verdict in found}
@@ -97,7 +113,8 @@ def _models(by_strategy: Mapping[str, Sequence[str]], verdict: str) -> str:
 
 
 def _verdict(verdict: str) -> str:
-    return {TRADE_OFF: "is a trade-off", NO_EVIDENCE: "shows no effect"}.get(verdict, verdict)
+    told = {TRADE_OFF: "is a trade-off", NO_EVIDENCE: "shows no clear effect", SAME: "gives the same answers"}
+    return told.get(verdict, verdict)
 
 
 def _trust(board: Leaderboard) -> Iterator[str]:
@@ -158,7 +175,10 @@ def _beside(board: Leaderboard, data: Data) -> Iterator[str]:
     once = sum(len(row.f1_by_run) == 1 for row in board.rows)
     if once:
         rows = "all rows" if once == len(board.rows) else f"{once} of {counted(len(board.rows), 'row')}"
-        yield f"Trained once: {rows}; intervals and verdicts say nothing there of training with another seed."
+        yield (
+            f"Trained once: {rows}, with those that depend on no seed. Intervals never tell of training with another "
+            "seed; bands and verdicts do, for rows of several."
+        )
 
 
 def _constant(board: Leaderboard, data: Data) -> str:

@@ -184,8 +184,9 @@ class Leaderboard:
     notes: labels of rows by what their runs noted. ranks: by run id, runs without scores left out.
     n_elsewhere: records of other data or another split, which cannot be compared and are left out.
     unranked: rows whose scores are not to be believed or cannot be compared. strategy_effects: one per model and
-    strategy, with intervals, where probabilities are stored. rank_test: None with too few seeds. figures: by run id,
-    what the CSV shows of a run beside its record. drawings: by row, paths of what was drawn of its first run.
+    strategy, with intervals, where probabilities are stored; clean_effects: the same on test-clean. rank_test: None
+    with too few seeds. figures: by run id, what the CSV shows of a run beside its record. drawings: by row, paths of
+    what was drawn of its first run.
     """
 
     data: Data | None
@@ -203,6 +204,7 @@ class Leaderboard:
     unranked: tuple[Unranked, ...] = ()
     facts: Facts = Facts()
     strategy_effects: tuple[StrategyEffect, ...] = ()
+    clean_effects: tuple[StrategyEffect, ...] = ()
     rank_test: RankTest | None = None
     references: tuple[Reference, ...] = ()
     figures: Mapping[str, Mapping[str, float | str | None]] = field(default_factory=dict)
@@ -217,6 +219,11 @@ class Leaderboard:
     def suffix(self) -> str:
         """What names of its files have before their ending: "-5-folds" for those of five folds."""
         return f"-{self.n_folds}-folds" if self.n_folds else ""
+
+    @property
+    def timed_alike(self) -> bool:
+        """Whether all runs had the same processor and as many cores."""
+        return all(len(self.environment.get(name, ())) < 2 for name in ("processor", "cores per run"))
 
     @property
     def test_has_copies(self) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from fer_bench.judging import inference
-from fer_bench.judging.effects import HELPS, HURTS, NO_EVIDENCE, TRADE_OFF, minority, strategy_effects
+from fer_bench.judging.effects import HELPS, HURTS, NO_EVIDENCE, SAME, TRADE_OFF, minority, strategy_effects
 from fer_bench.judging.inference import ACCURACY, ECE, MACRO_F1, Resamples, Sample, sample_run
 
 SIZES = {"a rare class": (30, 90, 60, 100, 70), "equal classes": (50, 50, 50)}
@@ -127,7 +127,7 @@ def test_effects_that_are_there_are_found_and_named():
     assert {"macro_f1", "accuracy"} <= set(effects["up"].better)
     assert effects["swap"].verdict == TRADE_OFF
     assert ("minority_recall" in effects["swap"].better, "accuracy" in effects["swap"].worse) == (True, True)
-    assert effects["same"].verdict == NO_EVIDENCE
+    assert effects["same"].verdict == SAME
     assert [change.value for change in effects["same"].changes.values()] == [0, 0, 0, 0]
     back = {("m", "none"): samples["m", "up"], ("m", "worse"): samples["m", "none"]}
     assert strategy_effects(back, faces.labels)[0].verdict == HURTS

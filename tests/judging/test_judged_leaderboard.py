@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,7 +89,11 @@ def test_ties_share_a_band_and_the_summary_says_so(stored_runs):
     stored_runs.add("twin-svm", nearly)
     board = board_of(stored_runs)
     assert [row.standing.band for row in board.rows] == [1, 1, 2, 3]
-    assert any("It ties with 1 row" in text and "twin-svm" in text for text in render.summary(board))
+    assert any("It ties in macro-F1 with 1 row" in text and "twin-svm" in text for text in render.summary(board))
+    best, tie, *others = board.rows
+    told_apart = replace(tie, standing=replace(tie.standing, accuracy_p=0.01))
+    summary = " ".join(render.summary(replace(board, rows=(best, told_apart, *others))))
+    assert f"{tie.name} (but less accurate)" in summary
 
 
 def test_scores_on_record_give_way_to_those_of_the_probabilities(stored_runs):
@@ -187,13 +192,29 @@ def test_effects_are_on_the_page_with_verdicts_and_who_pays(stored_runs):
     assert "Helped: none. Hurt: over-sampling 1 of 1 models." in page
 
 
+def test_effects_are_judged_again_on_test_clean(stored_runs):
+    """A strategy that is right about copies alone helps, and on test-clean does nothing."""
+    clean = write_facts(stored_runs)
+    plain = stored_runs.predictions(0.3, seed=9)
+    right = 0.98 * np.eye(3, dtype=np.float32)[stored_runs.labels["test"]] + np.float32(0.02 / 3)
+    stored_runs.add("cnn", plain)
+    stored_runs.add("cnn", plain | {"test": np.where(clean[:, None], plain["test"], right)}, strategy="over-sampling")
+    board = board_of(stored_runs)
+    assert [effect.verdict for effect in board.strategy_effects] == ["helps"]
+    assert [effect.verdict for effect in board.clean_effects] == ["same answers"]
+    page = render.markdown(board)
+    assert re.search(r"\| over-sampling +\| cnn +\| helps: [^|]+\| same answers +\|", page)
+    assert "Helped: over-sampling 1 of 1 models. Hurt: none." in page
+    assert "On test-clean alone they helped: none. Hurt: none." in page
+
+
 def test_worse_calibration_alone_is_told_and_no_verdict(stored_runs):
     vague = stored_runs.predictions(1.0, seed=9)
     sure = {name: np.eye(3, dtype=np.float32)[rows.argmax(axis=1)] for name, rows in vague.items()}
     stored_runs.add("cnn", vague)
     stored_runs.add("cnn", sure, strategy="focal-loss")
     (effect,) = board_of(stored_runs).strategy_effects
-    assert (effect.verdict, effect.worse) == ("no evidence", ("ece",))
+    assert (effect.verdict, effect.worse) == ("same answers", ("ece",))
 
 
 def test_models_that_learned_nothing_do_not_speak_for_a_strategy(stored_runs):
