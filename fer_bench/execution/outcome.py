@@ -19,7 +19,7 @@ from fer_bench.models.classical import n_parameters
 from fer_bench.models.features import features_card, stored_features
 from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES
 from fer_bench.models.task import Task, TrainingPlan
-from fer_bench.records.schema import Record
+from fer_bench.records.schema import Record, Timing
 from fer_bench.records.store import ResultsFolder
 
 if TYPE_CHECKING:
@@ -121,12 +121,14 @@ def adjusted(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock,
         before = {name: stored[f"{name}_probabilities"] for name in ("validation", "test")}
     tau = choose_tau(before["validation"], dataset.labels[split.validation], plan.log_prior)
     clock.lap("fit")
-    clock.seconds["fit"] += base.seconds.fit if base.seconds else 0.0
+    earlier = base.seconds or Timing()
+    clock.seconds["fit"] += earlier.fit
+    clock.seconds["features"] = earlier.features
     after = {name: adjust(rows, plan.log_prior, tau) for name, rows in before.items()}
     clock.lap("predict")
     facts = {
         "weights": base.weights,
-        "notes": [*base.notes, f"probabilities of {base.run_id}, tau chosen on validation"],
+        "notes": [*base.notes, f"probabilities of {base.run_id}, tau {tau:g} chosen on validation"],
         "n_rows": base.n_rows,
         "steps": base.steps,
         "n_parameters": base.n_parameters,

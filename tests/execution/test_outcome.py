@@ -69,8 +69,9 @@ def test_post_hoc_adjustment_takes_the_probabilities_of_the_run_under_none(run, 
     assert record.status == "success", record.traceback
     assert record.validation.macro_f1 >= base.validation.macro_f1  # tau = 0 changes nothing
     assert record.parameters["tau"] >= 0
-    assert any(base.run_id in note for note in record.notes)
+    assert any(f"{base.run_id}, tau {record.parameters['tau']:g}" in note for note in record.notes)
     assert record.seconds.fit >= base.seconds.fit
+    assert record.seconds.features == base.seconds.features > 0
 
 
 def test_without_the_run_under_none_there_is_nothing_to_adjust(run):
