@@ -16,7 +16,7 @@ from typing import Any
 from filelock import Timeout
 
 from fer_bench.errors import FerBenchError, is_no_room
-from fer_bench.execution.environment import TENSORFLOW, out_of_memory_kills, set_defaults
+from fer_bench.execution.environment import KERAS, out_of_memory_kills, set_defaults
 from fer_bench.execution.job import Job, now
 from fer_bench.execution.lifeline import die_with_parent
 from fer_bench.records.store import FINISHED, ResultsFolder
@@ -49,7 +49,7 @@ def warm_up(families: Iterable[str], n_jobs: int) -> None:
     """Start the fork server with the libraries of `families` imported, `n_jobs` threads each, and wait for it."""
     for variable in _LIBRARY_THREADS:
         os.environ[variable] = str(n_jobs)
-    set_defaults(TENSORFLOW | _KEEP_MEMORY)
+    set_defaults(KERAS | _KEEP_MEMORY)
     context = _context()
     modules = [module for family in families for module in _PRELOAD[family]]
     context.set_forkserver_preload(

@@ -23,8 +23,14 @@ PACKAGES = (
     "opencv-python-headless",
     "keras",
     "tensorflow",
+    "torch",
+    "jax",
 )
-TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_DETERMINISTIC_OPS": "1"}
+# Quiet, deterministic, and of a GPU no more memory than is used: other runs may be on it.
+KERAS = {
+    "TF_CPP_MIN_LOG_LEVEL": "2", "TF_DETERMINISTIC_OPS": "1",
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+}  # fmt: skip
 
 
 def set_defaults(variables: Mapping[str, str]) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from statistics import mean
 from typing import Any
 
+from fer_bench.errors import FerBenchError
 from fer_bench.execution.plan import PlannedRun
-from fer_bench.models.registry import STRATEGIES
+from fer_bench.models.registry import MODELS, STRATEGIES
 
 _PRIOR_SECONDS = {"baseline": 1.0, "classical": 4.0, "deep": 30.0}
 _PRIOR_ROWS = 2400
@@ -32,7 +33,7 @@ class Estimate:
         for record in records:
             try:
                 self._take(record, derived)
-            except (AttributeError, KeyError, TypeError, ZeroDivisionError):
+            except (AttributeError, FerBenchError, KeyError, TypeError, ZeroDivisionError):
                 continue  # a damaged record, which reports name; it only tells nothing here
 
     def _take(self, record: Mapping[str, Any], derived: set[str]) -> None:
@@ -41,8 +42,9 @@ class Estimate:
             return
         spent = sum(value for phase, value in seconds.items() if phase != "features")
         self._by_model[spec["model"], spec["budget"]].append(spent)
-        if spec["budget"] and record.get("steps"):
-            self._by_step[spec["model"]].append(seconds["fit"] / record["steps"])
+        planned = MODELS[spec["model"]].steps  # patience, or a head alone, makes fewer
+        if spec["budget"] and planned:
+            self._by_step[spec["model"]].append(seconds["fit"] / planned[spec["budget"]])
 
     def learn(self, planned: PlannedRun, seconds: float) -> None:
         """`planned` took `seconds`."""

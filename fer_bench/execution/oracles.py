@@ -122,7 +122,12 @@ def _in_order(values: tuple[Any, ...]) -> list[Any]:
 def chosen(search: Search, values: dict[str, Any]) -> dict[str, Any]:
     """The parameters of `search` in a trial's `values` that differ from the builder's own; numbers to four digits."""
     decoded = {
-        name: json.loads(values[name]) if isinstance(how, Choice) else float(f"{values[name]:.4g}")
+        name: json.loads(values[name]) if isinstance(how, Choice) else _rounded(values[name])
         for name, how in search.items()
     }
-    return {name: value for name, value in decoded.items() if value != search[name].start}
+    own = {name: how.start if isinstance(how, Choice) else _rounded(how.start) for name, how in search.items()}
+    return {name: value for name, value in decoded.items() if value != own[name]}
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")

@@ -177,9 +177,11 @@ def _fit(job: Job, classifier: Any, X: np.ndarray, y: np.ndarray, plan: Training
                 "published with results): do that run again, with --strategies none --rerun all"
             )
         retrain_head(classifier, folder / WEIGHTS_FILE, X, y, plan.rows)
-        return base.seconds.fit if base.seconds else 0.0
-    fit(classifier, X, y, plan)
-    return getattr(classifier, "earlier_seconds_", 0.0)
+        earlier = base.seconds.fit if base.seconds else 0.0
+    else:
+        fit(classifier, X, y, plan)
+        earlier = 0.0
+    return earlier + getattr(classifier, "earlier_seconds_", 0.0)
 
 
 def with_made_rows(X: np.ndarray, y: np.ndarray, plan: TrainingPlan) -> tuple[np.ndarray, np.ndarray, TrainingPlan]:

@@ -22,6 +22,7 @@ class Suite:
 
 
 BASE = "none"
+FINE_TUNE = "fine_tune"
 CLASSICAL = "majority,stratified-guess,pca-*,hog-*"
 DEEP = "cnn,cnn-*,mini-xception,vgg16,resnet50,inception-v3,efficientnet-b0,mobilenet-v2"
 FIRST_MODELS = f"{CLASSICAL},cnn,vgg16,resnet50"
@@ -119,11 +120,16 @@ def _with_base(card: ModelCard, strategies: list[StrategyCard]) -> list[Strategy
     return strategies
 
 
+def recipe_of(card: ModelCard, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a recipe for networks a model has: nothing if it is none, no fine-tuning if it starts from no weights."""
+    return {name: value for name, value in recipe.items() if card.is_network and (card.pretrained or name != FINE_TUNE)}
+
+
 def _spec(
     card: ModelCard, strategy: str, seed: int, fold: str, fingerprints: tuple[str, str], wanted: Wanted
 ) -> RunSpec:
     tuned = wanted.tuned.get(card.name, {})
-    parameters = {**(wanted.recipe if card.is_network else {}), **tuned}
+    parameters = {**tuned, **recipe_of(card, wanted.recipe)}  # what somebody asks for goes first
     return RunSpec(
         model=card.name,
         strategy=strategy,

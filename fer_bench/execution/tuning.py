@@ -18,8 +18,8 @@ from fer_bench.cache import digest
 from fer_bench.data.audit import Progress, read_copies, stored_audit
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.splits import Split
-from fer_bench.errors import FerBenchError
-from fer_bench.execution.environment import TENSORFLOW, cores, environment, set_defaults
+from fer_bench.errors import FerBenchError, is_no_room
+from fer_bench.execution.environment import KERAS, cores, environment, set_defaults
 from fer_bench.execution.estimate import spell
 from fer_bench.execution.oracles import (
     BAYESIAN,
@@ -32,10 +32,11 @@ from fer_bench.execution.oracles import (
     open_folder,
 )
 from fer_bench.execution.outcome import fit, make_task, predict, with_made_rows
-from fer_bench.execution.plan import BASE
+from fer_bench.execution.plan import BASE, recipe_of
 from fer_bench.execution.prepare import Prepared
 from fer_bench.execution.tuned import Trial, Tuned, describe
 from fer_bench.judging import metrics
+from fer_bench.models.deep.backend import check_backend
 from fer_bench.models.deep.pretrained import resolve_weights, weights_request_id
 from fer_bench.models.deep.training import forget_networks
 from fer_bench.models.features import features_card, stored_features
@@ -84,6 +85,7 @@ def tune(request: TuneRequest, prepared: Prepared, watcher: TuneWatcher) -> Tune
     from filelock import Timeout
 
     card = searchable(request)
+    check_backend()  # the machinery of searches is keras-tuner's, whatever the model
     prepared.results.prepare()
     search = _Search(request, prepared, card, watcher)
     try:
@@ -137,7 +139,7 @@ class _Search:
 
     def __init__(self, request: TuneRequest, prepared: Prepared, card: ModelCard, watcher: TuneWatcher) -> None:
         self.request, self.prepared, self.card, self.watcher = request, prepared, card, watcher
-        self.recipe = dict(request.recipe) if card.is_network else {}
+        self.recipe = recipe_of(card, request.recipe)
         self.space: Search = {name: how for name, how in card.search.items() if name not in self.recipe}
         identity = self._identity()
         name = f"{card.name}.{request.strategy}.{request.method}.s{request.seed}-{digest(identity)[:10]}"
@@ -163,7 +165,7 @@ class _Search:
 
     def all(self) -> Tuned:
         """Do the trials that are missing; the best of all."""
-        set_defaults(TENSORFLOW)
+        set_defaults(KERAS)
         self.watcher.progress(0.0, "loading libraries")
         request = self.request
         oracle = make_oracle(request.method, self.space, request.n_trials, request.seed)
@@ -189,6 +191,8 @@ class _Search:
         try:
             score = train(about, checkpoint, progress)
         except Exception as error:
+            if is_no_room(error) or isinstance(error, MemoryError):
+                raise  # says nothing about the parameters: the trial is done again when the search goes on
             traceback.print_exc()
             checkpoint.unlink(missing_ok=True)
             trial.message = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]

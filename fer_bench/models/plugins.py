@@ -6,6 +6,7 @@ import traceback
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from fer_bench.cache import digest
 from fer_bench.errors import FerBenchError
 
 ENTRY_POINT_GROUP = "fer_bench.plugins"
@@ -26,8 +27,8 @@ def load_plugins(files: tuple[Path, ...]) -> None:
 
 
 def _load_file(file: Path) -> None:
-    name = f"fer_bench_plugin_{file.stem}"
-    if name in sys.modules and sys.modules[name].__file__ == str(file):
+    name = f"fer_bench_plugin_{file.stem}_{digest({'file': str(file)})}"  # other folders may have files of that name
+    if name in sys.modules:
         return
     if not file.is_file():
         raise FerBenchError(f"--plugin {file}: there is no such file")

@@ -31,6 +31,9 @@ def test_gradient_steps_carry_over_to_another_budget(plan):
     (planned,) = plan("cnn", budget="standard")
     estimate = Estimate([record("cnn", budget="quick", steps=260, fit=26.0)], 3000)
     assert estimate.measured(planned) == pytest.approx(0.1 * planned.card.steps["standard"])
+    fewer = Estimate([record("cnn", budget="quick", steps=65, fit=26.0)], 3000)  # as patience, or a head alone, makes
+    assert fewer.measured(planned) == estimate.measured(planned)
+    assert Estimate([record("somebody's", budget="quick", steps=65)], 3000).measured(planned) is None
 
 
 def test_what_was_never_measured_is_unknown_and_guessed_only_for_the_time_left(plan):

@@ -113,6 +113,14 @@ def test_recipes_are_for_networks_and_tuned_values_for_their_model(plan):
     assert specs["pca-svm"].run_id == plain.run_id != specs["hog-svm"].run_id
 
 
+def test_what_is_asked_for_goes_before_what_a_search_found_and_without_effect_is_left_out(plan):
+    recipe = {"mixup": 0.2, "fine_tune": "head"}
+    options = {"recipe": recipe, "tuned": {"vgg16": {"mixup": 0.4, "dropout": 0.3}}}
+    specs = {p.spec.model: p.spec for p in plan("cnn,vgg16", "none", **options)}
+    assert dict(specs["vgg16"].parameters) == {"mixup": 0.2, "dropout": 0.3, "fine_tune": "head"}
+    assert dict(specs["cnn"].parameters) == {"mixup": 0.2}  # it starts from no weights that could be tuned
+
+
 def test_ids_of_plain_runs_never_change():
     """Records on disk are found by them."""
     spec = RunSpec("cnn", "none", 0, "d" * 16, "s" * 16, "quick")

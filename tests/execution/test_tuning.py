@@ -1,6 +1,7 @@
 """Tuning: on validation alone, the untuned model first, resumable, and what goes wrong is told."""
 
 import dataclasses
+import errno
 import json
 
 import numpy as np
@@ -145,6 +146,26 @@ def test_a_trial_that_fails_costs_itself_alone(probe, prepared, monkeypatch):
     assert tuned.parameters.get("x", 0.5) <= 0.6 and tuned.recipe == {"limit": 0.6}
     assert "nan" in printed(tuned) and "untuned" in printed(tuned)
     assert tune(TuneRequest("probe", 8, recipe={"limit": 0.6}), prepared, Watcher()) == tuned
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), MemoryError("too much")])
+def test_a_machine_that_is_full_ends_the_search_and_books_no_failure(probe, prepared, monkeypatch, error):
+    def full(self, X, y):
+        if self.x != 0.5:
+            raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Probe, "fit", full)
+        with pytest.raises(type(error)):
+            tune(TuneRequest("probe", 3), prepared, Watcher())
+    tuned = tune(TuneRequest("probe", 3), prepared, Watcher())
+    assert [trial["reason"] for trial in tuned.trials] == [None] * 3
+
+
+def test_a_backend_that_cannot_train_is_told(probe, prepared, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "numpy")
+    with pytest.raises(FerBenchError, match="KERAS_BACKEND is 'numpy'"):
+        tune(TuneRequest("probe", 3), prepared, Watcher())
 
 
 def printed(tuned) -> str:

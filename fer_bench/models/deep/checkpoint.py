@@ -43,7 +43,7 @@ class Checkpoint:
         try:
             with np.load(self.path, allow_pickle=False) as state:
                 about = json.loads(str(state["about"]))
-                arrays = {kind: _numbered(state, kind) for kind in ("variable", "best", "optimizer")}
+                arrays = {kind: _numbered(state, kind) for kind in ("variable", "best", "optimizer", "generator")}
         except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
             return self._refuse(f"could not be read ({type(error).__name__})")
         if about.get("format") != FORMAT or about["training"] != self.training:
@@ -53,6 +53,7 @@ class Checkpoint:
         for variable, array in zip(self.variables, arrays["variable"], strict=True):
             variable.assign(array)
         self.optimizer = arrays["optimizer"]
+        _restore_generators(arrays["generator"])
         self._resume(about, arrays["best"])
         return self.watch.step
 
@@ -87,13 +88,14 @@ class Checkpoint:
         watch = self.watch
         about = {
             "format": FORMAT, "training": self.training, "step": watch.step, "made": watch.made,
-            "best_score": watch.best_score, "worse": watch.worse_in_a_row, "seconds": watch.seconds,
+            "best_score": watch.best_score, "worse": watch.worse_in_a_row, "seconds": watch.seconds - self._passed,
             "since": watch.since, "history": self.classifier.history_,
         }  # fmt: skip
         state = {
             "variable": map(ops.convert_to_numpy, self.variables),
             "optimizer": map(ops.convert_to_numpy, model.optimizer.variables),
             "best": watch.best_weights or [],
+            "generator": _generators(),
         }
         arrays = {f"{kind}.{i}": array for kind, values in state.items() for i, array in enumerate(values)}
         assert self.path is not None
@@ -102,6 +104,12 @@ class Checkpoint:
         np.savez(work, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
         work.replace(self.path)
         self.saved = time.monotonic()
+
+    @property
+    def _passed(self) -> float:
+        """Seconds of this sitting's passes of a frozen part, which are booked as features."""
+        frozen = self.classifier.frozen_
+        return frozen.seconds if frozen else 0.0
 
     @staticmethod
     def forget(task: Task) -> None:
@@ -112,13 +120,36 @@ class Checkpoint:
 
 def identity(classifier: KerasClassifier, n_rows: int) -> str:
     """A digest of what a step depends on besides the network and its inputs."""
+    import keras
+
     task = classifier.task
     content = {
+        "backend": keras.backend.backend(), "policy": classifier.policy,
         "steps": task.steps, "batch_size": classifier.batch_size, "seed": task.random_state, "rows": n_rows,
         "loss": asdict(task.loss), "parameters": dict(task.parameters), "weights": classifier.weights_,
         "phases": [(phase.name, phase.share, phase.learning_rate) for phase in classifier.network.phases],
     }  # fmt: skip
     return digest(content)
+
+
+def _generators() -> list[np.ndarray]:
+    """States of torch's generators, from which its layers draw; other backends' layers keep theirs in variables."""
+    import keras
+
+    if keras.backend.backend() != "torch":
+        return []
+    import torch
+
+    return [state.cpu().numpy() for state in (torch.get_rng_state(), *torch.cuda.get_rng_state_all())]
+
+
+def _restore_generators(states: list[np.ndarray]) -> None:
+    if states:
+        import torch
+
+        own, *gpus = (torch.from_numpy(state) for state in states)
+        torch.set_rng_state(own)
+        torch.cuda.set_rng_state_all(gpus)
 
 
 def _numbered(state: Any, kind: str) -> list[np.ndarray]:

@@ -22,6 +22,10 @@ def has_gpu() -> bool:
     """Whether Keras' backend sees a GPU."""
     import keras
 
+    if keras.backend.backend() == "torch":  # for which Keras lists no devices
+        import torch
+
+        return bool(torch.cuda.is_available())
     return any("gpu" in device or "cuda" in device for device in keras.distribution.list_devices())
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from fer_bench.errors import FerBenchError
 from fer_bench.models.deep.batches import Batches, Inputs, prefetch
+from fer_bench.models.deep.checkpoint import Checkpoint
 from fer_bench.models.deep.frozen import Stored
 from fer_bench.models.deep.pretrained import load_weights
 from fer_bench.models.deep.training import KerasClassifier, Phase, in_batches
@@ -63,13 +64,19 @@ def _train(
     """Train `model`, the last layer, on what `trunk` makes of the batches; keep its best weights."""
     steps, batch_size = classifier.steps_, classifier.batch_size
     phase = Phase("last layer", 1.0, max(phase.learning_rate for phase in classifier.network.phases))
-    classifier.compile(model, phase.learning_rate, steps)
     watch = Watch(classifier, evaluation_steps(steps, batch_size, len(validation)), n_rows=len(batches.rows))
+    checkpoint = Checkpoint(classifier, watch)
+    first = checkpoint.load()
+    classifier.compile(model, phase.learning_rate, steps)
+    if first:
+        checkpoint.restore_optimizer(model)
     unmirrored = in_batches(trunk, validation, batch_size)[np.newaxis]
-    watch.begin(phase, model, Stored(unmirrored, mirror=False), 0, resumed=False)
-    for inputs, labels, _ in prefetch(batches, train, range(steps), classifier.task.n_jobs):
+    watch.begin(phase, model, Stored(unmirrored, mirror=False), first, resumed=first > 0)
+    for inputs, labels, _ in prefetch(batches, train, range(first, steps), classifier.task.n_jobs):
         watch(model.train_on_batch(np.asarray(trunk.predict_on_batch(inputs), np.float32), labels, return_dict=True))
         if watch.has_lost_patience:
             break
+        checkpoint.save_now_and_then(model)
     watch.restore_best()
     classifier.steps_ = watch.made
+    Checkpoint.forget(classifier.task)

@@ -112,11 +112,13 @@ class KerasClassifier:
         import keras
 
         keras.utils.set_random_seed(self.task.random_state)
-        policy = resolve_precision(self.task.parameters.get("precision", "auto"))
-        self.notes_ = ["bfloat16" if policy == "mixed_bfloat16" else policy, *([ON_GPU] if has_gpu() else [])]
+        self.policy = resolve_precision(self.task.parameters.get("precision", "auto"))
+        backend = keras.backend.backend()
+        self.notes_ = ["bfloat16" if self.policy == "mixed_bfloat16" else self.policy]
+        self.notes_ += [ON_GPU] * has_gpu() + [f"computed by {backend}"] * (backend != "tensorflow")
         self.history_: list[dict[str, Any]] = []
         self.earlier_seconds_ = 0.0
-        with dtype_policy(policy):
+        with dtype_policy(self.policy):
             self.network = self.build()
             self._predictors = {id(self.network.model): with_softmax(self.network.model)}
         self.steps_ = math.ceil(self.own_steps / self.network.merged)

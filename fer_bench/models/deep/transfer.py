@@ -214,6 +214,10 @@ def frozen_pass(classifier: Any, backbone: Backbone, trunk: Any) -> FrozenPass:
     def make() -> Any:
         with dtype_policy(policy):
             copy, _ = load_backbone(backbone, image.size, task.weights)
+            if weights_digest(copy) != about["weights"]:  # the pass would be stored as that of the others
+                raise FerBenchError(
+                    f"the weights of {backbone.application} changed while the run went on; run it again"
+                )
             pooled = keras.layers.GlobalAveragePooling2D()(copy.output)
             return from_pixels(task, image, keras.Model(copy.input, [copy.get_layer(backbone.cut).output, pooled]))
 

@@ -57,7 +57,7 @@ print(json.dumps({
 """
 
 
-@pytest.mark.parametrize("name", ["tensorflow", "jax"])
+@pytest.mark.parametrize("name", ["tensorflow", "jax", "torch"])
 def test_networks_learn_and_go_on_after_a_cut_with(name, tmp_path):
     """Two phases, mixup, weighted rows, focal and logit-adjusted loss, a checkpoint."""
     pytest.importorskip(name)
@@ -67,6 +67,7 @@ def test_networks_learn_and_go_on_after_a_cut_with(name, tmp_path):
     assert run.returncode == 0, run.stderr[-3000:]
     told = json.loads(run.stdout.splitlines()[-1])
     assert told["backend"] == name
+    assert (f"computed by {name}" in told["notes"]) is (name != "tensorflow")
     assert told["phases"] == ["other", "all layers"]
     assert "went on from step 100 after an interruption" in told["notes"]
     assert told["difference"] == 0

@@ -6,6 +6,7 @@ import pytest
 
 from fer_bench.models.deep import checkpoint as checkpoints
 from fer_bench.models.deep.checkpoint import Checkpoint
+from fer_bench.models.deep.precision import resolve_precision
 from fer_bench.models.deep.training import Network, Phase
 from fer_bench.models.deep.watch import Watch
 from fer_bench.models.task import LOGIT_ADJUSTED, Loss
@@ -181,6 +182,19 @@ def test_a_checkpoint_of_another_network_is_refused(tiny, regime, saved):
 )
 def test_a_checkpoint_of_another_training_is_refused(tiny, regime, saved, changes):
     assert "belongs to another training" in refusal(tiny, regime, **changes)
+
+
+@pytest.mark.parametrize("what", ["precision", "backend"])
+def test_a_checkpoint_of_another_precision_or_backend_is_refused(tiny, regime, saved, monkeypatch, what):
+    """What "auto" is depends on the machine, and machines may share a cache."""
+    import keras
+
+    if what == "precision":
+        other = {"float32": "mixed_bfloat16", "mixed_bfloat16": "float32"}[resolve_precision("auto")]
+        monkeypatch.setattr("fer_bench.models.deep.training.resolve_precision", lambda request: other)
+    else:
+        monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    assert "belongs to another training" in refusal(tiny, regime)
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tiny, regime):

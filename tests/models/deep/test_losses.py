@@ -48,6 +48,16 @@ def test_focal_loss_is_finite_where_the_network_is_certain():
     np.testing.assert_allclose(made, [0, 160], atol=1e-4)
 
 
+def test_a_step_of_focal_loss_is_finite_where_the_network_is_certain():
+    """Its gradient would not be, without the guard, where gamma is below 1."""
+    import keras
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, kernel_initializer="identity")])
+    model.compile(keras.optimizers.SGD(0.1), loss_function(Loss(FOCAL, gamma=0.5)))
+    model.train_on_batch(np.array([[80.0, -80.0]], np.float32), np.array([[1.0, 0.0]], np.float32))
+    assert all(np.isfinite(weights).all() for weights in model.get_weights())
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_cross_entropy_smooths_labels(smoothing):
     logits, labels = logits_and_labels()

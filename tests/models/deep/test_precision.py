@@ -1,3 +1,6 @@
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -42,6 +45,17 @@ def test_a_gpu_is_what_the_backend_calls_one(monkeypatch):
     for devices, gpu in ((["cpu:0"], False), (["cpu:0", "gpu:0"], True), (["cuda:0"], True), ([], False)):
         monkeypatch.setattr(keras.distribution, "list_devices", lambda devices=devices: devices)
         assert precision.has_gpu() is gpu
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_torch_is_asked_itself_as_keras_lists_no_devices_for_it(monkeypatch, gpu):
+    import keras
+
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    monkeypatch.setattr(keras.distribution, "list_devices", None)
+    cuda = SimpleNamespace(is_available=lambda: gpu)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    assert precision.has_gpu() is gpu
 
 
 def test_the_policy_is_put_back_after_an_error_too():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fer_bench.errors import FerBenchError
+from fer_bench.models.deep.checkpoint import Checkpoint
 from fer_bench.models.deep.frozen import Stored
 from fer_bench.models.deep.retraining import SHARE, retrain_head
 from fer_bench.models.deep.training import Network, Phase
@@ -83,6 +84,26 @@ def test_same_seed_same_probabilities(tiny, base):
     images, _ = tiny.bars(10, seed=5)
     first, again = (retrained(tiny, base[1], steps=50).predict_proba(images) for _ in range(2))
     np.testing.assert_array_equal(first, again)
+
+
+def test_one_that_was_cut_off_ends_as_if_it_had_not_been(tiny, base, tmp_path, monkeypatch):
+    whole = retrained(tiny, base[1])
+    file = tmp_path / "checkpoint.npz"
+
+    def save_and_stop(checkpoint, model):
+        if checkpoint.watch.step == 60:
+            checkpoint.save(model)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Checkpoint, "save_now_and_then", save_and_stop)
+        retrained(tiny, base[1], checkpoint=file)
+    resumed = retrained(tiny, base[1], checkpoint=file)
+    assert "went on from step 60 after an interruption" in resumed.notes_
+    assert not file.exists()
+    for one, other in zip(whole.network.model.get_weights(), resumed.network.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert [row["val_loss"] for row in whole.history_] == [row["val_loss"] for row in resumed.history_]
 
 
 def test_the_last_layer_sees_augmented_copies_of_class_balanced_rows(tiny, base, monkeypatch):

@@ -1,4 +1,5 @@
 import importlib
+import shutil
 
 import numpy as np
 import pytest
@@ -186,6 +187,19 @@ def test_a_pass_after_training_is_made_with_the_weights_of_before(tuned, tiny_ba
     model, _ = load_backbone(tiny_backbone, SIDE, tiny_weights)
     pixels = np.repeat(test_images[..., None], 3, axis=3) / np.float32(127.5) - 1
     np.testing.assert_allclose(stored, numpy_of(model(pixels)).mean(axis=(1, 2)), rtol=2e-3, atol=1e-3)
+
+
+def test_weights_exchanged_while_a_run_goes_on_are_told(tuned, tiny_backbone, tiny_weights, tmp_path):
+    """Their pass would be stored as that of the weights of before."""
+    path = tmp_path / "exchanged.weights.h5"
+    shutil.copy(tiny_weights, path)
+    classifier = tuned(str(path))
+    classifier.create()
+    model, _ = load_backbone(tiny_backbone, SIDE, tiny_weights)
+    model.set_weights([array * 1.01 for array in model.get_weights()])
+    model.save_weights(path)
+    with pytest.raises(FerBenchError, match="changed while the run went on"):
+        classifier.view(classifier.network.phases[0], bars(4)[0])
 
 
 @pytest.mark.parametrize("change", ["weights", "image_size", "precision"])
