@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fer_bench.data.dataset import Dataset
 
 FRACTION = 0.1
-STORED_FORMAT = 3
+STORED_FORMAT = 4
 """Goes up when another split is drawn from the same data."""
 
 Quotas = Callable[[int], dict[str, int]]
@@ -203,25 +203,49 @@ def _draw(dataset: Dataset, rows: np.ndarray, quotas: Quotas, seed: int, progres
     import numpy as np
 
     names = tuple(quotas(0))
+    labels, counts = dataset.labels, dataset.class_counts(rows)
     subset = np.full(len(dataset), names[0], dtype="U10")
-    groups = _groups(dataset, progress)
+    shares = [quotas(int(count)) for count in counts]
+    lacking = [dict(share) for share in shares]
+    mixed, of_class = _by_class(_units(rows, dataset, _groups(dataset, progress), seed), labels, len(counts))
+
+    def lacks(unit: np.ndarray) -> dict[str, int]:
+        """How much each subset lacks of its share in the classes of `unit`."""
+        return {name: int(sum(lacking[label][name] for label in labels[unit])) for name in names}
+
+    def give(unit: np.ndarray, where: str) -> None:
+        subset[unit] = where
+        for label in labels[unit]:
+            lacking[label][where] -= 1
+
+    _deal(mixed, lacks, give, set(names))  # first, as they fit in fewer places
     problems = []
-    for label, name in enumerate(dataset.class_names):
-        members = rows[dataset.labels[rows] == label]
-        units = _units(members, rows, groups, dataset, seed)
-        # a group of mixed classes is drawn with the class of its first row, and only there
-        units = [unit for unit in units if dataset.labels[unit[0]] == label]
-        if len(units) < len(names):
-            problems.append(f"{name}: {len(members)} images, {len(units)} of them distinct")
-            continue
-        for where, unit in _assign(units, quotas):
-            subset[unit] = where
+    for label, units in enumerate(of_class):
+        empty = {name for name in names if lacking[label][name] == shares[label][name]}
+        if len(units) < len(empty):
+            apart = len(units) + sum(label in labels[unit] for unit in mixed)
+            problems.append(f"{dataset.class_names[label]}: {counts[label]} images, {apart} of them distinct")
+        else:
+            _deal(units, lacks, give, empty)
     if problems:
         raise FerBenchError(
-            f"dataset {dataset.name!r}: every class needs at least {len(names)} distinct images, "
-            f"one for each subset; {len(problems)} have fewer:\n{listing(problems)}"
+            f"dataset {dataset.name!r}: every class needs at least {len(names)} distinct images, one for each subset, "
+            f"where copies, and images of one given group, count as one; {len(problems)} have fewer or too few of them "
+            f"without other classes in the group:\n{listing(problems)}"
         )
     return subset
+
+
+def _by_class(
+    units: list[np.ndarray], labels: np.ndarray, n_classes: int
+) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
+    """The units with images of several classes, and those of each class alone, in their order."""
+    mixed: list[np.ndarray] = []
+    of_class: list[list[np.ndarray]] = [[] for _ in range(n_classes)]
+    for unit in units:
+        first = labels[unit[0]]
+        (mixed if (labels[unit] != first).any() else of_class[first]).append(unit)
+    return mixed, of_class
 
 
 def _groups(dataset: Dataset, progress: Progress | None) -> np.ndarray:
@@ -243,13 +267,12 @@ def _groups(dataset: Dataset, progress: Progress | None) -> np.ndarray:
     return connected_components(graph, directed=False)[1][:n]
 
 
-def _units(members: np.ndarray, rows: np.ndarray, groups: np.ndarray, dataset: Dataset, seed: int) -> list[np.ndarray]:
-    """The groups among `rows` that its `members` belong to, largest first, then by hash of seed and first id."""
+def _units(rows: np.ndarray, dataset: Dataset, groups: np.ndarray, seed: int) -> list[np.ndarray]:
+    """The groups among `rows`, largest first, then by hash of seed and first id."""
     import numpy as np
 
     by_group = rows[np.argsort(groups[rows], kind="stable")]
-    bounds = np.searchsorted(groups[by_group], np.stack([np.unique(groups[members]), np.unique(groups[members]) + 1]))
-    units = [by_group[start:end] for start, end in bounds.T]
+    units = np.split(by_group, np.flatnonzero(np.diff(groups[by_group])) + 1)
 
     def order(unit: np.ndarray) -> tuple[int, str]:
         return -len(unit), hashlib.sha256(f"{seed}:{dataset.sample_ids[unit[0]]}".encode()).hexdigest()
@@ -257,18 +280,19 @@ def _units(members: np.ndarray, rows: np.ndarray, groups: np.ndarray, dataset: D
     return sorted(units, key=order)
 
 
-def _assign(units: list[np.ndarray], quotas: Quotas) -> list[tuple[str, np.ndarray]]:
-    """Give each unit to the subset that lacks most of its share, and every subset at least one."""
-    lacking = quotas(sum(len(unit) for unit in units))
-    empty = set(lacking)
-    assigned = []
+def _deal(
+    units: list[np.ndarray],
+    lacks: Callable[[np.ndarray], Mapping[str, int]],
+    give: Callable[[np.ndarray, str], None],
+    empty: set[str],
+) -> None:
+    """Give each unit to the subset that `lacks` most of its share, and those that are `empty` at least one."""
     for position, unit in enumerate(units):
+        lacking = lacks(unit)
         open_subsets = empty if len(units) - position <= len(empty) else set(lacking)
         where = max(lacking, key=lambda name: (name in open_subsets, lacking[name]))
-        lacking[where] -= len(unit)
+        give(unit, where)
         empty.discard(where)
-        assigned.append((where, unit))
-    return assigned
 
 
 def split_csv(dataset: Dataset, split: Split) -> bytes:

@@ -108,11 +108,33 @@ def test_rows_that_are_not_drawn_count_for_nothing(seed):
     assert [data.class_counts(split.validation).tolist() for split in folds] == [[2, 2]] * 3
 
 
-def test_a_group_of_mixed_classes_counts_for_the_class_of_its_first_row():
+def test_an_image_with_a_copy_of_another_class_counts_for_its_own():
     images = dataset((30, 3)).images.copy()
     images[30] = images[0]
-    with pytest.raises(FerBenchError, match="b: 3 images, 2 of them distinct"):
-        make_split(dataset((30, 3), images=images))
+    split = make_split(dataset((30, 3), images=images))
+    assert [dataset((30, 3)).class_counts(rows)[1] for rows in split.subsets().values()] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("n_people", [12, 30])
+@pytest.mark.parametrize("n_folds", [0, 3])
+def test_people_who_show_every_class_are_dealt_out_whole(n_people, n_folds):
+    """The usual case of groups: no class has an image without others in its group."""
+    counts = (3 * n_people,) * 7
+    data = dataset(counts, groups=np.arange(sum(counts)) % n_people)
+    splits = make_folds(data, n_folds) if n_folds else [make_split(data)]
+    for split in splits:
+        sides = [set(data.groups[rows].tolist()) for rows in split.subsets().values()]
+        assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
+        train, validation, test = (len(side) for side in sides)
+        held_out = round(n_people / n_folds) if n_folds else max(1, round(0.1 * n_people))
+        assert (train + validation + test, test) == (n_people, held_out)
+        assert abs(validation - 0.1 * (n_people - (test if n_folds else 0))) <= 1
+
+
+def test_too_few_people_are_told():
+    data = dataset((20, 20), groups=np.tile(np.arange(2), 20))
+    with pytest.raises(FerBenchError, match=r"images of one given group, count as one[^:]*:\n.*20 images, 2 of them"):
+        make_split(data)
 
 
 def test_classes_that_are_too_small_are_all_named():
