@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from fer_bench import __version__
+from fer_bench import __version__, cache
 from fer_bench.cli import data, judging, runs
 from fer_bench.cli.terminal import console
 from fer_bench.errors import FerBenchError, is_no_room
@@ -54,5 +55,9 @@ def main() -> None:
         _refuse(str(error))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        advice = "; make room there and give the same command again: what is finished is kept"
-        _refuse(f"{where}{error.strerror or error}{advice if is_no_room(error) else ''}")
+        advice = ""
+        if is_no_room(error):
+            advice = "; make room there and give the same command again: what is finished is kept"
+        elif error.filename and Path(error.filename).is_relative_to(cache.root()):
+            advice = f"; set {cache.ENVIRONMENT_VARIABLE} to a folder that can be written"
+        _refuse(f"{where}{error.strerror or error}{advice}")

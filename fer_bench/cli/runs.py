@@ -173,10 +173,10 @@ def _plan(selection: Selection) -> tuple[Any, Any, tuple[Path, ...]]:
         prepared = prepare(
             wants.data, wants.results, wants.name, wants.votes, wants.skip_bad, wants.split_seed, wants.folds, progress
         )
-    models = wants.models or suite.models
+    models = suite.models if wants.models is None else wants.models
     tuned = load_all_tuned(prepared.results.path, prepared.fingerprints, models) if wants.tuned else {}
     wanted = Wanted(
-        models, wants.strategies or suite.strategies, seeds, folds,
+        models, suite.strategies if wants.strategies is None else wants.strategies, seeds, folds,
         wants.budget.value, request, recipe, tuned,
     )  # fmt: skip
     return prepared, make_plan(prepared.results, prepared.fingerprints, wanted), plugins

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_bench.data.decoded import Decoded, drop_bad, official_subset
+from fer_bench.data.decoded import Decoded, distinct_names, drop_bad, is_number, official_subset
 from fer_bench.data.tables import Progress, Table, open_table
 from fer_bench.errors import FerBenchError
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """Names of the labels 0..6 in fer2013.csv."""
+MOST_UNKNOWN, MOST_UNKNOWN_SHARE = 10, 0.01
+"""Whole numbers outside 0..6, and their share of the labels, up to which they are mistakes and no other numbering."""
 
 
 def read_csv(path: Path, *, skip_bad: bool = False, progress: Progress | None = None) -> Decoded:
@@ -29,7 +31,7 @@ def read_csv(path: Path, *, skip_bad: bool = False, progress: Progress | None = 
     if not rows.lines:
         raise FerBenchError(f"{path}: a header but no rows")
     side = _check_sizes(path, rows)
-    class_names = _check_labels(rows)
+    class_names = _check_labels(path, rows)
     _check_usages(rows)
     bad = [f"line {rows.lines[row]}: {', '.join(rows.problems[row])}" for row in sorted(rows.problems)]
     notes = drop_bad(path, "bad rows", len(rows.lines), bad, skip_bad)
@@ -120,15 +122,21 @@ def _check_sizes(path: Path, rows: _Rows) -> int:
     return side
 
 
-def _check_labels(rows: _Rows) -> tuple[str, ...]:
+def _check_labels(path: Path, rows: _Rows) -> tuple[str, ...]:
     """The class names. Labels become names in place; what does not fit with most of the labels is bad."""
     known = [row for row, label in enumerate(rows.labels) if label]
-    numeric = {row for row in known if re.fullmatch(r"[+-]?\d+", rows.labels[row])}
+    numeric = {row for row in known if is_number(rows.labels[row])}
     if 2 * len(numeric) < len(known):
         for row in numeric:
             rows.bad(row, f"label {rows.labels[row]!r} is a number, most labels are names")
-        return tuple(sorted({rows.labels[row] for row in known if row not in rows.problems}))
+        return distinct_names(path, {rows.labels[row] for row in known if row not in rows.problems})
     names = {str(code): name for code, name in enumerate(EMOTIONS)}
+    others = Counter(label for row in numeric if (label := rows.labels[row]).isdecimal() and label not in names)
+    if others and ("0" not in rows.labels or others.total() > max(MOST_UNKNOWN, MOST_UNKNOWN_SHARE * len(known))):
+        raise FerBenchError(
+            f"{path}: {others.total():,} labels are {', '.join(sorted(others)[:10])}, so these are not FER2013's 0..6 "
+            f"({', '.join(EMOTIONS)}): write the names of the classes in their place"
+        )
     for row in known:
         label = rows.labels[row]
         if label not in names:

@@ -1,6 +1,7 @@
 """What every reader hands over, and the rules that turn it into a Dataset whatever the form it came in."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,26 @@ SHOWN_DROPS = 5
 def official_subset(word: str) -> str | None:
     """The subset that a Usage, a folder name or a key means, upper or lower case; None if it means none."""
     return SUBSET_WORDS.get(re.sub(r"[\s_-]", "", word).lower())
+
+
+def is_number(label: str) -> bool:
+    """Whether a label is a number of any kind, "3.0" and "nan" included, and so no class name."""
+    try:
+        float(label)
+    except ValueError:
+        return False
+    return True
+
+
+def distinct_names(source: Path, names: Iterable[str]) -> tuple[str, ...]:
+    """Class names in order. Raises FerBenchError naming those that differ in case or spaces alone."""
+    alike: dict[str, list[str]] = {}
+    for name in sorted(names):
+        alike.setdefault(" ".join(name.casefold().split()), []).append(name)
+    twins = [" and ".join(map(repr, group)) for group in alike.values() if len(group) > 1]
+    if twins:
+        raise FerBenchError(f"{source}: classes whose names differ in case or spaces alone: {'; '.join(twins)}")
+    return tuple(sorted(names))
 
 
 def drop_bad(source: Path, what: str, total: int, problems: list[str], skip_bad: bool) -> tuple[str, ...]:

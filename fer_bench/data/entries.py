@@ -15,4 +15,5 @@ def reading(folder: Path) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:  # whatever NumPy, zipfile and json say of a damaged file
-        raise FerBenchError(f"{folder}: damaged cache entry ({error}); delete that folder and start again") from error
+        why = " ".join(str(error).split())
+        raise FerBenchError(f"{folder}: damaged cache entry ({why}); delete that folder and start again") from error

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fer_bench.data import image_files
-from fer_bench.data.decoded import TRAIN, Decoded, drop_bad, official_subset
+from fer_bench.data.decoded import TRAIN, Decoded, distinct_names, drop_bad, official_subset
 from fer_bench.data.tables import Progress
 from fer_bench.errors import FerBenchError, listing
 
@@ -112,6 +112,7 @@ def _check_classes(root: Path, folders: Iterable[tuple[str, ...]], subsets: dict
     if len(names) < 2:
         found = f"one class folder ({', '.join(names)})" if names else "no class folders"
         raise FerBenchError(f"{root}: {found}; at least two are needed, with the images of each class in it")
+    distinct_names(root, names)
     missing = [f"{top} has no folder {name!r}" for top in held for name in sorted(names - held[top])]
     if missing:
         raise FerBenchError(f"{root}: the subsets have different classes\n{listing(missing)}")

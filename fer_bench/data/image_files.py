@@ -21,7 +21,7 @@ from fer_bench.data.tables import Progress
 from fer_bench.errors import FerBenchError
 
 SUFFIXES = frozenset(
-    (".avif", ".bmp", ".dib", ".gif", ".hdr", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm")
+    (".avif", ".bmp", ".dib", ".gif", ".hdr", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm")
     + (".pic", ".png", ".pnm", ".ppm", ".ras", ".sr", ".tif", ".tiff", ".webp")
 )
 """Names of the formats that OpenCV reads."""

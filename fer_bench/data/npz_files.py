@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_bench.archives import refuse_bomb
-from fer_bench.data.decoded import Decoded, official_subset
+from fer_bench.data.decoded import Decoded, distinct_names, official_subset
 from fer_bench.errors import FerBenchError, listing
 
 Arrays = dict[str, np.ndarray]
@@ -93,7 +93,12 @@ def _by_subset(path: Path, arrays: Arrays) -> Arrays:
     for key in arrays:
         match = re.fullmatch(r"(x|y)_(\w+)", key.lower())
         if match and (subset := official_subset(match[2])):
-            parts.setdefault(subset, {}).setdefault(match[1], rest.pop(key))
+            part = parts.setdefault(subset, {})
+            if match[1] in part:
+                raise FerBenchError(
+                    f"{path}: several arrays are {match[1]} of {subset}, {key!r} is one of them: keep one"
+                )
+            part[match[1]] = rest.pop(key)
     whole = [
         part
         for part in parts.values()
@@ -124,7 +129,11 @@ def _images(path: Path, images: np.ndarray) -> np.ndarray:
         or (images.ndim == 4 and images.shape[3] != 3)
         or not images.size
     ):
-        raise FerBenchError(f"{path}: images are {_described(images)}, not uint8 (n, h, w) or (n, h, w, 3)")
+        raise FerBenchError(
+            f"{path}: images are {_described(images)}, not uint8 (n, h, w) or (n, h, w, 3), with values from 0 to 255"
+        )
+    if images.max() == 1:
+        raise FerBenchError(f"{path}: images have no value above 1, so all are black: values go up to 255")
     return images
 
 
@@ -137,7 +146,14 @@ def _labels(path: Path, arrays: Arrays) -> tuple[tuple[str, ...], np.ndarray]:
         raise FerBenchError(f"{path}: labels are {_described(labels)}, not (n,) whole numbers or names")
     if "class_names" not in arrays:
         distinct, codes = np.unique(labels, return_inverse=True)
-        return tuple(_texts(path, {"labels": distinct}, "labels").tolist()), codes
+        names = _texts(path, {"labels": distinct}, "labels").tolist()
+        if labels.dtype.kind in "US" and (odd := [name for name in names if not name.strip() or name.lower() == "nan"]):
+            raise FerBenchError(f"{path}: rows without a label ({', '.join(map(repr, odd))}): drop or label them")
+        if labels.dtype.kind == "i" and distinct[0] < 0:
+            raise FerBenchError(
+                f"{path}: labels run from {distinct[0]}: drop the rows without one, or give class_names"
+            )
+        return tuple(names) if labels.dtype.kind in "iu" else distinct_names(path, names), codes
     names = _texts(path, arrays, "class_names").tolist()
     if labels.dtype.kind in "US":
         known = {name: code for code, name in enumerate(names)}

@@ -110,6 +110,8 @@ class _Source:
 
 
 def _find(source: str, progress: Progress | None) -> _Source:
+    if not source:
+        raise FerBenchError(f"--data is empty; give a file, a folder, or a name: {', '.join(NAMES)}")
     if source == SYNTHETIC:
         return _Source(SYNTHETIC, Path(SYNTHETIC), _signature(SYNTHETIC, Path()))
     path = fer2013.locate(progress) if source == fer2013.NAME else Path(source).expanduser()

@@ -48,11 +48,15 @@ class Table:
                 yield number, _fields(line)
 
     def find(self, *names: str) -> int | None:
-        """Position of the first of `names` that is a column, if any is."""
-        return next((self.columns.index(name) for name in names if name in self.columns), None)
+        """Position of the one of `names` that is a column, if any is. Raises FerBenchError where several are."""
+        found = [at for at, column in enumerate(self.columns) if column in names]
+        if len(found) > 1:
+            told = " and ".join(repr(self.names[at]) for at in found)
+            raise FerBenchError(f"{self.path}: the columns {told} say the same: keep one of them")
+        return found[0] if found else None
 
     def column(self, *names: str) -> int:
-        """Position of the first of `names` that is a column. Raises FerBenchError saying which were found."""
+        """Position of the one of `names` that is a column. Raises FerBenchError saying which were found."""
         at = self.find(*names)
         if at is not None:
             return at

@@ -219,6 +219,11 @@ def predict(
     classifier: Any, subsets: Mapping[str, np.ndarray], validation_labels: np.ndarray, n_classes: int
 ) -> dict[str, np.ndarray]:
     """Probabilities, float32 (n, n_classes), of each of `subsets`; scores are calibrated on "validation"."""
+    classes = list(getattr(classifier, "classes_", range(n_classes)))
+    if classes != list(range(n_classes)):
+        raise ValueError(
+            f"columns are of the classes {classes[:10]}, not 0..{n_classes - 1}: fit on the labels as given"
+        )
     if hasattr(classifier, "predict_proba"):
         outputs = {name: classifier.predict_proba(rows) for name, rows in subsets.items()}
     else:

@@ -10,6 +10,8 @@ from pathlib import Path
 from fer_bench.data.entries import reading
 from fer_bench.data.readers import open_dataset
 from fer_bench.data.splits import Split, fold_suffix, split_csv, stored_split
+from fer_bench.records.audit import AUDIT_FILE
+from fer_bench.records.images import images_path
 from fer_bench.records.packed import write_packed
 from fer_bench.records.store import ResultsFolder
 
@@ -72,6 +74,15 @@ def prepare(
         notes=tuple(about["notes"]),
         results=ResultsFolder(results / opened.name),
     )
+
+
+def missing_files(prepared: Prepared) -> list[Path]:
+    """What `store_split`, and an audit of one split, have written beside the runs, and is not there any more."""
+    results, split = prepared.results.path, prepared.split_fingerprint
+    wanted = [results / f"split-{split}{fold_suffix(fold)}.csv.gz" for fold in prepared.counts]
+    if "" in prepared.counts:
+        wanted += [results / AUDIT_FILE, images_path(results, split)]
+    return [path for path in wanted if not path.exists()]
 
 
 def store_split(prepared: Prepared) -> None:

@@ -18,7 +18,7 @@ from fer_bench.execution.estimate import Estimate
 from fer_bench.execution.job import Job
 from fer_bench.execution.places import Place, ThisMachine
 from fer_bench.execution.plan import PlannedRun
-from fer_bench.execution.prepare import Prepared, store_split
+from fer_bench.execution.prepare import Prepared, missing_files, store_split
 from fer_bench.models.deep.backend import check_backend
 from fer_bench.models.deep.pretrained import resolve_weights
 
@@ -69,7 +69,7 @@ def run_plan(
     """
     due = [planned for planned in plan if planned.is_due(options.rerun)]
     summary = Summary()
-    if not due:
+    if not due and not missing_files(prepared):
         return summary
     from fer_bench.execution.auditing import audit_data  # here, as most of its libraries serve nothing else
 
@@ -78,6 +78,8 @@ def run_plan(
     store_split(prepared)
     if "" in prepared.counts:  # folds are drawn here, copies together: none straddles them
         audit_data(prepared, options.command, lambda done, text: watcher.waiting(f"{text} {done:.0%}"))
+    if not due:
+        return summary
     place = place or ThisMachine(1)
     jobs = _jobs(due, prepared, options, watcher, place.n_jobs)
     runnable = []

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from fer_bench import cache as stored
+from fer_bench.data.entries import reading
 from fer_bench.judging import calibration, inference, metrics, votes
 from fer_bench.judging.evidence import Evidence
 from fer_bench.judging.inference import Resamples, Sample
@@ -69,10 +70,11 @@ class Evaluator:
             return None
         key = stored.digest({"run": _sha256(path.read_bytes()), "split": self._split, "code": _code()})
         entry = stored.fetch("judged", key, lambda work: self._compute(record, work), (FIGURES, ARRAYS))
-        figures = Figures.model_validate_json((entry / FIGURES).read_bytes())
-        with np.load(entry / ARRAYS, allow_pickle=False) as arrays:
-            predicted, values = arrays["predicted"], arrays["values"]
-            clean_values = arrays["clean_values"] if "clean_values" in arrays.files else None
+        with reading(entry):
+            figures = Figures.model_validate_json((entry / FIGURES).read_bytes())
+            with np.load(entry / ARRAYS, allow_pickle=False) as arrays:
+                predicted, values = arrays["predicted"], arrays["values"]
+                clean_values = arrays["clean_values"] if "clean_values" in arrays.files else None
         labels, k = self.labels, len(self.evidence.class_names)
         clean = None
         if clean_values is not None and self.clean is not None:

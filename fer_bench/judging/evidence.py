@@ -27,8 +27,9 @@ SCORED = ("validation", "test")
 class Evidence:
     """What the records of one split, or of one fold such as "2/5", are judged by.
 
-    records: those of the split; elsewhere: those of other splits whose split file is in the folder too.
-    ids: str (n,), and labels: int64 (n,), indices into `class_names`, each by "validation" and "test".
+    records: those of the split and its data; elsewhere: those of other data, and of splits whose file is in the folder
+    too.
+    ids: str (n,), and labels: int64 (n,), indices into `class_names`, each by "validation" and "test". n_train: images.
     """
 
     folder: ResultsFolder
@@ -37,6 +38,7 @@ class Evidence:
     class_names: tuple[str, ...]
     ids: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
+    n_train: int
     records: tuple[Record, ...]
     elsewhere: tuple[Record, ...]
     fold: str = ""
@@ -48,21 +50,25 @@ class Evidence:
     ) -> Evidence:
         """Read `split-<split_fingerprint>.csv.gz` and the `records`, by default all, of a results folder.
 
-        Raises FerBenchError where the split file is missing, damaged or not the one of the fingerprint, where the
-        split has no record, and naming records of other data, or of a split without a file, mixed in with the others.
+        The data are those of the newest record: where a label was corrected, the split file holds the new labels, and
+        the records of before cannot be judged by it. Raises FerBenchError where the split file is missing, damaged or
+        not the one of the fingerprint, where the split has no record, and naming records of other classes, or of a
+        split without a file, mixed in with the others.
         """
         everything = folder.records() if records is None else list(records)
-        wanted = split_fingerprint, fold
-        chosen = [record for record in everything if _split(record) == wanted]
-        if not chosen:
+        of_split = [record for record in everything if _split(record) == (split_fingerprint, fold)]
+        if not of_split:
             raise FerBenchError(f"{folder.path}: no records of split {split_fingerprint}")
-        elsewhere = [record for record in everything if _split(record) != wanted]
+        data = max(of_split, key=lambda record: (record.started, record.run_id)).spec.data_fingerprint
+        chosen = [record for record in of_split if record.spec.data_fingerprint == data]
+        ids_chosen = {record.run_id for record in chosen}
+        elsewhere = [record for record in everything if record.run_id not in ids_chosen]
         _refuse_strangers(folder, chosen, elsewhere)
         class_names = tuple(chosen[0].class_names)
-        ids, labels = _read_split(folder, split_fingerprint, fold, class_names)
+        ids, labels, n_train = _read_split(folder, split_fingerprint, fold, class_names)
         return cls(
-            folder, chosen[0].spec.data_fingerprint, split_fingerprint, class_names,
-            ids, labels, tuple(chosen), tuple(elsewhere), fold,
+            folder, data, split_fingerprint, class_names,
+            ids, labels, n_train, tuple(chosen), tuple(elsewhere), fold,
         )  # fmt: skip
 
     @classmethod
@@ -149,30 +155,29 @@ def _split_path(folder: ResultsFolder, split_fingerprint: str, fold: str) -> Pat
 
 
 def _refuse_strangers(folder: ResultsFolder, chosen: list[Record], elsewhere: list[Record]) -> None:
-    """The data and classes of most of the `chosen` are the split's; another split is known by its file."""
-    kinds = [(record.spec.data_fingerprint, ", ".join(record.class_names)) for record in chosen]
-    data, classes = max(sorted(set(kinds)), key=kinds.count)
-    strangers = []
-    for record, kind in zip(chosen, kinds, strict=True):
-        if kind[0] != data:
-            strangers.append(f"{record.run_id}: of data {kind[0]}, the others of {data}")
-        elif kind[1] != classes:
-            strangers.append(f"{record.run_id}: of classes {kind[1]}, not {classes}")
+    """The classes of most of the `chosen` are the split's; another split is known by its file."""
+    kinds = [", ".join(record.class_names) for record in chosen]
+    classes = max(sorted(set(kinds)), key=kinds.count)
+    strangers = [
+        f"{record.run_id}: of classes {kind}, not {classes}"
+        for record, kind in zip(chosen, kinds, strict=True)
+        if kind != classes
+    ]
     for record in elsewhere:
         path = _split_path(folder, *_split(record))
         if not path.exists():
             strangers.append(f"{record.run_id}: of split {record.spec.split_fingerprint}, and {path.name} is missing")
     if strangers:
         raise FerBenchError(
-            f"{folder.path}: {len(strangers)} records of another split or other data are mixed in "
+            f"{folder.path}: {len(strangers)} records of another split or other classes are mixed in "
             f"(move their folders to a results folder of their own):\n{listing(strangers)}"
         )
 
 
 def _read_split(
     folder: ResultsFolder, split_fingerprint: str, fold: str, class_names: tuple[str, ...]
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Ids and labels by subset of validation and test; the fingerprint is that of all folds together."""
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], int]:
+    """Ids and labels by subset of validation and test, and how many train; the fingerprint is of all folds together."""
     names = fold_names(int(fold.partition("/")[2] or 0))
     paths = {name: _split_path(folder, split_fingerprint, name) for name in names}
     files = {name: _read_file(path, class_names) for name, path in paths.items()}
@@ -185,6 +190,7 @@ def _read_split(
     return (
         {subset: np.array(ids[subset], dtype=np.str_) for subset in SCORED},
         {subset: np.array(labels[subset], dtype=np.int64) for subset in SCORED},
+        len(ids["train"]),
     )
 
 

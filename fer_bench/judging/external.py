@@ -6,7 +6,7 @@ import csv
 import hashlib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -156,7 +156,7 @@ class _Reader:
 
     def read(self, lines: Any) -> Predictions:
         """Read all of a `csv.reader`."""
-        header = [name.strip() for name in next(lines, [])]
+        header = [_as_known(name, {"sample_id", "label", *self.evidence.class_names}) for name in next(lines, [])]
         columns = self._columns(header)
         known = {sample_id for subset in SCORED for sample_id in self.evidence.ids[subset].tolist()}
         id_at = header.index("sample_id")
@@ -167,7 +167,7 @@ class _Reader:
             if len(fields) != len(header):
                 self.problems.append(f"{where}: {len(fields)} fields, not {len(header)}")
                 continue
-            self._take(where, lines.line_num, fields[id_at].strip(), [fields[at] for at in columns], known)
+            self._take(where, lines.line_num, _as_known(fields[id_at], known), [fields[at] for at in columns], known)
         wanted = [s for s in SCORED if s == "test" or any(i in self.lines for i in self.evidence.ids[s].tolist())]
         self.problems += [problem for subset in wanted for problem in self._missing(subset)]
         if self.problems:
@@ -200,13 +200,18 @@ class _Reader:
 
     def _label(self, text: str) -> tuple[np.ndarray, str | None]:
         classes = self.evidence.class_names
-        row = np.array([name == text.strip() for name in classes], dtype=np.float32)
+        row = np.array([name == _as_known(text, classes) for name in classes], dtype=np.float32)
         return row, None if row.any() else f"label {text!r} is none of {', '.join(classes)}"
 
     def _missing(self, subset: str) -> Iterator[str]:
         for sample_id in self.evidence.ids[subset].tolist():
             if sample_id not in self.lines:
                 yield f"missing: {sample_id}, a {subset} image"
+
+
+def _as_known(text: str, known: Container[str]) -> str:
+    """`text`, without the spaces around it unless they belong to a name that is `known`."""
+    return text if text in known else text.strip()
 
 
 def _probabilities(fields: list[str]) -> tuple[np.ndarray, str | None]:

@@ -49,6 +49,7 @@ def json_text(board: Leaderboard) -> str:
         "rows": [_row(row) for row in board.rows],
         "unranked": [_row(one.row) | {"reasons": one.reasons, "suspect": one.suspect} for one in board.unranked],
         "strategy_effects": [asdict(effect) for effect in board.strategy_effects],
+        "clean_effects": [asdict(effect) for effect in board.clean_effects],
         "rank_test": asdict(board.rank_test) if board.rank_test else None,
         "references": [asdict(reference) for reference in board.references],
         "failures": [asdict(failure) for failure in board.failures],

@@ -16,7 +16,7 @@ import numpy as np
 
 from fer_bench.data.splits import fold_suffix
 from fer_bench.errors import FerBenchError, listing
-from fer_bench.judging import ensemble, inference, leaderboard, metrics
+from fer_bench.judging import ensemble, external, inference, leaderboard, metrics
 from fer_bench.judging.evidence import SCORED, Evidence
 from fer_bench.judging.formats import csv_text
 from fer_bench.judging.markdown import markdown
@@ -78,12 +78,25 @@ def verify(folder: ResultsFolder, against: ResultsFolder | None = None) -> Verif
         reruns = _Reruns.load(against, evidence) if against else None
         scored = [record for record in evidence.records if record.status == "success"]
         found = [_verdict(evidence, record, reruns) for record in scored]
+        verdicts += [
+            Verdict(record.run_id, Standing.self_reported, ("of other data, whose labels are not here any more",))
+            for record in evidence.elsewhere
+            if (record.spec.split_fingerprint, record.spec.fold, record.status) == (split, fold, "success")
+        ]
+        faults += _hidden(evidence)
         if len(found) > 1 and all(verdict.standing == Standing.refuted for verdict in found):
             faults.append(
                 f"no record follows from the labels in split-{split}{fold_suffix(fold)}.csv.gz: were those changed?"
             )
         verdicts += found
     return Verification(tuple(verdicts), (*faults, *_page_faults(folder, records)))
+
+
+def _hidden(evidence: Evidence) -> Iterator[str]:
+    """Runs that are no success on record, and stored predictions."""
+    for record in evidence.records:
+        if record.status != "success" and (evidence.folder.runs / record.run_id / "predictions.npz").exists():
+            yield f"{record.run_id}: is on record as {record.status}, and has stored predictions"
 
 
 def _verdict(evidence: Evidence, record: Record, reruns: _Reruns | None) -> Verdict:
@@ -107,6 +120,7 @@ def contradictions(evidence: Evidence, record: Record) -> list[str]:
     expected = RunSpec(**record.spec.model_dump()).run_id
     if record.run_id != expected:
         faults.append(f"its spec is that of {expected}")
+    faults += _misfits(evidence, record)
     for subset in SCORED:
         reported = getattr(record, subset)
         try:
@@ -124,6 +138,16 @@ def contradictions(evidence: Evidence, record: Record) -> list[str]:
         if record.family == ensemble.FAMILY:
             faults += _strays(evidence, record, subset, rows)
     return faults
+
+
+def _misfits(evidence: Evidence, record: Record) -> Iterator[str]:
+    """What a record says of its images and its origin, and the split and its spec do not."""
+    for subset, n in (("train", evidence.n_train), *((subset, len(evidence.ids[subset])) for subset in SCORED)):
+        if getattr(record, f"n_{subset}") != n:
+            yield f"n_{subset} is {getattr(record, f'n_{subset}')}, and the split has {n}"
+    for family, strategy in ((external.FAMILY, external.STRATEGY), (ensemble.FAMILY, ensemble.STRATEGY)):
+        if (record.family == family) != (record.spec.strategy == strategy):
+            yield f"its family is {record.family}, and its strategy {record.spec.strategy}"
 
 
 def _differences(where: str, reported: Any, again: Any) -> list[str]:

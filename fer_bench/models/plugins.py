@@ -39,12 +39,12 @@ def _load_file(file: Path) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise _failed(f"--plugin {file}", error) from error
 
 
-def _failed(plugin: str, error: Exception) -> FerBenchError:
+def _failed(plugin: str, error: BaseException) -> FerBenchError:
     if isinstance(error, FerBenchError):
         return FerBenchError(f"{plugin}: {error}")
     if isinstance(error, SyntaxError):

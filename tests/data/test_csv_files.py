@@ -167,6 +167,33 @@ def test_nothing_is_left_when_every_row_is_bad(csv_lines, write_csv):
     assert "2 bad rows of 2" in message
 
 
+def test_labels_of_another_numbering_are_refused_whatever_may_be_dropped(write_csv):
+    """1 to 7 would all be taken for the class before their own."""
+    rows = [f"{label},1 2 3 4" for label in range(1, 8)]
+    assert "1 labels are 7, so these are not FER2013's" in error_of(write_csv(["label,pixels", *rows]), skip_bad=True)
+    rows = [f"{label},1 2 3 4" for label in range(8)] * 11
+    assert "11 labels are 7, so these" in error_of(write_csv(["label,pixels", *rows]), skip_bad=True)
+
+
+@pytest.mark.parametrize("label", ["3.0", "nan", "-1", "1e0"])
+def test_numbers_that_are_no_labels_are_bad_rows(write_csv, label):
+    named = write_csv(["label,pixels", *["sad,1 2 3 4", "happy,1 2 3 4"] * 3, f"{label},1 2 3 4"])
+    assert f"line 8: label {label!r} is a number" in error_of(named)
+    numbered = write_csv(["label,pixels", *["0,1 2 3 4", "1,1 2 3 4"] * 3, f"{label},1 2 3 4"])
+    assert f"line 8: unknown label {label!r}" in error_of(numbered)
+
+
+def test_names_that_differ_in_case_alone_are_refused(write_csv):
+    rows = ["label,pixels", *["Sad,1 2 3 4", "happy,1 2 3 4", "sad,1 2 3 4"] * 3]
+    assert "differ in case or spaces alone: 'Sad' and 'sad'" in error_of(write_csv(rows))
+
+
+def test_two_columns_of_labels_are_refused(write_csv):
+    assert "the columns 'emotion' and 'Label' say the same" in error_of(
+        write_csv(["emotion,Label,pixels", "0,1,1 2 3 4"])
+    )
+
+
 def test_rows_of_no_square_image(write_csv):
     assert "6 pixels, which is no square image" in error_of(write_csv(["emotion,pixels", *["0,1 2 3 4 5 6"] * 3]))
     assert "6 pixels, which" in error_of(write_csv(["emotion,pixels", "0,1 2 3 4", *["0,1 2 3 4 5 6"] * 3]))

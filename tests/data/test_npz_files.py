@@ -93,6 +93,17 @@ WRONG = {
     "channels first": ({"images": np.zeros((6, 3, 4, 4), np.uint8), "labels": LABELS}, "images are uint8 (6, 3, 4, 4)"),
     "no images": ({"images": IMAGES[:0], "labels": LABELS[:0]}, "images are uint8 (0, 4, 4)"),
     "too few labels": ({"images": IMAGES, "labels": LABELS[:5]}, "labels have shape (5,) for 6 images"),
+    "names in two spellings": (
+        {"images": IMAGES, "labels": ["Sad", "sad", "b"] * 2},
+        "differ in case or spaces alone: 'Sad' and 'sad'",
+    ),
+    "rows without a label": ({"images": IMAGES, "labels": ["a", "", "nan"] * 2}, "rows without a label ('', 'nan')"),
+    "labels below 0": ({"images": IMAGES, "labels": LABELS - 1}, "labels run from -1"),
+    "two arrays of one subset": (
+        {"x_val": IMAGES, "y_val": LABELS, "x_dev": IMAGES, "y_dev": LABELS},
+        "several arrays are x of validation",
+    ),
+    "images divided by 255": ({"images": IMAGES // 255 + 1, "labels": LABELS}, "no value above 1, so all are black"),
     "one-hot labels": ({"images": IMAGES, "labels": np.eye(6, dtype=int)}, "labels are int64 (6, 6)"),
     "labels with fractions": ({"images": IMAGES, "labels": LABELS / 2}, "labels are float64 (6,)"),
     "labels outside": (

@@ -1,6 +1,7 @@
 """Where probabilities come from: training, or a finished run that is not trained again."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.splits import Split, stored_split
 from fer_bench.execution.job import Job
-from fer_bench.execution.outcome import WEIGHTS_FILE
+from fer_bench.execution.outcome import WEIGHTS_FILE, predict
 from fer_bench.execution.worker import do_run
 from fer_bench.models.registry import MODELS
 from fer_bench.records.schema import Record
@@ -72,6 +73,13 @@ def test_post_hoc_adjustment_takes_the_probabilities_of_the_run_under_none(run, 
     assert any(f"{base.run_id}, tau {record.parameters['tau']:g}" in note for note in record.notes)
     assert record.seconds.fit >= base.seconds.fit
     assert record.seconds.features == base.seconds.features > 0
+
+
+def test_columns_in_an_order_of_their_own_are_refused():
+    """A classifier that was fitted on names has its columns in alphabetical order."""
+    classifier = SimpleNamespace(classes_=np.array(["angry", "disgust"]), predict_proba=None)
+    with pytest.raises(ValueError, match=r"columns are of the classes .*angry.*, not 0\.\.1"):
+        predict(classifier, {"validation": np.zeros((2, 3))}, np.array([0, 1]), 2)
 
 
 def test_without_the_run_under_none_there_is_nothing_to_adjust(run):

@@ -34,11 +34,14 @@ def test_run_without_stored_probabilities_has_none(stored_runs):
     assert evidence.probabilities(only_test, "test").shape == (90, 3)
 
 
-def test_records_of_other_data_are_refused_by_name(stored_runs):
-    stranger = stored_runs.add("cnn", stored_runs.predictions(1.0), data="e" * 16)
-    with pytest.raises(FerBenchError, match="1 records of another split or other data") as error:
-        Evidence.load(stored_runs.folder, stored_runs.split)
-    assert stranger.run_id in str(error.value) and "e" * 16 in str(error.value)
+def test_records_of_the_data_before_a_correction_are_left_out(stored_runs):
+    """The ids are the same, and so the split, but the labels beside it are the new ones."""
+    before = stored_runs.folder.records()
+    new = stored_runs.add("cnn", stored_runs.predictions(1.0), data="e" * 16, started="2099-01-01T00:00:00Z")
+    evidence = Evidence.newest(stored_runs.folder)
+    assert [record.run_id for record in evidence.records] == [new.run_id]
+    assert {record.run_id for record in evidence.elsewhere} == {record.run_id for record in before}
+    assert evidence.data_fingerprint == "e" * 16
 
 
 def test_records_of_a_split_without_a_file_are_refused_by_name(stored_runs, tmp_path):

@@ -1,6 +1,7 @@
 """Anyone's predictions: on record beside the others, and every bad row named with a count."""
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,18 @@ def test_all_bad_rows_are_told_at_once_with_their_count(stored_runs, evidence, w
         read_predictions(write(lines), evidence)
     assert "40 bad rows" in str(error.value) and "line 2: row-180" in str(error.value)
     assert "and 20 more" in str(error.value)
+
+
+def test_spaces_that_belong_to_a_name_are_kept_and_others_are_not(stored_runs, evidence, write):
+    ids = {subset: [f" {known}" for known in stored_runs.ids[subset]] for subset in stored_runs.ids}
+    spaced = dataclasses.replace(
+        evidence, class_names=(" top", *evidence.class_names[1:]),
+        ids={subset: np.array(ids[subset]) for subset in ("validation", "test")},
+    )  # fmt: skip
+    lines = [["sample_id", " label "], *([known, " top"] for known in ids["test"][:-1]), [ids["test"][-1], "middle "]]
+    path = write(lines)
+    predictions = read_predictions(path, spaced)
+    assert predictions.probabilities["test"].argmax(axis=1).tolist() == [0] * (len(ids["test"]) - 1) + [1]
 
 
 def test_unknown_labels_are_named(stored_runs, evidence, write):

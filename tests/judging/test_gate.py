@@ -128,6 +128,11 @@ def test_perfect_validation_is_caught_unless_pixels_tell_the_classes_apart(make_
     assert suspicions(record, False, easy) == ()
 
 
+def test_a_perfect_test_score_without_validation_is_caught(make_record):
+    record = make_record(skill=30.0).model_copy(update={"validation": None})
+    assert "100.0 % test accuracy" in suspicions(record)[0]
+
+
 def test_fer2013_accuracy_that_nobody_reaches_is_caught(make_record):
     record = make_record(skill=2.4)
     assert 0.77 < record.test.accuracy <= 0.95

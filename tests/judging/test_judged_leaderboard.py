@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from fer_bench import cache
+from fer_bench.errors import FerBenchError
 from fer_bench.judging import leaderboard, metrics, render
 from fer_bench.judging.evaluation import Evaluator
 from fer_bench.judging.evidence import Evidence
@@ -265,6 +267,19 @@ def test_a_run_is_computed_once_and_again_when_anything_changes(stored_runs, mon
     write_facts(stored_runs, votes=True)
     evidence = Evidence.newest(stored_runs.folder)
     assert Evaluator(evidence).evaluate(record).figures.votes is not None
+
+
+def test_a_damaged_entry_of_the_cache_says_what_to_delete(stored_runs):
+    record = stored_runs.folder.records()[0]
+    evidence = Evidence.newest(stored_runs.folder)
+    Evaluator(evidence).evaluate(record)
+    entries = list((cache.root() / "judged").glob("*/figures.json"))
+    for figures in entries:
+        figures.write_bytes(figures.read_bytes()[:60])
+    with pytest.raises(FerBenchError, match=r"damaged cache entry .* delete that folder"):
+        Evaluator(evidence).evaluate(record)
+    for figures in entries:
+        shutil.rmtree(figures.parent)
 
 
 def test_a_missing_split_file_leaves_plain_ranks_and_says_so(stored_runs):

@@ -125,7 +125,22 @@ def break_the_record(judged, record):
 
 def mix_in_other_data(judged, record):
     stranger = judged.add("cnn", judged.predictions(1.0), data="e" * 16)
-    return f"{stranger.run_id}: of data {'e' * 16}"
+    return f"{stranger.run_id}: of other data"
+
+
+def claim_more_images(judged, record):
+    judged.rewrite(record, n_train=60_000)
+    return f"{record.run_id}: n_train is 60000, and the split has"
+
+
+def pass_for_a_model_of_the_suite(judged, record):
+    mine = judged.add("mine", judged.predictions(1.0), strategy="external", family="deep")
+    return f"{mine.run_id}: its family is deep, and its strategy external"
+
+
+def hide_a_run(judged, record):
+    judged.rewrite(record, status="failed", test=None, validation=None)
+    return f"{record.run_id}: is on record as failed, and has stored predictions"
 
 
 def edit_the_table(judged, record):
@@ -157,7 +172,8 @@ def shift_the_ensemble_s_weights(judged, record):
     [
         raise_a_score, edit_the_confusion_matrix, edit_a_class, raise_validation, swap_the_probabilities,
         sharpen_the_probabilities, take_another_run_s_probabilities, drop_the_validation_figures, change_labels,
-        rename_the_run, move_to_another_run_id, break_the_record, mix_in_other_data, edit_the_table,
+        rename_the_run, move_to_another_run_id, break_the_record, mix_in_other_data, claim_more_images,
+        pass_for_a_model_of_the_suite, hide_a_run, edit_the_table,
         drop_a_row_of_the_table, edit_the_page, shift_the_ensemble_s_weights,
     ],
 )  # fmt: skip
