@@ -1,10 +1,13 @@
 """Before a plan: the split beside the results is the one that runs are scored on."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from fer_bench.errors import FerBenchError
-from fer_bench.execution.prepare import prepare, store_split
+from fer_bench.execution.prepare import missing_files, prepare, store_split
+from fer_bench.execution.runner import Options, run_plan
 
 
 @pytest.fixture
@@ -54,3 +57,14 @@ def test_damaged_facts_in_the_cache_are_told_with_what_to_delete(tiny_npz, tmp_p
     (folder / "about.json").write_text("")
     with pytest.raises(FerBenchError, match=f"{folder}: damaged cache entry .*delete that folder"):
         prepare(str(tiny_npz), tmp_path / "results")
+
+
+def test_files_that_went_missing_are_written_again_though_nothing_is_due(tiny_npz, tmp_path):
+    prepared = prepare(str(tiny_npz), tmp_path / "results")
+    assert len(missing_files(prepared)) == 3
+    for _ in range(2):
+        assert run_plan([], prepared, Options(), watcher=SimpleNamespace(waiting=lambda what: None)).failed == []
+        assert missing_files(prepared) == []
+        for name in ("split-*", "audit.json", "images-*"):
+            (path,) = prepared.results.path.glob(name)
+            path.unlink()
