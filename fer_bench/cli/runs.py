@@ -183,6 +183,8 @@ def _plan(selection: Selection) -> tuple[Any, Any, tuple[Path, ...]]:
 
 
 def _say_start(prepared: Any, plan: list, due: int, rerun: Rerun) -> None:
+    from fer_bench.execution.plan import OUTDATED
+
     n_train, n_validation, n_test = next(iter(prepared.counts.values()))
     each = f" in each of {len(prepared.counts)} folds" if len(prepared.counts) > 1 else ""
     done = sum(planned.status == "success" and not planned.is_due(rerun) for planned in plan)
@@ -193,6 +195,9 @@ def _say_start(prepared: Any, plan: list, due: int, rerun: Rerun) -> None:
         f"{due} runs to do, {done} done before, {excluded} do not apply",
     )
     say(*lines)
+    outdated = sorted({planned.spec.model for planned in plan if planned.status == OUTDATED})
+    if outdated:
+        say(f"changed since they were run, and done again: {', '.join(outdated)}")
 
 
 def _show_plan(prepared: Any, plan: list, rerun: Rerun) -> None:

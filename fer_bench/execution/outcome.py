@@ -20,7 +20,7 @@ from fer_bench.models.features import features_card, stored_features
 from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES
 from fer_bench.models.task import Task, TrainingPlan
 from fer_bench.records.schema import Record, Timing
-from fer_bench.records.store import ResultsFolder
+from fer_bench.records.store import PLUGIN_CODE, ResultsFolder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,7 +106,7 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
         "steps": getattr(classifier, "steps_", None) or (task.steps if card.steps else None),
         "n_parameters": n_parameters(classifier),
         "ms_per_image": ms_per_image + 1000 * clock.seconds["predict"] / predicted,
-        "parameters": _parameters(classifier),
+        "parameters": _parameters(classifier) | ({PLUGIN_CODE: card.code} if card.code else {}),
     }
     return Outcome(probabilities, _history(classifier), facts)
 

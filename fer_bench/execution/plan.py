@@ -23,6 +23,7 @@ class Suite:
 
 BASE = "none"
 FINE_TUNE = "fine_tune"
+OUTDATED = "outdated"
 CLASSICAL = "majority,stratified-guess,pca-*,hog-*"
 DEEP = "cnn,cnn-*,mini-xception,vgg16,resnet50,inception-v3,efficientnet-b0,mobilenet-v2"
 FIRST_MODELS = f"{CLASSICAL},cnn,vgg16,resnet50"
@@ -103,14 +104,22 @@ def make_plan(results: ResultsFolder, fingerprints: tuple[str, str], wanted: Wan
     plan: dict[str, PlannedRun] = {}
     since = time.time()
     for card in cards:
+        code = card.code
         for strategy in _with_base(card, strategies):
             for seed in wanted.seeds if card.stochastic or strategy.stochastic else wanted.seeds[:1]:
                 for fold in wanted.folds:
                     spec = _spec(card, strategy.name, seed, fold, fingerprints, wanted)
                     run_id = spec.run_id
                     reason = why_not(card, strategy)
-                    plan.setdefault(run_id, PlannedRun(spec, card, reason, results.status(run_id), since))
+                    plan.setdefault(run_id, PlannedRun(spec, card, reason, _status(results, run_id, code), since))
     return list(plan.values())
+
+
+def _status(results: ResultsFolder, run_id: str, code: str) -> str | None:
+    """The status on disk; OUTDATED for a success of a plugin's model that was defined otherwise, not by `code`."""
+    status = results.status(run_id)
+    is_outdated = code and status == "success" and results.plugin_code(run_id) not in (None, code)
+    return OUTDATED if is_outdated else status
 
 
 def _with_base(card: ModelCard, strategies: list[StrategyCard]) -> list[StrategyCard]:

@@ -2,16 +2,19 @@
 
 import difflib
 import fnmatch
+import hashlib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
 
 from fer_bench.errors import FerBenchError
 
 Family = Literal["baseline", "classical", "deep"]
 StartsFrom = Literal["probabilities", "weights"]
+PACKAGE = Path(__file__).parents[1]
 
 
 class Card(Protocol):
@@ -148,6 +151,14 @@ class ModelCard:
     n_parameters: int | None = None
     balanced_bootstrap: bool = False
     search: Search = field(default_factory=dict)
+
+    @property
+    def code(self) -> str:
+        """A digest of the file that defines a plugin's model; empty for the package's own, which have a version."""
+        path = Path(inspect.unwrap(self.build).__code__.co_filename)
+        if path.is_relative_to(PACKAGE) or not path.is_file():
+            return ""
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
     @property
     def is_network(self) -> bool:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from fer_bench.records.schema import Record
 
 FINISHED = ("success", "not-applicable")
+PLUGIN_CODE = "plugin_code"
+"""The parameter on record that is the `code` of a plugin's model."""
 
 
 class ResultsFolder:
@@ -53,6 +55,13 @@ class ResultsFolder:
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
         return status if isinstance(status, str) else None
+
+    def plugin_code(self, run_id: str) -> str | None:
+        """The digest of the plugin that the model of a run on disk was defined in, or None where none is known."""
+        try:
+            return json.loads(self.record_path(run_id).read_bytes())["parameters"][PLUGIN_CODE]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
 
     def raw_records(self) -> list[dict[str, Any]]:
         """All records that can be read, as JSON has them, unchecked: for estimates of time."""

@@ -1,12 +1,15 @@
 """Plans: what is expanded, collapsed, due, and why something is not."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from fer_bench.errors import FerBenchError
-from fer_bench.execution.plan import SUITES, Wanted, find_suite, make_plan
+from fer_bench.execution.plan import OUTDATED, SUITES, Wanted, find_suite, make_plan
 from fer_bench.models.registry import MODELS, STRATEGIES
 from fer_bench.records.spec import RunSpec
-from fer_bench.records.store import ResultsFolder
+from fer_bench.records.store import PLUGIN_CODE, ResultsFolder
 
 
 @pytest.fixture
@@ -64,6 +67,24 @@ def test_what_each_policy_does_again(plan, tmp_path, status, due):
         path.write_text(f'{{"status": "{status}"}}')
     (planned,) = plan("hog-svm", "none")
     assert {rerun for rerun in ("missing", "failed", "all") if planned.is_due(rerun)} == due
+
+
+def test_a_run_of_a_plugin_s_model_is_due_again_once_the_plugin_has_changed(plan, tmp_path, monkeypatch):
+    file = tmp_path / "mine.py"
+    file.write_text("def mine(task):\n    return 1\n")
+    module: dict = {}
+    exec(compile(file.read_text(), file, "exec"), module)
+    monkeypatch.setitem(MODELS._cards, "mine", replace(MODELS["hog-svm"], name="mine", build=module["mine"]))
+    (before,) = plan("mine", "none")
+    path = ResultsFolder(tmp_path).record_path(before.spec.run_id)
+    path.parent.mkdir(parents=True)
+    for code, status in ((MODELS["mine"].code, "success"), ("another", OUTDATED), (None, "success")):
+        known = {} if code is None else {PLUGIN_CODE: code}
+        path.write_text(json.dumps({"status": "success", "parameters": known}))
+        (planned,) = plan("mine", "none")
+        assert planned.status == status
+        assert planned.is_due("failed") is (status == OUTDATED) and not planned.is_due("missing")
+    assert MODELS["mine"].code and not MODELS["hog-svm"].code
 
 
 def test_unknown_names_are_told(plan):
