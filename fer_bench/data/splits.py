@@ -230,8 +230,7 @@ def _draw(dataset: Dataset, rows: np.ndarray, quotas: Quotas, seed: int, progres
     if problems:
         raise FerBenchError(
             f"dataset {dataset.name!r}: every class needs at least {len(names)} distinct images, one for each subset, "
-            f"where copies, and images of one given group, count as one; {len(problems)} have fewer or too few of them "
-            f"without other classes in the group:\n{listing(problems)}"
+            f"where copies and images of one group count as one; {len(problems)} have too few:\n{listing(problems)}"
         )
     return subset
 

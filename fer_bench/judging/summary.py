@@ -74,11 +74,11 @@ def _strategies(board: Leaderboard, data: Data) -> Iterator[str]:
             f"{_models(by_strategy, HELPS)}. Hurt: {_models(by_strategy, HURTS)}. What is left is a trade-off, or "
             "shows no clear effect."
         )
-        if board.test_has_copies:
-            clean = _verdicts(board.clean_effects, labels)
+        clean = _verdicts(board.clean_effects, labels) if board.test_has_copies else {}
+        if clean:
             yield f"On test-clean alone they helped: {_models(clean, HELPS)}. Hurt: {_models(clean, HURTS)}."
         worth = [name for name, found in by_strategy.items() if 2 * found.count(HELPS) > len(found)]
-        worth = [name for name in worth if HURTS not in by_strategy[name]]
+        worth = [name for name in worth if HURTS not in (*by_strategy[name], *clean.get(name, ()))]
         yield f"Worth it: {', '.join(worth)}." if worth else "None of them helps most of the models."
         best = board.rows[0].label
         own = [

@@ -133,7 +133,7 @@ def test_people_who_show_every_class_are_dealt_out_whole(n_people, n_folds):
 
 def test_too_few_people_are_told():
     data = dataset((20, 20), groups=np.tile(np.arange(2), 20))
-    with pytest.raises(FerBenchError, match=r"images of one given group, count as one[^:]*:\n.*20 images, 2 of them"):
+    with pytest.raises(FerBenchError, match=r"images of one group count as one[^:]*:\n.*20 images, 2 of them"):
         make_split(data)
 
 
