@@ -1,10 +1,14 @@
 """Models, features and strategies from outside: files named on the command line and installed packages."""
 
 import importlib.util
+import inspect
+import re
 import sys
 import traceback
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 from fer_bench.cache import digest
 from fer_bench.errors import FerBenchError
@@ -42,6 +46,26 @@ def _load_file(file: Path) -> None:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise _failed(f"--plugin {file}", error) from error
+
+
+def source_digest(function: Callable[..., Any]) -> str:
+    """A digest of the source of `function` and of all in its module that it uses by name; empty where there is none."""
+    found: dict[str, str] = {}
+    due: list[Any] = [function]
+    while due:
+        thing = due.pop()
+        try:
+            source = inspect.getsource(thing)
+        except (OSError, TypeError):
+            return ""
+        found[thing.__qualname__] = source
+        for name in sorted(function.__globals__.keys() & set(re.findall(r"\w+", source))):
+            used = function.__globals__[name]
+            if isinstance(used, bool | int | float | str | tuple):
+                found[name] = repr(used)
+            elif getattr(used, "__module__", None) == function.__module__ and used.__qualname__ not in found:
+                due.append(used)
+    return digest(found)
 
 
 def _failed(plugin: str, error: BaseException) -> FerBenchError:

@@ -2,7 +2,6 @@
 
 import difflib
 import fnmatch
-import hashlib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
 
 from fer_bench.errors import FerBenchError
+from fer_bench.models.plugins import source_digest
 
 Family = Literal["baseline", "classical", "deep"]
 StartsFrom = Literal["probabilities", "weights"]
@@ -154,11 +154,9 @@ class ModelCard:
 
     @property
     def code(self) -> str:
-        """A digest of the file that defines a plugin's model; empty for the package's own, which have a version."""
-        path = Path(inspect.unwrap(self.build).__code__.co_filename)
-        if path.is_relative_to(PACKAGE) or not path.is_file():
-            return ""
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        """A digest of what defines a plugin's model; empty for the package's own, which have a version."""
+        build = inspect.unwrap(self.build)
+        return "" if Path(build.__code__.co_filename).is_relative_to(PACKAGE) else source_digest(build)
 
     @property
     def is_network(self) -> bool:

@@ -118,7 +118,9 @@ def test_same_inputs_give_the_same_record_once(many_runs):
 def test_suspects_and_runs_without_validation_probabilities_are_left_out_and_named(many_runs):
     perfect = many_runs.predictions(9.0, seed=1)  # above 95 % on validation: the gate's business
     suspect = many_runs.add("leaky", perfect)
-    outside = many_runs.add("mine", {"test": perfect["test"]}, strategy="external", family="external")
+    outside = many_runs.add(
+        "mine", {"test": many_runs.predictions(2.0)["test"]}, strategy="external", family="external"
+    )
     many_runs.add("broken", perfect, status="failed")
     record, _ = ensemble.put_on_record(Evidence.newest(many_runs.folder))
     assert not {suspect.run_id, outside.run_id} & record.parameters["weights"].keys()

@@ -1,6 +1,9 @@
+import sys
 from pathlib import Path
 
-from fer_bench.models.plugins import load_plugins
+import pytest
+
+from fer_bench.models.plugins import load_plugins, source_digest
 
 
 def test_files_of_one_name_in_several_folders_are_loaded_once_each(tmp_path, monkeypatch):
@@ -13,3 +16,41 @@ def test_files_of_one_name_in_several_folders_are_loaded_once_each(tmp_path, mon
     load_plugins(files)
     load_plugins((Path(files[0]), files[1]))
     assert told == ["one", "two"]
+
+
+PLUGIN = """
+K = 15
+
+class Helper:
+    k = K
+
+class Other:
+    pass
+
+def mine(task):
+    return Helper()
+
+def yours(task):
+    return Other()
+"""
+
+
+def digests(folder: Path, text: str) -> list[str]:
+    folder.mkdir()
+    (folder / "plugin.py").write_text(text)
+    before = set(sys.modules)
+    load_plugins((folder / "plugin.py",))
+    (module,) = (sys.modules[name] for name in set(sys.modules) - before if name.startswith("fer_bench_plugin_plugin"))
+    return [source_digest(getattr(module, name)) for name in ("mine", "yours")]
+
+
+@pytest.mark.parametrize("change", [("K = 15", "K = 3"), ("k = K", "k = K + 1"), ("Helper()", "Helper(), 1")])
+def test_a_model_s_source_is_what_it_uses_of_its_file_and_no_more(tmp_path, change):
+    before, after = digests(tmp_path / "before", PLUGIN), digests(tmp_path / "after", PLUGIN.replace(*change))
+    assert "" not in before and before[0] != after[0] and before[1] == after[1]
+
+
+def test_what_has_no_source_has_no_digest():
+    module: dict = {"__name__": "nowhere"}
+    exec("def mine(task): return 1", module)
+    assert source_digest(module["mine"]) == ""
