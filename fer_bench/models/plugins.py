@@ -14,6 +14,7 @@ from fer_bench.cache import digest
 from fer_bench.errors import FerBenchError
 
 ENTRY_POINT_GROUP = "fer_bench.plugins"
+PLAIN = (bool, int, float, str)  # values whose text is the same in every process
 
 
 def load_plugins(files: tuple[Path, ...]) -> None:
@@ -61,10 +62,10 @@ def source_digest(function: Callable[..., Any]) -> str:
         found[thing.__qualname__] = source
         for name in sorted(function.__globals__.keys() & set(re.findall(r"\w+", source))):
             used = function.__globals__[name]
-            if isinstance(used, bool | int | float | str | tuple):
+            if all(isinstance(value, PLAIN) for value in (used if isinstance(used, tuple) else (used,))):
                 found[name] = repr(used)
-            elif getattr(used, "__module__", None) == function.__module__ and used.__qualname__ not in found:
-                due.append(used)
+            elif (inspect.isfunction(used) or inspect.isclass(used)) and used.__module__ == function.__module__:
+                due += [used] * (used.__qualname__ not in found)
     return digest(found)
 
 

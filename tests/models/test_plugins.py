@@ -19,16 +19,26 @@ def test_files_of_one_name_in_several_folders_are_loaded_once_each(tmp_path, mon
 
 
 PLUGIN = """
+import functools
+
 K = 15
+SIDES = (8, K)
 
 class Helper:
-    k = K
+    k = K, SIDES
+
+ONE = Helper()
+MIXED = (ONE, print)
+
+@functools.cache
+def cached():
+    return ONE, MIXED
 
 class Other:
     pass
 
 def mine(task):
-    return Helper()
+    return Helper(), ONE, MIXED, cached()
 
 def yours(task):
     return Other()
@@ -44,10 +54,13 @@ def digests(folder: Path, text: str) -> list[str]:
     return [source_digest(getattr(module, name)) for name in ("mine", "yours")]
 
 
-@pytest.mark.parametrize("change", [("K = 15", "K = 3"), ("k = K", "k = K + 1"), ("Helper()", "Helper(), 1")])
+@pytest.mark.parametrize(
+    "change", [("K = 15", "K = 3"), ("k = K", "k = K + 1"), ("(8, K)", "(9, K)"), ("return Helper()", "return 1")]
+)
 def test_a_model_s_source_is_what_it_uses_of_its_file_and_no_more(tmp_path, change):
     before, after = digests(tmp_path / "before", PLUGIN), digests(tmp_path / "after", PLUGIN.replace(*change))
     assert "" not in before and before[0] != after[0] and before[1] == after[1]
+    assert digests(tmp_path / "again", PLUGIN) == before
 
 
 def test_what_has_no_source_has_no_digest():
