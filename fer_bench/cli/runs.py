@@ -195,7 +195,7 @@ def _say_start(prepared: Any, plan: list, due: int, rerun: Rerun) -> None:
         f"{due} runs to do, {done} done before, {excluded} do not apply",
     )
     say(*lines)
-    outdated = sorted({planned.spec.model for planned in plan if planned.status == OUTDATED})
+    outdated = sorted({planned.spec.model for planned in plan if planned.status == OUTDATED and planned.is_due(rerun)})
     if outdated:
         say(f"changed since they were run, and done again: {', '.join(outdated)}")
 

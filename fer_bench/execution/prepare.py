@@ -78,10 +78,10 @@ def prepare(
 
 def missing_files(prepared: Prepared) -> list[Path]:
     """What `store_split`, and an audit of one split, have written beside the runs, and is not there any more."""
-    results, split = prepared.results.path, prepared.split_fingerprint
-    wanted = [results / f"split-{split}{fold_suffix(fold)}.csv.gz" for fold in prepared.counts]
+    wanted = [_split_path(prepared, fold) for fold in prepared.counts]
     if "" in prepared.counts:
-        wanted += [results / AUDIT_FILE, images_path(results, split)]
+        results = prepared.results.path
+        wanted += [results / AUDIT_FILE, images_path(results, prepared.split_fingerprint)]
     return [path for path in wanted if not path.exists()]
 
 
@@ -94,5 +94,8 @@ def store_split(prepared: Prepared) -> None:
 
     dataset = Dataset.load(prepared.dataset_folder)
     for fold in prepared.counts:
-        path = prepared.results.path / f"split-{prepared.split_fingerprint}{fold_suffix(fold)}.csv.gz"
-        write_packed(path, split_csv(dataset, Split.load(prepared.split_folder, fold)))
+        write_packed(_split_path(prepared, fold), split_csv(dataset, Split.load(prepared.split_folder, fold)))
+
+
+def _split_path(prepared: Prepared, fold: str) -> Path:
+    return prepared.results.path / f"split-{prepared.split_fingerprint}{fold_suffix(fold)}.csv.gz"

@@ -27,9 +27,9 @@ SCORED = ("validation", "test")
 class Evidence:
     """What the records of one split, or of one fold such as "2/5", are judged by.
 
-    records: those of the split and its data; elsewhere: those of other data, and of splits whose file is in the folder
-    too.
-    ids: str (n,), and labels: int64 (n,), indices into `class_names`, each by "validation" and "test". n_train: images.
+    records: those of the split and its data; elsewhere: of other data, and of splits whose file is in the folder too.
+    ids: str (n,), and labels: int64 (n,), indices into `class_names`, each by "validation" and "test".
+    n_train: training images.
     """
 
     folder: ResultsFolder
@@ -60,9 +60,9 @@ class Evidence:
         if not of_split:
             raise FerBenchError(f"{folder.path}: no records of split {split_fingerprint}")
         data = max(of_split, key=lambda record: (record.started, record.run_id)).spec.data_fingerprint
-        chosen = [record for record in of_split if record.spec.data_fingerprint == data]
-        ids_chosen = {record.run_id for record in chosen}
-        elsewhere = [record for record in everything if record.run_id not in ids_chosen]
+        wanted = split_fingerprint, fold, data
+        chosen = [record for record in everything if (*_split(record), record.spec.data_fingerprint) == wanted]
+        elsewhere = [record for record in everything if (*_split(record), record.spec.data_fingerprint) != wanted]
         _refuse_strangers(folder, chosen, elsewhere)
         class_names = tuple(chosen[0].class_names)
         ids, labels, n_train = _read_split(folder, split_fingerprint, fold, class_names)

@@ -60,8 +60,7 @@ class Checkpoint:
     def _resume(self, about: dict[str, Any], best: list[np.ndarray]) -> None:
         watch, classifier = self.watch, self.classifier
         watch.step, watch.best_score, watch.worse_in_a_row = about["step"], about["best_score"], about["worse"]
-        watch.made = about.get("made", watch.step)  # not in older checkpoints
-        watch.best_weights, watch.since = best or None, about["since"]
+        watch.made, watch.best_weights, watch.since = about["made"], best or None, about["since"]
         watch.started -= about["seconds"]
         classifier.history_ += about["history"]
         classifier.earlier_seconds_ = about["seconds"]
