@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import io
 import json
@@ -53,18 +52,18 @@ class Split:
 
         with reading(folder):
             about = json.loads((folder / "about.json").read_text())
-            fingerprint = about["fingerprint"] + fold_suffix(fold)
+            fingerprint = about["fingerprint"] + _fold_suffix(fold)
             with np.load(folder / _rows_file(fold), allow_pickle=False) as rows:
                 return cls(**{name: rows[name] for name in rows.files}, source=about["source"], fingerprint=fingerprint)
 
 
-def fold_suffix(fold: str) -> str:
+def _fold_suffix(fold: str) -> str:
     """What the names of files about one fold have before their extension: ".f2" for "2/5", "" without folds."""
     return f".f{fold.partition('/')[0]}" if fold else ""
 
 
 def _rows_file(fold: str) -> str:
-    return f"rows{fold_suffix(fold)}.npz"
+    return f"rows{_fold_suffix(fold)}.npz"
 
 
 def fold_names(n_folds: int) -> tuple[str, ...]:
@@ -294,8 +293,13 @@ def _deal(
         empty.discard(where)
 
 
+def split_file(fingerprint: str, fold: str = "") -> str:
+    """The name of the file beside the runs that holds `split_csv`, gzipped, of a split or of one of its folds."""
+    return f"split-{fingerprint}{_fold_suffix(fold)}.csv.gz"
+
+
 def split_csv(dataset: Dataset, split: Split) -> bytes:
-    """The split as gzipped CSV: sample_id, subset, label; labels only where scores are computed from them."""
+    """The split as CSV: sample_id, subset, label; labels only where scores are computed from them."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["sample_id", "subset", "label"])
@@ -303,4 +307,4 @@ def split_csv(dataset: Dataset, split: Split) -> bytes:
         for row in rows:
             label = "" if name == "train" else dataset.class_names[dataset.labels[row]]
             writer.writerow([dataset.sample_ids[row], name, label])
-    return gzip.compress(text.getvalue().encode(), mtime=0)
+    return text.getvalue().encode()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fer_bench.data.entries import reading
 from fer_bench.data.readers import open_dataset
-from fer_bench.data.splits import Split, fold_suffix, split_csv, stored_split
+from fer_bench.data.splits import Split, split_csv, split_file, stored_split
 from fer_bench.records.audit import AUDIT_FILE
 from fer_bench.records.images import images_path
 from fer_bench.records.packed import write_packed
@@ -98,4 +98,4 @@ def store_split(prepared: Prepared) -> None:
 
 
 def _split_path(prepared: Prepared, fold: str) -> Path:
-    return prepared.results.path / f"split-{prepared.split_fingerprint}{fold_suffix(fold)}.csv.gz"
+    return prepared.results.path / split_file(prepared.split_fingerprint, fold)

@@ -6,7 +6,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from fer_bench.judging.inference import ALPHA, Change, Interval
+from fer_bench.judging.inference import Change
+from fer_bench.judging.resampling import ALPHA, Interval
 from fer_bench.judging.tables import MISSING, Row, Statistic
 
 REASON_LENGTH = 300

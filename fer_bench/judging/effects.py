@@ -7,17 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fer_bench.judging.inference import (
-    ALPHA,
-    ECE,
-    MACRO_F1,
-    Change,
-    Sample,
-    compare_scores,
-    compare_shares,
-    holm,
-    mean_of,
-)
+from fer_bench.judging.inference import Change, compare_scores, compare_shares, holm
+from fer_bench.judging.resampling import ALPHA, ECE, MACRO_F1, Sample, mean_of
 
 HELPS, HURTS, TRADE_OFF, NO_EVIDENCE, SAME = "helps", "hurts", "trade-off", "no evidence", "same answers"
 MEASURES = {

@@ -7,8 +7,9 @@ from typing import Any
 
 from fer_bench.judging.evaluation import Evaluation
 from fer_bench.judging.gate import MARK
-from fer_bench.judging.inference import ACCURACY, MACRO_F1, mean_of, standings
+from fer_bench.judging.inference import standings
 from fer_bench.judging.judgement import Judgement
+from fer_bench.judging.resampling import ACCURACY, MACRO_F1, mean_of
 from fer_bench.judging.tables import FURTHER, METRICS, UNTRAINED, VOTE_METRICS, Row, Statistic
 from fer_bench.records.schema import Record, Scores
 

@@ -12,9 +12,9 @@ from pydantic import BaseModel
 
 from fer_bench import cache as stored
 from fer_bench.data.entries import reading
-from fer_bench.judging import calibration, inference, metrics, votes
+from fer_bench.judging import calibration, metrics, resampling, votes
 from fer_bench.judging.evidence import Evidence
-from fer_bench.judging.inference import Resamples, Sample
+from fer_bench.judging.resampling import Resamples, Sample
 from fer_bench.records.images import ImageFacts
 from fer_bench.records.schema import Record, Scores, VoteScores
 
@@ -78,8 +78,8 @@ class Evaluator:
         labels, k = self.labels, len(self.evidence.class_names)
         clean = None
         if clean_values is not None and self.clean is not None:
-            clean = inference.restored(labels[self.clean], k, predicted[self.clean], clean_values)
-        return Evaluation(figures, inference.restored(labels, k, predicted, values), clean)
+            clean = resampling.restored(labels[self.clean], k, predicted[self.clean], clean_values)
+        return Evaluation(figures, resampling.restored(labels, k, predicted, values), clean)
 
     @property
     def labels(self) -> np.ndarray:
@@ -121,10 +121,10 @@ class Evaluator:
         probabilities = self.evidence.probabilities(record, "test")
         if probabilities is None:
             raise ValueError(f"{record.run_id} stored predictions, but none of the test images")
-        sample = inference.sample_run(self._resamples, probabilities)
+        sample = resampling.sample_run(self._resamples, probabilities)
         arrays = {"predicted": probabilities.argmax(axis=1).astype(np.uint16), "values": sample.values}
         if self.clean is not None:
-            arrays["clean_values"] = inference.sample_run(self._clean_resamples, probabilities[self.clean]).values
+            arrays["clean_values"] = resampling.sample_run(self._clean_resamples, probabilities[self.clean]).values
         np.savez(work / ARRAYS, allow_pickle=False, **arrays)
         (work / FIGURES).write_text(self._figures(record, probabilities).model_dump_json())
 
@@ -153,7 +153,7 @@ def _sha256(content: bytes) -> str:
 @cache
 def _code() -> str:
     """A digest of the source of everything that computes figures."""
-    modules = (calibration, inference, metrics, votes)
+    modules = (calibration, metrics, resampling, votes)
     return _sha256(
         b"".join(Path(str(module.__file__)).read_bytes() for module in (*modules,)) + Path(__file__).read_bytes()
     )

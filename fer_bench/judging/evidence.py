@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_bench.archives import gunzip, refuse_bomb
-from fer_bench.data.splits import fingerprint, fold_names, fold_suffix, joint_fingerprint
+from fer_bench.data.splits import fingerprint, fold_names, joint_fingerprint, split_file
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.judging.metrics import check_probabilities
 from fer_bench.records.images import ImageFacts, choosers, images_path
@@ -151,7 +151,7 @@ def _split(record: Record) -> tuple[str, str]:
 def _split_path(folder: ResultsFolder, split_fingerprint: str, fold: str) -> Path:
     if not split_fingerprint.isalnum():
         raise FerBenchError(f"{folder.path}: split fingerprint {split_fingerprint!r} is not one")
-    return folder.path / f"split-{split_fingerprint}{fold_suffix(fold)}.csv.gz"
+    return folder.path / split_file(split_fingerprint, fold)
 
 
 def _refuse_strangers(folder: ResultsFolder, chosen: list[Record], elsewhere: list[Record]) -> None:

@@ -8,7 +8,7 @@ from operator import mul
 
 from fer_bench.judging.cells import fraction, listed, percent
 from fer_bench.judging.effects import StrategyEffect
-from fer_bench.judging.inference import ALPHA
+from fer_bench.judging.resampling import ALPHA
 from fer_bench.judging.tables import BASE_STRATEGY, UNTRAINED, Leaderboard, Row
 from fer_bench.records.schema import ON_GPU
 

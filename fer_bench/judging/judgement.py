@@ -13,6 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from fer_bench.archives import refuse_bomb
+from fer_bench.data.splits import split_file
 from fer_bench.errors import FerBenchError
 from fer_bench.judging.evaluation import Evaluation, Evaluator
 from fer_bench.judging.evidence import Evidence
@@ -60,7 +61,7 @@ def judge(records: Sequence[Record], path: Path) -> Judgement:
     folder, spec = ResultsFolder(path), records[-1].spec
     audit = _audit(path, (spec.data_fingerprint, spec.split_fingerprint))
     against_data = data_suspicions(audit) if audit else ()
-    split = path / f"split-{spec.split_fingerprint}.csv.gz"
+    split = path / split_file(spec.split_fingerprint)
     if not split.exists():
         suspects = _suspects(folder, records, audit)
         missing = f"{split.name}, which holds the labels, is not there"

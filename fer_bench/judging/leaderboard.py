@@ -15,9 +15,9 @@ from fer_bench.judging import ranks
 from fer_bench.judging.effects import StrategyEffect, minority, strategy_effects
 from fer_bench.judging.evaluated import evaluated, mean_recall, placed, run_figures, scores_of, validation_f1
 from fer_bench.judging.evaluation import Evaluation
-from fer_bench.judging.inference import Sample
 from fer_bench.judging.judgement import Judgement, judge
 from fer_bench.judging.references import KNOWN_WEIGHTS, REFERENCES
+from fer_bench.judging.resampling import Sample
 from fer_bench.judging.tables import (
     BASE_STRATEGY,
     METRICS,

@@ -8,7 +8,8 @@ from fer_bench.judging.cells import counted, fraction, listed, percent
 from fer_bench.judging.effects import HELPS, HURTS, NO_EVIDENCE, SAME, TRADE_OFF, StrategyEffect
 from fer_bench.judging.findings import by_time, inflation, learned, picked, published, told, who_pays
 from fer_bench.judging.gate import MARK
-from fer_bench.judging.inference import ALPHA, Standing
+from fer_bench.judging.inference import Standing
+from fer_bench.judging.resampling import ALPHA
 from fer_bench.judging.tables import BASE_STRATEGY, Data, Leaderboard
 
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fer_bench.judging.effects import StrategyEffect
-from fer_bench.judging.inference import Interval, Standing
+from fer_bench.judging.inference import Standing
 from fer_bench.judging.ranks import RankTest
 from fer_bench.judging.references import Reference
+from fer_bench.judging.resampling import Interval
 from fer_bench.records.audit import Audit
 from fer_bench.records.schema import Record
 

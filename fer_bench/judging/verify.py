@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from fer_bench.data.splits import fold_suffix
+from fer_bench.data.splits import split_file
 from fer_bench.errors import FerBenchError, listing
-from fer_bench.judging import ensemble, external, inference, leaderboard, metrics
+from fer_bench.judging import ensemble, external, inference, leaderboard, metrics, resampling
 from fer_bench.judging.evidence import SCORED, Evidence
 from fer_bench.judging.formats import csv_text
 from fer_bench.judging.markdown import markdown
@@ -85,9 +85,7 @@ def verify(folder: ResultsFolder, against: ResultsFolder | None = None) -> Verif
         ]
         faults += _hidden(evidence)
         if len(found) > 1 and all(verdict.standing == Standing.refuted for verdict in found):
-            faults.append(
-                f"no record follows from the labels in split-{split}{fold_suffix(fold)}.csv.gz: were those changed?"
-            )
+            faults.append(f"no record follows from the labels in {split_file(split, fold)}: were those changed?")
         verdicts += found
     return Verification(tuple(verdicts), (*faults, *_page_faults(folder, records)))
 
@@ -183,13 +181,13 @@ class _Reruns:
 
     folder: ResultsFolder
     evidence: Evidence | None
-    resamples: inference.Resamples
+    resamples: resampling.Resamples
 
     @classmethod
     def load(cls, folder: ResultsFolder, original: Evidence) -> _Reruns:
         records, split, fold = folder.records(), original.split_fingerprint, original.fold
         has_any = any((record.spec.split_fingerprint, record.spec.fold) == (split, fold) for record in records)
-        resamples = inference.Resamples.of(original.labels["test"], len(original.class_names))
+        resamples = resampling.Resamples.of(original.labels["test"], len(original.class_names))
         return cls(folder, Evidence.load(folder, split, records, fold) if has_any else None, resamples)
 
     def compare(self, record: Record, rows: np.ndarray) -> tuple[bool, str]:
@@ -203,10 +201,10 @@ class _Reruns:
         if again is None:
             return False, "the figures of the re-run do not follow from its probabilities"
         labels, k = self.resamples.labels, len(self.resamples.rows)
-        first, second = (inference.sample_run(self.resamples, either) for either in (rows, again))
+        first, second = (resampling.sample_run(self.resamples, either) for either in (rows, again))
         changes = {
             "accuracy": inference.compare_shares(first, second, labels, range(k)),
-            "macro-F1": inference.compare_scores(first, second, inference.MACRO_F1),
+            "macro-F1": inference.compare_scores(first, second, resampling.MACRO_F1),
         }
         told = ", ".join(f"{name} {c.value:+.4f} [{c.low:+.4f}, {c.high:+.4f}]" for name, c in changes.items())
         beyond = [name for name, change in changes.items() if not change.low <= 0 <= change.high]

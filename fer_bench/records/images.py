@@ -7,7 +7,6 @@ copy_in_train ("exact", "near" or empty), then one column per class that the tag
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import zlib
 from dataclasses import dataclass
@@ -105,4 +104,4 @@ def write_images(path: Path, facts: ImageFacts) -> None:
     columns = [facts.ids.tolist(), facts.subset.tolist(), facts.copy_in_train.tolist()]
     votes = [] if facts.votes is None else facts.votes.T.tolist()
     writer.writerows(zip(*columns, *votes, strict=True))
-    write_packed(path, gzip.compress(text.getvalue().encode(), mtime=0))
+    write_packed(path, text.getvalue().encode())

@@ -8,11 +8,11 @@ from fer_bench.archives import gunzip
 from fer_bench.cache import write_atomic
 
 
-def write_packed(path: Path, packed: bytes) -> None:
-    """Write gzipped `packed` to `path`, unless what is there unpacks to the same: versions of zlib pack differently."""
+def write_packed(path: Path, content: bytes) -> None:
+    """Write `content`, gzipped, to `path`, unless that is what is there unpacked: versions of zlib pack differently."""
     try:
-        if gunzip(path) == gzip.decompress(packed):
+        if gunzip(path) == content:
             return
     except (OSError, EOFError, ValueError, zlib.error):  # missing or damaged
         pass
-    write_atomic(path, packed)
+    write_atomic(path, gzip.compress(content, mtime=0))

@@ -1,6 +1,5 @@
 """Splits: stratified, group-aware, the same everywhere; official subsets never moved."""
 
-import gzip
 from dataclasses import replace
 
 import numpy as np
@@ -194,7 +193,7 @@ def test_a_damaged_stored_split_is_told(tmp_path, damaged, kept):
 def test_csv_gives_labels_of_scored_rows_only():
     data = dataset()
     split = make_split(data)
-    lines = gzip.decompress(split_csv(data, split)).decode().splitlines()
+    lines = split_csv(data, split).decode().splitlines()
     assert len(lines) == len(data) + 1
     assert all(line.endswith(",train,") for line in lines if ",train," in line)
     assert sum(line.endswith((",a", ",b", ",c")) for line in lines) == len(split.validation) + len(split.test)

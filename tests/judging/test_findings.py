@@ -6,8 +6,9 @@ import pytest
 
 from fer_bench.judging import findings, leaderboard
 from fer_bench.judging.effects import StrategyEffect
-from fer_bench.judging.inference import Change, Interval
+from fer_bench.judging.inference import Change
 from fer_bench.judging.references import REFERENCES, Reference
+from fer_bench.judging.resampling import Interval
 from fer_bench.judging.summary import summary
 from fer_bench.judging.tables import Statistic
 from fer_bench.records.schema import ON_GPU, Timing

@@ -18,7 +18,7 @@ from fer_bench.judging.evaluation import Evaluator
 from fer_bench.judging.evidence import Evidence
 from fer_bench.judging.findings import picked
 from fer_bench.judging.gate import MARK
-from fer_bench.judging.inference import MACRO_F1, Resamples, sample_run
+from fer_bench.judging.resampling import MACRO_F1, Resamples, sample_run
 from fer_bench.records.images import ImageFacts, images_path, write_images
 
 
