@@ -121,8 +121,28 @@ def test_strategies_see_training_labels_only(run, monkeypatch, strategy):
     models = (model.name for model in MODELS if why_not(model, card) is None and model.trainable)
     record, _ = run(next(models), strategy)
     ((labels, rows),) = seen
-    assert len(labels) == record.n_train and rows.max() < record.n_train
+    np.testing.assert_array_equal(labels, LABELS[make_split(make_dataset(LABELS), 0).train])
+    assert rows.max() < record.n_train
     assert record.n_rows >= len(rows) if card.makes_rows else record.n_rows == len(rows)
+
+
+@pytest.mark.parametrize("model", [SMALLEST_NETWORK, "hog-mlp"])
+def test_what_chooses_while_training_are_the_validation_rows(run, monkeypatch, model):
+    """The best weights of a network, say."""
+    seen, card = [], MODELS[model]
+
+    def spy(task):
+        seen.append(task.validation)
+        return card.build(task)
+
+    monkeypatch.setitem(MODELS._cards, model, dataclasses.replace(card, build=spy))
+    run(model, "none")
+    data = make_dataset(LABELS)
+    validation = make_split(data, 0).validation
+    ((X, labels),) = seen
+    np.testing.assert_array_equal(labels, LABELS[validation])
+    if model == SMALLEST_NETWORK:
+        np.testing.assert_array_equal(X, data.images[validation])
 
 
 def test_training_never_sees_a_test_label(run):

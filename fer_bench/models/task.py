@@ -67,6 +67,7 @@ class Task:
     "auto" (ImageNet's, else random ones) or "unavailable" (random, because ImageNet's cannot be had).
     parameters: what was asked for, or tuned, instead of the builder's own values, by name.
     checkpoint: a file for the state of unfinished training, from which the same task goes on, or None.
+    code: a digest of what plugins define of it, "" where they define nothing.
     progress: call it with the share done (0..1) and a short text.
     """
 
@@ -82,6 +83,7 @@ class Task:
     weights: str = "none"
     parameters: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: Path | None = None
+    code: str = ""
     progress: Callable[[float, str], None] = _silent
 
     @property

@@ -11,6 +11,8 @@ from fer_bench.data.splits import Split, stored_split
 from fer_bench.execution.job import Job
 from fer_bench.execution.outcome import WEIGHTS_FILE, predict
 from fer_bench.execution.worker import do_run
+from fer_bench.judging.metrics import probabilities_from_scores
+from fer_bench.models.adjustment import adjust, choose_tau
 from fer_bench.models.registry import MODELS
 from fer_bench.records.schema import Record
 from fer_bench.records.spec import RunSpec
@@ -59,8 +61,12 @@ def run(data, tmp_path):
     return make
 
 
-def test_post_hoc_adjustment_takes_the_probabilities_of_the_run_under_none(run, monkeypatch):
+def test_post_hoc_adjustment_takes_the_probabilities_of_the_run_under_none(run, data, monkeypatch):
     base = run("pca-logistic", "none")
+    dataset, split = Dataset.load(data), Split.load(stored_split(data, 0))
+    log_prior = np.log(np.bincount(dataset.labels[split.train]) / len(split.train))
+    path = run.results.runs / base.run_id / "predictions.npz"
+    before = lean_towards_the_frequent(path, dataset.labels, split, log_prior)
 
     def never(task):
         raise AssertionError("nothing is to be trained")
@@ -68,11 +74,27 @@ def test_post_hoc_adjustment_takes_the_probabilities_of_the_run_under_none(run, 
     monkeypatch.setitem(MODELS._cards, "pca-logistic", replace(MODELS["pca-logistic"], build=never))
     record = run("pca-logistic", "post-hoc-adjustment")
     assert record.status == "success", record.traceback
-    assert record.validation.macro_f1 >= base.validation.macro_f1  # tau = 0 changes nothing
-    assert record.parameters["tau"] >= 0
-    assert any(f"{base.run_id}, tau {record.parameters['tau']:g}" in note for note in record.notes)
+    tau = choose_tau(before["validation_probabilities"], dataset.labels[split.validation], log_prior)
+    assert record.parameters["tau"] == tau > 0
+    after = np.load(run.results.runs / record.run_id / "predictions.npz")
+    for name in ("validation_probabilities", "test_probabilities"):
+        np.testing.assert_allclose(after[name], adjust(before[name], log_prior, tau), rtol=1e-5)
+    assert any(f"{base.run_id}, tau {tau:g}" in note for note in record.notes)
     assert record.seconds.fit >= base.seconds.fit
     assert record.seconds.features == base.seconds.features > 0
+
+
+def lean_towards_the_frequent(path, labels, split, log_prior):
+    """Replace the stored probabilities by ones that miss the rare classes; returns the arrays."""
+    rng = np.random.default_rng(0)
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    for name in ("validation", "test"):
+        own = labels[split.subsets()[name]]
+        logits = rng.normal(0, 0.3, (len(own), 3)) + np.eye(3)[own] + 1.5 * log_prior
+        arrays[f"{name}_probabilities"] = probabilities_from_scores(logits, 1.0)
+    np.savez(path, **arrays)
+    return arrays
 
 
 def test_columns_in_an_order_of_their_own_are_refused():

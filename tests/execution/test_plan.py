@@ -126,8 +126,8 @@ def test_recipes_are_for_networks_and_tuned_values_for_their_model(plan):
     assert specs["cnn-small"].parameters == (("mixup", 0.2),) and not specs["cnn-small"].tuned
     assert specs["hog-svm"].parameters == (("C", 9.0),) and specs["hog-svm"].tuned
     assert specs["pca-svm"].parameters == ()
-    plain = plan("pca-svm", "none")[0].spec
-    assert specs["pca-svm"].run_id == plain.run_id != specs["hog-svm"].run_id
+    plain = {p.spec.model: p.spec.run_id for p in plan("pca-svm,hog-svm", "none")}
+    assert specs["pca-svm"].run_id == plain["pca-svm"] and specs["hog-svm"].run_id != plain["hog-svm"]
 
 
 def test_what_is_asked_for_goes_before_what_a_search_found_and_without_effect_is_left_out(plan):

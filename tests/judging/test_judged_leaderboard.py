@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 
 from fer_bench import cache
 from fer_bench.errors import FerBenchError
-from fer_bench.judging import leaderboard, metrics, render
+from fer_bench.judging import evaluation, leaderboard, metrics, render
 from fer_bench.judging.evaluation import Evaluator
 from fer_bench.judging.evidence import Evidence
 from fer_bench.judging.findings import picked
@@ -267,6 +267,21 @@ def test_a_run_is_computed_once_and_again_when_anything_changes(stored_runs, mon
     write_facts(stored_runs, votes=True)
     evidence = Evidence.newest(stored_runs.folder)
     assert Evaluator(evidence).evaluate(record).figures.votes is not None
+
+
+def test_other_labels_and_other_code_are_judged_anew(stored_runs, monkeypatch):
+    record = stored_runs.folder.records()[0]
+    probabilities = Evidence.newest(stored_runs.folder).probabilities(record, "test")
+    labels = {name: rows.copy() for name, rows in stored_runs.labels.items()}
+    for corrected in (False, True):
+        labels["test"][0] = (labels["test"][0] + corrected) % 3
+        stored_runs.write_split(labels)
+        figures = Evaluator(Evidence.newest(stored_runs.folder)).evaluate(record).figures
+        assert figures.test == metrics.score(labels["test"], probabilities, stored_runs.CLASS_NAMES)
+    monkeypatch.setattr(evaluation, "_code", lambda: "other code")
+    monkeypatch.setattr(metrics, "score", lambda *_: figures.test.model_copy(update={"accuracy": 0.5}))
+    evaluator = Evaluator(Evidence.newest(stored_runs.folder))
+    assert evaluator.evaluate(record).figures.test.accuracy == 0.5 != figures.test.accuracy
 
 
 def test_a_damaged_entry_of_the_cache_says_what_to_delete(stored_runs):

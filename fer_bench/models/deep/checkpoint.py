@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fer_bench import __version__
 from fer_bench.cache import digest
 
 if TYPE_CHECKING:
@@ -32,7 +36,7 @@ class Checkpoint:
         network = classifier.network
         models = [network.model, *(phase.model for phase in network.phases if phase.model)]
         self.variables = list({id(v): v for model in models for v in model.variables}.values())
-        self.training = identity(classifier, watch.n_rows)
+        self.training = identity(classifier, watch.n_rows, self._weights_digest())
         self.optimizer: list[np.ndarray] = []
         self.saved = time.monotonic()
 
@@ -48,8 +52,6 @@ class Checkpoint:
             return self._refuse(f"could not be read ({type(error).__name__})")
         if about.get("format") != FORMAT or about["training"] != self.training:
             return self._refuse("belongs to another training")
-        if [array.shape for array in arrays["variable"]] != [tuple(variable.shape) for variable in self.variables]:
-            return self._refuse("belongs to another network")
         for variable, array in zip(self.variables, arrays["variable"], strict=True):
             variable.assign(array)
         self.optimizer = arrays["optimizer"]
@@ -110,19 +112,39 @@ class Checkpoint:
         frozen = self.classifier.frozen_
         return frozen.seconds if frozen else 0.0
 
-    @staticmethod
-    def forget(task: Task) -> None:
-        """Remove the file: training is over, one way or another."""
-        if task.checkpoint is not None:
-            task.checkpoint.unlink(missing_ok=True)
+    def _weights_digest(self) -> str:
+        """Of the weights that training starts from: random ones of a seed, a file's, or those of an earlier run."""
+        from keras import ops
+
+        sha = hashlib.sha256()
+        for variable in self.variables:
+            sha.update(np.ascontiguousarray(ops.convert_to_numpy(variable)).tobytes())
+        return sha.hexdigest()
 
 
-def identity(classifier: KerasClassifier, n_rows: int) -> str:
-    """A digest of what a step depends on besides the network and its inputs."""
+@contextmanager
+def needed_by(task: Task) -> Iterator[None]:
+    """Around training: its file goes once that has ended, or diverged. What interrupts it leaves the file."""
+    try:
+        yield
+    except FloatingPointError:
+        _forget(task)
+        raise
+    _forget(task)
+
+
+def _forget(task: Task) -> None:
+    if task.checkpoint is not None:
+        task.checkpoint.unlink(missing_ok=True)
+
+
+def identity(classifier: KerasClassifier, n_rows: int, weights_digest: str) -> str:
+    """A digest of all that the steps depend on but the inputs."""
     import keras
 
     task = classifier.task
     content = {
+        "versions": [__version__, keras.__version__], "code": task.code, "starts_from": weights_digest,
         "backend": keras.backend.backend(), "policy": classifier.policy,
         "steps": task.steps, "batch_size": classifier.batch_size, "seed": task.random_state, "rows": n_rows,
         "loss": asdict(task.loss), "parameters": dict(task.parameters), "weights": classifier.weights_,

@@ -10,9 +10,11 @@ LABEL_SMOOTHING = 0.1
 def loss_function(loss: Loss, label_smoothing: float = LABEL_SMOOTHING) -> Any:
     """`loss` as a function of one-hot (or mixed) labels and logits, both (n, k), giving float32 (n,).
 
-    "cross-entropy" and "logit-adjusted" smooth labels by `label_smoothing` (Szegedy et al. 2016).
-    "logit-adjusted": cross-entropy of logits + log_prior (Menon et al. 2021, eq. 10).
-    "focal": -alpha_t (1 - p_t)^gamma log p_t (Lin et al. 2017, eq. 5), labels not smoothed.
+    "cross-entropy" smooths labels by `label_smoothing`, evenly over the classes (Szegedy et al. 2016).
+    "logit-adjusted": cross-entropy of logits + log_prior (Menon et al. 2021, eq. 10), smoothed towards the prior: an
+    even share for a rare class would be a gift to it, as large in logits as the class is rare.
+    "focal": -alpha_t (1 - p_t)^gamma log p_t (Lin et al. 2017, eq. 5) of a softmax in place of the paper's sigmoids;
+    labels are not smoothed.
     Raises ValueError for a loss that is none of them.
     """
     from keras import losses, ops
@@ -27,7 +29,9 @@ def loss_function(loss: Loss, label_smoothing: float = LABEL_SMOOTHING) -> Any:
         return -ops.sum(weighed * missed**loss.gamma * log_p, axis=-1)
 
     def adjusted(labels: Any, logits: Any) -> Any:
-        return cross_entropy(labels, logits + ops.convert_to_tensor(loss.log_prior, "float32"))
+        log_prior = ops.convert_to_tensor(loss.log_prior, "float32")
+        smoothed = (1 - label_smoothing) * labels + label_smoothing * ops.softmax(log_prior)
+        return losses.categorical_crossentropy(smoothed, logits + log_prior, from_logits=True)
 
     functions = {CROSS_ENTROPY: cross_entropy, FOCAL: focal, LOGIT_ADJUSTED: adjusted}
     if loss.name not in functions:

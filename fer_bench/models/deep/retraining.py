@@ -10,7 +10,7 @@ import numpy as np
 
 from fer_bench.errors import FerBenchError
 from fer_bench.models.deep.batches import Batches, Inputs, prefetch
-from fer_bench.models.deep.checkpoint import Checkpoint
+from fer_bench.models.deep.checkpoint import Checkpoint, needed_by
 from fer_bench.models.deep.frozen import Stored
 from fer_bench.models.deep.pretrained import load_weights
 from fer_bench.models.deep.training import KerasClassifier, Phase, in_batches
@@ -44,7 +44,8 @@ def retrain_head(
     classifier.notes_.append(f"all but the last layer from {weights.parent.name}")
     batches = Batches(rows, y[rows], None, task.n_classes, classifier.steps_, classifier.batch_size, task.random_state)
     train, validation = (classifier.view(network.phases[-1], images) for images in (X, task.validation[0]))
-    _train(classifier, trunk, keras.Model(units, head(units)), batches, train, validation)
+    with needed_by(task):
+        _train(classifier, trunk, keras.Model(units, head(units)), batches, train, validation)
     return classifier
 
 
@@ -79,4 +80,3 @@ def _train(
         checkpoint.save_now_and_then(model)
     watch.restore_best()
     classifier.steps_ = watch.made
-    Checkpoint.forget(classifier.task)

@@ -9,7 +9,7 @@ import numpy as np
 
 from fer_bench.models.deep.augmentation import DEFAULT, check_names
 from fer_bench.models.deep.batches import Batches, Inputs, Pixels, padded, prefetch
-from fer_bench.models.deep.checkpoint import Checkpoint
+from fer_bench.models.deep.checkpoint import Checkpoint, needed_by
 from fer_bench.models.deep.frozen import FrozenPass
 from fer_bench.models.deep.losses import LABEL_SMOOTHING, loss_function
 from fer_bench.models.deep.parameters import check_parameters
@@ -100,11 +100,8 @@ class KerasClassifier:
         alpha = float(self.task.parameters.get("mixup", 0.0))
         seed, n_classes = self.task.random_state, self.task.n_classes
         batches = Batches(rows, y[rows], sample_weight, n_classes, self.steps_, self.batch_size, seed, alpha)
-        try:
+        with needed_by(self.task):
             self._train(X, batches)
-        except FloatingPointError:
-            Checkpoint.forget(self.task)
-            raise
         return self
 
     def create(self) -> None:
@@ -165,7 +162,6 @@ class KerasClassifier:
                 checkpoint.save_now_and_then(model)
         watch.restore_best()
         self.steps_ = watch.made
-        Checkpoint.forget(self.task)
 
     def compile(self, model: Any, learning_rate: float, steps: int) -> None:
         """Compile `model` for `steps` gradient steps: AdamW, biases and normalisation not decayed, loss, schedule."""

@@ -174,12 +174,16 @@ def test_a_checkpoint_of_another_network_is_refused(tiny, regime, saved):
         x = layers.Dense(3, dtype="float32")(network.model.output)
         return Network(Model(network.model.input, x), network.phases)
 
-    assert "belongs to another network" in refusal(tiny, regime, larger)
+    assert "belongs to another training" in refusal(tiny, regime, larger)
 
 
 @pytest.mark.parametrize(
-    "changes", [{"steps": 3}, {"parameters": {"batch_size": 8}}, {"random_state": 5}, {"loss": Loss("focal", gamma=1)}]
-)
+    "changes",
+    [
+        {"steps": 3}, {"parameters": {"batch_size": 8}}, {"random_state": 5}, {"loss": Loss("focal", gamma=1)},
+        {"code": "of a plugin"},
+    ],
+)  # fmt: skip
 def test_a_checkpoint_of_another_training_is_refused(tiny, regime, saved, changes):
     assert "belongs to another training" in refusal(tiny, regime, **changes)
 

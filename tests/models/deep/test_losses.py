@@ -27,7 +27,7 @@ def values(loss, labels, logits, **options):
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
 @pytest.mark.parametrize("alpha", [None, (0.5, 0.9, 1.6, 4.0)])
-def test_focal_loss_is_that_of_the_paper(gamma, alpha):
+def test_focal_loss_is_that_of_the_paper_for_a_softmax(gamma, alpha):
     logits, labels = logits_and_labels()
     p_true = (softmax(logits) * labels).sum(axis=1)
     alpha_true = 1.0 if alpha is None else labels @ np.array(alpha)
@@ -85,6 +85,24 @@ def test_logit_adjusted_loss_is_that_of_the_paper(tau):
     expected = np.log(1 + (margins * (1 - labels)).sum(axis=1))
     made = values(Loss(LOGIT_ADJUSTED, log_prior=tuple(tau * np.log(SHARES))), labels, logits, label_smoothing=0.0)
     np.testing.assert_allclose(made, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])
+def test_smoothing_leaves_the_best_logits_of_the_adjusted_loss_in_the_order_of_the_paper(smoothing):
+    """They rank classes by p / share, and a step of any logit away from them costs."""
+    import keras
+
+    p = np.array([[0.62, 0.2, 0.12, 0.06]], np.float32)
+    best = np.log(((1 - smoothing) * p + smoothing * SHARES) / SHARES).astype(np.float32)
+    assert (best.argsort() == (p / SHARES).argsort()).all()
+    loss = loss_function(Loss(LOGIT_ADJUSTED, log_prior=tuple(np.log(SHARES))), label_smoothing=smoothing)
+
+    def expected(logits):
+        each = [keras.ops.convert_to_numpy(loss(row[None], logits))[0] for row in np.eye(4, dtype=np.float32)]
+        return float(p[0] @ np.array(each))
+
+    steps = [0.3 * sign * row[None] for row in np.eye(4, dtype=np.float32) for sign in (1, -1)]
+    assert all(expected(best + step) > expected(best) for step in steps)
 
 
 def test_an_unknown_loss_is_refused():

@@ -106,6 +106,37 @@ def test_one_that_was_cut_off_ends_as_if_it_had_not_been(tiny, base, tmp_path, m
     assert [row["val_loss"] for row in whole.history_] == [row["val_loss"] for row in resumed.history_]
 
 
+def test_one_that_was_cut_off_begins_anew_from_other_weights(tiny, base, tmp_path, monkeypatch):
+    """The run under "none" may have been done again meanwhile: its trunk is what counts."""
+    file, other = tmp_path / "checkpoint.npz", tmp_path / "other.weights.h5"
+    tiny.classifier(tiny.task(steps=STEPS, random_state=7)).fit(*imbalanced(tiny)).network.model.save_weights(other)
+
+    def save_and_stop(checkpoint, model):
+        checkpoint.save(model)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Checkpoint, "save_now_and_then", save_and_stop)
+        retrained(tiny, base[1], checkpoint=file)
+    anew, expected = retrained(tiny, other, checkpoint=file), retrained(tiny, other)
+    assert any("belongs to another training" in note for note in anew.notes_)
+    for one, same in zip(anew.network.model.get_weights(), expected.network.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, same)
+
+
+def test_one_that_diverges_leaves_no_checkpoint(tiny, base, tmp_path, monkeypatch):
+    file = tmp_path / "checkpoint.npz"
+
+    def save_and_diverge(checkpoint, model):
+        checkpoint.save(model)
+        raise FloatingPointError
+
+    monkeypatch.setattr(Checkpoint, "save_now_and_then", save_and_diverge)
+    with pytest.raises(FloatingPointError):
+        retrained(tiny, base[1], checkpoint=file)
+    assert not file.exists()
+
+
 def test_the_last_layer_sees_augmented_copies_of_class_balanced_rows(tiny, base, monkeypatch):
     """Hardly a row of what the rest passes on comes twice, though the rare class has six images."""
     from keras import Model
