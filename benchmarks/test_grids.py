@@ -35,10 +35,12 @@ USAGES = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"
 
 KINDS = ("hog-svm", "pca-svm", "hog-forest", "pca-forest", "hog-mlp", "pca-mlp")
 STRATEGIES = ("none", "class-weights", "over-sampling", "under-sampling")
-AGREEMENT = 0.003  # of accuracy and macro-F1, as a mean over the strategies of a model
+AGREEMENT = 0.003  # of accuracy and macro-F1, under every strategy of a model; they agree to the last digit in fact
 DEEP_ROWS, STEPS = (400, 100, 300), 80  # of each subset; gradient steps on 256 images: 40 epochs and more
 DEEP_STRATEGIES = ("none", "class-weights", "sqrt-weights", "effective-number", "over-sampling", "focal-loss")
-DEEP_AGREEMENT = 0.06  # of accuracy and macro-F1: batches are shuffled otherwise, and the suite sees mirror images too
+# Of accuracy and macro-F1, either way, as a mean over the strategies: batches are shuffled otherwise, and the suite
+# sees mirror images too.
+DEEP_AGREEMENT = 0.06
 # Floors with a margin. Forests and perceptrons are scikit-learn's on both sides, and cost the same on both.
 AT_LEAST = {"svm": 2.0, "classical": 1.0, "deep": 6.0}
 PLUGIN = """
@@ -134,6 +136,11 @@ def of_model(rows: list[dict], model: str, figure: str) -> np.ndarray:
     return np.array([row[figure] for row in sorted(rows, key=lambda row: row["strategy"]) if row["model"] == model])
 
 
+def gaps(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """How far apart the figures of the two are, by strategy: one above and one below do not make up for each other."""
+    return np.abs(ours - theirs)
+
+
 def test_classical_grid(benchmark, tell, one_thread, tmp_path):
     models, strategies = (KINDS[:4:3], STRATEGIES[:2]) if QUICK else (KINDS, STRATEGIES)
     n = 210 if QUICK else GRID_ROWS
@@ -146,11 +153,11 @@ def test_classical_grid(benchmark, tell, one_thread, tmp_path):
     for model in models:
         figures = {name: (of_model(ours[0], model, name), of_model(theirs[0], model, name)) for name in ours[0][0]}
         spent, naive_spent = (float(seconds.sum()) for seconds in figures["cpu_seconds"])
-        gaps = {name: float(np.subtract(*figures[name]).mean()) for name in ("accuracy", "macro_f1")}
+        largest = {name: float(gaps(*figures[name]).max()) for name in ("accuracy", "macro_f1")}
         faster[model] = naive_spent / spent
-        found[model] = {"ratio": faster[model]} | {f"{name}_gap": gap for name, gap in gaps.items()}
+        found[model] = {"ratio": faster[model]} | {f"{name}_gap": gap for name, gap in largest.items()}
         assert list(figures["strategy"][0]) == list(figures["strategy"][1])
-        assert max(map(abs, gaps.values())) <= AGREEMENT
+        assert max(largest.values()) <= AGREEMENT
     tell(
         f"CPU of the notebook over the suite's: {len(models)} models, {len(strategies)} strategies, {n:,} rows",
         ratio, f"at least {TARGET:g}", ratio >= TARGET, **found,
@@ -182,9 +189,10 @@ def test_frozen_backbone_grid(benchmark, tell, one_thread, tmp_path):
     theirs = notebook(one_thread, path, "mobilenet-v2", ",".join(strategies), *options)
     ratio, found = compare(ours, theirs, DEEP_STRATEGIES[0])
     for name in ("accuracy", "macro_f1"):
-        gap = float((of_model(ours[0], "head", name) - of_model(theirs[0], "mobilenet-v2", name)).mean())
-        found[name] = {"suite": float(of_model(ours[0], "head", name).mean()), "gap": gap}
-        assert QUICK or abs(gap) <= DEEP_AGREEMENT
+        scores = of_model(ours[0], "head", name)
+        gap = float(gaps(scores, of_model(theirs[0], "mobilenet-v2", name)).mean())
+        found[name] = {"suite": float(scores.mean()), "gap": gap}
+        assert QUICK or gap <= DEEP_AGREEMENT
     tell(
         f"CPU of the notebook over the suite's: frozen mobilenet-v2, {len(strategies)} strategies, {steps} steps",
         ratio, f"at least {TARGET:g}", ratio >= TARGET, **found,

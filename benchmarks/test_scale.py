@@ -91,7 +91,7 @@ def many_records(folder: Path, data: str, n: int) -> None:
         job = Job(
             planned.spec, planned.card.family, planned.card.features, prepared.results.path, prepared.dataset_folder,
             prepared.split_folder, prepared.name, prepared.class_names, prepared.counts[""], prepared.split_source,
-            prepared.notes, (), "benchmark", n_jobs=1, since=0.0,
+            prepared.notes, (), "benchmark", n_jobs=1, record_digest=None,
         )  # fmt: skip
         lean = skill.setdefault(planned.spec.model, rng.uniform(0.2, 2.2)) + rng.normal(0, 0.05)
         arrays, scores = {}, {}

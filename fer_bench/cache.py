@@ -2,6 +2,7 @@
 
 Decoded data and features are entries of one cache: a folder named by a key that says everything
 its content depends on. An entry is complete or absent; two processes never build the same one twice.
+Content reaches the disk before its name does, so that this holds when the power fails, too.
 """
 
 import errno
@@ -10,7 +11,8 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +47,13 @@ def entry_path(kind: str, key: str) -> Path:
     return root() / kind / key
 
 
-def fetch(kind: str, key: str, build: Callable[[Path], None], files: Collection[str] = ()) -> Path:
+def fetch(kind: str, key: str, build: Callable[[Path], None], files: Collection[str] = (), synced: bool = True) -> Path:
     """The folder of entry `key`, built by `build(empty_folder)` if it, or one of its `files`, is not there.
 
     Other processes asking for the same entry wait for the one that builds it. What `build` raises
-    goes through, and nothing is left behind. Raises OSError where the cache cannot be written.
+    goes through, and nothing is left behind. synced: False for many small entries, for each of which waiting for the
+    disk costs more than building it: a power cut may damage them, and who reads them builds those anew.
+    Raises OSError where the cache cannot be written.
     """
     entry = entry_path(kind, key)
     if _is_whole(entry, files):
@@ -59,7 +63,7 @@ def fetch(kind: str, key: str, build: Callable[[Path], None], files: Collection[
 
     with FileLock(entry.with_name(f"{key}.lock")):
         if not _is_whole(entry, files):
-            replace_folder(entry, build)
+            replace_folder(entry, build, synced)
     return entry
 
 
@@ -67,31 +71,45 @@ def _is_whole(entry: Path, files: Collection[str]) -> bool:
     return entry.is_dir() and all((entry / file).is_file() for file in files)
 
 
-def replace_folder(target: Path, build: Callable[[Path], None]) -> None:
+def replace_folder(target: Path, build: Callable[[Path], None], synced: bool = False) -> None:
     """Let `build` fill a fresh folder beside `target`, then put it in place of `target` by renames.
 
-    One process at a time may do so. What a killed one left beside `target` goes.
+    One process at a time may do so. What a killed one left beside `target` goes. synced: as in `fetch`.
     """
-    work, old = (target.with_name(f".{target.name}.{state}") for state in ("new", "old"))
-    for leftover in (work, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    work = target.with_name(f".{target.name}.new")
+    shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
-        _build(build, work)
-        if target.exists():
-            target.rename(old)
-            work.rename(target)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            work.rename(target)
+        _build(build, work, synced)
+        put_in_place(work, target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _build(build: Callable[[Path], None], work: Path) -> None:
-    """Call `build(work)`. An OSError comes out with the file's name, and with its number where NumPy gives none."""
+def put_in_place(work: Path, target: Path) -> None:
+    """Rename the folder `work` to `target`; an earlier one is at `old_path` until that is done."""
+    old = old_path(target)
+    if target.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        target.rename(old)
+    work.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def old_path(target: Path) -> Path:
+    """Where the earlier folder `target` is while another is put in its place, and stays if that process is killed."""
+    return target.with_name(f".{target.name}.old")
+
+
+def _build(build: Callable[[Path], None], work: Path, synced: bool) -> None:
+    """Call `build(work)`, and sync what it wrote.
+
+    An OSError comes out with the file's name, and with its number where NumPy gives none.
+    """
     try:
         build(work)
+        if synced:
+            sync(work)
     except OSError as error:
         is_cut_short = error.errno is None and " requested and " in str(error)  # NumPy's words for a full disk
         number = errno.ENOSPC if is_cut_short else error.errno
@@ -102,10 +120,28 @@ def _build(build: Callable[[Path], None], work: Path) -> None:
 
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new one, never a part."""
+    with replacing(path) as work:
+        work.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A hidden file to write, named for this call alone; it takes the place of `path` at the end of a `with`.
+
+    Where that fails, `path` stays as it was and nothing is left behind.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     work = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        work.write_bytes(content.encode() if isinstance(content, str) else content)
+        yield work
+        sync(work)
         work.replace(path)
     finally:
         work.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Return once the file `path`, or every file in the folder `path`, is on the disk and not in memory alone."""
+    for file in path.iterdir() if path.is_dir() else (path,):
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())

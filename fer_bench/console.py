@@ -100,6 +100,10 @@ class TuneProgress:
         """Show how far the search has come."""
         self._bar.update(self._task, completed=done, description=escape(text))
 
+    def told(self, text: str) -> None:
+        """Print `text`."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def ended(self, trial: Trial, n_trials: int, seconds_left: float) -> None:
         """Print the trial's line."""
         score = f"failed: {trial.reason}" if trial.macro_f1 is None else f"macro-F1 {trial.macro_f1:.3f}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.table import Table
 
 from fer_bench.execution.estimate import Estimate, spell
-from fer_bench.execution.plan import SUITES, PlannedRun
+from fer_bench.execution.plan import OUTDATED, SUITES, PlannedRun
 from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, Choice, ModelCard, Range, StrategyCard, why_not
 
 
@@ -38,6 +38,7 @@ def plan_table(plan: list[PlannedRun], rerun: str, name: str, estimate: Estimate
         told = ", ".join(f"{strategy} x {n}" if n > 1 else strategy for strategy, n in due.items())
         left = Counter(planned.status for planned in apply if not planned.is_due(rerun))
         done, excluded = left.pop("success", 0), left.pop("not-applicable", 0) + len(runs) - len(apply)
+        done += left.pop(OUTDATED, 0)
         seconds = next((estimate.measured(planned) for planned in apply if not planned.needs_base), None)
         takes = "?" if seconds is None else spell(seconds)
         table.add_row(model, told, str(done), str(left.total()), str(excluded), takes)

@@ -44,6 +44,25 @@ def tiny_npz(tmp_path) -> Path:
 
 
 @pytest.fixture
+def watched():
+    """watched(images) -> the same images, and a list that gets the number of rows of each look-up that is no view."""
+
+    def watch(images: np.ndarray) -> tuple[np.ndarray, list[int]]:
+        copied: list[int] = []
+
+        class Watched(np.ndarray):
+            def __getitem__(self, key):
+                found = np.asarray(super().__getitem__(key))
+                if not np.may_share_memory(found, self):
+                    copied.append(len(found))
+                return found
+
+        return images.view(Watched), copied
+
+    return watch
+
+
+@pytest.fixture
 def program(tmp_path, tiny_npz):
     """Start `python -m fer_bench ...` in an empty folder; returns a function of its arguments."""
 
@@ -65,6 +84,30 @@ def program(tmp_path, tiny_npz):
     for process in started:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def file_calls(monkeypatch) -> list[str]:
+    """What is done with files from now on, in order: "sync NAME", "rename NAME to NAME"."""
+    told: list[str] = []
+
+    def telling(method):
+        def tell(self, target):
+            told.append(f"rename {self.name} to {Path(target).name}")
+            return method(self, target)
+
+        return tell
+
+    def tell_sync(descriptor, fsync=os.fsync):
+        told.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
+        fsync(descriptor)
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("finds names of open files in /proc, as on Linux")
+    monkeypatch.setattr(os, "fsync", tell_sync)
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(Path, name, telling(getattr(Path, name)))
+    return told
 
 
 class StoredRuns:

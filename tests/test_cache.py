@@ -1,5 +1,9 @@
 """The cache: an entry is built once, whole or not at all."""
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
 from fer_bench import cache
@@ -33,6 +37,47 @@ def test_a_build_that_fails_leaves_nothing():
     with pytest.raises(RuntimeError):
         cache.fetch("things", "key", build)
     assert [path.name for path in cache.entry_path("things", "key").parent.iterdir()] == ["key.lock"]
+
+
+def two_files(folder: Path) -> None:
+    for name in ("a.npy", "b.npy"):
+        (folder / name).write_bytes(b"x")
+
+
+def test_files_reach_the_disk_before_the_entry_has_its_name(file_calls):
+    for _ in range(2):
+        entry = cache.fetch("things", "key", two_files, files=["a.npy"])
+        (entry / "a.npy").unlink()
+    first, again = file_calls[:3], file_calls[3:]
+    assert sorted(first[:2]) == sorted(again[:2]) == ["sync a.npy", "sync b.npy"]
+    assert first[2:] == ["rename .key.new to key"]
+    assert again[2:] == ["rename key to .key.old", "rename .key.new to key"]
+
+
+def test_an_entry_that_is_built_anew_where_damaged_is_not_waited_for(file_calls):
+    cache.fetch("things", "key", two_files, synced=False)
+    assert file_calls == ["rename .key.new to key"]
+
+
+def test_a_file_reaches_the_disk_before_it_replaces_another(file_calls, tmp_path):
+    (tmp_path / "file").write_text("old")
+    cache.write_atomic(tmp_path / "file", "new")
+    synced, renamed = file_calls
+    work = synced.removeprefix("sync ")
+    assert renamed == f"rename {work} to file" and work.startswith(".file.")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"] and (tmp_path / "file").read_text() == "new"
+
+
+@pytest.mark.parametrize("step", ["write_bytes", "replace", "fsync"])
+def test_a_file_that_cannot_be_replaced_stays_and_nothing_is_left_behind(tmp_path, monkeypatch, step):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "file").write_text("old")
+    monkeypatch.setattr(os if step == "fsync" else Path, step, full)
+    with pytest.raises(OSError, match="No space left"):
+        cache.write_atomic(tmp_path / "file", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"] and (tmp_path / "file").read_text() == "old"
 
 
 def test_what_a_killed_build_left_is_removed_and_that_of_others_is_not():

@@ -90,7 +90,7 @@ def test_another_file_needs_replace(judged, tmp_path):
 def test_ensemble_is_ranked_and_all_is_verified(judged, tmp_path):
     done = judged("ensemble", "--name", "faces")
     assert done.returncode == 0, done.stderr
-    assert "mean of hog-svm / none" in done.stdout
+    assert "mean of hog-svm.none.s0-" in done.stdout
     assert "ensemble" in {line["model"] for line in leaderboard(tmp_path)}
     assert "unchanged" in judged("ensemble", "--name", "faces").stdout
     verified = judged("verify", "results/faces")

@@ -61,7 +61,7 @@ def run(tmp_path_factory):
             spec=spec, family=card.family, features=card.features, results=folder, dataset_folder=folder,
             split_folder=split_folder, dataset="made", class_names=dataset.class_names,
             counts=(len(split.train), len(split.validation), len(split.test)), split_source=split.source,
-            data_notes=(), plugins=(), command="", n_jobs=2, since=0.0,
+            data_notes=(), plugins=(), command="", n_jobs=2, record_digest=None,
             weights="none" if card.pretrained else "",
         )  # fmt: skip
         with pytest.MonkeyPatch.context() as patch:

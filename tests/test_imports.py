@@ -51,15 +51,28 @@ runpy.run_module("fer_bench", run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("command", ["--help", "list", "plan --data tiny.npz", "report --name faces"])
-def test_light_commands_stay_light_while_they_run(command, tiny_npz, stored_runs, tmp_path):
+def imported_while_running(command: str, folder: Path) -> set[str]:
+    """The top-level packages that the program holds at the end of `command`, given in `folder`."""
     told = subprocess.run(
         [sys.executable, "-c", RUN_AND_TELL, *command.split()],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert told.returncode == 0, told.stderr
-    assert not {"tensorflow", "keras", "sklearn"} & {*told.stdout.splitlines()[-1].split()}
-    assert "fer_bench" in told.stdout.splitlines()[-1]
+    imported = {*told.stdout.splitlines()[-1].split()}
+    assert "fer_bench" in imported
+    return imported
+
+
+@pytest.mark.parametrize("command", ["--help", "list", "plan --data tiny.npz", "report --name faces"])
+def test_light_commands_stay_light_while_they_run(command, tiny_npz, stored_runs, tmp_path):
+    assert not {"tensorflow", "keras", "sklearn"} & imported_while_running(command, tmp_path)
+
+
+def test_a_command_given_again_stays_light(program, tmp_path):
+    command = "run --data tiny.npz --models majority --strategies none"
+    assert program(*command.split()).returncode == 0
+    imported = imported_while_running(command, tmp_path)
+    assert not {"tensorflow", "keras", "sklearn", "scipy", "matplotlib"} & imported
 
 
 def test_no_module_imports_tensorflow_until_a_network_is_built():

@@ -1,11 +1,15 @@
 """The lists for a terminal: what a card says is what is shown."""
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
-from fer_bench.listing import tables
+from fer_bench.execution.estimate import Estimate
+from fer_bench.execution.plan import OUTDATED, Wanted, make_plan
+from fer_bench.listing import plan_table, tables
 from fer_bench.models.registry import MODELS, STRATEGIES, why_not
+from fer_bench.records.store import ResultsFolder
 
 
 def shown(kind, verbose):
@@ -48,3 +52,15 @@ def test_the_long_list_tells_which_strategies_apply():
 
 def test_models_without_a_network_say_nothing_about_one():
     assert not [line for line in entry("majority") if line.startswith(("input", "parameters", "starts from", "tune"))]
+
+
+def test_a_success_that_is_outdated_and_not_asked_for_again_is_done(tmp_path):
+    plan = make_plan(ResultsFolder(tmp_path), ("data", "split"), Wanted("hog-svm", "none,smote,class-weights"))
+    plan = [replace(run, status=status) for run, status in zip(plan, ("success", OUTDATED, "failed"), strict=True)]
+
+    def row(rerun):
+        columns = plan_table(plan, rerun, "made", Estimate([], 100)).columns
+        return {column.header: next(iter(column.cells)) for column in columns}
+
+    assert (row("missing")["due"], row("missing")["done"], row("missing")["failed"]) == ("", "2", "1")
+    assert (row("failed")["done"], row("failed")["failed"]) == ("1", "0")

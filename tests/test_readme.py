@@ -1,35 +1,70 @@
-"""What the README and the other pages promise is what the code does."""
+"""What the README, the other pages and the help promise is what the code does."""
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from fer_bench.cli import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = [README, *(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))]
 
+COMMAND = re.compile(r"(?:\w+=\S* )*python -m fer_bench (.*)")
+PROGRAM = get_command(app)
+
 
 def commands(page: str = README) -> list[list[str]]:
-    lines = [line.strip().split("#")[0] for line in page.splitlines() if line.startswith("    python -m fer_bench ")]
-    return [shlex.split(line)[3:] for line in lines]
+    """Arguments of every command of the program on indented lines, behind `&&` and variables too."""
+    parts = [part.strip() for line in page.splitlines() if line.startswith("    ") for part in line.split("&&")]
+    return [shlex.split(found[1], comments=True) for part in parts if (found := COMMAND.fullmatch(part))]
+
+
+def parse(arguments: list[str]) -> Any:
+    """The command that `arguments` call. Raises what the program says where it refuses them."""
+    command, rest = PROGRAM, list(arguments)
+    context = command.make_context("fer_bench", list(rest))
+    while hasattr(command, "commands"):
+        name, command, rest = command.resolve_command(context, rest)
+        context = command.make_context(name, list(rest), parent=context)
+    return command
+
+
+def registered(group: Any, *words: str) -> Iterator[tuple[str, Any]]:
+    """Every command with what it is called by, such as "data make"."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from registered(command, *words, name)
+        else:
+            yield " ".join([*words, name]), command
 
 
 @pytest.mark.parametrize("arguments", [one for page in PAGES for one in commands(page)], ids=" ".join)
 def test_every_command_shown_parses(arguments):
-    from typer.main import get_command
+    assert parse(arguments).callback
 
-    from fer_bench.cli import app
 
-    command = get_command(app)
-    context = command.make_context("fer_bench", list(arguments), resilient_parsing=False)
-    name, group, rest = command.resolve_command(context, [*context._protected_args, *context.args])
-    if hasattr(group, "commands"):
-        name, rest = rest[0], rest[1:]
-        group = group.commands[name]
-    parsed = group.make_context(name, list(rest))
-    assert parsed.params or not group.params
+def test_no_command_shown_is_overlooked():
+    assert [len(commands(page)) for page in PAGES] == [page.count("python -m fer_bench ") for page in PAGES]
+
+
+@pytest.mark.parametrize(("name", "command"), [pytest.param(*one, id=one[0]) for one in registered(PROGRAM)])
+def test_help_has_a_worked_example_that_parses(name, command):
+    example = re.fullmatch(r"Example: `(.*)`", command.epilog)[1]
+    assert [parse(arguments) for arguments in commands(f"    {example}")] == [command]
+    done = CliRunner().invoke(app, [*name.split(), "--help"])
+    assert done.exit_code == 0 and f"Example: {example}" in " ".join(done.output.split())
+
+
+def test_the_help_starts_where_the_readme_does():
+    start = re.fullmatch(r"Start here: `(.*)`", PROGRAM.epilog)[1]
+    assert commands(f"    {start}") == commands()[:1]
 
 
 def test_the_example_model_runs_as_shown(program, tmp_path):

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fer_bench.cli.options import Data, Name, Results, ResultsName, SkipBad, Votes
-from fer_bench.cli.terminal import DEFAULT_FORMATS, command_line, open_data, say, write_leaderboard
+from fer_bench.cli.terminal import command_line, open_data, say, write_leaderboard
 from fer_bench.errors import FerBenchError
 
 app = typer.Typer()
@@ -40,7 +40,7 @@ def report(
     if not splits:
         raise FerBenchError(f"no records in {folder.runs}; `fer_bench run` makes some")
     for split in splits:
-        write_leaderboard(folder, None, split, format_ or DEFAULT_FORMATS)
+        write_leaderboard(folder, None, split, format_)
 
 
 @app.command(epilog="Example: `python -m fer_bench judge predictions.csv --name fer2013 --as my-model`")

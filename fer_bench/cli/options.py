@@ -114,9 +114,9 @@ class Selection:
     rerun: RerunOption = Rerun.failed
     split_seed: SplitSeed = 0
     skip_bad: SkipBad = False
-    image_size: Annotated[int | None, recipe_option(help="Side of the images they see.", metavar="PIXELS", min=8)] = (
-        None
-    )
+    image_size: Annotated[
+        int | None, recipe_option(help="Side of the images they see; each has its own.", metavar="PIXELS", min=8)
+    ] = None
     augment: Annotated[str | None, recipe_option(help="Names with commas, e.g. mirror,shift,erasing; or none.")] = None
     mixup: Annotated[float | None, recipe_option(help="Alpha of mixup; 0.2 is usual.", min=0)] = None
     label_smoothing: Annotated[float | None, recipe_option(help="Of cross-entropy; 0.1 without.", min=0)] = None
@@ -125,20 +125,22 @@ class Selection:
     patience: Annotated[int | None, recipe_option(help="Stop after so many evaluations without a better.", min=1)] = (
         None
     )
-    fine_tune: Annotated[FineTune | None, recipe_option(help="How far from the head pre-trained ones are tuned.")] = (
-        None
-    )
+    fine_tune: Annotated[
+        FineTune | None, recipe_option(help="How far from the head pre-trained ones are tuned; last-block without.")
+    ] = None
 
     def recipe(self) -> dict[str, Any]:
-        """What was asked of networks, as `Task.parameters`; only what differs from their own recipe.
+        """What was asked of networks, as `Task.parameters`, augmentations in the order of their list.
 
-        Raises FerBenchError for a value that they cannot be trained with.
+        "auto", "cosine" and no mixup leave it to the model. An image size or a depth of fine-tuning is another run even
+        where it is the model's own. Raises FerBenchError for a value that they cannot be trained with.
         """
+        from fer_bench.models.deep.augmentation import check_names
         from fer_bench.models.deep.parameters import check_parameters
 
         asked = {
             "image_size": self.image_size,
-            "augmentation": self.augment,
+            "augmentation": None if self.augment is None else ",".join(check_names(self.augment)) or "none",
             "mixup": self.mixup or None,
             "label_smoothing": self.label_smoothing,
             "precision": None if self.precision == Precision.auto else self.precision.value,

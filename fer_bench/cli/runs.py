@@ -187,7 +187,7 @@ def _say_start(prepared: Any, plan: list, due: int, rerun: Rerun) -> None:
 
     n_train, n_validation, n_test = next(iter(prepared.counts.values()))
     each = f" in each of {len(prepared.counts)} folds" if len(prepared.counts) > 1 else ""
-    done = sum(planned.status == "success" and not planned.is_due(rerun) for planned in plan)
+    done = sum(planned.status in ("success", OUTDATED) and not planned.is_due(rerun) for planned in plan)
     excluded = sum(planned.reason is not None for planned in plan)
     lines = (
         f"{prepared.name}: {n_train:,} train, {n_validation:,} validation, {n_test:,} test images{each}",
@@ -197,7 +197,7 @@ def _say_start(prepared: Any, plan: list, due: int, rerun: Rerun) -> None:
     say(*lines)
     outdated = sorted({planned.spec.model for planned in plan if planned.status == OUTDATED and planned.is_due(rerun)})
     if outdated:
-        say(f"changed since they were run, and done again: {', '.join(outdated)}")
+        say(f"done again, as they or what they start from changed since: {', '.join(outdated)}")
 
 
 def _show_plan(prepared: Any, plan: list, rerun: Rerun) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 from rich.console import Console
 
 INTERRUPTED = 130
-DEFAULT_FORMATS = ("md", "csv")
 console = Console(soft_wrap=False)
 
 
@@ -50,12 +49,13 @@ def say_stopped(command: str) -> None:
 
 
 def write_leaderboard(
-    folder: Any, command: str | None, split: tuple[str, str], formats: Sequence[str] = DEFAULT_FORMATS
+    folder: Any, command: str | None, split: tuple[str, str], formats: Sequence[str] | None = None
 ) -> None:
-    """Write the leaderboard of a `ResultsFolder`, and show its first rows and its path."""
+    """Write the leaderboard of a `ResultsFolder`, in the usual formats or `formats`; show its first rows and path."""
     from fer_bench.judging import freshness
-    from fer_bench.judging.render import file_name, terminal_table, write_leaderboard
+    from fer_bench.judging.render import DEFAULT, file_name, terminal_table, write_leaderboard
 
+    formats = formats or DEFAULT
     with folder.lock("leaderboard"):  # of runners that end together, the last sees the records of all
         made_from = freshness.state(folder.path)
         board = write_leaderboard(folder.records(), folder.path, command, split, formats)

@@ -172,7 +172,7 @@ def _canary(dataset: Dataset, split: Split) -> dict[str, Any]:
 
     rows = split.validation[:: -(-len(split.validation) // CANARY_IMAGES)]
     labels, train_labels = dataset.labels[rows], dataset.labels[split.train]
-    train, validation = _pixels(dataset.images[split.train]), _pixels(dataset.images[rows])
+    train, validation = _pixels(dataset.images, split.train), _pixels(dataset.images, rows)
     classifiers = {
         "nearest_neighbour": KNeighborsClassifier(n_neighbors=1, algorithm="brute"),
         "linear": RidgeClassifier(alpha=100.0),
@@ -184,12 +184,12 @@ def _canary(dataset: Dataset, split: Split) -> dict[str, Any]:
     return {"images": len(rows), **scores, "majority": float((labels == np.bincount(train_labels).argmax()).mean())}
 
 
-def _pixels(images: np.ndarray) -> np.ndarray:
-    """Small gray images of equal brightness and contrast, float32 (n, 576)."""
+def _pixels(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The images at `rows`, small, gray and of equal brightness and contrast, float32 (n, 576)."""
     import numpy as np
 
     from fer_bench.data.resizing import gray_squares
 
-    rows = gray_squares(images, CANARY_SIDE).reshape(len(images), -1).astype(np.float32)
-    rows -= rows.mean(axis=1, keepdims=True)
-    return rows / np.maximum(rows.std(axis=1, keepdims=True), BLANK)
+    pixels = gray_squares(images, CANARY_SIDE, rows).reshape(len(rows), -1).astype(np.float32)
+    pixels -= pixels.mean(axis=1, keepdims=True)
+    return pixels / np.maximum(pixels.std(axis=1, keepdims=True), BLANK)

@@ -63,7 +63,7 @@ def find_copies(dataset: Dataset, progress: Progress | None = None) -> Copies:
     hashes = [hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in dataset.images]
     # distinct images are numbered by hash, so that nothing here depends on the order of rows
     _, first, image = np.unique(np.array(hashes, dtype="S32"), return_index=True, return_inverse=True)
-    near = find_near_copies(dataset.images[first], progress)
+    near = find_near_copies(dataset.images, first, progress)
     return Copies(image, first, near.pairs, near.similarity, near.mirrored, near.threshold)
 
 

@@ -45,7 +45,7 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class NearCopies:
-    """Pairs of images. pairs: int64 (m, 2), rows, the lower first. similarity: float32 (m,). mirrored: bool (m,).
+    """Pairs of images. pairs: int64 (m, 2), the lower first. similarity: float32 (m,). mirrored: bool (m,).
 
     threshold: the similarity from which pairs of this data were taken for copies.
     """
@@ -56,15 +56,16 @@ class NearCopies:
     threshold: float = COPY
 
 
-def find_near_copies(images: np.ndarray, progress: Progress | None = None) -> NearCopies:
-    """The near copies among `images`, uint8 (n, h, w) or (n, h, w, 3) and best without exact copies.
+def find_near_copies(images: np.ndarray, rows: np.ndarray, progress: Progress | None = None) -> NearCopies:
+    """The near copies among the n `rows`, best without exact copies, of `images`, uint8 (N, h, w) or (N, h, w, 3).
 
+    Pairs are positions in `rows`. Images are read one by one: memory-mapped ones are never copied together.
     Every pair of hashes is compared, so that time grows with the square of n: 36,000 images take less than a minute.
     """
     report = progress or (lambda done, text: None)
     if min(images.shape[1:3]) < SMALLEST:
         return _near_copies([])
-    details = _details(images, report)
+    details = _details(images, rows, report)
     found = []
     for mirrored in (False, True):
         text = "looking for mirrored copies" if mirrored else "looking for near copies"
@@ -100,13 +101,13 @@ def _threshold(similarity: np.ndarray, mirrored: np.ndarray) -> float:
     return SURE
 
 
-def _details(images: np.ndarray, report: Progress) -> np.ndarray:
+def _details(images: np.ndarray, rows: np.ndarray, report: Progress) -> np.ndarray:
     """What is finer than shading and coarser than noise, float32 (n, 48, 48); zeros for images without any."""
-    details = np.zeros((len(images), SIDE, SIDE), dtype=np.float32)
-    for row, image in enumerate(images):
-        if row % 1024 == 0:
-            report(0.1 * row / len(images), "looking for near copies")
-        details[row] = _detail(image)
+    details = np.zeros((len(rows), SIDE, SIDE), dtype=np.float32)
+    for at, row in enumerate(rows):
+        if at % 1024 == 0:
+            report(0.1 * at / len(rows), "looking for near copies")
+        details[at] = _detail(images[row])
     return details
 
 
@@ -122,7 +123,8 @@ def _hashes(details: np.ndarray) -> np.ndarray:
     """Unit vectors, float32 (n, 99); zeros where there is no detail."""
     import cv2
 
-    hashes = np.stack([cv2.dct(detail)[:FREQUENCIES, :FREQUENCIES].ravel()[1:] for detail in details])
+    spectra = (cv2.dct(np.ascontiguousarray(detail)) for detail in details)
+    hashes = np.stack([spectrum[:FREQUENCIES, :FREQUENCIES].ravel()[1:] for spectrum in spectra])
     norms = np.linalg.norm(hashes, axis=1, keepdims=True)
     return hashes / np.where(norms > 0, norms, 1)
 
@@ -130,7 +132,7 @@ def _hashes(details: np.ndarray) -> np.ndarray:
 def _candidates(details: np.ndarray, mirrored: bool) -> Iterator[tuple[float, np.ndarray]]:
     """Share of the work done, and rows (m, 2) of pairs with similar hashes, a block at a time."""
     hashes = _hashes(details)
-    others = _hashes(np.ascontiguousarray(details[:, :, ::-1])) if mirrored else hashes
+    others = _hashes(details[:, :, ::-1]) if mirrored else hashes
     n, rows = len(hashes), max(1, BLOCK // max(1, len(hashes)))
     for start in range(0, n, rows):
         block = hashes[start : start + rows] @ others[start:].T

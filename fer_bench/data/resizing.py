@@ -20,11 +20,15 @@ def gray_square(image: np.ndarray, side: int) -> np.ndarray:
     return resized(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image, (side, side))
 
 
-def gray_squares(images: np.ndarray, side: int) -> np.ndarray:
-    """`images`, uint8 (n, h, w) or RGB (n, h, w, 3), as gray uint8 (n, side, side)."""
+def gray_squares(images: np.ndarray, side: int, rows: np.ndarray | None = None) -> np.ndarray:
+    """`images`, uint8 (n, h, w) or RGB (n, h, w, 3), as gray uint8 (n, side, side); given `rows`, those alone.
+
+    Images are read one by one: memory-mapped ones are never copied together.
+    """
     if images.shape[1:] == (side, side):
-        return images
-    squares = np.empty((len(images), side, side), np.uint8)
-    for row, image in enumerate(images):
-        squares[row] = gray_square(image, side)
+        return images if rows is None else images[rows]
+    rows = np.arange(len(images)) if rows is None else rows
+    squares = np.empty((len(rows), side, side), np.uint8)
+    for at, row in enumerate(rows):
+        squares[at] = gray_square(images[row], side)
     return squares

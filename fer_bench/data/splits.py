@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from fer_bench.data.dataset import Dataset
 
 FRACTION = 0.1
-STORED_FORMAT = 4
+STORED_FORMAT = 5
 """Goes up when another split is drawn from the same data."""
 
 Quotas = Callable[[int], dict[str, int]]
@@ -77,7 +78,7 @@ def stored_split(dataset_folder: Path, seed: int, n_folds: int = 0, progress: Pr
     """The cache folder of the split of the dataset stored in `dataset_folder`, made if it is not there.
 
     Its about.json holds fingerprint, source, class_names, and counts by fold name, so that planning needs no arrays.
-    Raises FerBenchError where a class has too few images.
+    Raises FerBenchError where a class cannot be in each subset.
     """
     key = cache.digest({"dataset": dataset_folder.name, "seed": seed, "n_folds": n_folds, "format": STORED_FORMAT})
 
@@ -110,7 +111,7 @@ def make_split(dataset: Dataset, seed: int = 0, progress: Progress | None = None
     and keep exact and near copies of an image, and rows of one group, on one side. The order of drawing is the SHA-256
     of seed and sample id: the same on any machine and with any library version. Nothing official is ever moved.
 
-    Raises FerBenchError naming each class with too few distinct images.
+    Raises FerBenchError naming each class with too few distinct images, or that groups keep out of a subset.
     """
     import numpy as np
 
@@ -131,7 +132,7 @@ def make_folds(dataset: Dataset, n_folds: int, seed: int = 0, progress: Progress
     """`n_folds` splits: every row is a test row of one of them, and a tenth of each one's other rows validates.
 
     Drawn as `make_split` draws. Official test images are left out: no fold trains on one.
-    Raises FerBenchError naming each class with fewer distinct images than folds.
+    Raises FerBenchError naming each class with fewer distinct images than folds, or that groups keep out of one.
     """
     import numpy as np
 
@@ -201,49 +202,81 @@ def _draw(dataset: Dataset, rows: np.ndarray, quotas: Quotas, seed: int, progres
     """Subset names (n,): `rows` dealt out by the `quotas` of each class, the other rows named like the first."""
     import numpy as np
 
-    names = tuple(quotas(0))
-    labels, counts = dataset.labels, dataset.class_counts(rows)
-    subset = np.full(len(dataset), names[0], dtype="U10")
+    counts = dataset.class_counts(rows)
     shares = [quotas(int(count)) for count in counts]
-    lacking = [dict(share) for share in shares]
-    mixed, of_class = _by_class(_units(rows, dataset, _groups(dataset, progress), seed), labels, len(counts))
-
-    def lacks(unit: np.ndarray) -> dict[str, int]:
-        """How much each subset lacks of its share in the classes of `unit`."""
-        return {name: int(sum(lacking[label][name] for label in labels[unit])) for name in names}
-
-    def give(unit: np.ndarray, where: str) -> None:
-        subset[unit] = where
-        for label in labels[unit]:
-            lacking[label][where] -= 1
-
-    _deal(mixed, lacks, give, set(names))  # first, as they fit in fewer places
-    problems = []
-    for label, units in enumerate(of_class):
-        empty = {name for name in names if lacking[label][name] == shares[label][name]}
-        if len(units) < len(empty):
-            apart = len(units) + sum(label in labels[unit] for unit in mixed)
-            problems.append(f"{dataset.class_names[label]}: {counts[label]} images, {apart} of them distinct")
-        else:
-            _deal(units, lacks, give, empty)
-    if problems:
+    names = tuple(quotas(0))
+    units = _units(rows, dataset, _groups(dataset, progress), seed)
+    contents = [Counter(dataset.labels[unit].tolist()) for unit in units]
+    apart = Counter(label for content in contents for label in content)
+    images = [f"{name}: {count} images" for name, count in zip(dataset.class_names, counts, strict=True)]
+    if few := [f"{text}, {apart[i]} of them distinct" for i, text in enumerate(images) if apart[i] < len(names)]:
         raise FerBenchError(
             f"dataset {dataset.name!r}: every class needs at least {len(names)} distinct images, one for each subset, "
-            f"where copies and images of one group count as one; {len(problems)} have too few:\n{listing(problems)}"
+            f"where copies and images of one group count as one; {len(few)} have too few:\n{listing(few)}"
         )
+    places, missing = _deal(contents, shares)
+    if lost := [
+        f"{text} in {apart[i]} groups, none of them in {', '.join(missing[i])}"
+        for i, text in enumerate(images)
+        if missing[i]
+    ]:
+        raise FerBenchError(
+            f"dataset {dataset.name!r}: groups (a person, a clip, copies of an image) are dealt out whole, and some "
+            f"have images of several classes: no way was found to have each class in every subset\n{listing(lost)}\n"
+            "Try another --split-seed, or, without --folds, mark the subsets in the data."
+        )
+    subset = np.full(len(dataset), names[0], dtype="U10")
+    for at, where in places.items():
+        subset[units[at]] = where
     return subset
 
 
-def _by_class(
-    units: list[np.ndarray], labels: np.ndarray, n_classes: int
-) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
-    """The units with images of several classes, and those of each class alone, in their order."""
-    mixed: list[np.ndarray] = []
-    of_class: list[list[np.ndarray]] = [[] for _ in range(n_classes)]
-    for unit in units:
-        first = labels[unit[0]]
-        (mixed if (labels[unit] != first).any() else of_class[first]).append(unit)
-    return mixed, of_class
+def _deal(
+    contents: Sequence[Mapping[int, int]], shares: Sequence[Mapping[str, int]]
+) -> tuple[dict[int, str], list[list[str]]]:
+    """The subset of each unit, and of each class the subsets that it is missing from, if no way around it was found.
+
+    contents: images of each class in each unit. shares: images that each subset should get, by class.
+    Units of one class come last, as they fit anywhere; those of a class that would go missing first.
+    """
+    hard: set[int] = set()
+    while True:
+        turns = sorted(range(len(contents)), key=lambda at: (hard.isdisjoint(contents[at]), len(contents[at]) == 1))
+        places, missing = _deal_in_turn([contents[at] for at in turns], shares)
+        lost = {label for label, names in enumerate(missing) if names}
+        if lost <= hard:
+            return dict(zip(turns, places, strict=True)), missing
+        hard |= lost
+
+
+def _deal_in_turn(
+    contents: Sequence[Mapping[int, int]], shares: Sequence[Mapping[str, int]]
+) -> tuple[list[str], list[list[str]]]:
+    """As `_deal`: each unit to the subset that lacks most of its share in the classes of the unit.
+
+    A class with no more units left than there are subsets without it goes to one of those.
+    """
+    names = tuple(shares[0])
+    lacking = [dict(share) for share in shares]
+    missing = [list(names) for _ in shares]
+    left = Counter(label for content in contents for label in content)
+    places = []
+    for content in contents:
+        due = [missing[label] for label in content if left[label] <= len(missing[label])]
+        where = max(
+            names,
+            key=lambda name: (
+                sum(name in subsets for subsets in due),
+                sum(n * lacking[label][name] for label, n in content.items()),
+            ),
+        )
+        for label, n in content.items():
+            lacking[label][where] -= n
+            left[label] -= 1
+            if where in missing[label]:
+                missing[label].remove(where)
+        places.append(where)
+    return places, missing
 
 
 def _groups(dataset: Dataset, progress: Progress | None) -> np.ndarray:
@@ -276,21 +309,6 @@ def _units(rows: np.ndarray, dataset: Dataset, groups: np.ndarray, seed: int) ->
         return -len(unit), hashlib.sha256(f"{seed}:{dataset.sample_ids[unit[0]]}".encode()).hexdigest()
 
     return sorted(units, key=order)
-
-
-def _deal(
-    units: list[np.ndarray],
-    lacks: Callable[[np.ndarray], Mapping[str, int]],
-    give: Callable[[np.ndarray, str], None],
-    empty: set[str],
-) -> None:
-    """Give each unit to the subset that `lacks` most of its share, and those that are `empty` at least one."""
-    for position, unit in enumerate(units):
-        lacking = lacks(unit)
-        open_subsets = empty if len(units) - position <= len(empty) else set(lacking)
-        where = max(lacking, key=lambda name: (name in open_subsets, lacking[name]))
-        give(unit, where)
-        empty.discard(where)
 
 
 def split_file(fingerprint: str, fold: str = "") -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
+import shutil
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,15 +106,20 @@ class Cluster:
         self._families: tuple[str, ...] = ()
         self._token: Path | None = None
         self._brings_home = False
-        self._clock_offset = 0.0
         self._progress: dict[str, Progress] = {}
+        self._sending = threading.Lock()
+        self._at_close = ExitStack()
 
     def make_ready(self, families: tuple[str, ...], results: ResultsFolder) -> None:
-        """Leave the token in `results`, and listen to the workers."""
+        """Leave the token in `results`, in a folder that is locked like that of a run, and listen to the workers."""
         self._families = families
-        self._token = results.runs.absolute() / f".runner-{self._suite}"
+        lock = results.lock(f"runner-{self._suite}")
+        self._at_close.callback(Path(lock.lock_file).unlink, missing_ok=True)
+        self._at_close.enter_context(lock)
+        folder = results.work_folder(f"runner-{self._suite}").absolute()
+        self._at_close.callback(shutil.rmtree, folder, ignore_errors=True)
+        self._token = folder / "token"
         self._token.write_text(self._suite)
-        self._clock_offset = self._token.stat().st_mtime - time.time()  # of the machine that keeps the folder
         self._client.subscribe_topic(self._suite, self._heard)
 
     def slots(self) -> int:
@@ -144,8 +150,7 @@ class Cluster:
 
     def close(self) -> None:
         """Leave the cluster as it was."""
-        if self._token:
-            self._token.unlink(missing_ok=True)
+        self._at_close.close()
         self._client.close(timeout=CONNECT_SECONDS)
 
     def _heard(self, event: tuple[float, Any]) -> None:
@@ -161,7 +166,6 @@ class Cluster:
             dataset_folder=job.dataset_folder.absolute(),
             split_folder=job.split_folder.absolute(),
             plugins=tuple(file.resolve() for file in job.plugins),
-            since=job.since + self._clock_offset,
         )
         return Errand(
             suite=self._suite,
@@ -181,7 +185,9 @@ class Cluster:
             answer = self._asked(errand, where, stopped)
             if answer.status != NO_DATA:
                 return answer
-            self._send_data(errand.job, answer.worker)
+            with self._sending:  # or at the start the data would be in memory once for every worker
+                if not stopped():
+                    self._send_data(errand.job, answer.worker)
             where = {"workers": [answer.worker], "allow_other_workers": True}
         raise FerBenchError(f"worker {answer.worker} cannot keep the data: is there room in its FER_BENCH_CACHE?")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -108,10 +108,12 @@ def read_files(folder: Path, names: frozenset[str] = RUN_FILES) -> Files:
 
 _stopped: set[str] = set()
 _getting_ready = threading.Lock()
+_at_work = threading.Lock()
+_POLL_SECONDS = 0.5
 
 
 def _done(errand: Errand, job: Job, worker: Any) -> Answer:
-    """Launch the child; its record is in the results folder when this returns, or in the answer."""
+    """Do the run once this worker is at no other; its record is in the results folder then, or in the answer."""
     run_id, key = job.spec.run_id, worker.get_current_task()
 
     def stopped() -> bool:  # by the runner, or because the runner is gone
@@ -120,15 +122,29 @@ def _done(errand: Errand, job: Job, worker: Any) -> Answer:
     def progress(done: float, text: str) -> None:
         worker.log_event(errand.suite, (run_id, done, text))
 
+    while not _at_work.acquire(timeout=_POLL_SECONDS):  # Dask may give a worker as many tasks as it has threads
+        if stopped():
+            return Answer("cancelled", worker.address)
+    try:
+        return _launched(errand, job, worker, stopped, progress)
+    finally:
+        _at_work.release()
+
+
+def _launched(
+    errand: Errand, job: Job, worker: Any, stopped: Callable[[], bool], progress: Callable[[float, str], None]
+) -> Answer:
+    """Launch the child in the results folder, or in a folder of this worker's own whose files the answer carries."""
     if errand.token:
         return Answer(launch(job, errand.timeout, stopped, progress, errand.patient), worker.address)
     with TemporaryDirectory(dir=worker.local_directory) as folder:  # which Dask clears where a worker was killed
-        results = ResultsFolder(Path(folder))
+        results, run_id = ResultsFolder(Path(folder)), job.spec.run_id
         for base_id, files in errand.base.items():
             base = results.record_path(base_id).parent
             base.mkdir(parents=True)
             write_files(base, files)
-        status = launch(replace(job, results=results.path), errand.timeout, stopped, progress, errand.patient)
+        away = replace(job, results=results.path, home=job.results)
+        status = launch(away, errand.timeout, stopped, progress, errand.patient)
         return Answer(status, worker.address, read_files(results.record_path(run_id).parent))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from statistics import mean
 from typing import Any
 
 from fer_bench.errors import FerBenchError
@@ -14,6 +13,16 @@ from fer_bench.models.registry import MODELS, STRATEGIES
 _PRIOR_SECONDS = {"baseline": 1.0, "classical": 4.0, "deep": 30.0}
 _PRIOR_ROWS = 2400
 _DERIVED_SHARE = 0.1  # of its model's seconds, for a run that starts from a finished one
+
+
+class _Known:
+    """The mean of numbers that come one by one and are not kept: it is asked for of every waiting run, after each."""
+
+    mean, _count = 0.0, 0
+
+    def add(self, number: float) -> None:
+        self._count += 1
+        self.mean += (number - self.mean) / self._count
 
 
 class Estimate:
@@ -26,9 +35,9 @@ class Estimate:
 
     def __init__(self, records: Iterable[Mapping[str, Any]], n_train: int) -> None:
         self._scale = max(1.0, n_train / _PRIOR_ROWS)
-        self._by_model: dict[tuple[str, str], list[float]] = defaultdict(list)
-        self._by_step: dict[str, list[float]] = defaultdict(list)
-        self._by_family: dict[str, list[float]] = defaultdict(list)
+        self._by_model: dict[tuple[str, str], _Known] = defaultdict(_Known)
+        self._by_step: dict[str, _Known] = defaultdict(_Known)
+        self._by_family: dict[str, _Known] = defaultdict(_Known)
         derived = {card.name for card in STRATEGIES if card.starts_from}  # they cost next to nothing
         for record in records:
             try:
@@ -41,25 +50,26 @@ class Estimate:
         if record["status"] != "success" or not seconds or spec["strategy"] in derived:
             return
         spent = sum(value for phase, value in seconds.items() if phase != "features")
-        self._by_model[spec["model"], spec["budget"]].append(spent)
+        self._by_model[spec["model"], spec["budget"]].add(spent)
         planned = MODELS[spec["model"]].steps  # patience, or a head alone, makes fewer
         if spec["budget"] and planned:
-            self._by_step[spec["model"]].append(seconds["fit"] / planned[spec["budget"]])
+            per_step = seconds["fit"] / planned[spec["budget"]]
+            self._by_step[spec["model"]].add(per_step)
 
     def learn(self, planned: PlannedRun, seconds: float) -> None:
         """`planned` took `seconds`."""
         if not planned.needs_base:
-            self._by_model[planned.spec.model, planned.spec.budget].append(seconds)
-            self._by_family[planned.card.family].append(seconds)
+            self._by_model[planned.spec.model, planned.spec.budget].add(seconds)
+            self._by_family[planned.card.family].add(seconds)
 
     def measured(self, planned: PlannedRun) -> float | None:
         """Expected seconds of `planned` from runs of the same model, or None where none has ended."""
         if planned.reason:
             return 0.0
         if known := self._by_model.get((planned.spec.model, planned.spec.budget)):
-            return _share(planned) * mean(known)
+            return _share(planned) * known.mean
         if planned.card.steps and (known := self._by_step.get(planned.spec.model)):
-            return _share(planned) * mean(known) * planned.card.steps[planned.spec.budget]
+            return _share(planned) * known.mean * planned.card.steps[planned.spec.budget]
         return None
 
     def seconds(self, planned: PlannedRun) -> float:
@@ -68,7 +78,7 @@ class Estimate:
         if measured is not None:
             return measured
         if known := self._by_family.get(planned.card.family):
-            return _share(planned) * mean(known)
+            return _share(planned) * known.mean
         # networks train for a number of steps, the others grow with the rows
         scale = 1 if planned.card.family == "deep" else self._scale
         return _share(planned) * _PRIOR_SECONDS[planned.card.family] * scale

@@ -17,8 +17,9 @@ class Job:
     """One run to do. It holds paths and plain values only, so that it can travel to any process.
 
     weights: what `spec.weights` came down to on this machine: "none", "imagenet" or a path; "" where none are used.
-    weights_reason: why, in words for the record. since: of its plan, in epoch seconds; a record written later needs no
-    repeat.
+    weights_reason: why, in words for the record. record_digest: of the record that was there when it was planned, or
+    None; where another one is found, the run needs no repeat. home: the runner's results folder, where `results` is a
+    worker's own.
     """
 
     spec: RunSpec
@@ -35,9 +36,10 @@ class Job:
     plugins: tuple[Path, ...]
     command: str
     n_jobs: int
-    since: float
+    record_digest: str | None
     weights: str = ""
     weights_reason: str = ""
+    home: Path | None = None
 
     def record(self, status: str, **known: Any) -> Record:
         """The record of this job with `status` and whatever else is `known`."""

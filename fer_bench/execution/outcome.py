@@ -17,9 +17,9 @@ from fer_bench.judging import metrics
 from fer_bench.models.adjustment import adjust, choose_tau
 from fer_bench.models.classical import n_parameters
 from fer_bench.models.features import features_card, stored_features
-from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES
+from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, plugin_code
 from fer_bench.models.task import Task, TrainingPlan
-from fer_bench.records.schema import Record, Timing
+from fer_bench.records.schema import ADJUSTED, Record, Timing
 from fer_bench.records.store import PLUGIN_CODE, ResultsFolder
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Clock:
 
 def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, progress: Progress) -> Outcome:
     """Train the job's classifier on the rows that its strategy plans, and predict."""
-    card, parameters = MODELS[job.spec.model], dict(job.spec.parameters)
+    card, parameters, code = MODELS[job.spec.model], dict(job.spec.parameters), code_on_record(job)
     progress(0, f"features: {card.features}")
     features = stored_features(features_card(FEATURES[card.features], parameters), dataset, split)
     clock.lap()
@@ -77,7 +77,8 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
         steps=card.steps[job.spec.budget] if card.steps else None,
         weights=job.weights or "none",
         parameters=parameters,
-        checkpoint=cache.entry_path("checkpoints", f"{job.spec.run_id}.npz"),
+        checkpoint=checkpoint_file(job),
+        code=code.get(PLUGIN_CODE, ""),
         progress=progress,
     )
     classifier = card.build(task)
@@ -106,9 +107,15 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
         "steps": getattr(classifier, "steps_", None) or (task.steps if card.steps else None),
         "n_parameters": n_parameters(classifier),
         "ms_per_image": ms_per_image + 1000 * clock.seconds["predict"] / predicted,
-        "parameters": _parameters(classifier) | ({PLUGIN_CODE: card.code} if card.code else {}),
+        "parameters": _parameters(classifier) | code,
     }
     return Outcome(probabilities, _history(classifier), facts)
+
+
+def checkpoint_file(job: Job) -> Path:
+    """The file in the cache for unfinished training: each results folder has its own, as it has its own locks."""
+    folder = cache.digest({"results": str((job.home or job.results).absolute())})[:8]
+    return cache.entry_path("checkpoints", f"{job.spec.run_id}.{folder}.npz")
 
 
 def adjusted(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, progress: Progress) -> Outcome:
@@ -128,14 +135,20 @@ def adjusted(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock,
     clock.lap("predict")
     facts = {
         "weights": base.weights,
-        "notes": [*base.notes, f"probabilities of {base.run_id}, tau {tau:g} chosen on validation"],
+        "notes": [*base.notes, f"{ADJUSTED} {base.run_id}, tau {tau:g} chosen on validation"],
         "n_rows": base.n_rows,
         "steps": base.steps,
         "n_parameters": base.n_parameters,
         "ms_per_image": base.ms_per_image,
-        "parameters": {**base.parameters, "tau": tau},
+        "parameters": {**base.parameters, "tau": tau, **code_on_record(job)},
     }
     return Outcome(after, [], facts)
+
+
+def code_on_record(job: Job) -> dict[str, str]:
+    """The parameter on record that says what plugins define of `job`; none where they define nothing."""
+    code = plugin_code(MODELS[job.spec.model], STRATEGIES[job.spec.strategy])
+    return {PLUGIN_CODE: code} if code else {}
 
 
 def base_run(job: Job) -> tuple[Record, Path]:

@@ -1,14 +1,15 @@
 """From a suite, patterns and seeds to a plan of frozen run specs."""
 
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fer_bench.errors import FerBenchError
-from fer_bench.models.registry import MODELS, STRATEGIES, ModelCard, StrategyCard, why_not
+from fer_bench.models.deep.parameters import COMMON
+from fer_bench.models.registry import MODELS, STRATEGIES, ModelCard, StrategyCard, plugin_code, why_not
+from fer_bench.models.task import FOCAL
 from fer_bench.records.spec import RunSpec
-from fer_bench.records.store import FINISHED, ResultsFolder
+from fer_bench.records.store import FINISHED, ResultsFolder, Standing
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Suite:
 
 
 BASE = "none"
-FINE_TUNE = "fine_tune"
 OUTDATED = "outdated"
+"""The status of a success that is not what would be made today."""
 CLASSICAL = "majority,stratified-guess,pca-*,hog-*"
 DEEP = "cnn,cnn-*,mini-xception,vgg16,resnet50,inception-v3,efficientnet-b0,mobilenet-v2"
 FIRST_MODELS = f"{CLASSICAL},cnn,vgg16,resnet50"
@@ -44,14 +45,16 @@ SUITES = {
 class PlannedRun:
     """One run of a plan.
 
-    reason: why it does not apply, or None. status: what was on disk, or None, at the moment `since`, in epoch seconds.
+    reason: why it does not apply, or None. status: what was on disk, or None. record_digest: of the record
+    that was there, or None. asked: whether it was asked for, not brought along as the base of what was.
     """
 
     spec: RunSpec
     card: ModelCard
     reason: str | None
     status: str | None
-    since: float
+    record_digest: str | None
+    asked: bool = True
 
     @property
     def needs_base(self) -> bool:
@@ -59,8 +62,13 @@ class PlannedRun:
         return self.reason is None and STRATEGIES[self.spec.strategy].starts_from is not None
 
     def is_due(self, rerun: str) -> bool:
-        """Whether `rerun` asks for this run: "missing", "failed" (missing or not finished), or "all"."""
-        return rerun == "all" or self.status is None or (rerun == "failed" and self.status not in FINISHED)
+        """Whether `rerun` asks for this run: "missing", "failed" (missing or not finished), or "all".
+
+        A base that is finished is not done again for being brought along.
+        """
+        if self.status is None or (rerun == "all" and self.asked):
+            return True
+        return rerun != "missing" and self.status not in FINISHED
 
 
 def find_suite(name: str) -> Suite:
@@ -74,8 +82,8 @@ def find_suite(name: str) -> Suite:
 class Wanted:
     """What to combine: models and strategies (patterns), seeds, folds, and what is set for all of them.
 
-    folds: as `fold_names` gives them. weights: a request's id. recipe: parameters of networks that differ from their
-    own, by name. tuned: parameters that a search found, by model.
+    folds: as `fold_names` gives them. weights: a request's id. recipe: parameters that networks are asked to train
+    with, by name. tuned: parameters that a search found, by model.
     """
 
     models: str
@@ -102,24 +110,40 @@ def make_plan(results: ResultsFolder, fingerprints: tuple[str, str], wanted: Wan
     if lacking:
         raise FerBenchError(f"--budget {wanted.budget}: no gradient steps are registered for {', '.join(lacking)}")
     plan: dict[str, PlannedRun] = {}
-    since = time.time()
     for card in cards:
-        code = card.code
         for strategy in _with_base(card, strategies):
+            reason, code = why_not(card, strategy), plugin_code(card, strategy)
             for seed in wanted.seeds if card.stochastic or strategy.stochastic else wanted.seeds[:1]:
                 for fold in wanted.folds:
-                    spec = _spec(card, strategy.name, seed, fold, fingerprints, wanted)
+                    spec = _spec(card, strategy, seed, fold, fingerprints, wanted)
                     run_id = spec.run_id
-                    reason = why_not(card, strategy)
-                    plan.setdefault(run_id, PlannedRun(spec, card, reason, _status(results, run_id, code), since))
+                    standing = results.standing(run_id)
+                    status = _status(standing, reason, code)
+                    if status == "success" and strategy.starts_from and _has_newer_base(spec, standing, plan, results):
+                        status = OUTDATED
+                    is_asked = strategy in strategies
+                    plan.setdefault(run_id, PlannedRun(spec, card, reason, status, standing.digest, is_asked))
     return list(plan.values())
 
 
-def _status(results: ResultsFolder, run_id: str, code: str) -> str | None:
-    """The status on disk; OUTDATED for a success of a plugin's model that was defined otherwise, not by `code`."""
-    status = results.status(run_id)
-    is_outdated = code and status == "success" and results.plugin_code(run_id) not in (None, code)
-    return OUTDATED if is_outdated else status
+def _status(standing: Standing, reason: str | None, code: str) -> str | None:
+    """The status on disk, but where plugins now define by `code` what they defined otherwise.
+
+    A success is OUTDATED then; what did not apply, and has no `reason` not to any more, is missing.
+    """
+    if code and standing.plugin_code != code:
+        if standing.status == "success" and standing.plugin_code is not None:
+            return OUTDATED
+        if standing.status == "not-applicable" and reason is None:
+            return None
+    return standing.status
+
+
+def _has_newer_base(spec: RunSpec, standing: Standing, plan: Mapping[str, PlannedRun], results: ResultsFolder) -> bool:
+    """Whether the run under "none" that a finished one started from was done again since, or is about to be."""
+    base = replace(spec, strategy=BASE).run_id
+    is_due = base in plan and plan[base].is_due("failed")
+    return is_due or results.standing(base).started > standing.started
 
 
 def _with_base(card: ModelCard, strategies: list[StrategyCard]) -> list[StrategyCard]:
@@ -129,25 +153,36 @@ def _with_base(card: ModelCard, strategies: list[StrategyCard]) -> list[Strategy
     return strategies
 
 
-def recipe_of(card: ModelCard, recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a recipe for networks a model has: nothing if it is none, no fine-tuning if it starts from no weights."""
-    return {name: value for name, value in recipe.items() if card.is_network and (card.pretrained or name != FINE_TUNE)}
+def _parameters(card: ModelCard, strategy: StrategyCard, wanted: Wanted) -> dict[str, Any]:
+    """What a search found for a model, and before it what somebody asks of networks, where that makes a difference.
+
+    The recipe is nothing to what is no network, fine-tuning nothing to what starts from no weights, and label smoothing
+    nothing to the focal loss; what the model is trained with anyway is left out.
+    """
+    tuned = wanted.tuned.get(card.name, {})
+    if not card.is_network:
+        return dict(tuned)
+    is_idle = {
+        "fine_tune": not card.pretrained,
+        "label_smoothing": strategy.loss == FOCAL and not strategy.starts_from,  # whose spec is that of its base
+    }
+    asked = {name: value for name, value in wanted.recipe.items() if not is_idle.get(name)}
+    own = {**COMMON, **{name: how.start for name, how in card.search.items()}}
+    return {name: value for name, value in {**tuned, **asked}.items() if own.get(name) != value}
 
 
 def _spec(
-    card: ModelCard, strategy: str, seed: int, fold: str, fingerprints: tuple[str, str], wanted: Wanted
+    card: ModelCard, strategy: StrategyCard, seed: int, fold: str, fingerprints: tuple[str, str], wanted: Wanted
 ) -> RunSpec:
-    tuned = wanted.tuned.get(card.name, {})
-    parameters = {**tuned, **recipe_of(card, wanted.recipe)}  # what somebody asks for goes first
     return RunSpec(
         model=card.name,
-        strategy=strategy,
+        strategy=strategy.name,
         seed=seed,
         data_fingerprint=fingerprints[0],
         split_fingerprint=fingerprints[1],
         budget=wanted.budget if card.steps else "",
         weights=wanted.weights if card.pretrained else "",
         fold=fold,
-        tuned=bool(tuned),
-        parameters=tuple(sorted(parameters.items())),
+        tuned=bool(wanted.tuned.get(card.name)),
+        parameters=tuple(sorted(_parameters(card, strategy, wanted).items())),
     )

@@ -10,8 +10,6 @@ from pathlib import Path
 from fer_bench.data.entries import reading
 from fer_bench.data.readers import open_dataset
 from fer_bench.data.splits import Split, split_csv, split_file, stored_split
-from fer_bench.records.audit import AUDIT_FILE
-from fer_bench.records.images import images_path
 from fer_bench.records.packed import write_packed
 from fer_bench.records.store import ResultsFolder
 
@@ -76,15 +74,6 @@ def prepare(
     )
 
 
-def missing_files(prepared: Prepared) -> list[Path]:
-    """What `store_split`, and an audit of one split, have written beside the runs, and is not there any more."""
-    wanted = [_split_path(prepared, fold) for fold in prepared.counts]
-    if "" in prepared.counts:
-        results = prepared.results.path
-        wanted += [results / AUDIT_FILE, images_path(results, prepared.split_fingerprint)]
-    return [path for path in wanted if not path.exists()]
-
-
 def store_split(prepared: Prepared) -> None:
     """Put the split beside the results, `split-<fingerprint>.csv.gz`, a file per fold, unless that very split is there.
 
@@ -94,8 +83,5 @@ def store_split(prepared: Prepared) -> None:
 
     dataset = Dataset.load(prepared.dataset_folder)
     for fold in prepared.counts:
-        write_packed(_split_path(prepared, fold), split_csv(dataset, Split.load(prepared.split_folder, fold)))
-
-
-def _split_path(prepared: Prepared, fold: str) -> Path:
-    return prepared.results.path / split_file(prepared.split_fingerprint, fold)
+        path = prepared.results.path / split_file(prepared.split_fingerprint, fold)
+        write_packed(path, split_csv(dataset, Split.load(prepared.split_folder, fold)))

@@ -9,18 +9,20 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from fer_bench.execution.auditing import audit_data
 from fer_bench.execution.children import BUSY, record_without_child
 from fer_bench.execution.estimate import Estimate
 from fer_bench.execution.job import Job
 from fer_bench.execution.places import Place, ThisMachine
 from fer_bench.execution.plan import PlannedRun
-from fer_bench.execution.prepare import Prepared, missing_files, store_split
+from fer_bench.execution.prepare import Prepared, store_split
 from fer_bench.models.deep.backend import check_backend
-from fer_bench.models.deep.pretrained import resolve_weights
+from fer_bench.models.deep.pretrained import Resolution, resolve_weights
+from fer_bench.records.store import ResultsFolder
 
 _POLL_SECONDS = 0.5
 
@@ -69,13 +71,10 @@ def run_plan(
     """
     due = [planned for planned in plan if planned.is_due(options.rerun)]
     summary = Summary()
-    if not due and not missing_files(prepared):
-        return summary
-    from fer_bench.execution.auditing import audit_data  # here, as most of its libraries serve nothing else
-
-    prepared.results.prepare()
-    prepared.results.clean()
-    store_split(prepared)
+    if due:
+        prepared.results.prepare()
+        due = _cleaned(due, prepared.results, options.rerun)
+    store_split(prepared)  # this and the audit read what is there and write what is new: cheap where nothing is
     if "" in prepared.counts:  # folds are drawn here, copies together: none straddles them
         audit_data(prepared, options.command, lambda done, text: watcher.waiting(f"{text} {done:.0%}"))
     if not due:
@@ -101,34 +100,48 @@ def run_plan(
     return summary
 
 
+def _cleaned(due: list[PlannedRun], results: ResultsFolder, rerun: str) -> list[PlannedRun]:
+    """`due` once what killed runs left is gone, without those whose finished record was put back by that."""
+    put_back, found = results.clean(), []
+    for run in due:
+        if run.spec.run_id in put_back:
+            standing = results.standing(run.spec.run_id)
+            run = replace(run, status=standing.status, record_digest=standing.digest)
+        if run.is_due(rerun):
+            found.append(run)
+    return found
+
+
 def _jobs(due: list[PlannedRun], prepared: Prepared, options: Options, watcher: Watcher, n_jobs: int) -> list[Job]:
-    """The due runs as jobs. What weights there are is found out here, once."""
+    """The due runs as jobs. What weights there are is found out here, once for each network that wants some."""
     files = sorted({p.card.pretrained for p in due if p.card.pretrained and not p.reason})
     if files and options.weights == "auto":
         watcher.waiting("looking for ImageNet weights")
-    resolved = resolve_weights(options.weights, files) if files else None
-    return [
-        Job(
-            spec=planned.spec,
-            family=planned.card.family,
-            features=planned.card.features,
-            results=prepared.results.path,
-            dataset_folder=prepared.dataset_folder,
-            split_folder=prepared.split_folder,
-            dataset=prepared.name,
-            class_names=prepared.class_names,
-            counts=prepared.counts[planned.spec.fold],
-            split_source=prepared.split_source,
-            data_notes=prepared.notes,
-            plugins=options.plugins,
-            command=options.command,
-            n_jobs=n_jobs,
-            since=planned.since,
-            weights=resolved.weights if resolved and planned.card.pretrained else "",
-            weights_reason=resolved.reason if resolved and planned.card.pretrained else "",
-        )
-        for planned in due
-    ]
+    found = resolve_weights(options.weights, files) if files else {}
+    unused = Resolution("", "")
+    return [_job(p, prepared, options, found.get(p.card.pretrained or "", unused), n_jobs) for p in due]
+
+
+def _job(planned: PlannedRun, prepared: Prepared, options: Options, found: Resolution, n_jobs: int) -> Job:
+    return Job(
+        spec=planned.spec,
+        family=planned.card.family,
+        features=planned.card.features,
+        results=prepared.results.path,
+        dataset_folder=prepared.dataset_folder,
+        split_folder=prepared.split_folder,
+        dataset=prepared.name,
+        class_names=prepared.class_names,
+        counts=prepared.counts[planned.spec.fold],
+        split_source=prepared.split_source,
+        data_notes=prepared.notes,
+        plugins=options.plugins,
+        command=options.command,
+        n_jobs=n_jobs,
+        record_digest=planned.record_digest,
+        weights=found.weights,
+        weights_reason=found.reason,
+    )
 
 
 _Due = tuple[PlannedRun, Job]
@@ -160,6 +173,8 @@ class _Run:
                 first = [run for run in self.waiting if not run[0].needs_base]
                 for runs in (first, [run for run in self.waiting if run[0].needs_base]):
                     busy = self._pass(executor, runs, patient=False)
+                    if busy:
+                        self.watcher.waiting("waiting for another runner")
                     self._pass(executor, busy, patient=True)
                 self.summary.interrupted = self.stop.is_set()
             finally:
@@ -198,9 +213,7 @@ class _Run:
             return "cancelled"  # before it began: nothing to put on record
         run_id = planned.spec.run_id
         self.started[run_id] = time.monotonic()
-        progress = self._progress(run_id)
-        progress(0, "starting")
-        return self.place.launch(job, self.options.timeout, self.stop.is_set, progress, patient)
+        return self.place.launch(job, self.options.timeout, self.stop.is_set, self._progress(run_id), patient)
 
     def _progress(self, run_id: str) -> Callable[[float, str], None]:
         return lambda done, text: self.watcher.progress(run_id, done, text)

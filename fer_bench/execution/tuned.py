@@ -49,7 +49,6 @@ class Tuned:
     budget: str
     weights: str
     seed: int
-    recipe: dict[str, Any]
     data_fingerprint: str
     split_fingerprint: str
     trials: tuple[dict[str, Any], ...]
@@ -75,11 +74,12 @@ def load_tuned(results: Path, model: str, fingerprints: tuple[str, str]) -> dict
     """
     path = tuned_path(results, model)
     try:
-        tuned = Tuned(**json.loads(path.read_bytes()))
+        stored = json.loads(path.read_bytes())
+        tuned = Tuned(**{name: value for name, value in stored.items() if name != "recipe"})  # of earlier versions
         names = set(tuned.parameters)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise FerBenchError(f"{path}: not as `tune` wrote it ({error}); remove it, or tune again") from error
     if tuned.model != model:
         raise FerBenchError(f"{path}: these are the values of {tuned.model}, not of {model}; remove it")

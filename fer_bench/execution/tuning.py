@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,15 +32,15 @@ from fer_bench.execution.oracles import (
     open_folder,
 )
 from fer_bench.execution.outcome import fit, make_task, predict, with_made_rows
-from fer_bench.execution.plan import BASE, recipe_of
+from fer_bench.execution.plan import BASE
 from fer_bench.execution.prepare import Prepared
 from fer_bench.execution.tuned import Trial, Tuned, describe
 from fer_bench.judging import metrics
 from fer_bench.models.deep.backend import check_backend
-from fer_bench.models.deep.pretrained import resolve_weights, weights_request_id
+from fer_bench.models.deep.pretrained import AUTO, IMAGENET, NONE, UNAVAILABLE, resolve_weights, weights_request_id
 from fer_bench.models.deep.training import forget_networks
 from fer_bench.models.features import features_card, stored_features
-from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, ModelCard, Search, why_not
+from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, ModelCard, plugin_code, why_not
 from fer_bench.records.images import choosers
 
 METHODS = (BAYESIAN, HYPERBAND)
@@ -48,10 +48,7 @@ METHODS = (BAYESIAN, HYPERBAND)
 
 @dataclass(frozen=True)
 class TuneRequest:
-    """What to search. n_trials: in all, the untuned one and those of an earlier call included.
-
-    recipe: parameters of networks that are set for all trials, and not searched.
-    """
+    """What to search. n_trials: in all, the untuned one and those of an earlier call included."""
 
     model: str
     n_trials: int
@@ -60,7 +57,6 @@ class TuneRequest:
     budget: str = "quick"
     seed: int = 0
     weights: str = "auto"
-    recipe: Mapping[str, Any] = field(default_factory=dict)
     n_jobs: int = field(default_factory=cores)
     command: str = ""
 
@@ -70,6 +66,9 @@ class TuneWatcher(Protocol):
 
     def progress(self, done: float, text: str) -> None:
         """The search has come to `done` (0..1)."""
+
+    def told(self, text: str) -> None:
+        """Something that holds for all trials."""
 
     def ended(self, trial: Trial, n_trials: int, seconds_left: float) -> None:
         """A trial ended; the rest should take `seconds_left`."""
@@ -139,28 +138,36 @@ class _Search:
 
     def __init__(self, request: TuneRequest, prepared: Prepared, card: ModelCard, watcher: TuneWatcher) -> None:
         self.request, self.prepared, self.card, self.watcher = request, prepared, card, watcher
-        self.recipe = recipe_of(card, request.recipe)
-        self.space: Search = {name: how for name, how in card.search.items() if name not in self.recipe}
+        self.code = plugin_code(card, STRATEGIES[request.strategy])
+        self.weights = self._resolved_weights(card.pretrained) if card.pretrained else NONE
         identity = self._identity()
         name = f"{card.name}.{request.strategy}.{request.method}.s{request.seed}-{digest(identity)[:10]}"
         self.identity, self.folder = identity, prepared.results.path / "tuning" / name
         self.left = ""
 
+    def _resolved_weights(self, file_name: str) -> str:
+        """`Task.weights`, the same for all trials: a download that fails after all is an error, not random weights."""
+        resolution = resolve_weights(self.request.weights, [file_name])[file_name]
+        self.watcher.told(resolution.reason)
+        return IMAGENET if resolution.weights == AUTO else resolution.weights
+
     def _identity(self) -> dict[str, Any]:
         """All that trials depend on."""
         request, card, prepared = self.request, self.card, self.prepared
+        weights = weights_request_id(request.weights) if card.pretrained else ""
         return {
             "model": card.name,
             "strategy": request.strategy,
             "method": request.method,
             "budget": request.budget if card.steps else "",
             "seed": request.seed,
-            "weights": weights_request_id(request.weights) if card.pretrained else "",
-            "recipe": self.recipe,
+            "weights": UNAVAILABLE if self.weights == UNAVAILABLE else weights,
+            "recipe": {},  # there was one in earlier versions, whose searches go on
             "scored_on": "validation images without a copy in train",
             "data": prepared.data_fingerprint,
             "split": prepared.split_fingerprint,
-            "search": {name: [type(how).__name__, asdict(how)] for name, how in self.space.items()},
+            "search": {name: [type(how).__name__, asdict(how)] for name, how in card.search.items()},
+            **({"code": self.code} if self.code else {}),
         }
 
     def all(self) -> Tuned:
@@ -168,11 +175,11 @@ class _Search:
         set_defaults(KERAS)
         self.watcher.progress(0.0, "loading libraries")
         request = self.request
-        oracle = make_oracle(request.method, self.space, request.n_trials, request.seed)
+        oracle = make_oracle(request.method, self.card.search, request.n_trials, request.seed)
         oracle.verbose = 0
         open_folder(oracle, self.folder, self.identity)
         if _n_finished(oracle) < request.n_trials:
-            train = _Trainer(request, self.prepared, self.card, self.recipe, self.watcher.progress)
+            train = _Trainer(request, self.prepared, self.card, self.weights, self.code, self.watcher.progress)
             while (trial := oracle.create_trial("fer_bench")).status == "RUNNING":
                 self._try(oracle, trial, train)
         return self._best([self._trial(oracle.trials[trial_id]) for trial_id in oracle.start_order])
@@ -218,7 +225,7 @@ class _Search:
         done = trial.status == "COMPLETED"
         return Trial(
             number=int(trial.trial_id) + 1,
-            parameters=chosen(self.space, values),
+            parameters=chosen(self.card.search, values),
             share=values.get("tuner/epochs", HYPERBAND_EPOCHS) / HYPERBAND_EPOCHS,
             macro_f1=trial.score if done else None,
             seconds=trial.metrics.get_last_value("seconds") if done else None,
@@ -235,7 +242,7 @@ class _Search:
             parameters=best.parameters,
             macro_f1=best.macro_f1 or 0.0,
             untuned_macro_f1=trials[0].macro_f1 or 0.0,
-            **{name: identity[name] for name in ("strategy", "method", "budget", "weights", "seed", "recipe")},
+            **{name: identity[name] for name in ("strategy", "method", "budget", "weights", "seed")},
             data_fingerprint=self.prepared.data_fingerprint,
             split_fingerprint=self.prepared.split_fingerprint,
             trials=tuple(asdict(trial) for trial in trials),
@@ -252,20 +259,18 @@ class _Trainer:
     """Trains a model on the training rows and scores it on the validation rows. Test rows are not looked at."""
 
     def __init__(
-        self, request: TuneRequest, prepared: Prepared, card: ModelCard, recipe: dict[str, Any], progress: Progress
+        self, request: TuneRequest, prepared: Prepared, card: ModelCard, weights: str, code: str, progress: Progress
     ) -> None:
-        self.request, self.card, self.recipe = request, card, recipe
+        self.request, self.card, self.weights, self.code = request, card, weights, code
         self.dataset = Dataset.load(prepared.dataset_folder)
         self.split = Split.load(prepared.split_folder)
         copies = read_copies(stored_audit(prepared.dataset_folder, prepared.split_folder, progress))
         self.choosers = choosers(copies[self.split.validation])
-        self.weights = resolve_weights(request.weights, [card.pretrained]).weights if card.pretrained else "none"
 
     def __call__(self, trial: Trial, checkpoint: Path, progress: Progress) -> float:
         """Macro-F1 of the model with a trial's parameters, on the validation images that choose."""
         card, dataset, request = self.card, self.dataset, self.request
-        parameters = {**self.recipe, **trial.parameters}
-        features = stored_features(features_card(FEATURES[card.features], parameters), dataset, self.split)
+        features = stored_features(features_card(FEATURES[card.features], trial.parameters), dataset, self.split)
         labels, wanted = dataset.labels[self.split.train], dataset.labels[self.split.validation]
         plan = STRATEGIES[request.strategy].plan(labels, len(dataset.class_names), request.seed)
         X, y, plan = with_made_rows(features.train, labels, plan)
@@ -277,8 +282,9 @@ class _Trainer:
             n_jobs=request.n_jobs,
             steps=max(1, round(trial.share * card.steps[request.budget])) if card.steps else None,
             weights=self.weights,
-            parameters=parameters,
+            parameters=trial.parameters,
             checkpoint=checkpoint,
+            code=self.code,
             progress=progress,
         )
         classifier = card.build(task)

@@ -13,7 +13,7 @@ from fer_bench.data.splits import Split
 from fer_bench.errors import is_no_room
 from fer_bench.execution.environment import peak_memory_mb
 from fer_bench.execution.job import Job, now
-from fer_bench.execution.outcome import Clock, NotApplicable, adjusted, trained
+from fer_bench.execution.outcome import Clock, NotApplicable, adjusted, code_on_record, trained
 from fer_bench.judging import metrics
 from fer_bench.judging.figures import draw_run
 from fer_bench.models.plugins import load_plugins
@@ -35,7 +35,7 @@ def do_run(job: Job, work: Path, progress: Callable[[float, str], None]) -> Reco
     try:
         return _measured(job, work, progress, started)
     except NotApplicable as reason:
-        return job.record("not-applicable", reason=str(reason), started=started)
+        return job.record("not-applicable", reason=str(reason), started=started, parameters=code_on_record(job))
     except MemoryError:
         return job.record(
             "out-of-memory", reason="the run asked for more memory than there is",

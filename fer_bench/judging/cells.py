@@ -44,9 +44,9 @@ def points(change: Change, with_interval: bool = True) -> str:
     return _change(change, 100, 1, with_interval)
 
 
-def difference(change: Change) -> str:
-    """A difference of scores with its interval; a star where it is one after correction."""
-    return _change(change, 1, 3, True)
+def difference(change: Change, with_interval: bool = True) -> str:
+    """A difference of scores; a star where it is one after correction."""
+    return _change(change, 1, 3, with_interval)
 
 
 def _change(change: Change, scale: int, decimals: int, with_interval: bool) -> str:

@@ -7,36 +7,42 @@ selection with replacement of the models whose averaged probabilities score best
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from fer_bench.errors import FerBenchError
-from fer_bench.judging.evidence import SCORED, Evidence
+from fer_bench.judging import judgement
+from fer_bench.judging.evidence import SCORED, TOLERANCE, Evidence
 from fer_bench.judging.external import publish, untrained_record
-from fer_bench.judging.gate import overlapping, suspicions
 from fer_bench.judging.metrics import confusion_matrix, f1_scores
-from fer_bench.records.audit import AUDIT_FILE, Audit
 from fer_bench.records.schema import Record, Timing
 from fer_bench.records.spec import RunSpec
 
 FAMILY = MODEL = "ensemble"
 STRATEGY = "greedy-selection"
 ROUNDS = 50
+CHOSEN_ON = "chosen on the"
 
 
 @dataclass(frozen=True)
 class Selection:
-    """weights: by run id, summing to 1. left_out: why, by run id.
+    """weights: by run id, summing to 1. validation_macro_f1: after each round, on the images that it was chosen on.
 
-    validation_macro_f1: after each round, on the `n_images` validation images that it was chosen on.
+    left_out: why, by run id.
     """
 
     weights: dict[str, float]
     validation_macro_f1: tuple[float, ...]
-    n_images: int
     left_out: dict[str, str]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What of it is put on record, as JSON gives it back."""
+        path = list(self.validation_macro_f1)
+        return {"weights": self.weights, "rounds": len(path), "validation_macro_f1": path}
 
 
 def select(evidence: Evidence, suspects: Collection[str] = ()) -> Selection:
@@ -46,28 +52,18 @@ def select(evidence: Evidence, suspects: Collection[str] = ()) -> Selection:
     where several do; it ends when none raises it, or after ROUNDS. Validation images with a copy in train are left
     out where they are known, as they reward models for remembering. Raises FerBenchError where no run can be chosen.
     """
-    left_out = {record.run_id: why for record in evidence.records if (why := _why_not(evidence, record, suspects))}
-    members = sorted(
-        record.run_id for record in evidence.records if record.status == "success" and record.run_id not in left_out
-        and record.family != FAMILY
-    )  # fmt: skip
+    candidates = _candidates(evidence)
+    left_out = {run_id: why for run_id, record in candidates.items() if (why := _why_not(evidence, record, suspects))}
+    members = sorted(candidates.keys() - left_out.keys())
     if not members:
         raise FerBenchError(f"{evidence.folder.path}: no finished run with validation probabilities to choose from")
-    by_id = {record.run_id: record for record in evidence.records}
-    chosen_on = evidence.choosers
-    library = np.stack([_stored(evidence, by_id[run_id], "validation")[chosen_on] for run_id in members])
-    picks, path = _greedy(library, evidence.labels["validation"][chosen_on])
-    counts = Counter(members[pick] for pick in picks)
-    weights = {run_id: counts[run_id] / len(picks) for run_id in members if counts[run_id]}
-    return Selection(weights, tuple(path), int(chosen_on.sum()), left_out)
+    return replace(_select_among(evidence, members), left_out=left_out)
 
 
 def leak_suspects(evidence: Evidence) -> set[str]:
     """The run ids that the leak gate has something against."""
-    path = evidence.folder.path / AUDIT_FILE
-    audit = Audit.load(path) if path.exists() else None
-    shared = overlapping(evidence.ids["validation"], evidence.ids["test"])
-    return {record.run_id for record in evidence.records if suspicions(record, shared, audit)}
+    audit = judgement.audit_of(evidence.folder.path, (evidence.data_fingerprint, evidence.split_fingerprint))
+    return set(judgement.suspects(evidence.folder, evidence.records, audit))
 
 
 def put_on_record(evidence: Evidence, command: str = "") -> tuple[Record, bool]:
@@ -84,11 +80,68 @@ def put_on_record(evidence: Evidence, command: str = "") -> tuple[Record, bool]:
 
 def mixture(evidence: Evidence, weights: dict[str, float], subset: str) -> np.ndarray:
     """The weighted mean of the runs' probabilities, float32 (n, k). Raises FerBenchError where a run has none."""
-    by_id = {record.run_id: record for record in evidence.records}
-    if missing := sorted(weights.keys() - by_id.keys()):
-        raise FerBenchError(f"runs of the ensemble are not on record: {', '.join(missing)}")
-    rows = sum(weight * _stored(evidence, by_id[run_id], subset) for run_id, weight in sorted(weights.items()))
+    candidates = _candidates(evidence)
+    if missing := sorted(weights.keys() - candidates.keys()):
+        raise FerBenchError(f"not on record as finished runs: {', '.join(missing)}")
+    rows = sum(weight * _stored(evidence, candidates[run_id], subset) for run_id, weight in sorted(weights.items()))
     return np.asarray(rows, dtype=np.float32)
+
+
+def contradictions(evidence: Evidence, record: Record, stored: dict[str, np.ndarray]) -> list[str]:
+    """What in the record of an ensemble, of which `stored` is there by subset, does not follow from its members.
+
+    Every pick is the best of all runs and a member, so the best of the members: selection among these alone gives what
+    selection among all gave, whatever other runs there were.
+    """
+    said = record.parameters
+    try:
+        weights = dict(said.get("weights", {}))
+        faults = [
+            f"its {subset} probabilities are not the mean of its members"
+            for subset, rows in stored.items()
+            if not _agree(mixture(evidence, weights, subset), rows)
+        ]
+        again = _select_among(evidence, sorted(weights)).parameters
+        wrong = [name for name, given in again.items() if not _agree(said.get(name, ()), given)]
+    except (FerBenchError, TypeError, ValueError) as error:
+        return [f"its members cannot be read: {error}"]
+    faults += [f"parameters.{name} is not what greedy selection among its members gives" for name in wrong]
+    if [note for note in record.notes if note.startswith(CHOSEN_ON)] != _chosen_on(evidence):
+        n_images = evidence.choosers.sum()
+        faults.append(f"its notes do not say that it was chosen on the {n_images:,} validation images that choose")
+    return faults
+
+
+def chosen_again(evidence: Evidence, record: Record) -> tuple[bool, str]:
+    """Whether selection among the members and the runs begun before an ensemble chooses it again; what to say of it.
+
+    Which of those runs had finished by then is not known, so that another choice contradicts nothing.
+    """
+    weights = record.parameters["weights"]
+    then = [run for run in evidence.records if run.started <= record.started or run.run_id in weights]
+    before = replace(evidence, records=tuple(then))
+    try:
+        again = select(before, leak_suspects(before))
+    except FerBenchError as error:
+        return False, f"the mean of its members, whose selection cannot be made again: {error}"
+    if _agree(weights, again.weights):
+        return True, "the mean of its members, which greedy selection among the runs of before picks again"
+    return False, "the mean of its members, though greedy selection among the runs begun before it picks others"
+
+
+def _candidates(evidence: Evidence) -> dict[str, Record]:
+    """Finished runs by id, ensembles left out."""
+    return {run.run_id: run for run in evidence.records if run.status == "success" and run.family != FAMILY}
+
+
+def _select_among(evidence: Evidence, run_ids: Sequence[str]) -> Selection:
+    """Choose among the runs `run_ids`, sorted, on the validation images that choose."""
+    candidates, chosen_on = _candidates(evidence), evidence.choosers
+    library = np.stack([_stored(evidence, candidates[run_id], "validation")[chosen_on] for run_id in run_ids])
+    picks, path = _greedy(library, evidence.labels["validation"][chosen_on])
+    counts = Counter(run_ids[pick] for pick in picks)
+    weights = {run_id: counts[run_id] / len(picks) for run_id in run_ids if counts[run_id]}
+    return Selection(weights, tuple(path), {})
 
 
 def _greedy(library: np.ndarray, labels: np.ndarray) -> tuple[list[int], list[float]]:
@@ -109,8 +162,6 @@ def _greedy(library: np.ndarray, labels: np.ndarray) -> tuple[list[int], list[fl
 
 
 def _why_not(evidence: Evidence, record: Record, suspects: Collection[str]) -> str | None:
-    if record.status != "success" or record.family == FAMILY:
-        return None
     if record.run_id in suspects:
         return "leak suspect"
     missing = [subset for subset in SCORED if evidence.probabilities(record, subset) is None]
@@ -126,35 +177,48 @@ def _stored(evidence: Evidence, record: Record, subset: str) -> np.ndarray:
 
 def _record(evidence: Evidence, selection: Selection, probabilities: dict[str, np.ndarray], command: str) -> Record:
     members = [record for record in evidence.records if record.run_id in selection.weights]
-    named = sorted(((selection.weights[m.run_id], _name(m)) for m in members), key=lambda pair: (-pair[0], pair[1]))
-    notes = ["mean of " + ", ".join(f"{name} ({weight:.2f})" for weight, name in named)]
-    if selection.n_images < len(evidence.labels["validation"]):
-        notes.append(f"chosen on the {selection.n_images:,} validation images without a copy in train")
+    named = sorted(selection.weights.items(), key=lambda pair: (-pair[1], pair[0]))
+    notes = ["mean of " + ", ".join(f"{run_id} ({weight:.2f})" for run_id, weight in named), *_chosen_on(evidence)]
     if selection.left_out:
         told = sorted(f"{run_id} ({why})" for run_id, why in selection.left_out.items())
         notes.append(f"left out: {', '.join(told)}")
-    fit = _sum(m.seconds.fit if m.seconds else None for m in members)
     return untrained_record(
         evidence, RunSpec(MODEL, STRATEGY, 0, evidence.data_fingerprint, evidence.split_fingerprint), probabilities,
-        family=FAMILY, notes=notes, seconds=None if fit is None else Timing(fit=fit),
-        ms_per_image=_sum(m.ms_per_image for m in members),
-        n_parameters=None, command=command,
-        parameters={
-            "weights": selection.weights, "rounds": len(selection.validation_macro_f1),
-            "validation_macro_f1": list(selection.validation_macro_f1),
-        },
+        family=FAMILY, notes=notes, seconds=_seconds(members), ms_per_image=_sum(m.ms_per_image for m in members),
+        n_parameters=None, command=command, parameters=selection.parameters,
     )  # fmt: skip
 
 
-def _name(record: Record) -> str:
-    seed = f" / seed {record.spec.seed}" if record.spec.seed else ""
-    return f"{record.spec.model} / {record.spec.strategy}{seed}"
+def _chosen_on(evidence: Evidence) -> list[str]:
+    """The note on the images that chose, where those are not all of validation."""
+    n_images = int(evidence.choosers.sum())
+    is_all = n_images == len(evidence.choosers)
+    return [] if is_all else [f"{CHOSEN_ON} {n_images:,} validation images without a copy in train"]
+
+
+def _seconds(members: Sequence[Record]) -> Timing | None:
+    """Training and features of all members; None where those of any are not known.
+
+    Features of one name and the very same cost were computed once, and count once.
+    """
+    timed = [(member.features, member.seconds) for member in members if member.seconds]
+    if len(timed) < len(members):
+        return None
+    shared = {(features, seconds.features) for features, seconds in timed}
+    return Timing(fit=sum(seconds.fit for _, seconds in timed), features=sum(cost for _, cost in sorted(shared)))
 
 
 def _sum(values: Iterable[float | None]) -> float | None:
     """What all members take together; unknown where that of any is."""
     known = list(values)
     return None if None in known else sum(value for value in known if value is not None)
+
+
+def _agree(said: Any, given: Any) -> bool:
+    """Whether two arrays, numbers, or dictionaries or lists of numbers are the same but for rounding."""
+    if isinstance(given, dict):
+        return isinstance(said, dict) and said.keys() == given.keys() and all(_agree(said[k], given[k]) for k in given)
+    return np.shape(said) == np.shape(given) and bool(np.allclose(said, given, rtol=0, atol=TOLERANCE))
 
 
 def _same(before: Record, after: Record) -> bool:

@@ -11,7 +11,7 @@ from fer_bench.judging.inference import standings
 from fer_bench.judging.judgement import Judgement
 from fer_bench.judging.resampling import ACCURACY, MACRO_F1, mean_of
 from fer_bench.judging.tables import FURTHER, METRICS, UNTRAINED, VOTE_METRICS, Row, Statistic
-from fer_bench.records.schema import Record, Scores
+from fer_bench.records.schema import ADJUSTED, Record, Scores
 
 COLUMNS = {"accuracy": ACCURACY, "macro_f1": MACRO_F1}
 
@@ -34,6 +34,11 @@ def validation_f1(run: Record, judgement: Judgement) -> float | None:
         return evaluation.figures.validation_f1
     comparable = judgement.n_choosers in (0, run.n_validation)
     return run.validation.macro_f1 if run.validation and comparable else None
+
+
+def is_fitted(run: Record) -> bool:
+    """Whether a run was fitted to the images of `validation_f1`: the members of an ensemble, an adjustment's tau."""
+    return run.family == "ensemble" or any(note.startswith(ADJUSTED) for note in run.notes)
 
 
 def placed(rows: Sequence[Row], runs: Mapping[tuple[str, str], Sequence[Record]], judgement: Judgement) -> list[Row]:
@@ -95,6 +100,7 @@ def run_figures(judgement: Judgement, run: Record) -> dict[str, float | str | No
     suspect = judgement.data_suspicions or run.run_id in judgement.suspects
     marks = [MARK] * bool(suspect) + [run.family] * (run.family in UNTRAINED)
     figures: dict[str, float | str | None] = {"marks": "; ".join(marks)}
+    figures["choosing_macro_f1"] = validation_f1(run, judgement)
     scores = evaluation.figures.test if evaluation else run.test
     if run.status == "success" and scores:
         figures |= {name: getattr(scores, name) for name in (*METRICS, *FURTHER)}

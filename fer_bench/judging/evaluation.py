@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 
 from fer_bench import cache as stored
 from fer_bench.data.entries import reading
+from fer_bench.errors import FerBenchError
 from fer_bench.judging import calibration, metrics, resampling, votes
 from fer_bench.judging.evidence import Evidence
 from fer_bench.judging.resampling import Resamples, Sample
@@ -69,7 +71,17 @@ class Evaluator:
         if record.status != "success" or not path.is_file():
             return None
         key = stored.digest({"run": _sha256(path.read_bytes()), "split": self._split, "code": _code()})
-        entry = stored.fetch("judged", key, lambda work: self._compute(record, work), (FIGURES, ARRAYS))
+        compute = partial(self._compute, record)
+        fetch = partial(stored.fetch, "judged", key, compute, (FIGURES, ARRAYS), synced=False)
+        entry = fetch()
+        try:
+            return self._read(entry)
+        except FerBenchError:  # a power cut damages what is not synced
+            with suppress(OSError):
+                (entry / FIGURES).unlink(missing_ok=True)
+            return self._read(fetch())
+
+    def _read(self, entry: Path) -> Evaluation:
         with reading(entry):
             figures = Figures.model_validate_json((entry / FIGURES).read_bytes())
             with np.load(entry / ARRAYS, allow_pickle=False) as arrays:
@@ -120,7 +132,7 @@ class Evaluator:
     def _compute(self, record: Record, work: Path) -> None:
         probabilities = self.evidence.probabilities(record, "test")
         if probabilities is None:
-            raise ValueError(f"{record.run_id} stored predictions, but none of the test images")
+            raise FerBenchError(f"{record.run_id}: stored predictions, but none of the test images")
         sample = resampling.sample_run(self._resamples, probabilities)
         arrays = {"predicted": probabilities.argmax(axis=1).astype(np.uint16), "values": sample.values}
         if self.clean is not None:

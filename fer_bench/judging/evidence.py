@@ -21,6 +21,8 @@ from fer_bench.records.schema import Record
 from fer_bench.records.store import ResultsFolder
 
 SCORED = ("validation", "test")
+TOLERANCE = 1e-6
+"""Figures that agree to this are the same: sums in another order differ by less."""
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Iterator, Sequence
 from operator import mul
 
-from fer_bench.judging.cells import fraction, listed, percent
-from fer_bench.judging.effects import StrategyEffect
+from fer_bench.judging.cells import counted, fraction, listed, percent
+from fer_bench.judging.effects import BASE_STRATEGY, StrategyEffect
 from fer_bench.judging.resampling import ALPHA
-from fer_bench.judging.tables import BASE_STRATEGY, UNTRAINED, Leaderboard, Row
+from fer_bench.judging.tables import UNTRAINED, Leaderboard, Row
 from fer_bench.records.schema import ON_GPU
 
 MINUTES = 10
@@ -24,12 +24,22 @@ def told(row: Row) -> str:
     )
 
 
+def advised(board: Leaderboard, row: Row) -> str:
+    """`told`, and the scores that are left without copies in train, where some test images have one."""
+    if not board.test_has_copies or not row.clean:
+        return told(row)
+    clean = f"on test-clean {fraction(row.clean['macro_f1'])} and {percent(row.clean['accuracy'])} %"
+    return f"{told(row)} ({clean})"
+
+
 def picked(rows: Sequence[Row]) -> Row | None:
     """The row with the best macro-F1 on validation images (`Evidence.choosers`): a choice that needs no test image.
 
-    Rows that were not trained here do not count: ensembles are fitted to those images. None where no row is left.
+    Rows that were not trained here do not count, nor those that were fitted to these images, ensembles and adjusted
+    probabilities. None where no row is left.
     """
-    candidates = [row for row in rows if row.validation_f1 is not None and row.family not in UNTRAINED]
+    known = [row for row in rows if row.validation_f1 is not None]
+    candidates = [row for row in known if row.family not in UNTRAINED and not row.fitted]
     return max(candidates, key=lambda row: (row.validation_f1, -row.rank), default=None)
 
 
@@ -40,13 +50,13 @@ def by_time(board: Leaderboard) -> Iterator[str]:
     longer = picked([row for row in timed if _seconds(row) > 60 * MINUTES])
     if quick and longer and _validated(longer) > _validated(quick):
         yield (
-            f"With minutes to train (at most {MINUTES}), use {told(quick)}, {_took(quick)}; "
-            f"with more, {told(longer)}, {_took(longer)}. Both are picked by the validation images"
+            f"With minutes to train (at most {MINUTES}), use {advised(board, quick)}, {_took(quick)}; "
+            f"with more, {advised(board, longer)}, {_took(longer)}. Both are picked by the validation images"
             + ("." if board.timed_alike else "; not all rows were timed on the same cores.")
         )
     on_gpu = picked([row for row in timed if row.name in board.notes.get(ON_GPU, ())])
     if on_gpu:
-        yield f"With a GPU, use {told(on_gpu)}, {_took(on_gpu)}."
+        yield f"With a GPU, use {advised(board, on_gpu)}, {_took(on_gpu)}."
     elif any(row.family == "deep" for row in board.rows):
         yield "No network was trained on a GPU, for which the full budget is made: what it would add is not known here."
 
@@ -66,25 +76,29 @@ def _took(row: Row) -> str:
 
 
 def who_pays(board: Leaderboard) -> Iterator[str]:
-    """Which classes strategies find more of, and which less, over all comparisons with none."""
-    if not board.strategy_effects or not board.data:
+    """Which classes strategies find more of, and which less, over the comparisons of `speaking` models with none."""
+    models = speaking(board)
+    effects = [effect for effect in board.strategy_effects if effect.label in models]
+    if not effects or not board.data:
         return
     names = board.data.class_names
-    gains, losses = (_beyond_chance(board.strategy_effects, names, sign) for sign in (1, -1))
+    gains, losses = (_beyond_chance(effects, names, sign) for sign in (1, -1))
     gainer = max(gains, key=lambda name: gains[name])
     payer = max((name for name in losses if name != gainer), key=lambda name: losses[name])
     if not gains[gainer] or not losses[payer]:
         return
     yield (
-        f"Who pays: of {len(board.strategy_effects)} comparisons with {BASE_STRATEGY}, recall of {gainer} rose beyond "
-        f"chance in {gains[gainer]} and fell in {losses[gainer]}; that of {payer} fell in {losses[payer]} and rose in "
-        f"{gains[payer]}."
+        f"Who pays: of {counted(len(effects), 'comparison')} with {BASE_STRATEGY}, of these models, recall of "
+        f"{gainer} rose beyond chance in {gains[gainer]} and fell in {losses[gainer]}; that of {payer} fell in "
+        f"{losses[payer]} and rose in {gains[payer]}."
     )
     if board.test_has_copies:
-        clean_gains, clean_losses = (_beyond_chance(board.clean_effects, names, sign) for sign in (1, -1))
+        clean = [effect for effect in board.clean_effects if effect.label in models]
+        clean_gains, clean_losses = (_beyond_chance(clean, names, sign) for sign in (1, -1))
         yield (
             f"On test-clean, with {board.facts.clean_support[names.index(gainer)]:,} images of {gainer}, its recall "
-            f"rose beyond chance in {clean_gains[gainer]} of them, and that of {payer} fell in {clean_losses[payer]}."
+            f"rose beyond chance in {clean_gains[gainer]} of the {len(clean)} comparisons, and that of {payer} fell in "
+            f"{clean_losses[payer]}."
         )
 
 
@@ -102,6 +116,12 @@ def learned(rows: Sequence[Row], support: Sequence[int]) -> list[Row]:
     return [row for row in rows if row.scores["accuracy"].mean > max(support) / sum(support)]
 
 
+def speaking(board: Leaderboard) -> set[str]:
+    """The models, by label, that speak for or against a strategy: under none they beat a constant answer."""
+    rows = learned(board.rows, board.data.support) if board.data else ()
+    return {row.label for row in rows if row.strategy == BASE_STRATEGY}
+
+
 def inflation(board: Leaderboard) -> Iterator[str]:
     """How much lower rows score without copies in train, as the median over those that beat a constant answer.
 
@@ -117,9 +137,9 @@ def inflation(board: Leaderboard) -> Iterator[str]:
     f1_falls = [row.macro_f1 - row.clean["macro_f1"].mean for row in rows]
     most = max(falls, key=lambda name: falls[name])
     yield (
-        f"Without copies scores are lower: the accuracy of the {len(rows)} rows that beat a constant answer by "
-        f"{100 * statistics.median(falls.values()):.1f} points in the median, at the same mix of classes (most: "
-        f"{100 * falls[most]:.1f}, {most}), and macro-F1 by {statistics.median(f1_falls):.3f}."
+        f"Without copies scores are lower: accuracy by {100 * statistics.median(falls.values()):.1f} points, at the "
+        f"same mix of classes, and macro-F1 by {statistics.median(f1_falls):.3f}, in the median of the "
+        f"{counted(len(rows), 'row')} better than a constant answer (most: {100 * falls[most]:.1f} points, {most})."
     )
 
 

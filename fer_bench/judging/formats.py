@@ -26,13 +26,16 @@ FIGURES = (
 )  # fmt: skip
 CSV_COLUMNS = (
     "band", "rank", "model", "strategy", "seed", "fold", "budget", "status", *METRICS, "validation_macro_f1",
-    "fit_seconds", "ms_per_image", "n_parameters", "peak_memory_mb", "weights", "weights_asked",
+    "choosing_macro_f1", "fit_seconds", "ms_per_image", "n_parameters", "peak_memory_mb", "weights", "weights_asked",
     "tuned", "parameters", "family", "features", *FIGURES, "reason", "run_id",
 )  # fmt: skip
 
 
 def csv_text(board: Leaderboard) -> str:
-    """One line per run, the best macro-F1 first, then the runs without scores by status. Fractions only."""
+    """One line per run, the best macro-F1 first, then the runs without scores by status. Fractions only.
+
+    choosing_macro_f1: of the validation images by which rows are chosen, those without a copy in train.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -122,6 +125,7 @@ def _line(record: Record, rank: int | None, figures: Mapping[str, float | str | 
         "strategy": spec.strategy, "seed": spec.seed, "fold": spec.fold, "budget": spec.budget,
         "status": record.status, **{name: figures.get(name) for name in METRICS},
         "validation_macro_f1": validation.macro_f1 if validation else None,
+        "choosing_macro_f1": figures.get("choosing_macro_f1"),
         "fit_seconds": seconds.fit if seconds else None, "ms_per_image": record.ms_per_image,
         "n_parameters": record.n_parameters, "peak_memory_mb": record.peak_memory_mb, "weights": record.weights,
         "weights_asked": spec.weights, "tuned": spec.tuned, "parameters": _assignments(spec.parameters),

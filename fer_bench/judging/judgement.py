@@ -59,13 +59,13 @@ def judge(records: Sequence[Record], path: Path) -> Judgement:
     if not records:
         return Judgement()
     folder, spec = ResultsFolder(path), records[-1].spec
-    audit = _audit(path, (spec.data_fingerprint, spec.split_fingerprint))
+    audit = audit_of(path, (spec.data_fingerprint, spec.split_fingerprint))
     against_data = data_suspicions(audit) if audit else ()
     split = path / split_file(spec.split_fingerprint)
     if not split.exists():
-        suspects = _suspects(folder, records, audit)
+        against = suspects(folder, records, audit)
         missing = f"{split.name}, which holds the labels, is not there"
-        return Judgement(suspects=suspects, data_suspicions=against_data, audit=audit, missing=missing)
+        return Judgement(suspects=against, data_suspicions=against_data, audit=audit, missing=missing)
     evidence = Evidence.load(folder, spec.split_fingerprint, records)
     evaluator = Evaluator(evidence)
     evaluations, problems = _evaluations(evaluator, records)
@@ -74,7 +74,7 @@ def judge(records: Sequence[Record], path: Path) -> Judgement:
         clean_labels=None if evaluator.clean is None else evaluator.labels[evaluator.clean],
         evaluations=evaluations,
         problems=problems,
-        suspects=_suspects(folder, records, audit, evaluations),
+        suspects=suspects(folder, records, audit, evaluations),
         data_suspicions=against_data,
         audit=audit,
         clean_support=_clean_support(evaluator),
@@ -83,15 +83,18 @@ def judge(records: Sequence[Record], path: Path) -> Judgement:
     )
 
 
-def _suspects(
+def suspects(
     folder: ResultsFolder, records: Sequence[Record], audit: Audit | None, known: Container[str] = ()
 ) -> dict[str, tuple[str, ...]]:
-    """Evidence against runs. Those `known` to have predicted the split's images have not selected on test images."""
-    suspects = {}
+    """What the leak gate has against runs, by run id, without those that it has nothing against.
+
+    Those `known` to have predicted the split's images have not selected on test images.
+    """
+    against = {}
     for record in records:
         selects_on_test = record.run_id not in known and _selects_on_test(folder, record)
-        suspects[record.run_id] = suspicions(record, selects_on_test, audit)
-    return {run_id: evidence for run_id, evidence in suspects.items() if evidence}
+        against[record.run_id] = suspicions(record, selects_on_test, audit)
+    return {run_id: evidence for run_id, evidence in against.items() if evidence}
 
 
 def _evaluations(evaluator: Evaluator, records: Sequence[Record]) -> tuple[dict[str, Evaluation], dict[str, str]]:
@@ -114,7 +117,8 @@ def _told(evaluator: Evaluator, record: Record) -> Evaluation | str:
         return str(error).replace(f"{evaluator.evidence.folder.path}/", "")
 
 
-def _audit(path: Path, fingerprints: tuple[str, str]) -> Audit | None:
+def audit_of(path: Path, fingerprints: tuple[str, str]) -> Audit | None:
+    """The audit in the results folder at `path`, if it is of these data and split; FerBenchError if damaged."""
     try:
         audit = Audit.load(path / AUDIT_FILE)
     except FileNotFoundError:

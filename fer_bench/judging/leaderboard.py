@@ -5,6 +5,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import starmap
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,13 @@ from typing import Any
 import numpy as np
 
 from fer_bench.judging import ranks
-from fer_bench.judging.effects import StrategyEffect, minority, strategy_effects
-from fer_bench.judging.evaluated import evaluated, mean_recall, placed, run_figures, scores_of, validation_f1
+from fer_bench.judging.effects import BASE_STRATEGY, StrategyEffect, minority, strategy_effects
+from fer_bench.judging.evaluated import evaluated, is_fitted, mean_recall, placed, run_figures, scores_of, validation_f1
 from fer_bench.judging.evaluation import Evaluation
 from fer_bench.judging.judgement import Judgement, judge
 from fer_bench.judging.references import KNOWN_WEIGHTS, REFERENCES
 from fer_bench.judging.resampling import Sample
 from fer_bench.judging.tables import (
-    BASE_STRATEGY,
     METRICS,
     NOT_APPLICABLE,
     NOT_RUN,
@@ -130,19 +130,27 @@ def _test_scores(record: Record) -> Scores | None:
 def _labels(records: Sequence[Record]) -> dict[Variant, str]:
     """A name per variant: the model, its budget, the weights asked for where they differ, its recipe if not its own.
 
-    A recipe that a search found is "tuned".
+    A recipe that a search found is "tuned", and names what not all of the model's tuned recipes have in common.
     """
     asked = defaultdict(set)
-    for record in records:
-        asked[record.spec.model].add(record.spec.weights)
+    searched: dict[tuple[str, str, str], list[set[tuple[str, Any]]]] = defaultdict(list)
+    variants = {_variant(record) for record in records}
+    for model, budget, weights, parameters, tuned in variants:
+        asked[model].add(weights)
+        searched[model, budget, weights] += [set(parameters)] * tuned
     labels = {}
-    for variant in {_variant(record) for record in records}:
+    for variant in variants:
         model, budget, weights, parameters, tuned = variant
         shown = f"weights {KNOWN_WEIGHTS.get(weights, weights[:15])}" if weights and len(asked[model]) > 1 else ""
-        recipe = ["tuned"] if tuned else [f"{name.replace('_', ' ')} {value}" for name, value in parameters]
-        details = ", ".join(filter(None, (budget, shown, *recipe)))
+        common = set.intersection(*searched[model, budget, weights]) if tuned else set()
+        recipe = [_setting(*one) for one in parameters if one not in common]
+        details = ", ".join(filter(None, (budget, shown, "tuned" * tuned, *recipe)))
         labels[variant] = f"{model} ({details})" if details else model
     return labels
+
+
+def _setting(name: str, value: Any) -> str:
+    return f"{name.replace('_', ' ')} {value}"
 
 
 def _rows(
@@ -208,6 +216,7 @@ def _row(label: str, runs: Sequence[Record], judgement: Judgement) -> Row:
         n_parameters=first.n_parameters,
         weights="; ".join(weights),
         unpretrained=bool(first.spec.weights) and any("random" in text or "no network" in text for text in weights),
+        fitted=any(map(is_fitted, done)),
         **evaluated(done, tests, judgement),
     )
 
@@ -283,7 +292,7 @@ def _strategy_effects(
         }
         for row in rows
     }
-    found = strategy_effects(samples, labels, BASE_STRATEGY)
+    found = strategy_effects(samples, labels)
     return tuple(sorted(found, key=lambda effect: (effect.strategy, effect.label)))
 
 
@@ -325,7 +334,8 @@ def _not_applicable(records: Sequence[Record], labels: dict[Variant, str]) -> It
 def _notes(records: Sequence[Record], labels: dict[Variant, str]) -> dict[str, tuple[str, ...]]:
     runs = defaultdict(set)
     for record in records:
-        for note in record.notes:
+        tuned = [f"tuned, with {', '.join(starmap(_setting, record.spec.parameters))}"] * record.spec.tuned
+        for note in [*record.notes, *tuned]:
             runs[note].add(f"{labels[_variant(record)]} / {record.spec.strategy}")
     return {note: tuple(sorted(runs[note])) for note in sorted(runs)}
 

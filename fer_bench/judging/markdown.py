@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from fer_bench.judging import sections
 from fer_bench.judging.cells import escape, one_line, short, table
 from fer_bench.judging.data_card import CARD_FILE
+from fer_bench.judging.effects import BASE_STRATEGY
 from fer_bench.judging.gate import MARK
 from fer_bench.judging.references import OUT_OF_REACH
 from fer_bench.judging.summary import summary, warning
 from fer_bench.judging.tables import (
-    BASE_STRATEGY,
     MISSING,
     NOT_APPLICABLE,
     RANK_DECIMALS,
@@ -178,7 +178,8 @@ LEGEND = (
     "MCC, kappa: agreement beyond chance, from -1 to 1; PR-AUC: average precision, averaged over the classes; "
     "top-2 accuracy: the label is among the two most probable classes",
     "brackets: 95 % bootstrap intervals (BCa, 2,000 redraws of the test images within their classes), of macro-F1 too "
-    "narrow where no image of a class is found; ±: standard deviation over seeds or folds",
+    "narrow where no image of a class is found; those of differences come from the "
+    "bootstrap's standard error, of shares as Bonett and Price have it; ±: standard deviation over seeds or folds",
     "fit s: seconds to train, those of all its members for an ensemble; features s: seconds to compute the features or "
     "the frozen pass of a backbone that several runs share, once",
     "ms/image: milliseconds from an image to its answer, computing its features included",

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ALPHA = 0.05
+from fer_bench.judging.resampling import ALPHA
+
 MIN_ROWS, MIN_BLOCKS = 3, 3
 CAVEAT = (
     "Seeds and folds of one dataset share its images. They are not independent, as the test supposes: what it finds "

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping, Sequence
 
 from fer_bench.judging.cells import counted, fraction, listed, percent
-from fer_bench.judging.effects import HELPS, HURTS, NO_EVIDENCE, SAME, TRADE_OFF, StrategyEffect
-from fer_bench.judging.findings import by_time, inflation, learned, picked, published, told, who_pays
+from fer_bench.judging.effects import BASE_STRATEGY, HELPS, HURTS, NO_EVIDENCE, SAME, TRADE_OFF, StrategyEffect
+from fer_bench.judging.findings import advised, by_time, inflation, picked, published, speaking, told, who_pays
 from fer_bench.judging.gate import MARK
 from fer_bench.judging.inference import Standing
 from fer_bench.judging.resampling import ALPHA
-from fer_bench.judging.tables import BASE_STRATEGY, Data, Leaderboard
+from fer_bench.judging.tables import Data, Leaderboard
 
 
 def summary(board: Leaderboard) -> list[str]:
@@ -18,7 +18,7 @@ def summary(board: Leaderboard) -> list[str]:
     if not board.data or not (board.rows or board.unranked):
         return ["No run has succeeded yet, so there is nothing to rank."]
     return [
-        *_winners(board), *_picked(board, board.data), *by_time(board), *_strategies(board, board.data),
+        *_winners(board), *_picked(board, board.data), *by_time(board), *_strategies(board),
         *who_pays(board), *_trust(board), *_beside(board, board.data),
     ]  # fmt: skip
 
@@ -59,25 +59,33 @@ def _picked(board: Leaderboard, data: Data) -> Iterator[str]:
         return
     best = board.rows[0]
     tie = chosen.standing is not None and chosen.standing.band == 1
-    which = "the same row" if chosen is best else told(chosen) + (", one of the ties" if tie else "")
-    fitted = " (an ensemble is fitted to them, and left out)" if best.family == "ensemble" else ""
+    which = "the same row" if chosen is best else advised(board, chosen) + (", one of the ties" if tie else "")
     n = board.facts.n_choosers
     clean = f", the {n:,} without a copy in train" if 0 < n < data.n_validation else ""
-    yield f"Picked by the validation images alone{clean}, as one has to in practice{fitted}: {which}."
+    fitted = [row for row in board.rows if row.fitted]
+    kinds = sorted({"ensembles" if row.family == "ensemble" else row.strategy for row in fitted})
+    yield f"Picked by the validation images alone{clean}, as one has to in practice: {which}."
+    yield (
+        f"Its macro-F1 on these validation images, {chosen.validation_f1:.3f} (choosing_macro_f1 in the CSV), is the "
+        "best of all rows trained here" + f", but for those fitted to them: {', '.join(kinds)}" * bool(kinds) + "."
+    )
 
 
-def _strategies(board: Leaderboard, data: Data) -> Iterator[str]:
-    labels = {row.label for row in learned(board.rows, data.support) if row.strategy == BASE_STRATEGY}
+def _strategies(board: Leaderboard) -> Iterator[str]:
+    labels = speaking(board)
     by_strategy = _verdicts(board.strategy_effects, labels)
     if by_strategy:
         yield (
             f"Strategies against {BASE_STRATEGY}, each model that beats a constant answer against itself. Helped: "
-            f"{_models(by_strategy, HELPS)}. Hurt: {_models(by_strategy, HURTS)}. What is left is a trade-off, or "
-            "shows no clear effect."
+            f"{_models(by_strategy, HELPS)}. Hurt: {_models(by_strategy, HURTS)}. Trade-off: "
+            f"{_models(by_strategy, TRADE_OFF)}. What is left shows no clear effect."
         )
         clean = _verdicts(board.clean_effects, labels) if board.test_has_copies else {}
         if clean:
-            yield f"On test-clean alone they helped: {_models(clean, HELPS)}. Hurt: {_models(clean, HURTS)}."
+            yield (
+                f"On test-clean alone they helped: {_models(clean, HELPS)}. Hurt: {_models(clean, HURTS)}. Trade-off: "
+                f"{_models(clean, TRADE_OFF)}."
+            )
         worth = [name for name, found in by_strategy.items() if 2 * found.count(HELPS) > len(found)]
         worth = [name for name in worth if HURTS not in (*by_strategy[name], *clean.get(name, ()))]
         yield f"Worth it: {', '.join(worth)}." if worth else "None of them helps most of the models."

@@ -20,7 +20,6 @@ FURTHER = (
 VOTE_METRICS = ("accuracy", "macro_f1", "cross_entropy", "sided")
 UNTRAINED = ("external", "ensemble")
 """Families of rows that this suite did not train."""
-BASE_STRATEGY = "none"
 RANK_DECIMALS = 4
 MISSING = NOT_RUN = "-"
 NOT_APPLICABLE = "n/a"
@@ -48,6 +47,7 @@ class Row:
     missing: the seeds and folds that did not succeed, in words. lacks_folds: whether folds are among them.
     run_id: of the first run, for links. feature_seconds: of what its runs share with others; fit_seconds: of one run.
     weights: what the network started from. unpretrained: it could have started from trained weights, and did not.
+    validation_f1: of the validation images by which rows are chosen. fitted: something of it was fitted to these.
 
     What follows is known where probabilities are stored. standing: None where the row could not be compared.
     intervals: of accuracy and macro-F1. clean, clean_intervals, clean_recall, clean_band: on test-clean. further: by
@@ -72,6 +72,7 @@ class Row:
     n_parameters: int | None
     weights: str
     unpretrained: bool
+    fitted: bool
     standing: Standing | None = None
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     clean: Mapping[str, Statistic] = field(default_factory=dict)

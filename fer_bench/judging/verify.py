@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fer_bench.data.splits import split_file
 from fer_bench.errors import FerBenchError, listing
-from fer_bench.judging import ensemble, external, inference, leaderboard, metrics, resampling
-from fer_bench.judging.evidence import SCORED, Evidence
-from fer_bench.judging.formats import csv_text
-from fer_bench.judging.markdown import markdown
+from fer_bench.judging import ensemble, external, inference, metrics, resampling
+from fer_bench.judging.evidence import SCORED, TOLERANCE, Evidence
+from fer_bench.judging.judgement import audit_of
+from fer_bench.judging.page_check import SHOWN, page_faults
+from fer_bench.records.audit import AUDIT_FILE
+from fer_bench.records.images import images_path
 from fer_bench.records.schema import Record
 from fer_bench.records.spec import RunSpec
 from fer_bench.records.store import ResultsFolder
-
-TOLERANCE = 1e-6
-"""Figures that agree to this are the same: sums in another order differ by less."""
-SHOWN = 3
 
 
 class Standing(StrEnum):
@@ -65,7 +60,8 @@ def verify(folder: ResultsFolder, against: ResultsFolder | None = None) -> Verif
 
     A row is reproduced where `against` holds a run of the same spec made at another time, whose own figures follow
     from its probabilities, and whose accuracy and macro-F1 differ from the row's by no more than the 95 % intervals
-    of the paired differences over the test images allow; an ensemble, where it is the mean of its members.
+    of the paired differences over the test images allow; an ensemble, where it is the mean of its members and greedy
+    selection picks these again.
     """
     records, faults = folder.read()
     verdicts: list[Verdict] = []
@@ -83,11 +79,11 @@ def verify(folder: ResultsFolder, against: ResultsFolder | None = None) -> Verif
             for record in evidence.elsewhere
             if (record.spec.split_fingerprint, record.spec.fold, record.status) == (split, fold, "success")
         ]
-        faults += _hidden(evidence)
+        faults += [*_hidden(evidence), *_miscounted(evidence)]
         if len(found) > 1 and all(verdict.standing == Standing.refuted for verdict in found):
             faults.append(f"no record follows from the labels in {split_file(split, fold)}: were those changed?")
         verdicts += found
-    return Verification(tuple(verdicts), (*faults, *_page_faults(folder, records)))
+    return Verification(tuple(verdicts), (*faults, *page_faults(folder, records)))
 
 
 def _hidden(evidence: Evidence) -> Iterator[str]:
@@ -95,6 +91,24 @@ def _hidden(evidence: Evidence) -> Iterator[str]:
     for record in evidence.records:
         if record.status != "success" and (evidence.folder.runs / record.run_id / "predictions.npz").exists():
             yield f"{record.run_id}: is on record as {record.status}, and has stored predictions"
+
+
+def _miscounted(evidence: Evidence) -> Iterator[str]:
+    """Copies in train that are marked on more or fewer images than the audit counted: test-clean rests on the marks."""
+    name = images_path(evidence.folder.path, evidence.split_fingerprint).name
+    try:
+        audit = audit_of(evidence.folder.path, (evidence.data_fingerprint, evidence.split_fingerprint))
+        facts = {subset: evidence.image_facts(subset) for subset in SCORED}
+    except FerBenchError as error:
+        yield str(error)
+        return
+    for subset, of_subset in facts.items():
+        if audit is None or of_subset is None or subset not in audit.subsets:
+            continue
+        counted = audit.subsets[subset]
+        for kind, n in (("exact", counted.exact_in_train), ("near", counted.near_in_train)):
+            if (marked := int((of_subset.copy_in_train == kind).sum())) != n:
+                yield f"{name}: marks {marked:,} {subset} images as {kind} copies, and {AUDIT_FILE} counts {n:,}"
 
 
 def _verdict(evidence: Evidence, record: Record, reruns: _Reruns | None) -> Verdict:
@@ -105,11 +119,12 @@ def _verdict(evidence: Evidence, record: Record, reruns: _Reruns | None) -> Verd
     if rows is None:
         return Verdict(record.run_id, Standing.self_reported, ("no test probabilities are stored",))
     if record.family == ensemble.FAMILY:
-        return Verdict(record.run_id, Standing.reproduced, ("the mean of its members",))
-    if reruns is None:
+        is_again, remark = ensemble.chosen_again(evidence, record)
+    elif reruns is None:
         return Verdict(record.run_id, Standing.rescored)
-    is_within, remark = reruns.compare(record, rows)
-    return Verdict(record.run_id, Standing.reproduced if is_within else Standing.rescored, (remark,))
+    else:
+        is_again, remark = reruns.compare(record, rows)
+    return Verdict(record.run_id, Standing.reproduced if is_again else Standing.rescored, (remark,))
 
 
 def contradictions(evidence: Evidence, record: Record) -> list[str]:
@@ -119,22 +134,22 @@ def contradictions(evidence: Evidence, record: Record) -> list[str]:
     if record.run_id != expected:
         faults.append(f"its spec is that of {expected}")
     faults += _misfits(evidence, record)
+    try:
+        rows = {subset: evidence.probabilities(record, subset) for subset in SCORED}
+    except FerBenchError as error:
+        return [*faults, str(error)]
+    stored = {subset: known for subset, known in rows.items() if known is not None}
     for subset in SCORED:
         reported = getattr(record, subset)
-        try:
-            rows = evidence.probabilities(record, subset)
-        except FerBenchError as error:
-            faults.append(str(error))
-            break
-        if rows is None:
-            continue
-        if reported is None:
+        if reported and stored and subset not in stored:
+            faults.append(f"{subset} figures are reported, and only {', '.join(stored)} probabilities are stored")
+        elif subset in stored and not reported:
             faults.append(f"{subset} probabilities are stored, but no {subset} figures")
-            continue
-        again = metrics.score(evidence.labels[subset], rows, evidence.class_names)
-        faults += _differences(subset, reported.model_dump(), again.model_dump())
-        if record.family == ensemble.FAMILY:
-            faults += _strays(evidence, record, subset, rows)
+        elif subset in stored:
+            again = metrics.score(evidence.labels[subset], stored[subset], evidence.class_names)
+            faults += _differences(subset, reported.model_dump(), again.model_dump())
+    if record.family == ensemble.FAMILY and stored:
+        faults += ensemble.contradictions(evidence, record, stored)
     return faults
 
 
@@ -164,15 +179,6 @@ def _differences(where: str, reported: Any, again: Any) -> list[str]:
 
 def _figure(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _strays(evidence: Evidence, record: Record, subset: str, rows: np.ndarray) -> list[str]:
-    try:
-        mean = ensemble.mixture(evidence, dict(record.parameters.get("weights", {})), subset)
-    except (FerBenchError, TypeError, ValueError) as error:
-        return [f"its members cannot be read: {error}"]
-    same = mean.shape == rows.shape and np.allclose(mean, rows, rtol=0, atol=TOLERANCE)
-    return [] if same else [f"its {subset} probabilities are not the mean of its members"]
 
 
 @dataclass(frozen=True)
@@ -209,75 +215,6 @@ class _Reruns:
         told = ", ".join(f"{name} {c.value:+.4f} [{c.low:+.4f}, {c.high:+.4f}]" for name, c in changes.items())
         beyond = [name for name, change in changes.items() if not change.low <= 0 <= change.high]
         return not beyond, f"re-run: {told}{'; beyond noise: ' * bool(beyond)}{', '.join(beyond)}"
-
-
-def _page_faults(folder: ResultsFolder, records: list[Record]) -> Iterator[str]:
-    """What `leaderboard.csv` and `leaderboard.md` show that records and stored probabilities do not give."""
-    table, page = (_text(folder.path / name) for name in ("leaderboard.csv", "leaderboard.md"))
-    if table is None and page is None:
-        return
-    by_id = {record.run_id: record for record in records}
-    listed = [record for run_id in _lines_by_run(table or "") if (record := by_id.get(run_id))]
-    split = (listed[0].spec.data_fingerprint, listed[0].spec.split_fingerprint) if listed else None
-    try:
-        board = leaderboard.build(records, _command(page or ""), split, folder.path)
-    except FerBenchError as error:
-        yield f"the leaderboard cannot be computed again: {error}"
-        return
-    if table is not None:
-        yield from _csv_faults(table, csv_text(board))
-    if page is not None:
-        yield from _markdown_faults(page, markdown(board))
-
-
-def _text(path: Path) -> str | None:
-    return path.read_text(errors="replace") if path.exists() else None
-
-
-def _csv_faults(shown: str, expected: str) -> Iterator[str]:
-    if shown == expected:
-        return
-    old, new = (_lines_by_run(text) for text in (shown, expected))
-    faults = [f"{run_id}: is not there" for run_id in new.keys() - old.keys()]
-    faults += [f"{run_id}: has no record" for run_id in old.keys() - new.keys()]
-    moved = {"rank", "band"} if faults else set()  # by the lines too many or too few, which are named
-    for run_id in new.keys() & old.keys():
-        faults += [
-            f"{run_id}: {name} is {old[run_id].get(name)!r}, and {value!r} from the records"
-            for name, value in new[run_id].items()
-            if not _alike(old[run_id].get(name), value) and name not in moved
-        ]
-    if old.keys() == new.keys() and next(iter(old.values()), {}).keys() != next(iter(new.values()), {}).keys():
-        faults = ["has other columns than `fer_bench report` writes"]
-    yield from (f"leaderboard.csv: {fault}" for fault in sorted(faults))
-
-
-def _alike(shown: str | None, expected: str) -> bool:
-    """Whether two cells say the same, numbers but for the rounding that another processor may do."""
-    try:
-        return shown == expected or math.isclose(float(shown or ""), float(expected), rel_tol=0, abs_tol=2 * TOLERANCE)
-    except ValueError:
-        return False
-
-
-def _lines_by_run(text: str) -> dict[str, dict[str, str]]:
-    return {line.get("run_id") or "": line for line in csv.DictReader(io.StringIO(text))}
-
-
-def _markdown_faults(shown: str, expected: str) -> Iterator[str]:
-    known = set(expected.splitlines())
-    strange = [line for line in shown.splitlines() if line not in known]
-    for line in strange[:SHOWN]:
-        yield f"leaderboard.md: the records do not give the line {line[:160]!r}"
-    missing = [line for line in known - set(shown.splitlines()) if line]
-    if len(strange) > SHOWN or (missing and not strange):
-        yield f"leaderboard.md: {len(strange)} lines in it and {len(missing)} missing from it are not as records give"
-
-
-def _command(page: str) -> str | None:
-    """The command that the page says made it, which no record needs to hold."""
-    after = page.partition("The newest run was made by\n\n    ")[2]
-    return after.partition("\n")[0] or None
 
 
 def report(found: Verification) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from fer_bench import cache
 from fer_bench.data.entries import reading
@@ -106,7 +106,10 @@ def _code(card: FeaturesCard) -> str:
 def _compute(card: FeaturesCard, dataset: Dataset, split: Split, folder: Path) -> None:
     start = time.perf_counter()
     extractor = card.build(**card.parameters)
-    extractor.fit(dataset.images[split.train], dataset.labels[split.train])
+    if getattr(type(extractor), "fit", None) is _FitByRow.fit:  # they may need more memory than there is
+        extractor.fit_rows(dataset.images, split.train)
+    else:
+        extractor.fit(dataset.images[split.train], dataset.labels[split.train])
     fitted = time.perf_counter()
     for name, rows in split.subsets().items():
         _transform(card.name, extractor, dataset.images, rows, folder / f"{name}.npy")
@@ -135,12 +138,20 @@ def _transform(name: str, extractor: Extractor, images: np.ndarray, rows: np.nda
             file.write(part.data)
 
 
-class _Stateless:
-    def fit(self, images: np.ndarray, labels: np.ndarray) -> _Stateless:
+class _FitByRow:
+    """Fits on rows of memory-mapped images without a copy of them; as it stands, there is nothing to fit."""
+
+    def fit(self, images: np.ndarray, labels: np.ndarray) -> Self:
+        import numpy as np
+
+        return self.fit_rows(images, np.arange(len(images)))
+
+    def fit_rows(self, images: np.ndarray, rows: np.ndarray) -> Self:
+        """Learn from the images at the indices `rows`."""
         return self
 
 
-class Images(_Stateless):
+class Images(_FitByRow):
     """The images themselves, for networks that bring their own preprocessing."""
 
     def transform(self, images: np.ndarray) -> np.ndarray:
@@ -148,7 +159,7 @@ class Images(_Stateless):
         return images
 
 
-class Pixels(_Stateless):
+class Pixels(_FitByRow):
     """Gray pixels of a `side` x `side` image, float32 (n, side * side) in 0..1."""
 
     def __init__(self, side: int) -> None:
@@ -156,9 +167,7 @@ class Pixels(_Stateless):
 
     def transform(self, images: np.ndarray) -> np.ndarray:
         """Flattened gray values."""
-        from fer_bench.data.resizing import gray_squares
-
-        return gray_squares(images, self.side).reshape(len(images), -1).astype("float32") / 255
+        return _gray_pixels(images, self.side)
 
 
 class PrincipalComponents(Pixels):
@@ -168,13 +177,13 @@ class PrincipalComponents(Pixels):
         super().__init__(side)
         self.n_components = n_components
 
-    def fit(self, images: np.ndarray, labels: np.ndarray) -> PrincipalComponents:
+    def fit_rows(self, images: np.ndarray, rows: np.ndarray) -> Self:
         """Components of the training pixels, at most one fewer than there are images, none without variance."""
         from sklearn.decomposition import PCA
 
-        n_components = min(self.n_components, len(images) - 1, self.side**2)
-        pca = PCA(n_components, whiten=True, svd_solver="randomized", random_state=0)
-        self.pca = pca.fit(super().transform(images))
+        n_components = min(self.n_components, len(rows) - 1, self.side**2)
+        pca = PCA(n_components, whiten=True, svd_solver="randomized", random_state=0, copy=False)
+        self.pca = pca.fit(_gray_pixels(images, self.side, rows))
         variance = self.pca.explained_variance_
         self.kept = variance >= NO_VARIANCE * variance[0]  # whitening the others would blow rounding errors up
         return self
@@ -184,7 +193,7 @@ class PrincipalComponents(Pixels):
         return self.pca.transform(super().transform(images))[:, self.kept].astype("float32")
 
 
-class OrientedGradients(_Stateless):
+class OrientedGradients(_FitByRow):
     """Histograms of oriented gradients (Dalal & Triggs 2005) of a gray square, float32; 1,764 values at 48 x 48."""
 
     def __init__(self, side: int, orientations: int, cell: int, block: int) -> None:
@@ -207,6 +216,15 @@ class OrientedGradients(_Stateless):
             for square in gray_squares(images, self.side)
         ]
         return np.asarray(rows, dtype=np.float32)
+
+
+def _gray_pixels(images: np.ndarray, side: int, rows: np.ndarray | None = None) -> np.ndarray:
+    from fer_bench.data.resizing import gray_squares
+
+    squares = gray_squares(images, side, rows)
+    pixels = squares.reshape(len(squares), -1).astype("float32")
+    pixels /= 255
+    return pixels
 
 
 @register_features("images", summary="the images themselves, for networks")

@@ -63,7 +63,10 @@ def focal_loss(labels: np.ndarray, n_classes: int, random_state: int) -> Trainin
 
 @register_strategy("balanced-focal-loss", summary="focal loss, classes weighed by effective number", loss=FOCAL)
 def balanced_focal_loss(labels: np.ndarray, n_classes: int, random_state: int) -> TrainingPlan:
-    """The focal loss with alpha per class by effective number (Cui et al. 2019, section 4.3); no weights besides."""
+    """The focal loss with alpha per class by effective number, mean 1 over the rows; no weights besides.
+
+    Cui et al. 2019, section 4.3, but of the one softmax term of the label, where the paper sums k sigmoid terms.
+    """
     alpha = tuple(_effective_number_weights(labels, n_classes).tolist())
     return TrainingPlan(_all_rows(labels), loss=Loss(FOCAL, gamma=GAMMA, alpha=alpha))
 

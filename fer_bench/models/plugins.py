@@ -14,7 +14,7 @@ from fer_bench.cache import digest
 from fer_bench.errors import FerBenchError
 
 ENTRY_POINT_GROUP = "fer_bench.plugins"
-PLAIN = (bool, int, float, str)  # values whose text is the same in every process
+SCALARS = (bool, int, float, str, type(None))
 
 
 def load_plugins(files: tuple[Path, ...]) -> None:
@@ -50,7 +50,10 @@ def _load_file(file: Path) -> None:
 
 
 def source_digest(function: Callable[..., Any]) -> str:
-    """A digest of the source of `function` and of all in its module that it uses by name; empty where there is none."""
+    """A digest of the source of `function` and of all in its module that it uses by name; empty where there is none.
+
+    Objects in its module are left out, but for functions, classes and plain values.
+    """
     found: dict[str, str] = {}
     due: list[Any] = [function]
     while due:
@@ -62,11 +65,20 @@ def source_digest(function: Callable[..., Any]) -> str:
         found[thing.__qualname__] = source
         for name in sorted(function.__globals__.keys() & set(re.findall(r"\w+", source))):
             used = function.__globals__[name]
-            if all(isinstance(value, PLAIN) for value in (used if isinstance(used, tuple) else (used,))):
+            if _is_plain(used):
                 found[name] = repr(used)
             elif (inspect.isfunction(used) or inspect.isclass(used)) and used.__module__ == function.__module__:
                 due += [used] * (used.__qualname__ not in found)
     return digest(found)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether the text of `value` tells all of it, and is the same in every process."""
+    if type(value) is dict:  # a defaultdict tells the address of its function
+        return all(map(_is_plain, [*value, *value.values()]))
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return isinstance(value, SCALARS)
 
 
 def _failed(plugin: str, error: BaseException) -> FerBenchError:

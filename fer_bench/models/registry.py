@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
 
+from fer_bench.cache import digest
 from fer_bench.errors import FerBenchError
 from fer_bench.models.plugins import source_digest
 
@@ -151,12 +152,6 @@ class ModelCard:
     n_parameters: int | None = None
     balanced_bootstrap: bool = False
     search: Search = field(default_factory=dict)
-
-    @property
-    def code(self) -> str:
-        """A digest of what defines a plugin's model; empty for the package's own, which have a version."""
-        build = inspect.unwrap(self.build)
-        return "" if Path(build.__code__.co_filename).is_relative_to(PACKAGE) else source_digest(build)
 
     @property
     def is_network(self) -> bool:
@@ -319,6 +314,21 @@ def why_not(model: ModelCard, strategy: StrategyCard) -> str | None:
     if strategy.starts_from == "weights" and not model.is_network:
         return "has no features of its own making, which re-training would keep"
     return None
+
+
+def plugin_code(model: ModelCard, strategy: StrategyCard) -> str:
+    """A digest of what plugins define of `model` under `strategy`; "" where all is the package's, which has a version.
+
+    Take it before any of it is used: what a plugin keeps in lists and dicts of its module may grow.
+    Raises FerBenchError where there are no features of the name that the model wants.
+    """
+    of_model, *others = map(_plugin_source, (model.build, FEATURES[model.features].build, strategy.plan))
+    return digest({"model": of_model, "others": others}) if any(others) else of_model
+
+
+def _plugin_source(function: Callable[..., Any]) -> str:
+    function = inspect.unwrap(function)
+    return "" if Path(function.__code__.co_filename).is_relative_to(PACKAGE) else source_digest(function)
 
 
 def _source(function: Callable[..., Any]) -> str:

@@ -1,4 +1,4 @@
-"""The score by which whatever is chosen on validation rows is chosen: the best weights of a network, the best tau."""
+"""The score by which a run chooses on its validation rows: the best weights of a network, the best tau."""
 
 import numpy as np
 

@@ -10,6 +10,8 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 ON_GPU = "on a GPU"
 """The note of a run whose network was trained on one."""
+ADJUSTED = "probabilities of"
+"""How the note of a run begins that adjusted those of another, as suits the validation images best."""
 Correlation = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 
 

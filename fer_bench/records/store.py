@@ -5,14 +5,15 @@ It imports light: planning asks for statuses alone and needs neither the schema 
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import shutil
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_bench.cache import write_atomic
+from fer_bench.cache import old_path, put_in_place, sync
 from fer_bench.errors import FerBenchError, listing
 
 if TYPE_CHECKING:
@@ -22,7 +23,21 @@ if TYPE_CHECKING:
 
 FINISHED = ("success", "not-applicable")
 PLUGIN_CODE = "plugin_code"
-"""The parameter on record that is the `code` of a plugin's model."""
+"""The parameter on record that is the digest of what plugins define of a run."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What planning asks of the record of a run on disk.
+
+    status: None where no record can be read. started: ISO 8601 in UTC, "" where not known. plugin_code: a digest of
+    what plugins defined of it, or None where none is known. digest: of the whole record, None where there is none.
+    """
+
+    status: str | None = None
+    started: str = ""
+    plugin_code: str | None = None
+    digest: str | None = None
 
 
 class ResultsFolder:
@@ -50,18 +65,24 @@ class ResultsFolder:
 
     def status(self, run_id: str) -> str | None:
         """The status of a run on disk, or None. A record that cannot be read counts as none."""
-        try:
-            status = json.loads(self.record_path(run_id).read_bytes())["status"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return None
-        return status if isinstance(status, str) else None
+        return self.standing(run_id).status
 
-    def plugin_code(self, run_id: str) -> str | None:
-        """The digest of the plugin that the model of a run on disk was defined in, or None where none is known."""
+    def standing(self, run_id: str) -> Standing:
+        """What there is of a run on disk, unchecked but for its types."""
         try:
-            return json.loads(self.record_path(run_id).read_bytes())["parameters"][PLUGIN_CODE]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return None
+            content = self.record_path(run_id).read_bytes()
+        except OSError:
+            return Standing()
+        digest = hashlib.sha256(content).hexdigest()
+        try:
+            record = json.loads(content)
+        except (ValueError, RecursionError):
+            return Standing(digest=digest)
+        if not isinstance(record, dict) or not isinstance(status := record.get("status"), str):
+            return Standing(digest=digest)
+        parameters = record.get("parameters")
+        code = parameters.get(PLUGIN_CODE) if isinstance(parameters, dict) else None
+        return Standing(status, str(record.get("started", "")), code, digest)
 
     def raw_records(self) -> list[dict[str, Any]]:
         """All records that can be read, as JSON has them, unchecked: for estimates of time."""
@@ -137,27 +158,29 @@ class ResultsFolder:
 
         Call it under the run's lock. Every file reaches the disk before the rename does.
         """
-        write_atomic(work / "record.json", record.model_dump_json(indent=1) + "\n")
-        for file in work.iterdir():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-        target = self.runs / record.run_id
-        if target.exists():
-            old = self.work_path(record.run_id)
-            target.rename(old)
-            work.rename(target)
-            shutil.rmtree(old)
-        else:
-            work.rename(target)
+        work.mkdir(parents=True, exist_ok=True)
+        (work / "record.json").write_bytes(record.model_dump_json(indent=1).encode() + b"\n")
+        sync(work)
+        put_in_place(work, self.runs / record.run_id)
 
-    def clean(self) -> None:
-        """Remove work folders that killed runs left behind; those of runs still going on are locked and stay."""
+    def clean(self) -> set[str]:
+        """Remove the hidden folders that killed runs left; those of runs still going on are locked and stay.
+
+        Where one was killed after its earlier folder was taken away and before the new one stood there, the earlier
+        comes back. Returns the ids of such runs.
+        """
         from filelock import Timeout
 
-        for work in self.runs.glob(".*.*"):
-            run_id = work.name[1:].rsplit(".", 1)[0]
+        put_back = set()
+        for left in self.runs.glob(".*.*"):
+            run = self.runs / left.name[1:].rpartition(".")[0]
             try:
-                with self.lock(run_id).acquire(blocking=False):
-                    shutil.rmtree(work, ignore_errors=True)
+                with self.lock(run.name).acquire(blocking=False):
+                    if left == old_path(run) and not run.exists():
+                        left.rename(run)
+                        put_back.add(run.name)
+                    else:
+                        shutil.rmtree(left, ignore_errors=True)
             except Timeout:
                 continue
+        return put_back

@@ -74,6 +74,14 @@ def test_every_planted_copy_is_counted():
     assert (test.exact_in_train, test.near_in_train, test.exact_in_validation) == (1, 2, 1)
 
 
+def test_images_are_never_copied_together(watched):
+    """Data larger than the memory are memory-mapped: what copies many rows at once ends there."""
+    images, copied = watched(FACES.images)
+    dataset = data(images=images)
+    make_audit(dataset, make_split(dataset), find_copies(dataset))
+    assert copied == []
+
+
 def test_blank_images_are_counted_and_named():
     images = FACES.images.copy()
     images[5], images[300] = 0, 255

@@ -7,7 +7,7 @@ import pytest
 from fer_bench.data import near_copies
 from fer_bench.data.copies import find_copies, stored_copies
 from fer_bench.data.dataset import Dataset
-from fer_bench.data.near_copies import SURE, find_near_copies
+from fer_bench.data.near_copies import SURE, NearCopies, find_near_copies
 from fer_bench.data.synthetic import make_synthetic
 
 FACES = make_synthetic(150).images
@@ -44,8 +44,12 @@ COPIES = {
 }
 
 
+def near_copies_among(images) -> NearCopies:
+    return find_near_copies(images, np.arange(len(images)))
+
+
 def pairs(images) -> list[list[int]]:
-    return find_near_copies(images).pairs.tolist()
+    return near_copies_among(images).pairs.tolist()
 
 
 def test_rendered_faces_are_no_copies_of_one_another():
@@ -57,7 +61,7 @@ def test_a_copy_is_found(kind):
     images = FACES.copy()
     for row in range(10):
         images[140 + row] = COPIES[kind](images[row])
-    near = find_near_copies(images)
+    near = near_copies_among(images)
     found = {tuple(pair) for pair in near.pairs.tolist()}
     planted = {(row, 140 + row) for row in range(10)}
     assert len(found & planted) >= 9
@@ -69,9 +73,9 @@ def test_a_copy_is_found(kind):
 def test_copies_are_found_wherever_the_blocks_of_the_comparison_end(monkeypatch):
     images = FACES[:60].copy()
     images[[31, 59]] = [COPIES["brighter"](images[30]), images[42][:, ::-1]]
-    whole = find_near_copies(images)
+    whole = near_copies_among(images)
     monkeypatch.setattr(near_copies, "BLOCK", 7 * 60)
-    blocks = find_near_copies(images)
+    blocks = near_copies_among(images)
     assert blocks.pairs.tolist() == whole.pairs.tolist() == [[30, 31], [42, 59]]
     assert blocks.mirrored.tolist() == [False, True]
 
@@ -101,9 +105,22 @@ def test_faces_that_are_all_alike_raise_the_threshold():
     own = np.stack([cv2.GaussianBlur(rng.normal(size=(48, 48)), (0, 0), 2) for _ in range(40)])
     images = np.clip(128 + 25 * (plan + 0.55 * own / own.std()), 0, 255).astype(np.uint8)
     images[39] = np.clip(images[0] + 10.0, 0, 255).astype(np.uint8)
-    near = find_near_copies(images)
+    near = near_copies_among(images)
     assert near.threshold == SURE
     assert near.pairs.tolist() == [[0, 39]]
+
+
+def test_the_images_of_other_rows_count_for_nothing():
+    images = FACES[:40].copy()
+    images[[31, 35]] = [COPIES["brighter"](images[30]), COPIES["brighter"](images[20])]
+    assert find_near_copies(images, np.array([35, 3, 30, 20])).pairs.tolist() == [[0, 3]]
+
+
+def test_images_are_never_copied_together(watched):
+    """Data larger than the memory are memory-mapped: what copies many rows at once ends there."""
+    images, copied = watched(FACES[:40])
+    find_copies(Dataset("made", images, np.arange(40) % 2, ("a", "b"), np.arange(40).astype(str)))
+    assert copied == []
 
 
 def test_copies_of_copies_share_a_group_and_the_order_of_rows_does_not_matter():

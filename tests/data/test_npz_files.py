@@ -104,6 +104,7 @@ WRONG = {
         "several arrays are x of validation",
     ),
     "images divided by 255": ({"images": IMAGES // 255 + 1, "labels": LABELS}, "no value above 1, so all are black"),
+    "images rounded down to 0": ({"images": IMAGES // 255, "labels": LABELS}, "no value above 1, so all are black"),
     "one-hot labels": ({"images": IMAGES, "labels": np.eye(6, dtype=int)}, "labels are int64 (6, 6)"),
     "labels with fractions": ({"images": IMAGES, "labels": LABELS / 2}, "labels are float64 (6,)"),
     "labels outside": (

@@ -35,6 +35,12 @@ def test_an_image_of_that_size_is_not_touched():
     assert np.array_equal(gray_squares(NOISE[:, :20], 20), NOISE[:, :20])
 
 
+@pytest.mark.parametrize("size", [(30, 20), (24, 24)])
+def test_squares_of_some_rows_are_those_of_the_images_there(size):
+    images = NOISE[:, : size[0]] if size == (30, 20) else np.stack([linear(image, 24) for image in NOISE])
+    assert np.array_equal(gray_squares(images, 24, np.array([2, 0])), gray_squares(images[[2, 0]], 24))
+
+
 @pytest.mark.parametrize(("channel", "gray"), [(0, 76), (1, 150), (2, 29)])  # red, green, blue
 def test_colour_is_rgb(channel, gray):
     image = np.zeros((60, 60, 3), np.uint8)
@@ -44,11 +50,11 @@ def test_colour_is_rgb(channel, gray):
 
 
 def test_all_that_look_at_images_enlarge_them_alike(tmp_path):
-    pixels = FEATURES["pixels"]
+    pixels, rows = FEATURES["pixels"], np.arange(len(NOISE))
     features = pixels.build(**pixels.parameters).transform(NOISE)
     assert np.array_equal(features[0].reshape(48, 48), linear(NOISE[0], 48).astype("float32") / 255)
     assert np.array_equal(view(NOISE, 48)[0, ..., 0], linear(NOISE[0], 48))
     assert np.array_equal(near_copies._detail(NOISE[0]), near_copies._detail(linear(NOISE[0], 48)))
-    assert np.array_equal(audit._pixels(NOISE[:, :20]), audit._pixels(gray_squares(NOISE[:, :20], 24)))
+    assert np.array_equal(audit._pixels(NOISE[:, :20], rows), audit._pixels(gray_squares(NOISE[:, :20], 24), rows))
     cv2.imwrite(str(tmp_path / "noise.png"), NOISE[0])
     assert np.array_equal(_sized(tmp_path / "noise.png", (48, 48), gray=True), linear(NOISE[0], 48))

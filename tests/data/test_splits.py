@@ -136,6 +136,78 @@ def test_too_few_people_are_told():
         make_split(data)
 
 
+def made_of_people(contents: np.ndarray) -> Dataset:
+    """Images of each person (rows) and class (columns): int (n_people, n_classes)."""
+    person, label = (np.repeat(index, contents.ravel()) for index in np.indices(contents.shape).reshape(2, -1))
+    return replace(dataset(tuple(contents.sum(axis=0))), labels=label, groups=person)
+
+
+def classes_and_people(data: Dataset, split: Split) -> tuple[list[list[int]], list[list[int]]]:
+    """How many people show each class, and which people there are, by subset."""
+    shown = [np.unique(np.stack([data.groups[rows], data.labels[rows]]), axis=1) for rows in split.subsets().values()]
+    return [np.bincount(pairs[1], minlength=len(data.class_names)).tolist() for pairs in shown], [
+        np.unique(data.groups[rows]).tolist() for rows in split.subsets().values()
+    ]
+
+
+A_RARE_CLASS = np.array([[45, 45, 10]] * 4 + [[25, 25, 0]] * 16)
+"""Twenty people; the four with most images are the only ones who show the third class."""
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_class_that_few_people_show_is_in_each_subset(seed):
+    data = made_of_people(A_RARE_CLASS)
+    shown, people = classes_and_people(data, make_split(data, seed))
+    assert [counts[2] for counts in shown] == [2, 1, 1]
+    assert [len(side) for side in people] == [17, 2, 1]
+
+
+@pytest.mark.parametrize("n_folds", [2, 3, 4])
+def test_a_class_that_few_people_show_is_in_each_fold(n_folds):
+    data = made_of_people(A_RARE_CLASS)
+    for split in make_folds(data, n_folds):
+        shown, _ = classes_and_people(data, split)
+        assert all(min(counts) > 0 for counts in shown)
+
+
+def some_people(rng: np.random.Generator) -> np.ndarray:
+    """Ten to forty people of unequal size, each with classes of their own; some classes are rare."""
+    shares = rng.dirichlet(np.full(rng.integers(3, 8), rng.choice([0.3, 1, 3])))
+    return np.stack(
+        [rng.multinomial(n, rng.dirichlet(20 * shares + 0.05)) for n in rng.geometric(0.1, rng.integers(10, 40))]
+    )
+
+
+@pytest.mark.parametrize("n_folds", [0, 4])
+def test_each_class_that_enough_people_show_is_in_each_subset(n_folds):
+    rng, n_subsets = np.random.default_rng(4), n_folds or 3  # some of these find a way at the second go only
+    drawn = [
+        contents
+        for contents in (some_people(rng) for _ in range(60))
+        if ((contents > 0).sum(axis=0) >= n_subsets).all()
+    ]
+    assert len(drawn) > 30
+    for contents in drawn:
+        data = made_of_people(contents)
+        for split in make_folds(data, n_folds) if n_folds else [make_split(data)]:
+            shown, people = classes_and_people(data, split)
+            assert min(map(min, shown)) > 0
+            assert sorted(np.concatenate(people)) == np.flatnonzero(contents.any(axis=1)).tolist()
+
+
+def test_people_who_leave_no_way_to_have_each_class_in_each_subset_are_told():
+    """Classes b and c put the third person with the fourth, class d forbids it."""
+    contents = np.zeros((10, 4), int)
+    contents[:, 0] = 5
+    for label, shown_by in enumerate([[0, 1, 2], [0, 1, 3], [0, 2, 3]], start=1):
+        contents[shown_by, label] = 2
+    with pytest.raises(
+        FerBenchError, match=r"groups .* dealt out whole.*\n  - \w: 6 images in 3 groups, none of them in t"
+    ) as error:
+        make_split(made_of_people(contents))
+    assert "distinct" not in str(error.value)
+
+
 def test_classes_that_are_too_small_are_all_named():
     data = dataset((30, 2, 30, 1))
     with pytest.raises(FerBenchError) as error:

@@ -1,11 +1,18 @@
-"""How a child process is watched."""
+"""How a child process is started and watched, and when a run counts as done."""
 
 import os
+import signal
+import subprocess
+import sys
 from multiprocessing import Pipe
+from pathlib import Path
 
 import pytest
 
 from fer_bench.execution import children
+from fer_bench.execution.job import Job
+from fer_bench.records.spec import RunSpec
+from fer_bench.records.store import ResultsFolder
 
 
 class Child:
@@ -40,3 +47,60 @@ def test_waiting_for_another_runner_is_no_time_of_the_run(child, speaks, ended):
         sender.send((0.0, "starting"))
     found = children._watch(child, receiver, 1e-9, lambda: False, lambda done, text: None)
     assert (found, child.was_killed) == (ended, speaks)
+
+
+@pytest.fixture
+def job(tmp_path):
+    """A run as it is planned now, of which nothing or a record is on disk."""
+    spec = RunSpec("majority", "none", 0, "d" * 16, "s" * 16)
+    results = ResultsFolder(tmp_path)
+
+    def planned() -> Job:
+        return Job(
+            spec, "baseline", "images", results.path, tmp_path, tmp_path, "tiny", ("a", "b"), (1, 1, 1), "drawn", (),
+            (), "", 1, results.standing(spec.run_id).digest,
+        )  # fmt: skip
+
+    return planned
+
+
+@pytest.mark.parametrize("moment", [0, 2**33], ids=["behind", "ahead"])
+def test_a_run_is_done_once_its_record_is_another_whatever_clock_its_server_has(job, moment):
+    def put_on_record(planned: Job, reason: str) -> None:
+        children.record_without_child(planned, "failed", reason)
+        os.utime(results.record_path(planned.spec.run_id), (moment, moment))
+
+    first, results = job(), ResultsFolder(job().results)
+    assert not children.is_done(results, first)
+    put_on_record(first, "once")
+    assert children.is_done(results, first)
+    second = job()
+    assert not children.is_done(results, second)
+    put_on_record(second, "twice")
+    assert children.is_done(results, second) and children.is_done(results, first)
+    assert results.record(second.spec.run_id).reason == "twice"
+
+
+STOPPED_WHILE_LOADING = """
+from fer_bench.execution import children
+children._PRELOAD_ALWAYS = ("held",)
+try:
+    children.warm_up((), 1)
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+def test_interrupt_while_libraries_are_loaded_leaves_no_traceback(tmp_path):
+    (tmp_path / "held.py").write_text("open('loading', 'w').close(); open('never').read()")
+    for name in ("loading", "never"):
+        os.mkfifo(tmp_path / name)
+    search = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    process = subprocess.Popen(
+        [sys.executable, "-c", STOPPED_WHILE_LOADING], cwd=tmp_path, env={**os.environ, "PYTHONPATH": search},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    (tmp_path / "loading").read_text()  # waits for the fork server
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    told, complaints = process.communicate(timeout=60)
+    assert (told, complaints, process.returncode) == ("stopped\n", "", 0)

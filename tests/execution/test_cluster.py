@@ -3,20 +3,28 @@
 import csv
 import json
 import os
+import queue
 import signal
 import socket
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fer_bench.errors import FerBenchError
-from fer_bench.execution.cluster import connect
-from fer_bench.execution.errand import Errand, do, write_files
+from fer_bench.execution import errand as errands
+from fer_bench.execution.cluster import Cluster, connect
+from fer_bench.execution.errand import NO_DATA, Answer, Errand, do, write_files
 from fer_bench.execution.job import Job
+from fer_bench.execution.outcome import checkpoint_file
 from fer_bench.execution.places import open_place
 from fer_bench.records.spec import RunSpec
+from fer_bench.records.store import ResultsFolder
 
 PLUGIN = """
 import os, signal
@@ -160,11 +168,17 @@ def test_interrupt_ends_the_child_on_the_worker(program, suite, tmp_path):
 
 
 def test_a_killed_runner_takes_the_child_along(program, suite, tmp_path):
+    results = ResultsFolder(tmp_path / "results" / "tiny")
     process = program.start(*suite, "--models", "held")
     child = held_child(tmp_path)
+    results.clean()
+    assert [path.read_text() for path in results.runs.glob(".runner-*/token")]  # it is at work
     process.kill()
     child.wait(timeout=30)
     assert not child.is_running()
+    process.wait()
+    results.clean()
+    assert list(results.runs.glob(".runner-*")) == []
 
 
 def test_results_are_brought_home_from_workers_that_see_neither_them_nor_the_data(
@@ -223,12 +237,110 @@ def test_missing_dask_is_told_with_what_to_install(monkeypatch):
         pass
 
 
-def test_a_worker_with_another_version_or_without_a_plugin_says_so(cluster, tmp_path):
+@pytest.fixture
+def errand(tmp_path) -> Errand:
+    """That of a run whose results folder the worker sees."""
     job = Job(
         RunSpec("majority", "none", 0, "d" * 16, "s" * 16), "baseline", "images", tmp_path, tmp_path, tmp_path, "tiny",
-        ("a", "b"), (1, 1, 1), "drawn", (), (), "", 1, 0.0,
+        ("a", "b"), (1, 1, 1), "drawn", (), (), "", 1, None,
     )  # fmt: skip
-    errand = Errand("suite", job, (), (b"", b""), (tmp_path / "absent.py",), None, False, None)
+    return Errand("suite", job, (), (b"", b""), (), None, False, tmp_path / "token")
+
+
+@pytest.fixture
+def worker(tmp_path):
+    """What a task sees of its Dask worker."""
+    state = SimpleNamespace(tasks={"task": SimpleNamespace(state="executing")})
+    return SimpleNamespace(
+        address="tcp://worker", state=state, local_directory=str(tmp_path), get_current_task=lambda: "task"
+    )
+
+
+def test_a_worker_of_several_threads_does_one_run_at_a_time(errand, worker, monkeypatch):
+    begun, go = queue.Queue(), threading.Event()
+
+    def launch(job, *_):
+        begun.put(job.spec.seed)
+        go.wait(timeout=60)
+        return "success"
+
+    def of(seed: int) -> Errand:
+        job = replace(errand.job, spec=replace(errand.job.spec, seed=seed))
+        return replace(errand, suite=f"suite-{seed}", job=job)
+
+    monkeypatch.setattr(errands, "launch", launch)
+    monkeypatch.setattr(errands, "_POLL_SECONDS", 0.01)
+    with ThreadPoolExecutor(3) as tasks:
+        first = tasks.submit(errands._done, of(0), of(0).job, worker)
+        assert begun.get(timeout=60) == 0
+        stopped, third = (tasks.submit(errands._done, of(seed), of(seed).job, worker) for seed in (1, 2))
+        monkeypatch.setattr(errands, "_stopped", {"suite-1"})
+        assert stopped.result(timeout=60).status == "cancelled"
+        assert begun.empty()
+        go.set()
+        assert first.result(timeout=60).status == third.result(timeout=60).status == "success"
+    assert begun.get() == 2 and begun.empty()
+
+
+def test_a_run_that_is_brought_home_has_the_checkpoint_of_its_results_folder(errand, worker, monkeypatch):
+    launched = []
+    monkeypatch.setattr(errands, "launch", lambda job, *_: launched.append(job) or "cancelled")
+    for token in (errand.token, None):
+        errands._done(replace(errand, token=token), errand.job, worker)
+    seen, away = launched
+    assert seen.results == errand.job.results != away.results
+    assert checkpoint_file(seen) == checkpoint_file(away)
+    assert checkpoint_file(replace(seen, results=seen.results / "other")) != checkpoint_file(seen)
+
+
+class Client:
+    """Stands for Dask's where nothing is to be done by a cluster. meeting: whom sending data waits for."""
+
+    def __init__(self) -> None:
+        self.meeting, self.met, self.sent = threading.Barrier(2), False, 0
+
+    def get_executor(self, pure):
+        return None
+
+    def run(self, function, *arguments, **options):
+        self.sent += 1
+        with suppress(threading.BrokenBarrierError):
+            self.meeting.wait(timeout=0.2)
+            self.met = True
+
+    def subscribe_topic(self, topic, handler):
+        pass
+
+    def close(self, timeout):
+        pass
+
+
+def test_data_are_in_memory_for_one_worker_at_a_time(errand, monkeypatch):
+    client, answers = Client(), queue.Queue()
+    for answer in (*[Answer(NO_DATA, "worker")] * 2, *[Answer("success", "worker")] * 2):
+        answers.put(answer)
+    cluster = Cluster(client, "address")
+    monkeypatch.setattr(cluster, "_asked", lambda *_: answers.get())
+    with ThreadPoolExecutor(2) as threads:
+        ended = [threads.submit(cluster._answer, errand, lambda: False) for _ in range(2)]
+        assert [future.result(timeout=60).status for future in ended] == ["success"] * 2
+    assert client.sent == 2 and not client.met
+
+
+def test_a_runner_that_ends_leaves_no_token(tmp_path):
+    results = ResultsFolder(tmp_path)
+    results.prepare()
+    cluster = Cluster(Client(), "address")
+    cluster.make_ready((), results)
+    results.clean()
+    (token,) = results.runs.glob(".runner-*/token")
+    assert token.read_text() == cluster._suite
+    cluster.close()
+    assert [path for path in tmp_path.rglob("*") if "runner" in path.name] == []
+
+
+def test_a_worker_with_another_version_or_without_a_plugin_says_so(cluster, errand, tmp_path):
+    errand = replace(errand, needed=(tmp_path / "absent.py",), token=None)
     with cluster.get_client() as client:
         with pytest.raises(FerBenchError, match=r"no .*absent\.py: put it where runner and workers both see it"):
             client.submit(do, errand, pure=False).result()

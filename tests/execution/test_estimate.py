@@ -1,5 +1,7 @@
 """How long is left: the best evidence counts, and what was never measured is said to be unknown."""
 
+import pickle
+
 import pytest
 
 from fer_bench.execution.estimate import Estimate, spell
@@ -42,6 +44,26 @@ def test_what_was_never_measured_is_unknown_and_guessed_only_for_the_time_left(p
     assert estimate.measured(planned) is None and estimate.seconds(planned) > 0
     estimate.learn(planned, 40.0)
     assert estimate.measured(planned) == 40.0
+
+
+def test_what_is_known_does_not_grow_with_the_runs_that_ended(plan):
+    """Else the time left, which is told after every run, costs the more the longer a plan is."""
+    (planned,) = plan("hog-svm")
+    estimate = Estimate([], 3000)
+    estimate.learn(planned, 1.0)
+    size = len(pickle.dumps(estimate))
+    for seconds in range(2, 101):
+        estimate.learn(planned, float(seconds))
+    assert estimate.measured(planned) == pytest.approx(50.5)
+    assert len(pickle.dumps(estimate)) == size
+
+
+def test_a_damaged_record_tells_nothing(plan):
+    (planned,) = plan("cnn")
+    damaged = record("cnn", budget="quick") | {"seconds": {"predict": 1.0}}
+    assert Estimate([damaged], 3000).measured(planned) == 1.0
+    (standard,) = plan("cnn", budget="standard")
+    assert Estimate([damaged], 3000).measured(standard) is None
 
 
 def test_runs_derived_from_others_cost_little_and_teach_nothing(plan):

@@ -13,10 +13,10 @@ from fer_bench.execution.outcome import WEIGHTS_FILE, predict
 from fer_bench.execution.worker import do_run
 from fer_bench.judging.metrics import probabilities_from_scores
 from fer_bench.models.adjustment import adjust, choose_tau
-from fer_bench.models.registry import MODELS
-from fer_bench.records.schema import Record
+from fer_bench.models.registry import MODELS, STRATEGIES, plugin_code
+from fer_bench.records.schema import ADJUSTED, Record
 from fer_bench.records.spec import RunSpec
-from fer_bench.records.store import ResultsFolder
+from fer_bench.records.store import PLUGIN_CODE, ResultsFolder
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,8 @@ def run(data, tmp_path):
             spec=spec, family=card.family, features=card.features, results=results.path, dataset_folder=data,
             split_folder=split_folder, dataset="made", class_names=dataset.class_names,
             counts=(len(split.train), len(split.validation), len(split.test)), split_source=split.source,
-            data_notes=(), plugins=(), command="", n_jobs=2, since=0.0, weights="none" if card.pretrained else "",
+            data_notes=(), plugins=(), command="", n_jobs=2, record_digest=None,
+            weights="none" if card.pretrained else "",
         )  # fmt: skip
         work = results.work_folder(spec.run_id)
         record = do_run(job, work, lambda done, text: None)
@@ -76,6 +77,7 @@ def test_post_hoc_adjustment_takes_the_probabilities_of_the_run_under_none(run, 
     assert record.status == "success", record.traceback
     tau = choose_tau(before["validation_probabilities"], dataset.labels[split.validation], log_prior)
     assert record.parameters["tau"] == tau > 0
+    assert record.notes[-1].startswith(ADJUSTED)
     after = np.load(run.results.runs / record.run_id / "predictions.npz")
     for name in ("validation_probabilities", "test_probabilities"):
         np.testing.assert_allclose(after[name], adjust(before[name], log_prior, tau), rtol=1e-5)
@@ -144,6 +146,30 @@ def test_parameters_reach_features_and_classifier(run):
     assert tuned.n_parameters != plain.n_parameters
     wrong = run("hog-svm", "none", tuned=True, parameters=(("pca.n_components", 8),))
     assert wrong.status == "failed" and "pca.n_components" in wrong.reason
+
+
+def test_what_plugins_define_is_told_to_the_builder_and_put_on_record(run, monkeypatch):
+    class Guess:
+        def fit(self, X, y):
+            pass
+
+        def predict_proba(self, X):
+            return np.tile([0.5, 0.2, 0.3], (len(X), 1))
+
+    def build(task):
+        codes.append(task.code)
+        return Guess()
+
+    codes, adjustment = [], STRATEGIES["post-hoc-adjustment"]
+    monkeypatch.setitem(MODELS._cards, "mine", replace(MODELS["pca-logistic"], name="mine", build=build))
+    mine = replace(adjustment, plan=lambda *facts: adjustment.plan(*facts))
+    monkeypatch.setitem(STRATEGIES._cards, adjustment.name, mine)
+    ends = {"none": "success", adjustment.name: "success", "class-weights": "not-applicable"}
+    for strategy, status in ends.items():
+        record = run("mine", strategy)
+        assert record.status == status, record.traceback
+        assert record.parameters[PLUGIN_CODE] == plugin_code(MODELS["mine"], STRATEGIES[strategy])
+    assert codes == [plugin_code(MODELS["mine"], STRATEGIES["none"])] * 2  # the adjusted run is not trained
 
 
 def test_a_run_leaves_figures(run):

@@ -7,7 +7,7 @@ import pytest
 
 from fer_bench.errors import FerBenchError
 from fer_bench.execution.plan import OUTDATED, SUITES, Wanted, find_suite, make_plan
-from fer_bench.models.registry import MODELS, STRATEGIES
+from fer_bench.models.registry import MODELS, STRATEGIES, plugin_code
 from fer_bench.records.spec import RunSpec
 from fer_bench.records.store import PLUGIN_CODE, ResultsFolder
 
@@ -18,6 +18,18 @@ def plan(tmp_path):
         return make_plan(ResultsFolder(tmp_path), ("data", "split"), Wanted(models, strategies, **options))
 
     return make
+
+
+@pytest.fixture
+def on_disk(tmp_path):
+    """Put a record of a planned run on disk."""
+
+    def write(planned, status, **fields):
+        path = ResultsFolder(tmp_path).record_path(planned.spec.run_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"status": status, **fields}))
+
+    return write
 
 
 def test_every_model_meets_every_strategy(plan):
@@ -60,27 +72,44 @@ def test_reasons_stand_in_the_plan(plan):
         *((status, {"failed", "all"}) for status in ("failed", "timeout", "out-of-memory", "cancelled")),
     ],
 )
-def test_what_each_policy_does_again(plan, tmp_path, status, due):
+def test_what_each_policy_does_again(plan, on_disk, status, due):
     if status:
-        path = ResultsFolder(tmp_path).record_path(plan("hog-svm", "none")[0].spec.run_id)
-        path.parent.mkdir(parents=True)
-        path.write_text(f'{{"status": "{status}"}}')
+        on_disk(plan("hog-svm", "none")[0], status)
     (planned,) = plan("hog-svm", "none")
     assert {rerun for rerun in ("missing", "failed", "all") if planned.is_due(rerun)} == due
 
 
-def test_a_run_of_a_plugin_s_model_is_due_again_once_the_plugin_has_changed(plan, tmp_path, monkeypatch):
+def test_a_run_of_a_plugin_s_model_is_due_again_once_the_plugin_has_changed(plan, on_disk, monkeypatch):
     monkeypatch.setitem(MODELS._cards, "mine", replace(MODELS["hog-svm"], name="mine", build=lambda task: 1))
     (before,) = plan("mine", "none")
-    path = ResultsFolder(tmp_path).record_path(before.spec.run_id)
-    path.parent.mkdir(parents=True)
-    for code, status in ((MODELS["mine"].code, "success"), ("another", OUTDATED), (None, "success")):
-        known = {} if code is None else {PLUGIN_CODE: code}
-        path.write_text(json.dumps({"status": "success", "parameters": known}))
+    today = plugin_code(MODELS["mine"], STRATEGIES["none"])
+    for code, status in ((today, "success"), ("another", OUTDATED), (None, "success")):
+        on_disk(before, "success", parameters={} if code is None else {PLUGIN_CODE: code})
         (planned,) = plan("mine", "none")
         assert planned.status == status
         assert planned.is_due("failed") is (status == OUTDATED) and not planned.is_due("missing")
-    assert MODELS["mine"].code and not MODELS["hog-svm"].code
+
+
+def test_a_run_under_a_plugin_s_strategy_is_due_again_once_that_has_changed(plan, on_disk, monkeypatch):
+    on_disk(plan("hog-svm", "smote")[0], "success", parameters={PLUGIN_CODE: "another"})
+    assert plan("hog-svm", "smote")[0].status == "success"  # the package's own, which have a version
+    monkeypatch.setitem(STRATEGIES._cards, "smote", replace(STRATEGIES["smote"], plan=lambda labels, n, seed: 1))
+    assert plan("hog-svm", "smote")[0].status == OUTDATED
+
+
+def test_what_did_not_apply_to_a_plugin_s_model_is_missing_once_it_may(plan, on_disk, monkeypatch):
+    mine = replace(MODELS["hog-svm"], name="mine", build=lambda task: 1, sample_weight=False)
+    monkeypatch.setitem(MODELS._cards, "mine", mine)
+    (planned,) = plan("mine", "class-weights")
+    on_disk(planned, "not-applicable", reason=planned.reason)
+    (still,) = plan("mine", "class-weights")
+    assert still.reason and still.status == "not-applicable"
+    monkeypatch.setitem(MODELS._cards, "mine", replace(mine, sample_weight=True))
+    (mended,) = plan("mine", "class-weights")
+    assert mended.is_due("failed") and mended.is_due("missing")
+    today = plugin_code(MODELS["mine"], STRATEGIES["class-weights"])
+    on_disk(planned, "not-applicable", parameters={PLUGIN_CODE: today})  # as its classifier turned out to be
+    assert not plan("mine", "class-weights")[0].is_due("failed")
 
 
 def test_unknown_names_are_told(plan):
@@ -110,6 +139,36 @@ def test_a_strategy_that_starts_from_none_brings_that_run_along_and_comes_after_
     ]  # fmt: skip
 
 
+def test_a_base_that_is_only_brought_along_is_not_done_again_when_finished(plan, on_disk):
+    base, _ = plan("hog-svm", "post-hoc-adjustment")
+    for status, due in (("success", False), ("failed", True)):
+        on_disk(base, status)
+        assert [p.is_due("all") for p in plan("hog-svm", "post-hoc-adjustment")] == [due, True]
+        assert [p.is_due("all") for p in plan("hog-svm", "none,post-hoc-adjustment")] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("of_base", "of_derived"),
+    [
+        (("success", "2026-01-01T00:00:00+00:00"), "success"),
+        (("success", "2026-01-02T00:00:00+00:00"), "success"),
+        (("success", "2026-01-03T00:00:00+00:00"), OUTDATED),
+        (("failed", "2026-01-01T00:00:00+00:00"), OUTDATED),
+        (None, OUTDATED),
+    ],
+)
+@pytest.mark.parametrize("strategy", ["post-hoc-adjustment", "classifier-retraining"])
+def test_what_started_from_another_base_than_there_is_or_will_be_is_done_again(
+    plan, on_disk, of_base, of_derived, strategy
+):
+    base, derived = plan("cnn", strategy)
+    if of_base:
+        on_disk(base, of_base[0], started=of_base[1])
+    on_disk(derived, "success", started="2026-01-02T00:00:00+00:00")
+    _, planned = plan("cnn", strategy)
+    assert planned.status == of_derived and planned.is_due("failed") is (of_derived == OUTDATED)
+
+
 def test_folds_multiply_runs_and_share_nothing(plan):
     planned = plan("hog-svm,hog-forest", "none", seeds=(0, 1), folds=("1/3", "2/3", "3/3"))
     assert [(p.spec.model, p.spec.seed, p.spec.fold) for p in planned][:4] == [
@@ -136,6 +195,23 @@ def test_what_is_asked_for_goes_before_what_a_search_found_and_without_effect_is
     specs = {p.spec.model: p.spec for p in plan("cnn,vgg16", "none", **options)}
     assert dict(specs["vgg16"].parameters) == {"mixup": 0.2, "dropout": 0.3, "fine_tune": "head"}
     assert dict(specs["cnn"].parameters) == {"mixup": 0.2}  # it starts from no weights that could be tuned
+
+
+def test_what_a_network_is_trained_with_anyway_makes_no_other_run(plan):
+    own = {"label_smoothing": 0.1, "augmentation": "mirror,rotation,zoom,shift"}
+    plain, asked = (plan("cnn,vgg16", "none", recipe=recipe) for recipe in ({}, own))
+    assert [p.spec for p in plain] == [p.spec for p in asked]
+    found = {"cnn": {"label_smoothing": 0.2, "dropout": 0.4}}
+    (planned,) = plan("cnn", "none", recipe=own, tuned=found)
+    assert planned.spec.parameters == (("dropout", 0.4),)
+
+
+def test_label_smoothing_is_nothing_to_the_focal_loss(plan):
+    for strategies, runs in (("focal-loss,balanced-focal-loss", [(), ()]), ("none", [(("label_smoothing", 0.2),)])):
+        planned = plan("cnn", strategies, recipe={"label_smoothing": 0.2})
+        assert [p.spec.parameters for p in planned] == runs
+    (planned,) = plan("cnn", "focal-loss", tuned={"cnn": {"label_smoothing": 0.2}})
+    assert planned.spec.parameters  # what a search found goes together
 
 
 def test_ids_of_plain_runs_never_change():

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from fer_bench.errors import FerBenchError
-from fer_bench.execution.prepare import missing_files, prepare, store_split
+from fer_bench.execution.prepare import prepare, store_split
 from fer_bench.execution.runner import Options, run_plan
+from fer_bench.records.audit import Audit
+from fer_bench.records.images import ImageFacts, images_path
 
 
 @pytest.fixture
@@ -59,12 +61,57 @@ def test_damaged_facts_in_the_cache_are_told_with_what_to_delete(tiny_npz, tmp_p
         prepare(str(tiny_npz), tmp_path / "results")
 
 
-def test_files_that_went_missing_are_written_again_though_nothing_is_due(tiny_npz, tmp_path):
-    prepared = prepare(str(tiny_npz), tmp_path / "results")
-    assert len(missing_files(prepared)) == 3
-    for _ in range(2):
-        assert run_plan([], prepared, Options(), watcher=SimpleNamespace(waiting=lambda what: None)).failed == []
-        assert missing_files(prepared) == []
-        for name in ("split-*", "audit.json", "images-*"):
-            (path,) = prepared.results.path.glob(name)
-            path.unlink()
+@pytest.fixture
+def nothing_due(tiny_npz, tmp_path):
+    """Give a command that finds nothing due; returns what it prepared."""
+
+    def command(**options):
+        prepared = prepare(str(tiny_npz), tmp_path / "results", **options)
+        summary = run_plan([], prepared, Options(), watcher=SimpleNamespace(waiting=lambda what: None))
+        assert not summary.failed and not summary.interrupted
+        return prepared
+
+    return command
+
+
+def test_files_that_went_missing_are_written_again_though_nothing_is_due(nothing_due):
+    folder = nothing_due().results.path
+    files = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert {path.name.split("-")[0] for path in files} == {"split", "audit.json", "data_card.md", "images"}
+    nothing_due()
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == files
+    for path in files:
+        path.unlink()
+        nothing_due()
+        assert path.exists()
+
+
+def test_votes_are_joined_though_nothing_is_due(nothing_due, tiny_npz):
+    prepared = nothing_due()
+    with np.load(tiny_npz) as arrays:
+        votes = np.arange(2 * len(arrays["labels"])).reshape(-1, 2)
+        np.savez(tiny_npz, **arrays, votes=votes, vote_names=np.array(["top", "NF"]))
+    assert nothing_due().fingerprints == prepared.fingerprints
+    facts = ImageFacts.load(images_path(prepared.results.path, prepared.split_fingerprint))
+    assert facts.vote_names == ("top", "NF")
+
+
+def test_the_audit_is_that_of_the_split_asked_for_though_nothing_is_due(nothing_due):
+    first, other = nothing_due(split_seed=0), nothing_due(split_seed=1)
+    assert Audit.load(other.results.path / "audit.json").fingerprints == other.fingerprints != first.fingerprints
+    nothing_due(split_seed=0)
+    assert Audit.load(first.results.path / "audit.json").fingerprints == first.fingerprints
+
+
+def test_labels_corrected_and_set_back_are_written_though_nothing_is_due(nothing_due, tiny_npz):
+    with np.load(tiny_npz) as arrays:
+        n = len(arrays["labels"])
+        np.savez(tiny_npz, **arrays, subsets=np.repeat(["train", "validation", "test"], [n - 60, 30, 30]))
+    original, (path,) = tiny_npz.read_bytes(), nothing_due().results.path.glob("split-*.csv.gz")
+    before = path.read_bytes()
+    relabel(tiny_npz)
+    nothing_due()
+    assert path.read_bytes() != before
+    tiny_npz.write_bytes(original)
+    nothing_due()
+    assert path.read_bytes() == before

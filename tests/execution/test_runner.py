@@ -102,10 +102,11 @@ def test_suite_from_data_to_leaderboard_and_nothing_twice(program, tmp_path):
 
 
 def test_what_fails_costs_itself_only_and_is_tried_again(program, plugin, tmp_path):
-    models = "fine,raises,dies,quits,greedy,never-ends,not-a-number,wrong-shape"
-    command = ("run", "--plugin", plugin, "--models", models, "--strategies", "none", "--data", "tiny.npz")
-    done = program(*command, "--timeout", "10")
-    assert done.returncode == 1, done.stdout + done.stderr
+    command = ("run", "--plugin", plugin, "--strategies", "none", "--data", "tiny.npz")
+    limited = program(*command, "--models", "never-ends,quits", "--timeout", "5")
+    assert ("quits", "none") in rows(tmp_path / "results" / "tiny"), limited.stdout + limited.stderr
+    done = program(*command, "--models", "fine,raises,dies,quits,greedy,not-a-number,wrong-shape")
+    assert limited.returncode == done.returncode == 1, done.stdout + done.stderr
     table = rows(tmp_path / "results" / "tiny")
     statuses = {model: row["status"] for (model, _), row in table.items()}
     assert statuses == {
@@ -114,7 +115,7 @@ def test_what_fails_costs_itself_only_and_is_tried_again(program, plugin, tmp_pa
     }  # fmt: skip
     reasons = {model: row["reason"] for (model, _), row in table.items()}
     assert "this model | does not work" in reasons["raises"] and "SIGSEGV" in reasons["dies"]
-    assert "10 s" in reasons["never-ends"] and "(n, 3)" in reasons["wrong-shape"]
+    assert "5 s" in reasons["never-ends"] and "(n, 3)" in reasons["wrong-shape"]
     run_id = table["raises", "none"]["run_id"]
     record = json.loads((tmp_path / "results" / "tiny" / "runs" / run_id / "record.json").read_text())
     assert "RuntimeError" in record["traceback"]
@@ -170,6 +171,21 @@ def test_a_run_that_is_stopped_while_it_is_done_again_keeps_its_record(program, 
     process.communicate(timeout=60)
     assert process.returncode == 130
     assert rows(tmp_path / "results" / "tiny")["never-ends", "none"]["status"] == "success"
+
+
+def test_a_finished_run_whose_replacing_was_killed_is_not_done_again(program, plugin, tmp_path):
+    command = ("run", "--data", "tiny.npz", "--plugin", plugin, "--models", "fine", "--strategies", "none")
+    assert program(*command).returncode == 0
+    (run,) = (tmp_path / "results" / "tiny" / "runs").iterdir()
+    old = run.with_name(f".{run.name}.old")
+    run.rename(old)
+    assert program(*command).returncode == 0
+    assert (tmp_path / "fits.txt").read_text().split() == ["Fine"]
+    assert run.is_dir() and not old.exists()
+    run.rename(old)
+    assert program(*command, "--rerun", "all").returncode == 0
+    assert (tmp_path / "fits.txt").read_text().split() == ["Fine"] * 2
+    assert run.is_dir() and not old.exists()
 
 
 def test_predictions_carry_ids_and_the_figures_follow_from_them(program, tmp_path):

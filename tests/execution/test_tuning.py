@@ -8,22 +8,25 @@ import numpy as np
 import pytest
 
 from fer_bench.errors import FerBenchError
-from fer_bench.execution import oracles
+from fer_bench.execution import oracles, tuning
 from fer_bench.execution.oracles import HYPERBAND_TRIALS
 from fer_bench.execution.prepare import prepare
 from fer_bench.execution.tuned import load_all_tuned, load_tuned, tuned_path, tuned_table
 from fer_bench.execution.tuning import TuneRequest, tune
+from fer_bench.models.deep.pretrained import AUTO, IMAGENET, UNAVAILABLE, Resolution
 from fer_bench.models.registry import MODELS, Choice, ModelCard, Range
 
 
 class Probe:
     """Is right about a share of the validation rows, `x`, and notes what it is given."""
 
+    limit = 1.0
+
     def __init__(self, task):
         self.task, self.x = task, task.parameters.get("x", 0.5)
 
     def fit(self, X, y):
-        if self.x > self.task.parameters.get("limit", 1.0):
+        if self.x > self.limit:
             raise FloatingPointError("the training loss became nan")
 
     def predict_proba(self, X):
@@ -53,13 +56,16 @@ class Watcher:
     """Remembers what it was told."""
 
     def __init__(self, stop_at=None):
-        self.trials, self.texts, self.stop_at = [], [], stop_at
+        self.trials, self.texts, self.notes, self.stop_at = [], [], [], stop_at
 
     def progress(self, done, text):
         assert 0 <= done <= 1
         self.texts.append(text)
         if self.stop_at and f"trial {self.stop_at}/" in text:
             raise KeyboardInterrupt
+
+    def told(self, text):
+        self.notes.append(text)
 
     def ended(self, trial, n_trials, seconds_left):
         assert seconds_left >= 0
@@ -136,16 +142,16 @@ def test_a_space_that_is_used_up_ends_the_search(probe, prepared, monkeypatch):
 
 
 def test_a_trial_that_fails_costs_itself_alone(probe, prepared, monkeypatch):
-    """Recipes set parameters of networks for all trials."""
-    replace_card(monkeypatch, search={"x": Range(0.2, 0.9, default=0.5)}, image=True)
+    replace_card(monkeypatch, search={"x": Range(0.2, 0.9, default=0.5)})
+    monkeypatch.setattr(Probe, "limit", 0.6)
     watcher = Watcher()
-    tuned = tune(TuneRequest("probe", 8, recipe={"limit": 0.6}), prepared, watcher)
+    tuned = tune(TuneRequest("probe", 8), prepared, watcher)
     failed = [trial for trial in watcher.trials if trial.macro_f1 is None]
     assert 0 < len(failed) < 7 and all(trial.parameters["x"] > 0.6 for trial in failed)
     assert failed[0].reason == "FloatingPointError: the training loss became nan"
-    assert tuned.parameters.get("x", 0.5) <= 0.6 and tuned.recipe == {"limit": 0.6}
+    assert tuned.parameters.get("x", 0.5) <= 0.6
     assert "nan" in printed(tuned) and "untuned" in printed(tuned)
-    assert tune(TuneRequest("probe", 8, recipe={"limit": 0.6}), prepared, Watcher()) == tuned
+    assert tune(TuneRequest("probe", 8), prepared, Watcher()) == tuned
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), MemoryError("too much")])
@@ -239,6 +245,40 @@ def test_another_search_space_is_another_search(probe, prepared, monkeypatch):
     assert len(list((prepared.results.path / "tuning").iterdir())) == 3 and len(probe.tasks) == 6
 
 
+def test_a_changed_plugin_is_another_search(probe, prepared, monkeypatch):
+    before = tune(TuneRequest("probe", 2), prepared, Watcher())
+
+    def edited(task):
+        probe.tasks.append(task)
+        return Probe(task)
+
+    replace_card(monkeypatch, build=edited)
+    after = tune(TuneRequest("probe", 2), prepared, Watcher())
+    assert len(probe.tasks) == 4 and before.parameters == after.parameters
+    codes = [task.code for task in probe.tasks]
+    assert codes[0] == codes[1] != codes[2] == codes[3] and all(codes)
+
+
+def test_trials_from_random_and_from_imagenet_weights_are_not_mixed(probe, prepared, monkeypatch):
+    replace_card(monkeypatch, pretrained="probe.h5")
+    given = []
+    for resolution in (Resolution(UNAVAILABLE, "no network"), Resolution(AUTO, "from the cache")):
+        monkeypatch.setattr(tuning, "resolve_weights", lambda *_, to=resolution: {"probe.h5": to})
+        watcher = Watcher()
+        tuned = tune(TuneRequest("probe", 2), prepared, watcher)
+        assert watcher.notes == [resolution.reason]
+        given.append((tuned.weights, [task.weights for task in probe.tasks]))
+        probe.tasks.clear()
+    assert given == [(UNAVAILABLE, [UNAVAILABLE] * 2), (AUTO, [IMAGENET] * 2)]  # to be had: no second best
+
+
+def test_searches_of_the_package_s_models_keep_their_folders(prepared):
+    request, card = TuneRequest("pca-svm", 2), MODELS["pca-svm"]
+    assert set(tuning._Search(request, prepared, card, Watcher()).identity) == {
+        "model", "strategy", "method", "budget", "seed", "weights", "recipe", "scored_on", "data", "split", "search",
+    }  # fmt: skip
+
+
 def test_two_processes_are_not_at_one_search(probe, prepared):
     tune(TuneRequest("probe", 2), prepared, Watcher())
     with (
@@ -283,7 +323,7 @@ def test_trials_are_scored_on_images_without_a_copy_in_train(probe, tmp_path):
 def test_a_network_is_tuned_by_the_same_machinery(prepared, monkeypatch):
     card = MODELS["cnn-small"]
     monkeypatch.setitem(MODELS._cards, card.name, dataclasses.replace(card, steps={"quick": 2}))
-    tuned = tune(TuneRequest(card.name, 2, recipe={"precision": "float32"}), prepared, Watcher())
+    tuned = tune(TuneRequest(card.name, 2), prepared, Watcher())
     assert [trial["reason"] for trial in tuned.trials] == [None, None]
     assert set(tuned.trials[1]["parameters"]) <= set(card.search) and tuned.trials[1]["parameters"]
 
@@ -292,8 +332,12 @@ def test_tuned_values_are_loaded_for_the_same_data_only(probe, prepared, monkeyp
     results, fingerprints = prepared.results.path, prepared.fingerprints
     with pytest.raises(FerBenchError, match="nothing was tuned"):
         load_all_tuned(results, fingerprints)
-    tuned = tune(TuneRequest("probe", 4), prepared, Watcher())
-    assert load_all_tuned(results, fingerprints) == {"probe": tuned.parameters}
+    replace_card(monkeypatch, search={"x": Choice((0.5, 0.9))})
+    tune(TuneRequest("probe", 2), prepared, Watcher())
+    assert load_all_tuned(results, fingerprints) == {"probe": {"x": 0.9}}
+    path = tuned_path(results, "probe")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "recipe": {}}))  # as earlier versions wrote it
+    assert load_all_tuned(results, fingerprints) == {"probe": {"x": 0.9}}
     assert load_tuned(results, "cnn", fingerprints) is None
     with pytest.raises(FerBenchError, match="other data or another split"):
         load_tuned(results, "probe", (fingerprints[0], "another"))
@@ -302,10 +346,9 @@ def test_tuned_values_are_loaded_for_the_same_data_only(probe, prepared, monkeyp
     with pytest.raises(FerBenchError, match="values of probe, not of cnn"):
         load_tuned(results, "cnn", fingerprints)
     replace_card(monkeypatch, search={"y": Range(0, 1)})
-    if tuned.parameters:
-        with pytest.raises(FerBenchError, match="no parameter"):
-            load_tuned(results, "probe", fingerprints)
-    for text in ("", "[]", '{"model": "probe"}'):
+    with pytest.raises(FerBenchError, match="no parameter x"):
+        load_tuned(results, "probe", fingerprints)
+    for text in ("", "[]", "7", '{"model": "probe"}'):
         path.write_text(text)
         with pytest.raises(FerBenchError, match="remove it, or tune again"):
             load_tuned(results, "probe", fingerprints)

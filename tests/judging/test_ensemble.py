@@ -11,7 +11,8 @@ from fer_bench.errors import FerBenchError
 from fer_bench.judging import ensemble, metrics
 from fer_bench.judging.evidence import Evidence
 from fer_bench.records.images import ImageFacts, images_path, write_images
-from fer_bench.records.schema import Timing
+from fer_bench.records.schema import Spec, Timing
+from fer_bench.records.spec import RunSpec
 
 
 def reference(library: list[np.ndarray], labels: np.ndarray) -> tuple[list[int], list[float]]:
@@ -94,14 +95,33 @@ def test_record_is_the_weighted_mean_at_no_training_cost(many_runs):
     assert all(by_id[run_id].spec.model in record.notes[0] for run_id in weights)
 
 
-def test_its_training_is_that_of_its_members(stored_runs):
-    for seed in (1, 2):
-        stored_runs.add("pca-svm", stored_runs.predictions(2.0, seed), seed=seed, seconds=Timing(fit=10.0 * seed))
+def test_its_seconds_are_those_of_its_members_and_shared_features_count_once(stored_runs):
+    for seed in range(1, 7):
+        features, cost = ("pca", 6.0) if seed < 4 else ("hog", 40.0 if seed < 6 else 50.0)
+        seconds = Timing(fit=10.0 * seed, features=cost)
+        stored_runs.add(
+            f"{features}-svm", stored_runs.predictions(1.5, seed), seed=seed, features=features, seconds=seconds
+        )
     evidence = Evidence.newest(stored_runs.folder)
-    timed = [record for record in evidence.records if record.seconds]
-    record, _ = ensemble.put_on_record(dataclasses.replace(evidence, records=tuple(timed)))
-    chosen = [member.seconds.fit for member in timed if member.run_id in record.parameters["weights"]]
-    assert record.seconds.fit == sum(chosen) > 0
+    timed = tuple(record for record in evidence.records if record.seconds)
+    record, _ = ensemble.put_on_record(dataclasses.replace(evidence, records=timed))
+    chosen = [member for member in timed if member.run_id in record.parameters["weights"]]
+    assert [member.features for member in chosen].count("pca") > 1  # of the same cost: the same features
+    assert record.seconds.fit == sum(member.seconds.fit for member in chosen)
+    assert record.seconds.features == sum({member.seconds.features for member in chosen})
+
+
+def test_note_tells_variants_of_a_model_apart(stored_runs):
+    """Of one model under one strategy and seed, in two budgets."""
+    evidence = Evidence.newest(stored_runs.folder)
+    for number, budget in enumerate(("quick", "full")):
+        spec = RunSpec("cnn", "none", 0, evidence.data_fingerprint, stored_runs.split, budget)
+        rows = stored_runs.predictions(2.5, seed=60 + number)
+        stored_runs.add("cnn", rows, run_id=spec.run_id, spec=Spec(**vars(spec)))
+    record, _ = ensemble.put_on_record(Evidence.newest(stored_runs.folder))
+    told = [f"{run_id} ({weight:.2f})" for run_id, weight in record.parameters["weights"].items()]
+    assert sum(one.startswith("cnn.") for one in told) == 2
+    assert all(one in record.notes[0] for one in told)
 
 
 def test_same_inputs_give_the_same_record_once(many_runs):

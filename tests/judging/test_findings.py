@@ -11,7 +11,7 @@ from fer_bench.judging.references import REFERENCES, Reference
 from fer_bench.judging.resampling import Interval
 from fer_bench.judging.summary import summary
 from fer_bench.judging.tables import Statistic
-from fer_bench.records.schema import ON_GPU, Timing
+from fer_bench.records.schema import ADJUSTED, ON_GPU, Timing
 
 
 def board_of(*records):
@@ -50,6 +50,30 @@ def test_rows_of_a_gpu_are_told(quick, slow):
     assert told.startswith("With a GPU, use cnn / none")
 
 
+def test_advice_tells_what_is_left_without_copies(quick, slow):
+    board = board_of(quick, slow)
+    clean = {"macro_f1": Statistic(0.408), "accuracy": Statistic(0.508)}
+    board = replace(board, rows=tuple(replace(row, clean=clean) for row in board.rows))
+    assert "test-clean" not in next(findings.by_time(board))  # no image has a copy: the scores are the same
+    board = replace(board, facts=replace(board.facts, clean_support=(5,) * 7))
+    assert next(findings.by_time(board)).count("% (on test-clean 0.408 and 50.8 %), about") == 2
+    worse = replace(board, rows=tuple(sorted(board.rows, key=lambda row: row.label == "cnn")))
+    (picked,) = [text for text in summary(worse) if text.startswith("Picked")]
+    assert picked.endswith("% (on test-clean 0.408 and 50.8 %).")
+
+
+def test_rows_fitted_to_the_validation_images_are_not_picked(make_record, quick):
+    best = make_record(skill=3.0).validation
+    note = [f"{ADJUSTED} hog-svm.none.s0-0123456789, tau 0.4 chosen on validation"]
+    adjusted = make_record("hog-svm", "post-hoc-adjustment", validation=best, notes=note)
+    ensemble = make_record("ensemble", "greedy-selection", validation=best, family="ensemble")
+    board = board_of(quick, adjusted, ensemble)
+    assert findings.picked(board.rows).name == "hog-svm / none"
+    assert {row.strategy for row in board.rows if row.fitted} == {"greedy-selection", "post-hoc-adjustment"}
+    (why,) = [text for text in summary(board) if "choosing_macro_f1" in text]
+    assert why.endswith("of all rows trained here, but for those fitted to them: ensembles, post-hoc-adjustment.")
+
+
 def change(value, p):
     return Change(value, value - 0.1, value + 0.1, p)
 
@@ -57,14 +81,21 @@ def change(value, p):
 def test_who_gains_and_who_pays_is_counted_beyond_chance(quick):
     rows = [(0.2, 0.01), (0.3, 0.01), (-0.1, 0.01)], [(0.2, 0.04), (-0.3, 0.2), (-0.1, 0.01)], [(0.1, 0.3)] * 3
     effects = tuple(
-        StrategyEffect("m", "s", 1, {}, (*(change(*one) for one in row), *[None] * 4)) for row in rows
+        StrategyEffect("hog-svm", "s", 1, {}, (*(change(*one) for one in row), *[None] * 4)) for row in rows
     )  # fmt: skip
-    board = replace(board_of(quick), strategy_effects=effects)
+    learned_nothing = replace(effects[0], label="majority")
+    board = replace(board_of(quick), strategy_effects=(*effects, learned_nothing))
     names = board.data.class_names
     (told,) = findings.who_pays(board)
     assert told == (
-        f"Who pays: of 3 comparisons with none, recall of {names[0]} rose beyond chance in 2 and fell in 0; "
-        f"that of {names[2]} fell in 2 and rose in 0."
+        f"Who pays: of 3 comparisons with none, of these models, recall of {names[0]} rose beyond chance in 2 and "
+        f"fell in 0; that of {names[2]} fell in 2 and rose in 0."
+    )
+    facts = replace(board.facts, clean_support=(5,) * 7)
+    _, clean = findings.who_pays(replace(board, facts=facts, clean_effects=(*effects[1:], learned_nothing)))
+    assert clean == (
+        f"On test-clean, with 5 images of {names[0]}, its recall rose beyond chance in 1 of the 2 comparisons, and "
+        f"that of {names[2]} fell in 1."
     )
     assert not list(findings.who_pays(board_of(quick)))
 
@@ -82,10 +113,10 @@ def test_copies_are_told_by_the_median_fall_of_rows_that_beat_a_constant_answer(
         for row in board.rows
     )
     (told,) = findings.inflation(replace(board, facts=facts, rows=rows))
-    assert (
-        "2 rows" in told and "by 4.0 points in the median, at the same mix of classes (most: 5.0, cnn / none)" in told
+    assert told == (
+        "Without copies scores are lower: accuracy by 4.0 points, at the same mix of classes, and macro-F1 by 0.100, "
+        "in the median of the 2 rows better than a constant answer (most: 5.0 points, cnn / none)."
     )
-    assert told.endswith("and macro-F1 by 0.100.")
 
 
 def test_published_accuracies_are_placed_by_the_interval(quick):

@@ -1,5 +1,7 @@
 """The leaderboard of a results folder whose runs stored their probabilities."""
 
+import csv
+import io
 import json
 import re
 import shutil
@@ -67,6 +69,10 @@ def test_rows_are_picked_by_validation_images_without_a_copy_in_train(stored_run
     answers = Evidence.newest(stored_runs.folder).probabilities(chosen, "validation").argmax(axis=1)
     score = f1_score(labels[~copied], answers[~copied], average="macro")
     assert picked(board.rows).validation_f1 == pytest.approx(score)
+    assert f"{score:.3f} (choosing_macro_f1 in the CSV)" in render.markdown(board)
+    (line,) = [line for line in csv.DictReader(io.StringIO(render.csv_text(board))) if line["model"] == "honest"]
+    assert float(line["choosing_macro_f1"]) == pytest.approx(score, abs=1e-6)
+    assert float(line["validation_macro_f1"]) == pytest.approx(chosen.validation.macro_f1, abs=1e-6)
     stored_runs.predictions_path(chosen).unlink()
     assert picked(board_of(stored_runs).rows).label == "remembers"  # what counts copies in is not compared with it
 
@@ -191,7 +197,21 @@ def test_effects_are_on_the_page_with_verdicts_and_who_pays(stored_runs):
     page = render.markdown(board)
     assert re.search(r"\| over-sampling \| hog-svm \| hurts: macro-F1 worse", page)
     assert "## Who pays" in page
-    assert "Helped: none. Hurt: over-sampling 1 of 1 models." in page
+    assert "Helped: none. Hurt: over-sampling 1 of 1 models. Trade-off: none." in page
+
+
+def test_classes_too_rare_for_a_star_are_told(stored_runs):
+    stored_runs.add("hog-svm", stored_runs.predictions(0.0, seed=9), strategy="over-sampling")
+    board = board_of(stored_runs)
+    told = []
+    for n in (4, 20):
+        data = replace(board.data, support=(n, 60, 60))
+        rare = replace(board, data=data)
+        told.append(render.markdown(rare).split("## What the strategies do")[1].split("|")[0])
+    assert "The 4 test images of them are too few for a star: even a perfect change of one run has none." in told[0]
+    assert re.search(r"Of the 20 test images of them, one run has to find \d more, and lose none, for a star.", told[1])
+    plain = render.markdown(board).split("## What the strategies do")[1].split("|")[0]
+    assert "none here" in plain and "for a star" not in plain
 
 
 def test_effects_are_judged_again_on_test_clean(stored_runs):
@@ -215,8 +235,11 @@ def test_worse_calibration_alone_is_told_and_no_verdict(stored_runs):
     sure = {name: np.eye(3, dtype=np.float32)[rows.argmax(axis=1)] for name, rows in vague.items()}
     stored_runs.add("cnn", vague)
     stored_runs.add("cnn", sure, strategy="focal-loss")
-    (effect,) = board_of(stored_runs).strategy_effects
+    board = board_of(stored_runs)
+    (effect,) = board.strategy_effects
     assert (effect.verdict, effect.worse) == ("same answers", ("ece",))
+    # what cannot differ has no interval
+    assert re.search(r"calibration worse \| +\+0\.000 \| +\+0\.0 \| +- \| \+0\.\d+\\\* \(", render.markdown(board))
 
 
 def test_models_that_learned_nothing_do_not_speak_for_a_strategy(stored_runs):
@@ -284,17 +307,30 @@ def test_other_labels_and_other_code_are_judged_anew(stored_runs, monkeypatch):
     assert evaluator.evaluate(record).figures.test.accuracy == 0.5 != figures.test.accuracy
 
 
-def test_a_damaged_entry_of_the_cache_says_what_to_delete(stored_runs):
+@pytest.mark.parametrize("name", [evaluation.FIGURES, evaluation.ARRAYS])
+def test_a_damaged_entry_of_the_cache_is_computed_again(stored_runs, tmp_path, monkeypatch, name):
+    monkeypatch.setenv(cache.ENVIRONMENT_VARIABLE, str(tmp_path / "cache"))
     record = stored_runs.folder.records()[0]
     evidence = Evidence.newest(stored_runs.folder)
-    Evaluator(evidence).evaluate(record)
-    entries = list((cache.root() / "judged").glob("*/figures.json"))
-    for figures in entries:
-        figures.write_bytes(figures.read_bytes()[:60])
+    found = Evaluator(evidence).evaluate(record)
+    (damaged,) = (cache.root() / "judged").glob(f"*/{name}")
+    content = damaged.read_bytes()
+    for left in (content[:60], b""):
+        damaged.write_bytes(left)
+        assert Evaluator(evidence).evaluate(record).figures == found.figures
+        assert len(damaged.read_bytes()) == len(content)
+
+
+def test_an_entry_of_the_cache_that_cannot_be_mended_says_what_to_delete(stored_runs, tmp_path, monkeypatch):
+    monkeypatch.setenv(cache.ENVIRONMENT_VARIABLE, str(tmp_path / "cache"))
+
+    def write_nothing(evaluator, record, work):
+        for name in (evaluation.FIGURES, evaluation.ARRAYS):
+            (work / name).touch()
+
+    monkeypatch.setattr(Evaluator, "_compute", write_nothing)
     with pytest.raises(FerBenchError, match=r"damaged cache entry .* delete that folder"):
-        Evaluator(evidence).evaluate(record)
-    for figures in entries:
-        shutil.rmtree(figures.parent)
+        Evaluator(Evidence.newest(stored_runs.folder)).evaluate(stored_runs.folder.records()[0])
 
 
 def test_a_missing_split_file_leaves_plain_ranks_and_says_so(stored_runs):

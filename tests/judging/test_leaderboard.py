@@ -218,3 +218,15 @@ def test_variants_of_a_model_are_rows_of_their_own_and_tuned_ones_say_so(make_re
     records.append(make_record("cnn", budget="quick", parameters=(("image_size", 64),)))
     labels = {row.label for row in leaderboard.build(records).rows}
     assert labels == {"hog-svm", "hog-svm (tuned)", "cnn (quick, image size 64)"}
+
+
+def test_two_tunings_of_a_model_are_two_rows_that_name_what_they_differ_in(make_record):
+    tunings = [(("C", 9.5), ("gamma", 0.3)), (("C", 2.0), ("gamma", 0.3)), (("C", 2.0), ("gamma", 0.3), ("mixup", 0.2))]
+    records = [make_record("hog-svm", tuned=True, parameters=one, macro_f1=0.5) for one in tunings]
+    board = leaderboard.build(records)
+    labels = ["hog-svm (tuned, C 2.0)", "hog-svm (tuned, C 2.0, mixup 0.2)", "hog-svm (tuned, C 9.5)"]
+    assert [row.label for row in board.rows] == labels
+    assert all(len(row.f1_by_run) == 1 for row in board.rows)
+    assert board.notes["tuned, with C 2.0, gamma 0.3, mixup 0.2"] == (f"{labels[1]} / none",)
+    (alone,) = leaderboard.build(records[2:]).rows
+    assert alone.label == "hog-svm (tuned)"

@@ -89,10 +89,11 @@ def test_how_to_read_gives_the_uncertainty_of_this_test_set(make_record):
 
 def test_the_summary_tells_the_best_the_chosen_and_a_constant_answer(make_record):
     board = leaderboard.build([make_record("pca-svm", skill=0.2), make_record("hog-svm", skill=2.0)])
-    best, picked, audit, constant, one_seed = render.summary(board)
+    best, picked, why, audit, constant, one_seed = render.summary(board)
     assert board.data
     assert "hog-svm / none" in best
     assert picked.endswith("the same row.")
+    assert f", {board.rows[0].validation_f1:.3f} (choosing_macro_f1 in the CSV), is the best of all rows" in why
     assert "not been audited" in audit
     assert "another seed" in one_seed
     most = max(board.data.support)

@@ -1,5 +1,7 @@
 """Verification: honest folders stand, and every tampering is found and named."""
 
+import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -9,6 +11,7 @@ from fer_bench.judging import ensemble, metrics
 from fer_bench.judging.evidence import Evidence
 from fer_bench.judging.render import write_leaderboard
 from fer_bench.judging.verify import Standing, report, verify
+from fer_bench.records.images import ImageFacts, images_path, write_images
 
 
 @pytest.fixture
@@ -17,6 +20,33 @@ def judged(stored_runs):
     ensemble.put_on_record(Evidence.newest(stored_runs.folder))
     write_leaderboard(stored_runs.folder.records(), stored_runs.folder.path, "a command of its own")
     return stored_runs
+
+
+def mark_copies(judged, n_near):
+    """Say of the first images of validation and test that they have near copies in train."""
+    n = len(judged.labels["test"])
+    ids = np.array(judged.ids["validation"] + judged.ids["test"])
+    copies = np.tile(np.where(np.arange(n) < n_near, "near", ""), 2)
+    facts = ImageFacts(ids, np.repeat(["validation", "test"], n), copies)
+    write_images(images_path(judged.folder.path, judged.split), facts)
+
+
+def audit_copies(judged, n_near, data="d" * 16):
+    """The audit of a split that has so many near copies in validation and in test."""
+    nothing = {"groups": 0, "images": 0, "largest": 0, "across": 0, "conflicting": 0}
+    subset = {
+        "drawn": False, "images": 90, "class_counts": [30, 30, 30], "blank": 0, "exact_in_train": 0,
+        "near_in_train": n_near, "exact_in_validation": 0,
+    }  # fmt: skip
+    audit = {
+        "dataset": "faces", "data_fingerprint": data, "split_fingerprint": judged.split, "split_source": "official",
+        "class_names": ["top", "middle", "bottom"], "images": 270, "unique_images": 270, "imbalance_ratio": 1.0,
+        "class_sorted": False, "fer2013": False, "fer2013_differences": [], "exact": nothing, "near": nothing,
+        "subsets": {"train": subset | {"near_in_train": 0}, "validation": subset, "test": subset},
+        "near_pairs": n_near, "mirrored_pairs": 0, "near_threshold": 0.9, "straddling_groups": None, "blank_ids": [],
+        "canary": {"images": 90, "nearest_neighbour": 0.4, "linear": 0.4, "majority": 0.3},
+    }  # fmt: skip
+    (judged.folder.path / "audit.json").write_text(json.dumps(audit))
 
 
 def find(judged, model):
@@ -143,22 +173,22 @@ def hide_a_run(judged, record):
     return f"{record.run_id}: is on record as failed, and has stored predictions"
 
 
-def edit_the_table(judged, record):
-    path = judged.folder.path / "leaderboard.csv"
-    path.write_text(path.read_text().replace(f"{record.test.macro_f1:.6f}".rstrip("0"), "0.999"))
-    return f"leaderboard.csv: {record.run_id}: macro_f1 is '0.999'"
+def strip(judged, record, subset):
+    path = judged.predictions_path(record)
+    with np.load(path) as arrays:
+        np.savez(path, **{name: rows for name, rows in arrays.items() if not name.startswith(subset)})
 
 
-def drop_a_row_of_the_table(judged, record):
-    path = judged.folder.path / "leaderboard.csv"
-    path.write_text("".join(line for line in path.read_text().splitlines(True) if record.run_id not in line))
-    return f"leaderboard.csv: {record.run_id}: is not there"
+def strip_the_validation_probabilities(judged, record):
+    strip(judged, record, "validation")
+    judged.rewrite(record, validation=record.validation.model_copy(update={"macro_f1": 0.99}))
+    return f"{record.run_id}: validation figures are reported, and only test probabilities are stored"
 
 
-def edit_the_page(judged, record):
-    path = judged.folder.path / "leaderboard.md"
-    path.write_text(path.read_text().replace(f"{record.test.macro_f1:.3f}", "0.999"))
-    return "leaderboard.md: the records do not give the line"
+def strip_the_test_probabilities(judged, record):
+    strip(judged, record, "test")
+    judged.rewrite(record, test=record.test.model_copy(update={"macro_f1": 0.99}))
+    return f"{record.run_id}: test figures are reported, and only validation probabilities are stored"
 
 
 def shift_the_ensemble_s_weights(judged, record):
@@ -167,14 +197,66 @@ def shift_the_ensemble_s_weights(judged, record):
     return f"{mixed.run_id}: its test probabilities are not the mean of its members"
 
 
+def mix(judged, weights, **selected):
+    """Put an ensemble of these weights on record: its probabilities, and all that is scored on them, fit together."""
+    evidence = Evidence.newest(judged.folder)
+    honest = find(judged, "ensemble")
+    rows = {subset: ensemble.mixture(evidence, weights, subset) for subset in ("validation", "test")}
+    return judged.add(
+        "ensemble", rows, strategy="greedy-selection", family="ensemble", started=honest.started,
+        parameters=honest.parameters | selected | {"weights": weights},
+    )  # fmt: skip
+
+
+def tune_the_ensemble_s_weights(judged, record):
+    mixed = mix(judged, {record.run_id: 0.3, find(judged, "hog-svm").run_id: 0.7})
+    return f"{mixed.run_id}: parameters.weights is not what greedy selection among its members gives"
+
+
+def raise_the_ensemble_s_selection(judged, record):
+    mixed = find(judged, "ensemble")
+    path = [*mixed.parameters["validation_macro_f1"][:-1], 0.99]
+    judged.rewrite(mixed, parameters=mixed.parameters | {"validation_macro_f1": path})
+    return f"{mixed.run_id}: parameters.validation_macro_f1 is not what greedy selection among its members gives"
+
+
+def invent_rounds_of_selection(judged, record):
+    mixed = find(judged, "ensemble")
+    judged.rewrite(mixed, parameters=mixed.parameters | {"rounds": 50})
+    return f"{mixed.run_id}: parameters.rounds is not what greedy selection among its members gives"
+
+
+def invent_what_the_ensemble_was_chosen_on(judged, record):
+    mixed = find(judged, "ensemble")
+    judged.rewrite(mixed, notes=[*mixed.notes, "chosen on the 60 validation images without a copy in train"])
+    return f"{mixed.run_id}: its notes do not say that it was chosen on the 90 validation images that choose"
+
+
+def hide_what_the_ensemble_was_chosen_on(judged, record):
+    mark_copies(judged, n_near=30)
+    mixed, _ = ensemble.put_on_record(Evidence.newest(judged.folder))
+    assert verify(judged.folder).verdicts[0].standing == Standing.reproduced
+    judged.rewrite(mixed, notes=mixed.notes[:1])
+    return f"{mixed.run_id}: its notes do not say that it was chosen on the 60 validation images that choose"
+
+
+def make_the_ensemble_its_own_member(judged, record):
+    mixed = find(judged, "ensemble")
+    weights = {"weights": {mixed.run_id: 1.0}, "rounds": 1, "validation_macro_f1": [mixed.validation.macro_f1]}
+    judged.rewrite(mixed, parameters=weights)
+    return f"{mixed.run_id}: its members cannot be read: not on record as finished runs: {mixed.run_id}"
+
+
 @pytest.mark.parametrize(
     "tamper",
     [
         raise_a_score, edit_the_confusion_matrix, edit_a_class, raise_validation, swap_the_probabilities,
         sharpen_the_probabilities, take_another_run_s_probabilities, drop_the_validation_figures, change_labels,
         rename_the_run, move_to_another_run_id, break_the_record, mix_in_other_data, claim_more_images,
-        pass_for_a_model_of_the_suite, hide_a_run, edit_the_table,
-        drop_a_row_of_the_table, edit_the_page, shift_the_ensemble_s_weights,
+        pass_for_a_model_of_the_suite, hide_a_run, strip_the_validation_probabilities, strip_the_test_probabilities,
+        shift_the_ensemble_s_weights, tune_the_ensemble_s_weights, raise_the_ensemble_s_selection,
+        invent_rounds_of_selection, invent_what_the_ensemble_was_chosen_on, hide_what_the_ensemble_was_chosen_on,
+        make_the_ensemble_its_own_member,
     ],
 )  # fmt: skip
 def test_tampering_is_found_and_named(judged, tamper):
@@ -186,6 +268,41 @@ def test_tampered_row_is_refuted_and_the_others_stand(judged):
     raise_a_score(judged, find(judged, "pca-svm"))
     assert standings(judged)["pca-svm"] == Standing.refuted
     assert standings(judged)["hog-svm"] == Standing.rescored
+
+
+def test_copies_that_the_audit_does_not_count_are_found(stored_runs):
+    mark_copies(stored_runs, 20)
+    audit_copies(stored_runs, 20)
+    assert verify(stored_runs.folder).is_sound
+    mark_copies(stored_runs, 50)
+    images = images_path(stored_runs.folder.path, stored_runs.split).name
+    assert verify(stored_runs.folder).faults == tuple(
+        f"{images}: marks 50 {subset} images as near copies, and audit.json counts 20"
+        for subset in ("validation", "test")
+    )
+    audit_copies(stored_runs, 20, data="e" * 16)  # says nothing of these images
+    assert verify(stored_runs.folder).is_sound
+
+
+def test_runs_after_an_ensemble_do_not_contradict_it(judged):
+    judged.add("later", judged.predictions(2.5, seed=11), started="2099-01-01T00:00:00+00:00")
+    write_leaderboard(judged.folder.records(), judged.folder.path)
+    assert verify(judged.folder).is_sound
+    assert standings(judged)["ensemble"] == Standing.reproduced
+
+
+def test_ensemble_of_hand_picked_members_is_not_reproduced(judged):
+    """Chosen by the rule, but among runs that someone chose before: nothing in it is wrong."""
+    evidence = Evidence.newest(judged.folder)
+    few = tuple(record for record in evidence.records if record.spec.model in ("majority", "pca-svm"))
+    selection = ensemble.select(dataclasses.replace(evidence, records=few))
+    path = list(selection.validation_macro_f1)
+    mix(judged, selection.weights, rounds=len(path), validation_macro_f1=path)
+    write_leaderboard(judged.folder.records(), judged.folder.path)
+    found = verify(judged.folder)
+    assert found.is_sound
+    verdict = next(v for v in found.verdicts if v.run_id.startswith("ensemble"))
+    assert verdict.standing == Standing.rescored and "picks others" in verdict.remarks[0]
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Features: fitted on train only, stored once, the same for every run."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -53,6 +54,27 @@ def test_fit_sees_training_rows_only_and_happens_once(dataset):
     assert np.array_equal(first.test, dataset.images[split.test].reshape(len(split.test), -1)[:, :5])
     assert isinstance(again.train, np.memmap) and np.array_equal(again.train, first.train)
     assert again.seconds == first.seconds > 0
+
+
+@pytest.mark.parametrize("name", ["images", "pixels", "pca", "hog"])
+def test_built_in_features_never_copy_the_training_images(name, dataset, monkeypatch, watched):
+    """Data larger than the memory are memory-mapped: no more than a chunk of them may be copied at once."""
+    monkeypatch.setattr(features, "CHUNK", 16)
+    images, copied = watched(np.repeat(dataset.images[:, 4:44, :, None], 3, axis=3))
+    stored_features(FEATURES[name], replace(dataset, images=images), make_split(dataset))
+    assert max(copied) == 16
+
+
+def test_a_fit_of_ones_own_on_built_in_features_gets_the_training_images(dataset):
+    class Own(features.Pixels):
+        def fit(self, images, labels):
+            Counting.calls.append(images)
+            return super().fit(images, labels)
+
+    Counting.calls.clear()
+    split = make_split(dataset)
+    stored_features(FeaturesCard("own", lambda: Own(8), "", "here.py:1"), dataset, split)
+    assert np.array_equal(Counting.calls, [dataset.images[split.train]])
 
 
 def test_another_split_parameter_code_or_library_is_another_entry(dataset, monkeypatch):

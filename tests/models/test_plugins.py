@@ -19,10 +19,14 @@ def test_files_of_one_name_in_several_folders_are_loaded_once_each(tmp_path, mon
 
 
 PLUGIN = """
+import collections
 import functools
 
 K = 15
 SIDES = (8, K)
+LAYERS = [64, (32, None)]
+OPTIONS = {"C": 1.0, "sides": [8, 9]}
+COUNTS = collections.defaultdict(lambda: 0)
 
 class Helper:
     k = K, SIDES
@@ -38,7 +42,7 @@ class Other:
     pass
 
 def mine(task):
-    return Helper(), ONE, MIXED, cached()
+    return Helper(), ONE, MIXED, COUNTS, cached(), LAYERS, OPTIONS
 
 def yours(task):
     return Other()
@@ -55,7 +59,16 @@ def digests(folder: Path, text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "change", [("K = 15", "K = 3"), ("k = K", "k = K + 1"), ("(8, K)", "(9, K)"), ("return Helper()", "return 1")]
+    "change",
+    [
+        ("K = 15", "K = 3"),
+        ("k = K", "k = K + 1"),
+        ("(8, K)", "(9, K)"),
+        ("return Helper()", "return 1"),
+        ("(32, None)", "(32, 1)"),
+        ('"C": 1.0', '"C": 2.0'),
+        ("[8, 9]", "[8]"),
+    ],
 )
 def test_a_model_s_source_is_what_it_uses_of_its_file_and_no_more(tmp_path, change):
     before, after = digests(tmp_path / "before", PLUGIN), digests(tmp_path / "after", PLUGIN.replace(*change))

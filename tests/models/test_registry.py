@@ -1,10 +1,13 @@
 """The registry: names, typos, duplicates, origins."""
 
+from dataclasses import replace
+
 import pytest
 
 from fer_bench import register_model
 from fer_bench.errors import FerBenchError
-from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, ModelCard, Registry, why_not
+from fer_bench.models.plugins import source_digest
+from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, ModelCard, Registry, plugin_code, why_not
 
 
 def _card(name: str, **fields) -> ModelCard:
@@ -80,3 +83,22 @@ def test_decorator_returns_the_builder_and_registers_once():
 def test_what_does_not_apply_says_why(fields, strategy, words):
     reason = why_not(_card("model", **fields), STRATEGIES[strategy])
     assert reason is None if words is None else words in reason
+
+
+def test_what_plugins_define_of_a_run_is_its_model_its_features_and_its_strategy(monkeypatch):
+    def mine():
+        return 1
+
+    def other():
+        return 2
+
+    model, strategy = MODELS["hog-svm"], STRATEGIES["smote"]
+    assert plugin_code(model, strategy) == ""
+    assert plugin_code(replace(model, build=mine), strategy) == source_digest(mine)  # as records on disk have it
+    codes = [plugin_code(replace(model, build=mine), strategy)]
+    for function in (mine, other):
+        codes.append(plugin_code(model, replace(strategy, plan=function)))
+        with monkeypatch.context() as patch:
+            patch.setitem(FEATURES._cards, "hog", replace(FEATURES["hog"], build=function))
+            codes += [plugin_code(model, strategy), plugin_code(replace(model, build=mine), strategy)]
+    assert len({"", *codes}) == 8

@@ -1,6 +1,8 @@
 """The results folder: complete or absent, locked, damage named."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -104,7 +106,88 @@ def test_clean_removes_what_a_killed_run_left_and_keeps_what_goes_on(results):
     assert not left.exists() and going_on.exists()
 
 
+class Killed(BaseException):
+    """Stands for a kill: nothing of the package catches it."""
+
+
+def kill_at(patch, method: str, name: str) -> None:
+    """Let `method` of paths be the moment of a kill where it is called for a path of that name."""
+    original = getattr(Path, method)
+
+    def killed(self, *arguments):
+        if self.name == name:
+            raise Killed
+        return original(self, *arguments)
+
+    patch.setattr(Path, method, killed)
+
+
+@pytest.mark.parametrize("status", ["success", "failed"])
+def test_a_kill_between_the_renames_costs_the_new_run_and_not_the_old(results, monkeypatch, status):
+    earlier = record(status=status)
+    publish(results, earlier)
+    again = results.work_folder(earlier.run_id)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, "rename", again.name)
+        results.commit(record(notes=["done again"]), again)
+    assert results.status(earlier.run_id) is None
+    with results.lock(earlier.run_id):
+        assert results.clean() == set() and results.status(earlier.run_id) is None
+    assert results.clean() == {earlier.run_id}
+    assert results.records() == [earlier]
+    assert (results.runs / earlier.run_id / "log.txt").read_text() == "a log"
+    assert [path.name for path in results.runs.iterdir()] == [earlier.run_id]
+    assert results.clean() == set()
+
+
+def test_the_old_folder_goes_once_the_new_one_is_there(results, monkeypatch):
+    publish(results, record())
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)  # killed just before
+        publish(results, record(notes=["second"]))
+    assert len(list(results.runs.iterdir())) == 2
+    publish(results, record(notes=["third"]))
+    assert [path.name for path in results.runs.iterdir()] == [record().run_id]
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        publish(results, record(notes=["fourth"]))
+    assert results.clean() == set()
+    assert [path.name for path in results.runs.iterdir()] == [record().run_id]
+    assert results.records() == [record(notes=["fourth"])]
+
+
+def test_every_file_reaches_the_disk_before_the_run_has_its_name(results, file_calls):
+    run_id, synced = record().run_id, ["sync log.txt", "sync record.json"]
+    first, again = (results.work_folder(run_id) for _ in range(2))
+    for work in (first, again):
+        (work / "log.txt").write_text("a log")
+        results.commit(record(), work)
+    *files, renamed = file_calls[:3]
+    assert sorted(files) == synced and renamed == f"rename {first.name} to {run_id}"
+    *files, removed, renamed = file_calls[3:]
+    assert sorted(files) == synced and removed == f"rename {run_id} to .{run_id}.old"
+    assert renamed == f"rename {again.name} to {run_id}"
+
+
 def test_folder_that_cannot_be_written_is_one_message(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(FerBenchError, match="cannot be written"):
         ResultsFolder(tmp_path / "file" / "made").prepare()
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "code"),
+    [
+        ('{"status": "success", "parameters": {"plugin_code": "abc"}}', "success", "abc"),
+        ('{"status": "success", "parameters": ["plugin_code"]}', "success", None),
+        ('{"status": ["success"]}', None, None),
+        ("[]", None, None),
+        ("{", None, None),
+    ],
+)
+def test_what_planning_asks_of_a_record_is_told_whatever_is_in_the_file(results, text, status, code):
+    path = results.record_path("a-run")
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    standing = results.standing("a-run")
+    assert (standing.status, standing.plugin_code) == (results.status("a-run"), code) == (status, code)

@@ -19,6 +19,28 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fer_bench.models.deep import checkpoint
+
+HALT = '''
+"""While there is a file "halt" here, training removes it after its tenth checkpoint and waits to be killed."""
+
+import signal
+from pathlib import Path
+
+from fer_bench.models.deep.checkpoint import Checkpoint
+
+save, halt = Checkpoint.save, Path(__file__).with_name("halt")
+
+
+def save_and_halt(checkpoint, model):
+    save(checkpoint, model)
+    if checkpoint.watch.step == 10 and halt.exists():
+        halt.unlink()
+        signal.pause()
+
+
+Checkpoint.save = save_and_halt
+'''
 CLASSICAL = "majority,pca-logistic,pca-forest"
 NETWORK = CLASSICAL + ",tiny-net"
 LONG = [pytest.mark.long, pytest.mark.timeout(7200)]
@@ -73,6 +95,17 @@ def pause(process: subprocess.Popen, seconds: float) -> None:
         process.wait(timeout=seconds)
 
 
+def kill_runner(process: subprocess.Popen) -> bool:
+    """Kill a runner, with which its processes must die; whether it was still alive."""
+    family = [os.pidfd_open(pid) for pid in descendants(process.pid)]
+    process.kill()
+    killed = process.wait() == -signal.SIGKILL
+    for descriptor in family:
+        assert select.select([descriptor], [], [], 60)[0], "a process of the runner lives on"
+        os.close(descriptor)
+    return killed
+
+
 @dataclass
 class Undisturbed:
     """What the suite takes and leaves where nobody disturbs it. by_run: seconds that each run works."""
@@ -100,13 +133,7 @@ class Killer:
 
     def _runner(self, process: subprocess.Popen) -> bool:
         pause(process, self.rng.uniform(0, 0.9) * self.undisturbed.seconds)
-        family = [os.pidfd_open(pid) for pid in descendants(process.pid)]
-        process.kill()
-        killed = process.wait() == -signal.SIGKILL
-        for descriptor in family:
-            assert select.select([descriptor], [], [], 60)[0], "a process of the runner lives on"
-            os.close(descriptor)
-        return killed
+        return kill_runner(process)
 
     def _child(self, process: subprocess.Popen, folder: Path) -> bool:
         left = [run_id for run_id in sorted(self.undisturbed.by_run) if not (folder / "runs" / run_id).exists()]
@@ -165,3 +192,33 @@ def killed_suite(killer: Killer, targets: tuple[str, ...], fresh: Callable[[int]
             return folder
         shutil.rmtree(folder, ignore_errors=True)
     raise AssertionError(f"{targets}: the suite ended before the moment came, each time")
+
+
+def test_a_network_goes_on_from_its_checkpoint_and_predicts_as_if_undisturbed(
+    program, plugin, fresh, outcome, tmp_path
+):
+    (tmp_path / "halt.py").write_text(HALT)
+    (tmp_path / "halt").touch()
+    suite = ("run", "--data", "tiny.npz", "--plugin", plugin, "--plugin", "halt.py", "--models", "tiny-net")
+    suite = (*suite, "--strategies", "none")
+    folder = fresh("killed")
+    process = program.start(*suite)
+    assert wait_until(process, lambda: not (tmp_path / "halt").exists()), process.communicate()[0]
+    assert kill_runner(process)
+    (stored,) = (tmp_path / "cache-killed" / "checkpoints").glob("*.npz")
+    last = program(*suite)
+    assert last.returncode == 0, last.stdout + last.stderr
+    (record,) = folder.glob("runs/*/record.json")
+    assert not stored.exists()
+    assert "went on from step 10 after an interruption" in json.loads(record.read_text())["notes"]
+    resumed = outcome(folder)
+    shutil.rmtree(folder)
+    fresh("undisturbed")
+    done = program(*suite)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "went on from step" not in record.read_text()
+    assert outcome(folder) == resumed
+
+
+def test_a_network_loses_a_minute_of_training_at_most():
+    assert checkpoint.SECONDS_BETWEEN <= 60

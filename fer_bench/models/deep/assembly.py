@@ -14,6 +14,8 @@ from fer_bench.models.task import CROSS_ENTROPY, FOCAL, LOGIT_ADJUSTED, Task
 DEEP_LOSSES = (CROSS_ENTROPY, FOCAL, LOGIT_ADJUSTED)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 BATCH_NORM_MOMENTUM = 0.9  # Keras' 0.99 lags behind for 400 steps, longer than a quick run
+LOGITS = "logits"
+"""The name of the last layer, by which re-training of the classifier finds it."""
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 RECIPE_SEARCH: Search = {
     "learning_rate": Range(0.3, 3.0, log=True, default=1.0),
@@ -56,11 +58,11 @@ def from_pixels(task: Task, image: ImageInput, network: Callable[[Any], Any]) ->
     return Model(pixels, network(preprocess(pixels, image)))
 
 
-def logits(task: Task, x: Any) -> Any:
-    """The last layer, "logits": float32 (n, n_classes) from features (n, d), whatever the dtype policy."""
+def logits(task: Task) -> Any:
+    """The last layer: float32 (n, n_classes) from features (n, d), whatever the dtype policy."""
     from keras import layers
 
-    return layers.Dense(task.n_classes, dtype="float32", name="logits")(x)
+    return layers.Dense(task.n_classes, dtype="float32", name=LOGITS)
 
 
 def preprocess(pixels: Any, image: ImageInput) -> Any:

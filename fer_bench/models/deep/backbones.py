@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fer_bench import cache
-from fer_bench.errors import FerBenchError
+from fer_bench.errors import FerBenchError, is_no_room
 from fer_bench.models.deep import pretrained
 from fer_bench.models.deep.assembly import BATCH_NORM_MOMENTUM, IMAGENET_STD
 from fer_bench.models.registry import ImageInput
@@ -56,7 +56,8 @@ def load_backbone(backbone: Backbone, size: int, weights: str) -> tuple[Any, str
     """`backbone` for RGB images of `size` pixels, and where its weights come from.
 
     weights: as in `Task.weights`. The second value is for the record; it starts with "random" where none were loaded.
-    Raises FerBenchError where ImageNet weights are demanded and cannot be had, or the file does not fit the backbone.
+    Raises FerBenchError where ImageNet weights are demanded and cannot be had, or the file does not fit the backbone,
+    and MemoryError or OSError where memory, a right or room on the disk is wanting.
     """
     import keras
 
@@ -72,13 +73,21 @@ def load_backbone(backbone: Backbone, size: int, weights: str) -> tuple[Any, str
         try:
             return with_imagenet(backbone, size, build), "imagenet"
         except Exception as error:  # Keras raises bare Exception where a download fails
+            if isinstance(error, (MemoryError, PermissionError)) or is_no_room(error):
+                raise  # random weights would hide what is wrong with this machine
             if weights == pretrained.AUTO:
-                return build(None), pretrained.OUT_OF_REACH
+                return build(None), _why_random(error)
             where = pretrained.cache_folder() / backbone.file_name
             raise FerBenchError(
                 f"{backbone.application}: no ImageNet weights ({error}); they belong at {where}"
             ) from error
     return load_file(build(None), backbone.application, weights), f"file {Path(weights).name}"
+
+
+def _why_random(error: Exception) -> str:
+    """For the record: that there was no network, which Keras tells by a bare Exception, or what kind of error it is."""
+    kind = type(error)
+    return pretrained.OUT_OF_REACH if kind is Exception else f"random (no ImageNet weights: {kind.__name__})"
 
 
 def load_file(model: Any, application: str, path: str) -> Any:

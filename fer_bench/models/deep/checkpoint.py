@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 import zipfile
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fer_bench import __version__
-from fer_bench.cache import digest
+from fer_bench.cache import digest, replacing
+from fer_bench.models.deep.frozen import weights_digest
 
 if TYPE_CHECKING:
     from fer_bench.models.deep.training import KerasClassifier
@@ -32,11 +32,13 @@ class Checkpoint:
     """
 
     def __init__(self, classifier: KerasClassifier, watch: Watch) -> None:
+        from keras import ops
+
         self.classifier, self.watch, self.path = classifier, watch, classifier.task.checkpoint
         network = classifier.network
         models = [network.model, *(phase.model for phase in network.phases if phase.model)]
         self.variables = list({id(v): v for model in models for v in model.variables}.values())
-        self.training = identity(classifier, watch.n_rows, self._weights_digest())
+        self.training = identity(classifier, watch.n_rows, weights_digest(map(ops.convert_to_numpy, self.variables)))
         self.optimizer: list[np.ndarray] = []
         self.saved = time.monotonic()
 
@@ -100,10 +102,8 @@ class Checkpoint:
         }
         arrays = {f"{kind}.{i}": array for kind, values in state.items() for i, array in enumerate(values)}
         assert self.path is not None
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        work = self.path.with_suffix(".part.npz")
-        np.savez(work, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
-        work.replace(self.path)
+        with replacing(self.path) as work, work.open("wb") as file:
+            np.savez(file, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
         self.saved = time.monotonic()
 
     @property
@@ -111,15 +111,6 @@ class Checkpoint:
         """Seconds of this sitting's passes of a frozen part, which are booked as features."""
         frozen = self.classifier.frozen_
         return frozen.seconds if frozen else 0.0
-
-    def _weights_digest(self) -> str:
-        """Of the weights that training starts from: random ones of a seed, a file's, or those of an earlier run."""
-        from keras import ops
-
-        sha = hashlib.sha256()
-        for variable in self.variables:
-            sha.update(np.ascontiguousarray(ops.convert_to_numpy(variable)).tobytes())
-        return sha.hexdigest()
 
 
 @contextmanager
@@ -136,15 +127,17 @@ def needed_by(task: Task) -> Iterator[None]:
 def _forget(task: Task) -> None:
     if task.checkpoint is not None:
         task.checkpoint.unlink(missing_ok=True)
+        for part in task.checkpoint.parent.glob(f".{task.checkpoint.name}.*"):  # of a process killed while it saved
+            part.unlink(missing_ok=True)
 
 
-def identity(classifier: KerasClassifier, n_rows: int, weights_digest: str) -> str:
-    """A digest of all that the steps depend on but the inputs."""
+def identity(classifier: KerasClassifier, n_rows: int, starts_from: str) -> str:
+    """A digest of all that the steps depend on but the inputs; starts_from: that of the first weights."""
     import keras
 
     task = classifier.task
     content = {
-        "versions": [__version__, keras.__version__], "code": task.code, "starts_from": weights_digest,
+        "versions": [__version__, keras.__version__], "code": task.code, "starts_from": starts_from,
         "backend": keras.backend.backend(), "policy": classifier.policy,
         "steps": task.steps, "batch_size": classifier.batch_size, "seed": task.random_state, "rows": n_rows,
         "loss": asdict(task.loss), "parameters": dict(task.parameters), "weights": classifier.weights_,

@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -160,10 +160,10 @@ class FrozenPass:
         return [np.asarray(values, np.float32)[: len(batch)] for values in outputs]
 
 
-def weights_digest(model: Any) -> str:
-    """SHA-256 of all weights of `model`, in their order, hexadecimal."""
+def weights_digest(weights: Iterable[np.ndarray]) -> str:
+    """SHA-256 of `weights`, in their order, hexadecimal."""
     digest = hashlib.sha256()
-    for array in model.get_weights():
+    for array in weights:
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 

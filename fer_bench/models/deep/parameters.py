@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fer_bench.errors import FerBenchError
-from fer_bench.models.deep.augmentation import check_names
+from fer_bench.models.deep.augmentation import DEFAULT, check_names
+from fer_bench.models.deep.losses import LABEL_SMOOTHING
 from fer_bench.models.deep.precision import AUTO, POLICIES
 from fer_bench.models.deep.watch import COSINE, PLATEAU
 
@@ -32,6 +33,8 @@ class Limits(NamedTuple):
         return f"{kind} {'above' if self.above else 'of at least'} {self.low:g}{end}"
 
 
+COMMON = {"label_smoothing": LABEL_SMOOTHING, "augmentation": ",".join(DEFAULT)}
+"""What networks are trained with where nothing else is asked for."""
 CHOICES = {"precision": (AUTO, *POLICIES), "schedule": (COSINE, PLATEAU)}
 NUMBERS = {
     "batch_size": Limits(1, whole=True),

@@ -8,7 +8,7 @@ the download fails after all, and UNAVAILABLE, random weights because ImageNet's
 import hashlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,29 +30,30 @@ class Resolution:
     reason: str
 
 
-def resolve_weights(request: str, file_names: Sequence[str]) -> Resolution:
-    """Decide what `request` means on this machine for backbones whose ImageNet weights are `file_names`.
+def resolve_weights(request: str, file_names: Collection[str]) -> dict[str, Resolution]:
+    """Decide what `request` means on this machine for each backbone, known by the name of its ImageNet weights' file.
 
     Looks at Keras' cache, and where files are missing asks the download host once, for `PATIENCE_SECONDS` at most.
     Raises FerBenchError where ImageNet weights are demanded and cannot be had, or a path is no weight file.
     """
     if request == NONE:
-        return Resolution(NONE, "random weights, as asked for")
+        return dict.fromkeys(file_names, Resolution(NONE, "random weights, as asked for"))
     if request not in (AUTO, IMAGENET):
-        return Resolution(str(_weight_file(request).resolve()), f"weights from {request}")
-    missing = [name for name in dict.fromkeys(file_names) if not (cache_folder() / name).is_file()]
-    if not missing:
-        return Resolution(request, "ImageNet weights from Keras' cache")
-    if host_answers(DOWNLOAD_URL, PATIENCE_SECONDS):
-        return Resolution(request, f"ImageNet weights, to be downloaded by Keras: {', '.join(missing)}")
-    lack = f"{', '.join(missing)} not in Keras' cache and {DOWNLOAD_URL} does not answer"
-    if request == AUTO:
-        return Resolution(
-            UNAVAILABLE, f"ImageNet weights could not be had, training starts from RANDOM weights: {lack}"
+        return dict.fromkeys(file_names, Resolution(str(_weight_file(request).resolve()), f"weights from {request}"))
+    found = dict.fromkeys(file_names, Resolution(request, "ImageNet weights from Keras' cache"))
+    missing = [name for name in found if not (cache_folder() / name).is_file()]
+    if missing and host_answers(DOWNLOAD_URL, PATIENCE_SECONDS):
+        return found | {
+            name: Resolution(request, f"ImageNet weights, to be downloaded by Keras: {name}") for name in missing
+        }
+    lack = f"not in Keras' cache and {DOWNLOAD_URL} does not answer"
+    if missing and request == IMAGENET:
+        raise FerBenchError(
+            f"--weights imagenet: {', '.join(missing)} {lack}; put the files into {cache_folder()}, "
+            "or use --weights auto, none or a path"
         )
-    raise FerBenchError(
-        f"--weights imagenet: {lack}; put the files into {cache_folder()}, or use --weights auto, none or a path"
-    )
+    without = "ImageNet weights could not be had, training starts from RANDOM weights"
+    return found | {name: Resolution(UNAVAILABLE, f"{without}: {name} {lack}") for name in missing}
 
 
 def weights_request_id(request: str) -> str:

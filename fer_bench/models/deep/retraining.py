@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fer_bench.errors import FerBenchError
+from fer_bench.models.deep.assembly import LOGITS
 from fer_bench.models.deep.batches import Batches, Inputs, prefetch
 from fer_bench.models.deep.checkpoint import Checkpoint, needed_by
 from fer_bench.models.deep.frozen import Stored
@@ -17,7 +18,6 @@ from fer_bench.models.deep.training import KerasClassifier, Phase, in_batches
 from fer_bench.models.deep.watch import Watch, evaluation_steps
 
 SHARE = 0.1  # of the gradient steps that the network was trained for; the paper takes 10 epochs after 90
-HEAD = "logits"
 
 
 def retrain_head(
@@ -53,9 +53,9 @@ def find_head(model: Any) -> Any:
     """The dense layer "logits" of a network. Raises FerBenchError where there is none."""
     from keras import layers
 
-    head = next((layer for layer in model.layers if layer.name == HEAD and isinstance(layer, layers.Dense)), None)
+    head = next((layer for layer in model.layers if layer.name == LOGITS and isinstance(layer, layers.Dense)), None)
     if head is None:
-        raise FerBenchError(f"has no dense layer named {HEAD!r} at its end, which could be re-trained alone")
+        raise FerBenchError(f"has no dense layer named {LOGITS!r} at its end, which could be re-trained alone")
     return head
 
 

@@ -114,7 +114,8 @@ def mini_xception(task: Task) -> Any:
             x = layers.ReLU()(convolution(x, 8, padding="valid"))
         for filters in (16, 32, 64, 128):
             x = separable_block(x, filters)
-        return logits(task, patch_mean(x))
+        x = patch_mean(x)
+        return logits(task)(x)
 
     return _from_scratch(task, image, network, learning_rate=2e-3)
 
@@ -190,7 +191,7 @@ def dense_head(task: Task, x: Any, hidden: tuple[int, ...], dropout: float) -> A
 
     for units in hidden:
         x = layers.Dropout(dropout)(layers.Dense(units, activation="relu", kernel_initializer="he_normal")(x))
-    return logits(task, x)
+    return logits(task)(x)
 
 
 def _residual(task: Task, name: str, trunk: Callable[[Any], Any]) -> Any:
@@ -199,7 +200,8 @@ def _residual(task: Task, name: str, trunk: Callable[[Any], Any]) -> Any:
     def network(x: Any) -> Any:
         from keras import layers
 
-        return logits(task, layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(trunk(x))))
+        x = layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(trunk(x)))
+        return logits(task)(x)
 
     return _from_scratch(task, sized(GRAY_48, task, 8, name), network, learning_rate=2e-3)
 

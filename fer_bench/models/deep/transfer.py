@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fer_bench.errors import FerBenchError
-from fer_bench.models.deep.assembly import DEEP_LOSSES, RECIPE_SEARCH, from_pixels, sized, with_defaults
+from fer_bench.models.deep.assembly import DEEP_LOSSES, RECIPE_SEARCH, from_pixels, logits, sized, with_defaults
 from fer_bench.models.deep.backbones import (
     EFFICIENTNET_B0,
     INCEPTION_V3,
@@ -142,7 +142,7 @@ class Head:
         self.pool = layers.GlobalAveragePooling2D()
         self.hidden = layers.Dense(int(task.parameters.get("hidden", 256)), activation="relu")
         self.dropout = layers.Dropout(dropout)
-        self.logits = layers.Dense(task.n_classes, dtype="float32", name="logits")
+        self.logits = logits(task)
 
     def of_maps(self, maps: Any) -> Any:
         """Logits, float32 (n, n_classes), from feature maps (n, h, w, channels)."""
@@ -166,6 +166,8 @@ def in_phases(classifier: Any, backbone: Backbone, trunk: Any, weights: str) -> 
     frozen = frozen_pass(classifier, backbone, trunk)
     cut = trunk.get_layer(backbone.cut).output
     mirror = "mirror" in classifier.augmentation
+    if how != ALL and "augmentation" in task.parameters and set(classifier.augmentation) - {"mirror"}:
+        classifier.notes_.append("augmented by mirroring alone: what is stored of the frozen part fits nothing else")
 
     def head_model() -> Any:
         pooled = keras.Input(trunk.output.shape[-1:])
@@ -214,7 +216,7 @@ def frozen_pass(classifier: Any, backbone: Backbone, trunk: Any) -> FrozenPass:
     def make() -> Any:
         with dtype_policy(policy):
             copy, _ = load_backbone(backbone, image.size, task.weights)
-            if weights_digest(copy) != about["weights"]:  # the pass would be stored as that of the others
+            if weights_digest(copy.get_weights()) != about["weights"]:  # the pass would be stored as that of the others
                 raise FerBenchError(
                     f"the weights of {backbone.application} changed while the run went on; run it again"
                 )
@@ -226,7 +228,7 @@ def frozen_pass(classifier: Any, backbone: Backbone, trunk: Any) -> FrozenPass:
         classifier.notes_.append(FROZEN_NOTE + text)
 
     about = {
-        "application": backbone.application, "weights": weights_digest(trunk), "cut": backbone.cut,
+        "application": backbone.application, "weights": weights_digest(trunk.get_weights()), "cut": backbone.cut,
         "size": image.size, "precision": policy,
     }  # fmt: skip
     return FrozenPass(make, (MAPS, POOLED), about, tell, task.progress)

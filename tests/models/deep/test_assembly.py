@@ -60,7 +60,7 @@ def test_a_network_takes_pixels_as_the_dataset_has_them_to_float32_logits(tiny, 
 
     task = tiny.task(image_shape=shape)
     with dtype_policy("mixed_bfloat16"):
-        model = from_pixels(task, ImageInput(16), lambda x: logits(task, layers.GlobalAveragePooling2D()(x)))
+        model = from_pixels(task, ImageInput(16), lambda x: logits(task)(layers.GlobalAveragePooling2D()(x)))
     assert model.input_shape == (None, 16, 16, channels)
     assert model.input.dtype == "uint8"
     assert model.output_shape == (None, 3)

@@ -77,24 +77,49 @@ def test_imagenet_weights_are_the_same_for_images_of_any_size(tiny_backbone, wei
 
 
 @pytest.fixture
-def no_download(tiny_backbone, monkeypatch):
-    """Keras cannot download a thing: it raises what it raises without a network."""
+def no_weights(tiny_backbone, monkeypatch):
+    """Keras does not come to ImageNet weights; returns a function of the error that it raises instead."""
     import keras
 
     build_tiny = keras.applications.Tiny
 
-    def without_network(weights, **options):
-        if weights == "imagenet":
-            raise Exception("URL fetch failure")
-        return build_tiny(weights=weights, **options)
+    def because(error):
+        def without(weights, **options):
+            if weights == "imagenet":
+                raise error
+            return build_tiny(weights=weights, **options)
 
-    monkeypatch.setattr(keras.applications, "Tiny", without_network)
+        monkeypatch.setattr(keras.applications, "Tiny", without)
+
+    return because
+
+
+@pytest.fixture
+def no_download(no_weights):
+    """Keras cannot download a thing: it raises what it raises without a network."""
+    no_weights(Exception("URL fetch failure"))
 
 
 @pytest.mark.parametrize("weights", [pretrained.AUTO, pretrained.UNAVAILABLE])
 def test_auto_falls_back_on_random_weights_and_says_so(no_download, tiny_backbone, weights):
     _, source = load_backbone(tiny_backbone, 16, weights)
     assert source == "random (no network: ImageNet weights could not be had)"
+
+
+def test_auto_names_the_kind_of_error_where_it_was_not_the_network(no_weights, tiny_backbone):
+    no_weights(ValueError("No model config found in the file"))
+    _, source = load_backbone(tiny_backbone, 16, pretrained.AUTO)
+    assert source == "random (no ImageNet weights: ValueError)"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), PermissionError(13, "denied"), OSError(28, "No space left on device")], ids=repr
+)
+def test_auto_hides_no_want_of_memory_rights_or_room(no_weights, tiny_backbone, error):
+    no_weights(error)
+    with pytest.raises(type(error)) as caught:
+        load_backbone(tiny_backbone, 16, pretrained.AUTO)
+    assert caught.value is error
 
 
 def test_imagenet_that_cannot_be_downloaded_is_an_error(no_download, tiny_backbone, monkeypatch, tmp_path):

@@ -201,6 +201,28 @@ def test_a_checkpoint_of_another_precision_or_backend_is_refused(tiny, regime, s
     assert "belongs to another training" in refusal(tiny, regime)
 
 
+def test_two_that_save_at_once_leave_one_whole_file(tiny, regime, monkeypatch):
+    (one, classifier), (other, _) = (untrained(tiny, regime) for _ in range(2))
+    savez = np.savez
+
+    def save_both(*arguments, **arrays):
+        monkeypatch.setattr(np, "savez", savez)
+        other.save(classifier.network.model)
+        savez(*arguments, **arrays)
+
+    monkeypatch.setattr(np, "savez", save_both)
+    one.save(classifier.network.model)
+    assert one.load() == 3
+    assert list(regime.file.parent.iterdir()) == [regime.file]
+
+
+def test_what_a_kill_while_saving_left_goes_once_training_has_ended(regime):
+    regime.file.parent.mkdir()
+    regime.file.with_name(f".{regime.file.name}.0123abcd").write_bytes(b"a part")
+    regime.fit(steps=3)
+    assert list(regime.file.parent.iterdir()) == []
+
+
 def test_a_file_that_is_no_checkpoint_is_refused(tiny, regime):
     regime.file.parent.mkdir()
     np.savez(regime.file, about=np.array('{"format": 0}'))

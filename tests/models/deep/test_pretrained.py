@@ -63,35 +63,34 @@ def weight_file(path):
 
 
 def test_none_asks_nobody(no_network, keras_cache):
-    assert resolve_weights("none", FILES).weights == "none"
+    assert {found.weights for found in resolve_weights("none", FILES).values()} == {"none"}
 
 
 @pytest.mark.parametrize("request_", ["auto", "imagenet"])
 def test_cached_files_need_no_network(request_, no_network, keras_cache):
     for name in FILES:
         weight_file(keras_cache / name)
-    resolution = resolve_weights(request_, FILES)
-    assert resolution.weights == request_
-    assert "Keras' cache" in resolution.reason
+    for found in resolve_weights(request_, FILES).values():
+        assert found.weights == request_
+        assert "Keras' cache" in found.reason
 
 
 def test_missing_files_are_downloaded_where_the_host_answers(web_server, keras_cache, monkeypatch):
     url, seen = web_server
     monkeypatch.setattr(pretrained, "DOWNLOAD_URL", url)
-    weight_file(keras_cache / FILES[0])
-    resolution = resolve_weights("auto", FILES)
-    assert resolution.weights == "auto"
-    assert FILES[1] in resolution.reason
-    assert FILES[0] not in resolution.reason
+    found = resolve_weights("auto", FILES)
+    assert {name: one.weights for name, one in found.items()} == dict.fromkeys(FILES, "auto")
+    assert all(f"downloaded by Keras: {name}" in found[name].reason for name in FILES)
     assert seen == ["/weights/"]  # once for all files
 
 
 def test_auto_without_network_says_loudly_that_weights_are_random(no_network, keras_cache):
     weight_file(keras_cache / FILES[0])
-    resolution = resolve_weights("auto", FILES)
-    assert resolution.weights == "unavailable"
-    assert "RANDOM" in resolution.reason
-    assert FILES[1] in resolution.reason
+    found = resolve_weights("auto", FILES)
+    assert found[FILES[1]].weights == "unavailable"
+    assert "RANDOM" in found[FILES[1]].reason and FILES[1] in found[FILES[1]].reason
+    assert found[FILES[0]].weights == "auto"  # one that is there is used, whichever else is missing
+    assert "RANDOM" not in found[FILES[0]].reason
 
 
 def test_imagenet_without_network_names_files_and_folder(no_network, keras_cache):
@@ -109,7 +108,7 @@ def test_a_host_that_accepts_and_says_nothing_does_not_answer():
 def test_a_path_is_resolved_and_identified_by_content(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first = weight_file(tmp_path / "a.weights.h5")
-    assert resolve_weights("a.weights.h5", FILES).weights == str(first.resolve())
+    assert {found.weights for found in resolve_weights("a.weights.h5", FILES).values()} == {str(first.resolve())}
     identity = weights_request_id("a.weights.h5")
     assert identity.startswith("sha256:")
     assert len(identity) == len("sha256:") + 16

@@ -222,6 +222,7 @@ def test_training_sees_mirror_images_where_that_is_wanted(tuned, tiny_weights, n
     inputs = classifier.view(classifier.network.phases[0], bars(3)[0])
     drawn = inputs.augmented(np.zeros(40, int), np.random.default_rng(0))
     assert len(np.unique(drawn, axis=0)) == copies
+    assert any("mirroring alone" in note for note in classifier.notes_) is (names == "mirror,shift")
 
 
 def test_a_head_alone_sees_as_many_images_in_a_quarter_of_the_steps(tuned, tiny_weights):
