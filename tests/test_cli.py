@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fer_bench import cli
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -143,3 +145,14 @@ def test_a_leaderboard_is_judged_again_only_when_something_could_have_changed(fo
     page.write_text("edited")
     third = fer_bench(folder, *command)
     assert "macro-F1" in third.stdout and page.read_bytes() == content
+
+
+def test_want_of_memory_is_one_message(monkeypatch, capsys):
+    def greedy() -> None:
+        raise MemoryError("Unable to allocate 80 GiB")
+
+    monkeypatch.setattr(cli, "app", greedy)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "not enough memory (Unable to allocate 80 GiB)" in capsys.readouterr().err

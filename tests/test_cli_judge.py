@@ -70,7 +70,8 @@ def test_outside_predictions_are_ranked_beside_the_others_once(judged, tmp_path)
 
 
 def test_a_copy_of_the_labels_is_not_ranked(judged, tmp_path):
-    assert judged("judge", "perfect.csv", "--name", "faces").returncode == 0
+    done = judged("judge", "perfect.csv", "--name", "faces")
+    assert done.returncode == 0 and "Not ranked: 100.0 % test accuracy: expressions are not told apart" in done.stdout
     (perfect,) = (row for row in leaderboard(tmp_path) if row["model"] == "perfect")
     assert (perfect["rank"], perfect["marks"]) == ("", "LEAK SUSPECT; external")
     assert "100.0 % test accuracy" in (tmp_path / "results" / "faces" / "leaderboard.md").read_text()

@@ -53,6 +53,8 @@ def main() -> None:
         app()
     except FerBenchError as error:
         _refuse(str(error))
+    except MemoryError as error:
+        _refuse(f"not enough memory ({error}): free some, or take fewer or smaller images; what is finished is kept")
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         advice = ""

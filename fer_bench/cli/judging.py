@@ -59,7 +59,10 @@ def judge(
     evidence = _evidence(results / name)
     record, is_new = put_on_record(evidence, predictions, as_, replace, command_line())
     _say_row(record, "put on record" if is_new else "on record already, nothing added")
-    write_leaderboard(evidence.folder, None, (evidence.data_fingerprint, evidence.split_fingerprint))
+    board = write_leaderboard(evidence.folder, None, (evidence.data_fingerprint, evidence.split_fingerprint))
+    for one in board.unranked:
+        if one.row.run_id == record.run_id:
+            say(*(f"Not ranked: {reason}" for reason in one.reasons))
 
 
 @app.command(epilog="Example: `python -m fer_bench verify results/fer2013 --against rerun/fer2013`")
@@ -112,8 +115,9 @@ def _results_folder(path: Path) -> Any:
 
     folder = ResultsFolder(path)
     if not folder.runs.is_dir():
-        known = ", ".join(sorted(other.parent.name for other in path.parent.glob("*/runs"))) or "none"
-        raise FerBenchError(f"no runs in {path}; results in {path.parent}: {known}")
+        near = next((place for place in (path, path.parent, Path("results")) if any(place.glob("*/runs"))), path.parent)
+        known = ", ".join(sorted(other.parent.name for other in near.glob("*/runs"))) or "none"
+        raise FerBenchError(f"no runs in {path}; results in {near}: {known}")
     return folder
 
 

@@ -75,14 +75,16 @@ ResultsName = Annotated[str, typer.Option("--name", help="The data's folder unde
 Name = Annotated[str | None, typer.Option(help="Name of the data's folder under the results.")]
 Votes = Annotated[Path | None, typer.Option(help="FER+ votes (fer2013new.csv), joined by row.", metavar="CSV")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows and files, and say so in the leaderboard.")]
-SplitSeed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the split, where there is no official one.")]
+SplitSeed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of a split that is drawn.")]
 SuiteName = Annotated[str, typer.Option("--suite", help="all, classical, deep, zoo or smoke.")]
 Models = Annotated[str | None, typer.Option(help="Names or patterns, e.g. 'hog-*,cnn', instead of the suite's.")]
 Strategies = Annotated[str | None, typer.Option(help="Names or patterns, instead of the suite's.")]
 Seeds = Annotated[str, typer.Option(help="Comma-separated, e.g. 0,1,2.")]
 BudgetOption = Annotated[Budget, typer.Option("--budget", help="Gradient steps of networks and perceptrons.")]
 Weights = Annotated[str, typer.Option(help="Where networks start: auto, imagenet, none, or a weight file.")]
-Plugin = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers more.", metavar="FILE")]
+Plugin = Annotated[
+    list[Path] | None, typer.Option("--plugin", help="Python file with models of yours.", metavar="FILE")
+]
 RerunOption = Annotated[Rerun, typer.Option("--rerun", help="missing; failed: missing and failed; or all.")]
 
 
@@ -119,9 +121,9 @@ class Selection:
     ] = None
     augment: Annotated[str | None, recipe_option(help="Names with commas, e.g. mirror,shift,erasing; or none.")] = None
     mixup: Annotated[float | None, recipe_option(help="Alpha of mixup; 0.2 is usual.", min=0)] = None
-    label_smoothing: Annotated[float | None, recipe_option(help="Of cross-entropy; 0.1 without.", min=0)] = None
-    precision: Annotated[Precision, recipe_option(help="Of their arithmetic.")] = Precision.auto
-    schedule: Annotated[Schedule, recipe_option(help="Of the learning rate.")] = Schedule.cosine
+    label_smoothing: Annotated[float | None, recipe_option(help="0.1 without; cross-entropy alone.", min=0)] = None
+    precision: Annotated[Precision, recipe_option(help="Number format of their arithmetic.")] = Precision.auto
+    schedule: Annotated[Schedule, recipe_option(help="Schedule of the learning rate.")] = Schedule.cosine
     patience: Annotated[int | None, recipe_option(help="Stop after so many evaluations without a better.", min=1)] = (
         None
     )

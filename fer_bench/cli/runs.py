@@ -184,6 +184,7 @@ def _plan(selection: Selection) -> tuple[Any, Any, tuple[Path, ...]]:
 
 def _say_start(prepared: Any, plan: list, due: int, rerun: Rerun) -> None:
     from fer_bench.execution.plan import OUTDATED
+    from fer_bench.judging.cells import counted
 
     n_train, n_validation, n_test = next(iter(prepared.counts.values()))
     each = f" in each of {len(prepared.counts)} folds" if len(prepared.counts) > 1 else ""
@@ -192,7 +193,7 @@ def _say_start(prepared: Any, plan: list, due: int, rerun: Rerun) -> None:
     lines = (
         f"{prepared.name}: {n_train:,} train, {n_validation:,} validation, {n_test:,} test images{each}",
         f"split: {prepared.split_source}",
-        f"{due} runs to do, {done} done before, {excluded} do not apply",
+        f"{counted(due, 'run')} to do, {done} done before, {excluded} do not apply",
     )
     say(*lines)
     outdated = sorted({planned.spec.model for planned in plan if planned.status == OUTDATED and planned.is_due(rerun)})

@@ -50,8 +50,8 @@ def say_stopped(command: str) -> None:
 
 def write_leaderboard(
     folder: Any, command: str | None, split: tuple[str, str], formats: Sequence[str] | None = None
-) -> None:
-    """Write the leaderboard of a `ResultsFolder`, in the usual formats or `formats`; show its first rows and path."""
+) -> Any:
+    """Write the `Leaderboard` of a `ResultsFolder`, in the usual formats or `formats`; show it in short; return it."""
     from fer_bench.judging import freshness
     from fer_bench.judging.render import DEFAULT, file_name, terminal_table, write_leaderboard
 
@@ -61,8 +61,9 @@ def write_leaderboard(
         board = write_leaderboard(folder.records(), folder.path, command, split, formats)
         written = [folder.path / file_name(board, name) for name in formats]
         freshness.note_written(folder.path, split, made_from, written)
-    console.print(terminal_table(board))
+    console.print(terminal_table(board, console.width))
     say(f"Leaderboard: {written[0]}")
+    return board
 
 
 def show_leaderboard(folder: Any, command: str, split: tuple[str, str]) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_bench import cache
 from fer_bench.data.entries import reading
+from fer_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,10 +30,8 @@ CANARY_IMAGES = 4000
 FER2013_FROM = 30_000
 """Images from which data with FER2013's classes are held against its totals."""
 
-Progress = Callable[[float, str], None]
 
-
-def stored_audit(dataset_folder: Path, split_folder: Path, progress: Progress | None = None) -> Path:
+def stored_audit(dataset_folder: Path, split_folder: Path, progress: Progress = silent) -> Path:
     """The cache folder of the audit of a dataset and its split, both given by their cache folders; made if not there.
 
     audit.json follows `fer_bench.records.audit.Audit`; beside it are the `copies_in_train`, which `read_copies` reads.
@@ -49,8 +47,7 @@ def stored_audit(dataset_folder: Path, split_folder: Path, progress: Progress | 
 
         dataset, split = Dataset.load(dataset_folder), Split.load(split_folder)
         copies = stored_copies(dataset, progress)
-        if progress:
-            progress(0.0, "auditing the data")
+        progress(0.0, "auditing the data")
         (work / "audit.json").write_text(json.dumps(make_audit(dataset, split, copies), indent=1) + "\n")
         np.save(work / COPIES, copies_in_train(split, copies))
 

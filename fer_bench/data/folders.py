@@ -10,8 +10,8 @@ import numpy as np
 
 from fer_bench.data import image_files
 from fer_bench.data.decoded import TRAIN, Decoded, distinct_names, drop_bad, official_subset
-from fer_bench.data.tables import Progress
 from fer_bench.errors import FerBenchError, listing
+from fer_bench.progress import Progress, silent
 
 FER2013_NAME = re.compile(r"(Training|PublicTest|PrivateTest)_\d+", re.IGNORECASE)
 
@@ -26,7 +26,7 @@ class ImageFile:
 
 
 def read_folder(
-    root: Path, paths: Sequence[str], scratch: Path, *, skip_bad: bool = False, progress: Progress | None = None
+    root: Path, paths: Sequence[str], scratch: Path, *, skip_bad: bool = False, progress: Progress = silent
 ) -> Decoded:
     """Read the images among `paths` below `root`: "class/image" or "subset/class/image"; a folder ends with "/".
 

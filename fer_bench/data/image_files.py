@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 
 from fer_bench.data.resizing import resized
-from fer_bench.data.tables import Progress
 from fer_bench.errors import FerBenchError
+from fer_bench.progress import Progress, silent
 
 SUFFIXES = frozenset(
     (".avif", ".bmp", ".dib", ".gif", ".hdr", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm")
@@ -42,13 +42,13 @@ class Look:
     problem: str = ""
 
 
-def look_at(paths: Sequence[Path], progress: Progress | None = None) -> list[Look]:
+def look_at(paths: Sequence[Path], progress: Progress = silent) -> list[Look]:
     """Decode every file once and forget its pixels: what is known of all decides how each is stored."""
     looks = []
     with _quiet(), _threads() as pool:
         for done, look in enumerate(pool.map(_look, paths), start=1):
             looks.append(look)
-            if progress and done % CHUNK == 0:
+            if done % CHUNK == 0:
                 progress(0.5 * done / len(paths), "looking at the images")
     return looks
 
@@ -63,7 +63,7 @@ def common_size(looks: Sequence[Look]) -> tuple[int, int]:
 
 
 def decode(
-    paths: Sequence[Path], size: tuple[int, int], gray: bool, scratch: Path, progress: Progress | None = None
+    paths: Sequence[Path], size: tuple[int, int], gray: bool, scratch: Path, progress: Progress = silent
 ) -> np.ndarray:
     """The images as uint8 (n, h, w) or RGB (n, h, w, 3), memory-mapped from the file `scratch` that this writes.
 
@@ -73,8 +73,7 @@ def decode(
         for start in range(0, len(paths), CHUNK):
             chunk = list(pool.map(partial(_sized, size=size, gray=gray), paths[start : start + CHUNK]))
             np.stack(chunk).tofile(out)
-            if progress:
-                progress(0.5 + 0.5 * (start + len(chunk)) / len(paths), "decoding the images")
+            progress(0.5 + 0.5 * (start + len(chunk)) / len(paths), "decoding the images")
     return np.memmap(scratch, dtype=np.uint8, mode="r", shape=(len(paths), *size) + (() if gray else (3,)))
 
 

@@ -7,12 +7,13 @@ finds candidates, a normalised correlation of the detail itself confirms them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from fer_bench.data.resizing import gray_square
+from fer_bench.progress import Progress, silent
 
 SIDE = 48
 """Pixels per side at which images are compared."""
@@ -40,8 +41,6 @@ DECOYS = 0.05
 BLOCK = 1 << 24
 """Hash correlations held at once: 64 MiB."""
 
-Progress = Callable[[float, str], None]
-
 
 @dataclass(frozen=True)
 class NearCopies:
@@ -56,21 +55,20 @@ class NearCopies:
     threshold: float = COPY
 
 
-def find_near_copies(images: np.ndarray, rows: np.ndarray, progress: Progress | None = None) -> NearCopies:
+def find_near_copies(images: np.ndarray, rows: np.ndarray, progress: Progress = silent) -> NearCopies:
     """The near copies among the n `rows`, best without exact copies, of `images`, uint8 (N, h, w) or (N, h, w, 3).
 
     Pairs are positions in `rows`. Images are read one by one: memory-mapped ones are never copied together.
     Every pair of hashes is compared, so that time grows with the square of n: 36,000 images take less than a minute.
     """
-    report = progress or (lambda done, text: None)
     if min(images.shape[1:3]) < SMALLEST:
         return _near_copies([])
-    details = _details(images, rows, report)
+    details = _details(images, rows, progress)
     found = []
     for mirrored in (False, True):
         text = "looking for mirrored copies" if mirrored else "looking for near copies"
         for done, pairs in _candidates(details, mirrored):
-            report(0.1 + 0.45 * (mirrored + done), text)
+            progress(0.1 + 0.45 * (mirrored + done), text)
             found += [(*pair, similarity, mirrored) for pair, similarity in _confirmed(details, pairs, mirrored)]
     return _near_copies(found)
 
@@ -101,12 +99,12 @@ def _threshold(similarity: np.ndarray, mirrored: np.ndarray) -> float:
     return SURE
 
 
-def _details(images: np.ndarray, rows: np.ndarray, report: Progress) -> np.ndarray:
+def _details(images: np.ndarray, rows: np.ndarray, progress: Progress) -> np.ndarray:
     """What is finer than shading and coarser than noise, float32 (n, 48, 48); zeros for images without any."""
     details = np.zeros((len(rows), SIDE, SIDE), dtype=np.float32)
     for at, row in enumerate(rows):
         if at % 1024 == 0:
-            report(0.1 * at / len(rows), "looking for near copies")
+            progress(0.1 * at / len(rows), "looking for near copies")
         details[at] = _detail(images[row])
     return details
 

@@ -7,7 +7,7 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from fer_bench import cache
 from fer_bench.data import fer2013
 from fer_bench.data.entries import reading
 from fer_bench.errors import FerBenchError
+from fer_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
     from fer_bench.data.dataset import Dataset
@@ -29,8 +30,6 @@ SAVED = ("about.json", "rows.npz", "images.npy")
 PACKED = re.compile(r"(\.(csv|npz|gz|xz|zip))+$", re.IGNORECASE)
 DEEPEST = 3
 """Levels looked at below a folder: subset, class, image."""
-
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def open_dataset(
     name: str | None = None,
     votes: Path | None = None,
     skip_bad: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> OpenedDataset:
     """Find `source`, decode it into the cache if it is not there as it is now, and say which dataset it is.
 
@@ -109,7 +108,7 @@ class _Source:
     signature: list[Any]
 
 
-def _find(source: str, progress: Progress | None) -> _Source:
+def _find(source: str, progress: Progress) -> _Source:
     if not source:
         raise FerBenchError(f"--data is empty; give a file, a folder, or a name: {', '.join(NAMES)}")
     if source == SYNTHETIC:
@@ -159,14 +158,13 @@ def _listing(root: Path, above: str = "", depth: int = 1) -> Iterator[list[Any]]
                     yield from _listing(Path(entry), below + "/", depth + 1)
 
 
-def _read(source: _Source, scratch: Path, votes: Path | None, skip_bad: bool, progress: Progress | None) -> "Dataset":
+def _read(source: _Source, scratch: Path, votes: Path | None, skip_bad: bool, progress: Progress) -> "Dataset":
     if source.kind == SYNTHETIC:
         from fer_bench.data.synthetic import make_synthetic
 
         if votes:
             raise FerBenchError(f"--votes {votes}: there are none for the synthetic data")
-        if progress:
-            progress(0.0, "rendering faces")
+        progress(0.0, "rendering faces")
         return make_synthetic()
     decoded = _decode(source, scratch, skip_bad, progress)
     if votes:
@@ -179,7 +177,7 @@ def _read(source: _Source, scratch: Path, votes: Path | None, skip_bad: bool, pr
         raise FerBenchError(f"{source.path}: {error}") from error
 
 
-def _decode(source: _Source, scratch: Path, skip_bad: bool, progress: Progress | None) -> "Decoded":
+def _decode(source: _Source, scratch: Path, skip_bad: bool, progress: Progress) -> "Decoded":
     if source.kind == "folder":
         from fer_bench.data.folders import read_folder
 

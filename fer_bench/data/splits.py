@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from fer_bench import cache
 from fer_bench.data.entries import reading
 from fer_bench.errors import FerBenchError, listing
+from fer_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,6 @@ STORED_FORMAT = 5
 """Goes up when another split is drawn from the same data."""
 
 Quotas = Callable[[int], dict[str, int]]
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def fold_names(n_folds: int) -> tuple[str, ...]:
     return tuple(f"{number}/{n_folds}" for number in range(1, n_folds + 1)) or ("",)
 
 
-def stored_split(dataset_folder: Path, seed: int, n_folds: int = 0, progress: Progress | None = None) -> Path:
+def stored_split(dataset_folder: Path, seed: int, n_folds: int = 0, progress: Progress = silent) -> Path:
     """The cache folder of the split of the dataset stored in `dataset_folder`, made if it is not there.
 
     Its about.json holds fingerprint, source, class_names, and counts by fold name, so that planning needs no arrays.
@@ -104,7 +104,7 @@ def stored_split(dataset_folder: Path, seed: int, n_folds: int = 0, progress: Pr
     return cache.fetch("splits", key, build, files=("about.json", *map(_rows_file, fold_names(n_folds))))
 
 
-def make_split(dataset: Dataset, seed: int = 0, progress: Progress | None = None) -> Split:
+def make_split(dataset: Dataset, seed: int = 0, progress: Progress = silent) -> Split:
     """Official subsets where `dataset` has all three; otherwise what is missing is drawn.
 
     With train and test only, validation is a tenth of train. With no subsets, 80/10/10. Draws are stratified by class
@@ -128,7 +128,7 @@ def make_split(dataset: Dataset, seed: int = 0, progress: Progress | None = None
     return _split(dataset, subset, source)
 
 
-def make_folds(dataset: Dataset, n_folds: int, seed: int = 0, progress: Progress | None = None) -> tuple[Split, ...]:
+def make_folds(dataset: Dataset, n_folds: int, seed: int = 0, progress: Progress = silent) -> tuple[Split, ...]:
     """`n_folds` splits: every row is a test row of one of them, and a tenth of each one's other rows validates.
 
     Drawn as `make_split` draws. Official test images are left out: no fold trains on one.
@@ -198,7 +198,7 @@ def _evenly(names: Sequence[str]) -> Quotas:
     return lambda total: {name: (total + turn) // len(names) for turn, name in enumerate(names)}
 
 
-def _draw(dataset: Dataset, rows: np.ndarray, quotas: Quotas, seed: int, progress: Progress | None) -> np.ndarray:
+def _draw(dataset: Dataset, rows: np.ndarray, quotas: Quotas, seed: int, progress: Progress) -> np.ndarray:
     """Subset names (n,): `rows` dealt out by the `quotas` of each class, the other rows named like the first."""
     import numpy as np
 
@@ -279,7 +279,7 @@ def _deal_in_turn(
     return places, missing
 
 
-def _groups(dataset: Dataset, progress: Progress | None) -> np.ndarray:
+def _groups(dataset: Dataset, progress: Progress) -> np.ndarray:
     """Group number of each row: exact and near copies, and rows of one given group, share it (transitively)."""
     import numpy as np
     from scipy.sparse import coo_matrix

@@ -6,7 +6,7 @@ import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,8 @@ from typing import IO, BinaryIO, cast
 
 from fer_bench.archives import is_bomb
 from fer_bench.errors import FerBenchError
+from fer_bench.progress import Progress, silent
 
-Progress = Callable[[float, str], None]
 LONGEST_LINE = 1 << 24
 BLOCK = 1 << 20
 
@@ -67,7 +67,7 @@ class Table:
 
 
 @contextmanager
-def open_table(path: Path, progress: Progress | None = None) -> Iterator[Table]:
+def open_table(path: Path, progress: Progress = silent) -> Iterator[Table]:
     """Open the CSV file at `path`; `progress` is told the share of its bytes read.
 
     Raises FerBenchError, also while rows are read, on a file that is missing, empty, truncated, damaged or not text.
@@ -85,7 +85,7 @@ def open_table(path: Path, progress: Progress | None = None) -> Iterator[Table]:
 class _Watched(io.RawIOBase):
     """A file that tells how far it was read."""
 
-    def __init__(self, raw: io.FileIO, path: Path, progress: Progress | None) -> None:
+    def __init__(self, raw: io.FileIO, path: Path, progress: Progress) -> None:
         self._raw, self._progress, self._text = raw, progress, f"reading {path.name}"
         self._size = path.stat().st_size
 
@@ -103,7 +103,7 @@ class _Watched(io.RawIOBase):
 
     def readinto(self, buffer) -> int:
         count = self._raw.readinto(buffer)
-        if self._progress and self._size:
+        if self._size:
             self._progress(self._raw.tell() / self._size, self._text)
         return count
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +9,14 @@ from fer_bench.cache import write_atomic
 from fer_bench.data.audit import read_copies, stored_audit
 from fer_bench.execution.prepare import Prepared
 from fer_bench.judging.data_card import CARD_FILE, data_card
+from fer_bench.progress import Progress, silent
 from fer_bench.records.audit import AUDIT_FILE, Audit
 from fer_bench.records.images import ImageFacts, images_path, write_images
 
 SHEET = Path("sheets") / "copies.png"
 
-Progress = Callable[[float, str], None]
 
-
-def audit_data(prepared: Prepared, command: str, progress: Progress | None = None) -> Audit:
+def audit_data(prepared: Prepared, command: str, progress: Progress = silent) -> Audit:
     """The audit of `prepared`, from the cache if it is there.
 
     audit.json, the data card and the facts about images are written beside the runs where they are missing or speak of

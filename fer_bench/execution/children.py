@@ -19,6 +19,8 @@ from fer_bench.errors import FerBenchError, is_no_room
 from fer_bench.execution.environment import KERAS, out_of_memory_kills, set_defaults
 from fer_bench.execution.job import Job, now
 from fer_bench.execution.lifeline import die_with_parent
+from fer_bench.execution.streams import redirect_output
+from fer_bench.progress import Progress
 from fer_bench.records.store import FINISHED, ResultsFolder
 
 BUSY = "busy"
@@ -50,11 +52,10 @@ def warm_up(families: Iterable[str], n_jobs: int) -> None:
     for variable in _LIBRARY_THREADS:
         os.environ[variable] = str(n_jobs)
     set_defaults(KERAS | _KEEP_MEMORY)
-    context = _context()
     modules = [module for family in families for module in _PRELOAD[family]]
-    context.set_forkserver_preload(
-        ["fer_bench.execution.forkserver", "fer_bench.execution.worker", *_PRELOAD_ALWAYS, *modules]
-    )
+    os.environ["FER_BENCH_PRELOAD"] = " ".join(["fer_bench.execution.worker", *_PRELOAD_ALWAYS, *modules])
+    context = _context()
+    context.set_forkserver_preload(["fer_bench.execution.forkserver"])
     process = context.Process(target=_nothing)
     process.start()
     process.join()
@@ -64,9 +65,7 @@ def _nothing() -> None:
     """The errand of a child that is started only to see the fork server ready."""
 
 
-def launch(
-    job: Job, timeout: float | None, stopped: Callable[[], bool], progress: Callable[[float, str], None], patient: bool
-) -> str:
+def launch(job: Job, timeout: float | None, stopped: Callable[[], bool], progress: Progress, patient: bool) -> str:
     """Do `job` in a child process and return its status, or "busy" where another runner is at it.
 
     timeout: seconds of its own work, or None. stopped: asked now and then whether to cancel it. patient: wait for
@@ -190,7 +189,7 @@ def _do(job: Job, work: Path, sender: Connection, patient: bool) -> None:
     if is_done(results, job):
         return
     work.mkdir(parents=True)
-    _redirect_output(work / "log.txt")
+    redirect_output(work / "log.txt")
     sender.send((0.0, "starting"))
     from fer_bench.execution.worker import do_run
 
@@ -217,13 +216,3 @@ class _Reporter:
 def is_done(results: ResultsFolder, job: Job) -> bool:
     """Whether a record of `job` was written since it was planned: no clock is asked, as file servers have their own."""
     return results.standing(job.spec.run_id).digest not in (None, job.record_digest)
-
-
-def _redirect_output(log: Path) -> None:
-    """Send everything printed from here on, by libraries written in C too, to `log`."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
-    sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115  lives as long as the child
-    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115

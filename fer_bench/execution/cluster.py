@@ -32,10 +32,10 @@ from fer_bench.execution.errand import (
     write_files,
 )
 from fer_bench.execution.job import Job
-from fer_bench.execution.outcome import WEIGHTS_FILE
-from fer_bench.execution.plan import BASE
+from fer_bench.execution.outcome import WEIGHTS_FILE, base_id
 from fer_bench.models.deep.pretrained import AUTO, IMAGENET, NONE, UNAVAILABLE
 from fer_bench.models.registry import STRATEGIES
+from fer_bench.progress import Progress
 from fer_bench.records.store import ResultsFolder
 
 if TYPE_CHECKING:
@@ -48,8 +48,6 @@ _POLL_SECONDS = 0.5
 _ATTEMPTS = 4
 _KILLED = "killed"
 _WHY_KILLED = "worker after worker was killed while it was at this run; it may want more memory than they have"
-
-Progress = Callable[[float, str], None]
 
 
 @contextmanager
@@ -274,6 +272,6 @@ def _base_files(job: Job) -> dict[str, dict[str, bytes]]:
     starts_from = STRATEGIES[job.spec.strategy].starts_from
     if starts_from is None:
         return {}
-    names = frozenset({"record.json", WEIGHTS_FILE if starts_from == "weights" else "predictions.npz"})
-    run_id = replace(job.spec, strategy=BASE).run_id
+    names = frozenset({"record.json", "predictions.npz"} | ({WEIGHTS_FILE} if starts_from == "weights" else set()))
+    run_id = base_id(job)
     return {run_id: read_files(ResultsFolder(job.results).record_path(run_id).parent, names)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from fer_bench.data.dataset import Dataset
 from fer_bench.data.splits import make_split
 from fer_bench.data.synthetic import make_synthetic
 from fer_bench.judging.gate import MARK, data_suspicions
+from fer_bench.progress import Progress, silent
 from fer_bench.records.audit import Audit
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ N_IMAGES = 1000
 ENLARGED = 3
 """Times the largest class that every class is enlarged to by those who want "more data" as well as balance."""
 SEED = 0
-
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -44,17 +42,16 @@ class Way:
     evidence: tuple[str, ...]
 
 
-def leak(progress: Progress | None = None) -> list[str]:
+def leak(progress: Progress = silent) -> list[str]:
     """Lines to print: three ways to treat the same faces, their scores, and what the leak gate finds."""
     return lines(ways(N_IMAGES, progress))
 
 
-def ways(n_images: int, progress: Progress | None = None) -> list[Way]:
+def ways(n_images: int, progress: Progress = silent) -> list[Way]:
     """The honest way and two that over-sample before they split, all tested on the same untouched faces."""
     import numpy as np
 
-    report = progress or (lambda done, text: None)
-    report(0.0, "rendering faces")
+    progress(0.0, "rendering faces")
     faces = make_synthetic(n_images, SEED)
     split = make_split(faces, SEED)
     pool = np.concatenate([split.train, split.validation])
@@ -69,7 +66,7 @@ def ways(n_images: int, progress: Progress | None = None) -> list[Way]:
     }
     done: list[Way] = []
     for name, (train, validation) in plans.items():
-        report(0.1 + 0.3 * len(done), name)
+        progress(0.1 + 0.3 * len(done), name)
         done.append(_way(name, faces, train, validation, split.test))
     return done
 

@@ -20,6 +20,7 @@ from fer_bench.errors import FerBenchError
 from fer_bench.execution.children import launch, warm_up
 from fer_bench.execution.job import Job
 from fer_bench.execution.outcome import WEIGHTS_FILE
+from fer_bench.progress import Progress
 from fer_bench.records.store import ResultsFolder
 
 RUN_FILES = frozenset(
@@ -131,9 +132,7 @@ def _done(errand: Errand, job: Job, worker: Any) -> Answer:
         _at_work.release()
 
 
-def _launched(
-    errand: Errand, job: Job, worker: Any, stopped: Callable[[], bool], progress: Callable[[float, str], None]
-) -> Answer:
+def _launched(errand: Errand, job: Job, worker: Any, stopped: Callable[[], bool], progress: Progress) -> Answer:
     """Launch the child in the results folder, or in a folder of this worker's own whose files the answer carries."""
     if errand.token:
         return Answer(launch(job, errand.timeout, stopped, progress, errand.patient), worker.address)

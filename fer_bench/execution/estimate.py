@@ -28,14 +28,14 @@ class _Known:
 class Estimate:
     """Expected seconds of runs.
 
-    Best evidence first: the same model and budget, its gradient steps at another budget, its family, a guess.
+    Best evidence first: the same model, budget and recipe, its gradient steps with others, its family, a guess.
 
     records: as JSON has them; those of successful runs count. n_train: training rows.
     """
 
     def __init__(self, records: Iterable[Mapping[str, Any]], n_train: int) -> None:
         self._scale = max(1.0, n_train / _PRIOR_ROWS)
-        self._by_model: dict[tuple[str, str], _Known] = defaultdict(_Known)
+        self._by_recipe: dict[tuple[str, str, str], _Known] = defaultdict(_Known)
         self._by_step: dict[str, _Known] = defaultdict(_Known)
         self._by_family: dict[str, _Known] = defaultdict(_Known)
         derived = {card.name for card in STRATEGIES if card.starts_from}  # they cost next to nothing
@@ -50,7 +50,7 @@ class Estimate:
         if record["status"] != "success" or not seconds or spec["strategy"] in derived:
             return
         spent = sum(value for phase, value in seconds.items() if phase != "features")
-        self._by_model[spec["model"], spec["budget"]].add(spent)
+        self._by_recipe[spec["model"], spec["budget"], str(spec.get("parameters", []))].add(spent)
         planned = MODELS[spec["model"]].steps  # patience, or a head alone, makes fewer
         if spec["budget"] and planned:
             per_step = seconds["fit"] / planned[spec["budget"]]
@@ -59,14 +59,14 @@ class Estimate:
     def learn(self, planned: PlannedRun, seconds: float) -> None:
         """`planned` took `seconds`."""
         if not planned.needs_base:
-            self._by_model[planned.spec.model, planned.spec.budget].add(seconds)
+            self._by_recipe[_recipe(planned)].add(seconds)
             self._by_family[planned.card.family].add(seconds)
 
     def measured(self, planned: PlannedRun) -> float | None:
         """Expected seconds of `planned` from runs of the same model, or None where none has ended."""
         if planned.reason:
             return 0.0
-        if known := self._by_model.get((planned.spec.model, planned.spec.budget)):
+        if known := self._by_recipe.get(_recipe(planned)):
             return _share(planned) * known.mean
         if planned.card.steps and (known := self._by_step.get(planned.spec.model)):
             return _share(planned) * known.mean * planned.card.steps[planned.spec.budget]
@@ -82,6 +82,11 @@ class Estimate:
         # networks train for a number of steps, the others grow with the rows
         scale = 1 if planned.card.family == "deep" else self._scale
         return _share(planned) * _PRIOR_SECONDS[planned.card.family] * scale
+
+
+def _recipe(planned: PlannedRun) -> tuple[str, str, str]:
+    """Model, budget and parameters, as JSON has these."""
+    return planned.spec.model, planned.spec.budget, str([list(one) for one in planned.spec.parameters])
 
 
 def _share(planned: PlannedRun) -> float:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_bench import cache
+from fer_bench.data.audit import read_copies, stored_audit
+from fer_bench.data.splits import Split
 from fer_bench.errors import FerBenchError
 from fer_bench.execution.job import Job
 from fer_bench.execution.plan import BASE
@@ -19,17 +21,17 @@ from fer_bench.models.classical import n_parameters
 from fer_bench.models.features import features_card, stored_features
 from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, plugin_code
 from fer_bench.models.task import Task, TrainingPlan
+from fer_bench.progress import Progress
+from fer_bench.records.images import choosers
 from fer_bench.records.schema import ADJUSTED, Record, Timing
-from fer_bench.records.store import PLUGIN_CODE, ResultsFolder
+from fer_bench.records.store import BASE_PREDICTIONS, PLUGIN_CODE, ResultsFolder
 
 if TYPE_CHECKING:
     import numpy as np
 
     from fer_bench.data.dataset import Dataset
-    from fer_bench.data.splits import Split
 
 WEIGHTS_FILE = "model.weights.h5"
-Progress = Callable[[float, str], None]
 
 
 class NotApplicable(Exception):
@@ -62,7 +64,7 @@ class Clock:
 
 def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, progress: Progress) -> Outcome:
     """Train the job's classifier on the rows that its strategy plans, and predict."""
-    card, parameters, code = MODELS[job.spec.model], dict(job.spec.parameters), code_on_record(job)
+    card, parameters, origin = MODELS[job.spec.model], dict(job.spec.parameters), origin_on_record(job)
     progress(0, f"features: {card.features}")
     features = stored_features(features_card(FEATURES[card.features], parameters), dataset, split)
     clock.lap()
@@ -78,7 +80,7 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
         weights=job.weights or "none",
         parameters=parameters,
         checkpoint=checkpoint_file(job),
-        code=code.get(PLUGIN_CODE, ""),
+        code=origin.get(PLUGIN_CODE, ""),
         progress=progress,
     )
     classifier = card.build(task)
@@ -105,9 +107,10 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
         "notes": [*getattr(classifier, "notes_", []), *filter(None, [job.weights_reason])],
         "n_rows": len(plan.rows),
         "steps": getattr(classifier, "steps_", None) or (task.steps if card.steps else None),
+        "stochastic": card.stochastic or STRATEGIES[job.spec.strategy].stochastic,
         "n_parameters": n_parameters(classifier),
         "ms_per_image": ms_per_image + 1000 * clock.seconds["predict"] / predicted,
-        "parameters": _parameters(classifier) | code,
+        "parameters": _parameters(classifier) | origin,
     }
     return Outcome(probabilities, _history(classifier), facts)
 
@@ -122,11 +125,14 @@ def adjusted(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock,
     """Adjust the probabilities of the finished run under "none"; nothing is trained."""
     import numpy as np
 
+    origin = origin_on_record(job)
     base, folder = base_run(job)
     plan = STRATEGIES[job.spec.strategy].plan(dataset.labels[split.train], len(job.class_names), job.spec.seed)
     with np.load(folder / "predictions.npz", allow_pickle=False) as stored:
         before = {name: stored[f"{name}_probabilities"] for name in ("validation", "test")}
-    tau = choose_tau(before["validation"], dataset.labels[split.validation], plan.log_prior)
+    chosen_on = choosing_rows(job.dataset_folder, job.split_folder, job.spec.fold, progress)
+    labels = dataset.labels[split.validation][chosen_on]
+    tau = choose_tau(before["validation"][chosen_on], labels, plan.log_prior)
     clock.lap("fit")
     earlier = base.seconds or Timing()
     clock.seconds["fit"] += earlier.fit
@@ -135,20 +141,44 @@ def adjusted(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock,
     clock.lap("predict")
     facts = {
         "weights": base.weights,
-        "notes": [*base.notes, f"{ADJUSTED} {base.run_id}, tau {tau:g} chosen on validation"],
+        "notes": [*base.notes, f"{ADJUSTED} {base.run_id}, tau {tau:g} chosen on {len(labels):,} validation images"],
         "n_rows": base.n_rows,
         "steps": base.steps,
+        "stochastic": base.stochastic,
         "n_parameters": base.n_parameters,
         "ms_per_image": base.ms_per_image,
-        "parameters": {**base.parameters, "tau": tau, **code_on_record(job)},
+        "parameters": {**base.parameters, "tau": tau, **origin},
     }
     return Outcome(after, [], facts)
 
 
-def code_on_record(job: Job) -> dict[str, str]:
-    """The parameter on record that says what plugins define of `job`; none where they define nothing."""
-    code = plugin_code(MODELS[job.spec.model], STRATEGIES[job.spec.strategy])
-    return {PLUGIN_CODE: code} if code else {}
+def origin_on_record(job: Job) -> dict[str, str]:
+    """The parameters on record that say what plugins define of `job`, and what the run answers that it starts from.
+
+    To be asked before that run is read: if it is done again meanwhile, and answers otherwise, `job` is due again.
+    """
+    strategy = STRATEGIES[job.spec.strategy]
+    base = ResultsFolder(job.results).predictions_digest(base_id(job)) if strategy.starts_from else None
+    known = {PLUGIN_CODE: plugin_code(MODELS[job.spec.model], strategy), BASE_PREDICTIONS: base}
+    return {name: digest for name, digest in known.items() if digest}
+
+
+def choosing_rows(dataset_folder: Path, split_folder: Path, fold: str, progress: Progress) -> np.ndarray:
+    """Which validation images of the split, stored in these folders, decide what is fitted to them, bool (n,).
+
+    See `records.images.choosers`; all of a fold, where the copies of an image stay together.
+    """
+    import numpy as np
+
+    rows = Split.load(split_folder, fold).validation
+    if fold:
+        return np.ones(len(rows), dtype=bool)
+    return choosers(read_copies(stored_audit(dataset_folder, split_folder, progress))[rows])
+
+
+def base_id(job: Job) -> str:
+    """The id of the run under "none" that `job` would start from."""
+    return replace(job.spec, strategy=BASE).run_id
 
 
 def base_run(job: Job) -> tuple[Record, Path]:
@@ -156,8 +186,7 @@ def base_run(job: Job) -> tuple[Record, Path]:
 
     Raises FerBenchError where there is none.
     """
-    results = ResultsFolder(job.results)
-    run_id = replace(job.spec, strategy=BASE).run_id
+    results, run_id = ResultsFolder(job.results), base_id(job)
     record = results.record(run_id)
     if record is None or record.status != "success":
         state = record.status if record else "not there"

@@ -10,6 +10,7 @@ from fer_bench.errors import FerBenchError
 from fer_bench.execution.children import launch, warm_up
 from fer_bench.execution.environment import cores
 from fer_bench.execution.job import Job
+from fer_bench.progress import Progress
 from fer_bench.records.store import ResultsFolder
 
 DASK = "dask"
@@ -31,7 +32,7 @@ class Place(Protocol):
         job: Job,
         timeout: float | None,
         stopped: Callable[[], bool],
-        progress: Callable[[float, str], None],
+        progress: Progress,
         patient: bool,
     ) -> str:
         """Do `job` and return how it ended, as `children.launch` does; called from as many threads as `slots`."""

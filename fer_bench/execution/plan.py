@@ -99,7 +99,7 @@ class Wanted:
 def make_plan(results: ResultsFolder, fingerprints: tuple[str, str], wanted: Wanted) -> list[PlannedRun]:
     """Every combination that is `wanted`, on the data and split `fingerprints`.
 
-    A combination that no seed can change is planned once, with the first seed. A strategy that starts from the run
+    A combination that no seed can change is planned once, as seed 0. A strategy that starts from the run
     under "none" brings that run along. Cheap families come first, so that the leaderboard fills early.
     Raises FerBenchError for names that match nothing, and for a budget that a model knows no steps for.
     """
@@ -113,13 +113,13 @@ def make_plan(results: ResultsFolder, fingerprints: tuple[str, str], wanted: Wan
     for card in cards:
         for strategy in _with_base(card, strategies):
             reason, code = why_not(card, strategy), plugin_code(card, strategy)
-            for seed in wanted.seeds if card.stochastic or strategy.stochastic else wanted.seeds[:1]:
+            for seed in wanted.seeds if card.stochastic or strategy.stochastic else (0,):
                 for fold in wanted.folds:
                     spec = _spec(card, strategy, seed, fold, fingerprints, wanted)
                     run_id = spec.run_id
                     standing = results.standing(run_id)
                     status = _status(standing, reason, code)
-                    if status == "success" and strategy.starts_from and _has_newer_base(spec, standing, plan, results):
+                    if status == "success" and strategy.starts_from and _base_differs(spec, standing, plan, results):
                         status = OUTDATED
                     is_asked = strategy in strategies
                     plan.setdefault(run_id, PlannedRun(spec, card, reason, status, standing.digest, is_asked))
@@ -139,11 +139,11 @@ def _status(standing: Standing, reason: str | None, code: str) -> str | None:
     return standing.status
 
 
-def _has_newer_base(spec: RunSpec, standing: Standing, plan: Mapping[str, PlannedRun], results: ResultsFolder) -> bool:
-    """Whether the run under "none" that a finished one started from was done again since, or is about to be."""
+def _base_differs(spec: RunSpec, standing: Standing, plan: Mapping[str, PlannedRun], results: ResultsFolder) -> bool:
+    """Whether the run under "none" that a finished one started from answers otherwise now, or is about to be done."""
     base = replace(spec, strategy=BASE).run_id
     is_due = base in plan and plan[base].is_due("failed")
-    return is_due or results.standing(base).started > standing.started
+    return is_due or standing.base not in (None, results.predictions_digest(base))
 
 
 def _with_base(card: ModelCard, strategies: list[StrategyCard]) -> list[StrategyCard]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from fer_bench.data.entries import reading
 from fer_bench.data.readers import open_dataset
 from fer_bench.data.splits import Split, split_csv, split_file, stored_split
+from fer_bench.progress import Progress, silent
 from fer_bench.records.packed import write_packed
 from fer_bench.records.store import ResultsFolder
 
@@ -51,7 +51,7 @@ def prepare(
     skip_bad: bool = False,
     split_seed: int = 0,
     n_folds: int = 0,
-    progress: Callable[[float, str], None] | None = None,
+    progress: Progress = silent,
 ) -> Prepared:
     """Open `data`, make its split or folds, and name its results folder. Raises FerBenchError for bad data."""
     opened = open_dataset(data, name=name, votes=votes, skip_bad=skip_bad, progress=progress)

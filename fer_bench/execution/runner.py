@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,6 +22,7 @@ from fer_bench.execution.plan import PlannedRun
 from fer_bench.execution.prepare import Prepared, store_split
 from fer_bench.models.deep.backend import check_backend
 from fer_bench.models.deep.pretrained import Resolution, resolve_weights
+from fer_bench.progress import Progress
 from fer_bench.records.store import ResultsFolder
 
 _POLL_SECONDS = 0.5
@@ -215,7 +216,7 @@ class _Run:
         self.started[run_id] = time.monotonic()
         return self.place.launch(job, self.options.timeout, self.stop.is_set, self._progress(run_id), patient)
 
-    def _progress(self, run_id: str) -> Callable[[float, str], None]:
+    def _progress(self, run_id: str) -> Progress:
         return lambda done, text: self.watcher.progress(run_id, done, text)
 
     def _ended(self, planned: PlannedRun, status: str) -> None:

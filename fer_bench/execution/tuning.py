@@ -5,17 +5,13 @@ Trials are scored on the validation images without a copy in train: copies make 
 
 from __future__ import annotations
 
-import os
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from fer_bench.cache import digest
-from fer_bench.data.audit import Progress, read_copies, stored_audit
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.splits import Split
 from fer_bench.errors import FerBenchError, is_no_room
@@ -31,9 +27,10 @@ from fer_bench.execution.oracles import (
     make_oracle,
     open_folder,
 )
-from fer_bench.execution.outcome import fit, make_task, predict, with_made_rows
+from fer_bench.execution.outcome import choosing_rows, fit, make_task, predict, with_made_rows
 from fer_bench.execution.plan import BASE
 from fer_bench.execution.prepare import Prepared
+from fer_bench.execution.streams import errors_in
 from fer_bench.execution.tuned import Trial, Tuned, describe
 from fer_bench.judging import metrics
 from fer_bench.models.deep.backend import check_backend
@@ -41,7 +38,7 @@ from fer_bench.models.deep.pretrained import AUTO, IMAGENET, NONE, UNAVAILABLE, 
 from fer_bench.models.deep.training import forget_networks
 from fer_bench.models.features import features_card, stored_features
 from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, ModelCard, plugin_code, why_not
-from fer_bench.records.images import choosers
+from fer_bench.progress import Progress
 
 METHODS = (BAYESIAN, HYPERBAND)
 
@@ -88,26 +85,14 @@ def tune(request: TuneRequest, prepared: Prepared, watcher: TuneWatcher) -> Tune
     prepared.results.prepare()
     search = _Search(request, prepared, card, watcher)
     try:
-        with prepared.results.lock(search.folder.name).acquire(blocking=False), _errors_in(search.folder / "log.txt"):
-            tuned = search.all()
+        with prepared.results.lock(search.folder.name).acquire(blocking=False):
+            search.folder.mkdir(parents=True, exist_ok=True)
+            with errors_in(search.folder / "log.txt"):
+                tuned = search.all()
     except Timeout:
         raise FerBenchError(f"{search.folder}: this search is going on in another process") from None
     tuned.save(prepared.results.path)
     return tuned
-
-
-@contextmanager
-def _errors_in(log: Path) -> Iterator[None]:
-    """Inside, what is written to standard error, by libraries written in C too, goes to `log`."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    kept = os.dup(2)
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def searchable(request: TuneRequest) -> ModelCard:
@@ -264,8 +249,7 @@ class _Trainer:
         self.request, self.card, self.weights, self.code = request, card, weights, code
         self.dataset = Dataset.load(prepared.dataset_folder)
         self.split = Split.load(prepared.split_folder)
-        copies = read_copies(stored_audit(prepared.dataset_folder, prepared.split_folder, progress))
-        self.choosers = choosers(copies[self.split.validation])
+        self.choosers = choosing_rows(prepared.dataset_folder, prepared.split_folder, "", progress)
 
     def __call__(self, trial: Trial, checkpoint: Path, progress: Progress) -> float:
         """Macro-F1 of the model with a trial's parameters, on the validation images that choose."""

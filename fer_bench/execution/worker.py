@@ -11,31 +11,31 @@ from typing import TYPE_CHECKING, Any
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.splits import Split
 from fer_bench.errors import is_no_room
-from fer_bench.execution.environment import peak_memory_mb
+from fer_bench.execution.environment import environment, peak_memory_mb
 from fer_bench.execution.job import Job, now
-from fer_bench.execution.outcome import Clock, NotApplicable, adjusted, code_on_record, trained
+from fer_bench.execution.outcome import Clock, NotApplicable, adjusted, origin_on_record, trained
 from fer_bench.judging import metrics
 from fer_bench.judging.figures import draw_run
 from fer_bench.models.plugins import load_plugins
 from fer_bench.models.registry import STRATEGIES
+from fer_bench.progress import Progress
 from fer_bench.records.schema import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
 
 
-def do_run(job: Job, work: Path, progress: Callable[[float, str], None]) -> Record:
+def do_run(job: Job, work: Path, progress: Progress) -> Record:
     """Do `job`, leaving predictions.npz and history.csv in the folder `work`; return its record.
 
     Whatever the model raises becomes a failed record with its traceback, but for the OSError of a full disk.
     """
     started = now()
+    environment(job.n_jobs)  # kept from here on: the code may be another by the end
     try:
         return _measured(job, work, progress, started)
     except NotApplicable as reason:
-        return job.record("not-applicable", reason=str(reason), started=started, parameters=code_on_record(job))
+        return job.record("not-applicable", reason=str(reason), started=started, parameters=origin_on_record(job))
     except MemoryError:
         return job.record(
             "out-of-memory", reason="the run asked for more memory than there is",
@@ -52,7 +52,7 @@ def do_run(job: Job, work: Path, progress: Callable[[float, str], None]) -> Reco
         )  # fmt: skip
 
 
-def _measured(job: Job, work: Path, progress: Callable[[float, str], None], started: str) -> Record:
+def _measured(job: Job, work: Path, progress: Progress, started: str) -> Record:
     clock = Clock()
     progress(0, "loading")
     load_plugins(job.plugins)

@@ -34,6 +34,11 @@ def _score(statistic: Statistic | None, interval: Interval | None, scale: int, d
     return text
 
 
+def setting(name: str, value: Any) -> str:
+    """A parameter of a recipe, "fine tune head"."""
+    return f"{name.replace('_', ' ')} {value}"
+
+
 def counted(n: int, noun: str) -> str:
     """A number of things, "1 row" or "2 rows"."""
     return f"{n:,} {noun}{'s' * (n != 1)}"
@@ -50,11 +55,13 @@ def difference(change: Change, with_interval: bool = True) -> str:
 
 
 def _change(change: Change, scale: int, decimals: int, with_interval: bool) -> str:
-    star = "*" if change.p < ALPHA else ""
-    text = f"{scale * change.value:+.{decimals}f}{star}"
-    if with_interval:
-        text += f" ({scale * change.low:+.{decimals}f} to {scale * change.high:+.{decimals}f})"
-    return text
+    value, low, high = (signed(scale * number, decimals) for number in (change.value, change.low, change.high))
+    return value + "*" * (change.p < ALPHA) + f" ({low} to {high})" * with_interval
+
+
+def signed(number: float, decimals: int) -> str:
+    """A number with its sign; what rounds to zero has a plus, as its sign is that of the machine's rounding."""
+    return f"{round(number, decimals) + 0.0:+.{decimals}f}"
 
 
 def probability(p: float) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tabulate import tabulate
 
+from fer_bench.judging.cells import escape, table
 from fer_bench.judging.gate import COPY_LIMIT, EXACT_LIMIT, MARK, data_suspicions
 from fer_bench.records.audit import Audit
 
@@ -41,20 +42,20 @@ def verdict(audit: Audit) -> list[str]:
 
 def terminal_lines(audit: Audit) -> list[str]:
     """Figures without their meaning, and the verdict."""
-    table = [("data", audit.dataset), *((fact.name, fact.figure) for fact in facts(audit))]
-    lines = tabulate(table, tablefmt="plain", disable_numparse=True, colalign=("left", "right")).splitlines()
+    figures = [("data", audit.dataset), *((fact.name, fact.figure) for fact in facts(audit))]
+    lines = tabulate(figures, tablefmt="plain", disable_numparse=True, colalign=("left", "right")).splitlines()
     return [*lines, "", *audit.fer2013_differences, *verdict(audit)]
 
 
 def data_card(audit: Audit, command: str) -> str:
     """The page, Markdown. command: what made it, shown at its end."""
-    table = [(fact.name, fact.figure, fact.meaning) for fact in facts(audit)]
+    meanings = [(fact.name, fact.figure, fact.meaning) for fact in facts(audit)]
     parts = [
-        f"# Data card: {audit.dataset}",
+        f"# Data card: {escape(audit.dataset)}",
         _summary(audit),
         *verdict(audit)[:1],
         "\n".join(verdict(audit)[1:]),
-        tabulate(table, ("", "", "what it means"), "pipe", colalign=("left", "right", "left"), disable_numparse=True),
+        table(["", "", "what it means"], meanings, right=[False, True, False]),
         "## Images per class",
         _class_table(audit),
         *(["## Not as in FER2013", "\n".join(f"- {line}" for line in audit.fer2013_differences)]
@@ -162,9 +163,8 @@ def _class_table(audit: Audit) -> str:
         (name, *(f"{count:,}" for count in counts), f"{sum(counts):,}", _percent(sum(counts), audit.images))
         for name, *counts in zip(audit.class_names, *columns, strict=True)
     ]
-    header = ("class", *audit.subsets, "all", "share")
-    align = ("left", *["right"] * (len(header) - 1))
-    return tabulate(rows, header, "pipe", colalign=align, disable_numparse=True)
+    header = ["class", *audit.subsets, "all", "share"]
+    return table(header, rows, right=[False] + [True] * (len(header) - 1))
 
 
 def _method(audit: Audit) -> str:

@@ -18,7 +18,7 @@ from fer_bench.judging import judgement
 from fer_bench.judging.evidence import SCORED, TOLERANCE, Evidence
 from fer_bench.judging.external import publish, untrained_record
 from fer_bench.judging.metrics import confusion_matrix, f1_scores
-from fer_bench.records.schema import Record, Timing
+from fer_bench.records.schema import MEAN_OF, Record, Timing
 from fer_bench.records.spec import RunSpec
 
 FAMILY = MODEL = "ensemble"
@@ -50,13 +50,15 @@ def select(evidence: Evidence, suspects: Collection[str] = ()) -> Selection:
 
     Each round adds the run that raises the validation macro-F1 of the mean probabilities most, the first by run id
     where several do; it ends when none raises it, or after ROUNDS. Validation images with a copy in train are left
-    out where they are known, as they reward models for remembering. Raises FerBenchError where no run can be chosen.
+    out where they are known, as they reward models for remembering; so are runs that are right there no more often
+    than a constant answer. Raises FerBenchError where no run can be chosen.
     """
     candidates = _candidates(evidence)
     left_out = {run_id: why for run_id, record in candidates.items() if (why := _why_not(evidence, record, suspects))}
     members = sorted(candidates.keys() - left_out.keys())
     if not members:
-        raise FerBenchError(f"{evidence.folder.path}: no finished run with validation probabilities to choose from")
+        why = "; ".join(dict.fromkeys(left_out.values())) or "none has finished"
+        raise FerBenchError(f"{evidence.folder.path}: no run to choose from ({why})")
     return replace(_select_among(evidence, members), left_out=left_out)
 
 
@@ -165,7 +167,11 @@ def _why_not(evidence: Evidence, record: Record, suspects: Collection[str]) -> s
     if record.run_id in suspects:
         return "leak suspect"
     missing = [subset for subset in SCORED if evidence.probabilities(record, subset) is None]
-    return f"no {' and '.join(missing)} probabilities" if missing else None
+    if missing:
+        return f"no {' and '.join(missing)} probabilities"
+    labels = evidence.labels["validation"][evidence.choosers]
+    right = _stored(evidence, record, "validation")[evidence.choosers].argmax(axis=1) == labels
+    return None if right.sum() > np.bincount(labels).max() else "no better than a constant answer"
 
 
 def _stored(evidence: Evidence, record: Record, subset: str) -> np.ndarray:
@@ -178,7 +184,7 @@ def _stored(evidence: Evidence, record: Record, subset: str) -> np.ndarray:
 def _record(evidence: Evidence, selection: Selection, probabilities: dict[str, np.ndarray], command: str) -> Record:
     members = [record for record in evidence.records if record.run_id in selection.weights]
     named = sorted(selection.weights.items(), key=lambda pair: (-pair[1], pair[0]))
-    notes = ["mean of " + ", ".join(f"{run_id} ({weight:.2f})" for run_id, weight in named), *_chosen_on(evidence)]
+    notes = [f"{MEAN_OF} " + ", ".join(f"{run_id} ({weight:.2f})" for run_id, weight in named), *_chosen_on(evidence)]
     if selection.left_out:
         told = sorted(f"{run_id} ({why})" for run_id, why in selection.left_out.items())
         notes.append(f"left out: {', '.join(told)}")

@@ -16,6 +16,7 @@ import numpy as np
 
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.judging import metrics
+from fer_bench.judging.cells import counted
 from fer_bench.judging.evidence import SCORED, Evidence
 from fer_bench.records.schema import Record, Spec
 from fer_bench.records.spec import RunSpec
@@ -171,7 +172,7 @@ class _Reader:
         wanted = [s for s in SCORED if s == "test" or any(i in self.lines for i in self.evidence.ids[s].tolist())]
         self.problems += [problem for subset in wanted for problem in self._missing(subset)]
         if self.problems:
-            raise FerBenchError(f"{self.path}: {len(self.problems):,} bad rows:\n{listing(self.problems)}")
+            raise FerBenchError(f"{self.path}: {counted(len(self.problems), 'bad row')}:\n{listing(self.problems)}")
         arrays = {s: np.stack([self.rows[i] for i in self.evidence.ids[s].tolist()]) for s in wanted}
         return Predictions(arrays, labels_only=len(columns) == 1)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.cache import write_atomic
+from fer_bench.judging.cells import setting
 from fer_bench.records.schema import Record, Scores
 
 if TYPE_CHECKING:
@@ -43,9 +44,17 @@ def draw_run(record: Record, history: Sequence[Mapping[str, Any]], folder: Path)
 
     with style.context(["default", STYLE]):
         if len(history) > 1 and "loss" in history[0] and history[0].keys() & {"step", "epoch"}:
-            _save(curves(history, f"{record.spec.model}, {record.spec.strategy}"), folder / CURVES)
+            _save(curves(history, _title(record)), folder / CURVES)
         if record.test is not None:
             _save(confusion(record, record.test), folder / CONFUSION)
+
+
+def _title(record: Record) -> str:
+    """The model with its budget and recipe, the strategy, the seed, and the fold where there is one."""
+    spec = record.spec
+    recipe = ", ".join(filter(None, (spec.budget, "tuned" * spec.tuned, *(setting(*one) for one in spec.parameters))))
+    fold = f", fold {spec.fold}" * bool(spec.fold)
+    return f"{spec.model}{f' ({recipe})' * bool(recipe)}, {spec.strategy}, seed {spec.seed}{fold}"
 
 
 def curves(history: Sequence[Mapping[str, Any]], title: str) -> Figure:
@@ -97,7 +106,7 @@ def confusion(record: Record, scores: Scores) -> Figure:
     axes.spines[:].set_visible(False)
     axes.set(xlabel="predicted", ylabel="true class, and its test images")
     results = f"macro-F1 {scores.macro_f1:.3f}, accuracy {scores.accuracy:.1%}, {scores.n_images:,} test images"
-    figure.suptitle(f"{record.spec.model}, {record.spec.strategy}\n{results}", fontsize=11)
+    figure.suptitle(f"{_title(record)}\n{results}", fontsize=11)
     return figure
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from operator import mul
 
 from fer_bench.judging.cells import counted, fraction, listed, percent
-from fer_bench.judging.effects import BASE_STRATEGY, StrategyEffect
+from fer_bench.judging.effects import BASE_STRATEGY, HELPS, StrategyEffect
 from fer_bench.judging.resampling import ALPHA
 from fer_bench.judging.tables import UNTRAINED, Leaderboard, Row
 from fer_bench.records.schema import ON_GPU
@@ -40,7 +40,8 @@ def picked(rows: Sequence[Row]) -> Row | None:
     """
     known = [row for row in rows if row.validation_f1 is not None]
     candidates = [row for row in known if row.family not in UNTRAINED and not row.fitted]
-    return max(candidates, key=lambda row: (row.validation_f1, -row.rank), default=None)
+    by_name = sorted(candidates, key=lambda row: row.name)  # not by rank, which test images decide
+    return max(by_name, key=lambda row: row.validation_f1 or 0.0, default=None)
 
 
 def by_time(board: Leaderboard) -> Iterator[str]:
@@ -54,6 +55,10 @@ def by_time(board: Leaderboard) -> Iterator[str]:
             f"with more, {advised(board, longer)}, {_took(longer)}. Both are picked by the validation images"
             + ("." if board.timed_alike else "; not all rows were timed on the same cores.")
         )
+        ties = [row for row in timed if row.standing and longer.standing and row.standing.band == longer.standing.band]
+        soon = min((row for row in ties if row.family not in UNTRAINED), key=_seconds, default=longer)
+        if 2 * _seconds(soon) < _seconds(longer):
+            yield f"In less time, in the same band: {advised(board, soon)}, {_took(soon)}."
     on_gpu = picked([row for row in timed if row.name in board.notes.get(ON_GPU, ())])
     if on_gpu:
         yield f"With a GPU, use {advised(board, on_gpu)}, {_took(on_gpu)}."
@@ -77,8 +82,7 @@ def _took(row: Row) -> str:
 
 def who_pays(board: Leaderboard) -> Iterator[str]:
     """Which classes strategies find more of, and which less, over the comparisons of `speaking` models with none."""
-    models = speaking(board)
-    effects = [effect for effect in board.strategy_effects if effect.label in models]
+    effects = heard(board)
     if not effects or not board.data:
         return
     names = board.data.class_names
@@ -88,18 +92,35 @@ def who_pays(board: Leaderboard) -> Iterator[str]:
     if not gains[gainer] or not losses[payer]:
         return
     yield (
-        f"Who pays: of {counted(len(effects), 'comparison')} with {BASE_STRATEGY}, of these models, recall of "
-        f"{gainer} rose beyond chance in {gains[gainer]} and fell in {losses[gainer]}; that of {payer} fell in "
-        f"{losses[payer]} and rose in {gains[payer]}."
+        f"Who pays: in {counted(len(effects), 'comparison')} of these models with {BASE_STRATEGY}, recall of {gainer} "
+        f"rose beyond chance in {gains[gainer]} and fell in {losses[gainer]}; that of {payer} fell in {losses[payer]} "
+        f"and rose in {gains[payer]}."
     )
     if board.test_has_copies:
-        clean = [effect for effect in board.clean_effects if effect.label in models]
+        clean = heard(board, clean=True)
         clean_gains, clean_losses = (_beyond_chance(clean, names, sign) for sign in (1, -1))
         yield (
-            f"On test-clean, with {board.facts.clean_support[names.index(gainer)]:,} images of {gainer}, its recall "
-            f"rose beyond chance in {clean_gains[gainer]} of the {len(clean)} comparisons, and that of {payer} fell in "
-            f"{clean_losses[payer]}."
+            f"On test-clean recall of {gainer} rose beyond chance in {clean_gains[gainer]} of the {len(clean)} "
+            f"comparisons, where {board.facts.clean_support[names.index(gainer)]:,} images of it are left to show a "
+            f"change, and that of {payer} fell in {clean_losses[payer]}."
         )
+
+
+def in_scores(effects: Sequence[StrategyEffect]) -> Iterator[str]:
+    """What is behind the verdicts: in how many comparisons macro-F1 itself changed, and what rests on a single run."""
+    changes = [effect.changes["macro_f1"] for effect in effects if effect.changes["macro_f1"].p < ALPHA]
+    rose = sum(change.value > 0 for change in changes)
+    helped = [{*effect.better} - {"ece"} for effect in effects if effect.verdict == HELPS]
+    recall_alone = (
+        f"; of the {len(helped)} that helped, {helped.count({'minority_recall'})} did in minority recall alone"
+    )
+    yield (
+        f"Macro-F1 itself rose beyond chance in {rose} of these {counted(len(effects), 'comparison')} and fell in "
+        f"{len(changes) - rose}{recall_alone * bool(helped)}."
+    )
+    single = sum(effect.n_runs == 1 for effect in effects)
+    if single:
+        yield f"{single} of them compare one run with one: what another seed would bring is not known there."
 
 
 def _beyond_chance(effects: Sequence[StrategyEffect], names: Sequence[str], sign: int) -> dict[str, int]:
@@ -122,6 +143,21 @@ def speaking(board: Leaderboard) -> set[str]:
     return {row.label for row in rows if row.strategy == BASE_STRATEGY}
 
 
+def heard(board: Leaderboard, clean: bool = False) -> list[StrategyEffect]:
+    """What strategies did to the `speaking` models; on test-clean alone if `clean`, none where it is all of test."""
+    models = speaking(board)
+    effects = board.clean_effects * board.test_has_copies if clean else board.strategy_effects
+    return [effect for effect in effects if effect.label in models]
+
+
+def verdicts(effects: Sequence[StrategyEffect]) -> dict[str, list[str]]:
+    """The verdicts by strategy, the most often helpful first."""
+    found: dict[str, list[str]] = {}
+    for effect in effects:
+        found.setdefault(effect.strategy, []).append(effect.verdict)
+    return dict(sorted(found.items(), key=lambda item: -item[1].count(HELPS) / len(item[1])))
+
+
 def inflation(board: Leaderboard) -> Iterator[str]:
     """How much lower rows score without copies in train, as the median over those that beat a constant answer.
 
@@ -135,11 +171,13 @@ def inflation(board: Leaderboard) -> Iterator[str]:
     n, support = sum(board.data.support), board.data.support
     falls = {row.name: row.scores["accuracy"].mean - sum(map(mul, support, row.clean_recall)) / n for row in rows}
     f1_falls = [row.macro_f1 - row.clean["macro_f1"].mean for row in rows]
-    most = max(falls, key=lambda name: falls[name])
+    most, chosen = max(falls, key=lambda name: falls[name]), picked(board.rows)
+    own = f"; {100 * falls[chosen.name]:.1f} points, {chosen.name}" if chosen and chosen.name in falls else ""
     yield (
         f"Without copies scores are lower: accuracy by {100 * statistics.median(falls.values()):.1f} points, at the "
-        f"same mix of classes, and macro-F1 by {statistics.median(f1_falls):.3f}, in the median of the "
-        f"{counted(len(rows), 'row')} better than a constant answer (most: {100 * falls[most]:.1f} points, {most})."
+        f"same mix of classes, and macro-F1, at the mix that is left, by {statistics.median(f1_falls):.3f}, in the "
+        f"median of the {counted(len(rows), 'row')} better than a constant answer (most: {100 * falls[most]:.1f} "
+        f"points, {most}{own})."
     )
 
 
@@ -158,5 +196,6 @@ def published(board: Leaderboard) -> Iterator[str]:
     places = "; ".join(f"{where} {listed(names)}" for where, names in groups.items() if names)
     yield (
         f"Published accuracies on this dataset, measured otherwise, against the best row's "
-        f"{percent(best.scores['accuracy'], interval)} %, which was found by looking at these very images: {places}."
+        f"{percent(best.scores['accuracy'], interval)} %, which was found by looking at these very images: {places}. "
+        "Why some are out of reach is told below, under Published on this dataset."
     )

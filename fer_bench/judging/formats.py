@@ -24,6 +24,8 @@ FIGURES = (
     "accuracy_low", "accuracy_high", "macro_f1_low", "macro_f1_high", "clean_accuracy", "clean_macro_f1",
     *FURTHER, "ece_scaled", "temperature", *(f"votes_{name}" for name in VOTE_METRICS), "marks",
 )  # fmt: skip
+WIDE = 100
+"""Columns of a terminal from which on its table has all of its own."""
 CSV_COLUMNS = (
     "band", "rank", "model", "strategy", "seed", "fold", "budget", "status", *METRICS, "validation_macro_f1",
     "choosing_macro_f1", "fit_seconds", "ms_per_image", "n_parameters", "peak_memory_mb", "weights", "weights_asked",
@@ -83,8 +85,8 @@ def latex(board: Leaderboard) -> str:
     return f"% \\usepackage{{booktabs}}; brackets hold 95 % intervals, rows of a band cannot be told apart\n{body}\n"
 
 
-def terminal_table(board: Leaderboard, limit: int = 20) -> Table:
-    """The first `limit` rows as a table for 100 columns, and under it what else there is."""
+def terminal_table(board: Leaderboard, width: int = WIDE, limit: int = 20) -> Table:
+    """The first `limit` rows as a table for `width` columns, and under it what else there is."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -102,12 +104,15 @@ def terminal_table(board: Leaderboard, limit: int = 20) -> Table:
         box=box.SIMPLE_HEAD,
     )
     banded = any(row.standing for row in board.rows)
-    for name in ("band" if banded else "#", "model", "strategy", "macro-F1", "acc. %", "fit s"):
+    names = ["band" if banded else "#", "model", "strategy", "macro-F1", "acc. %", "fit s"]
+    shown = len(names) if width >= WIDE else len(names) - 2  # names break inside words where there is less room
+    for name in names[:shown]:
         is_name = name in ("model", "strategy")
         table.add_column(name, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
     for row in board.rows[:limit]:
         scores = fraction(row.scores["macro_f1"], row.intervals.get("macro_f1")), percent(row.scores["accuracy"])
-        table.add_row(*map(Text, (place(row), row.label, row.strategy, *scores, seconds(row.fit_seconds))))
+        cells = (place(row), row.label, row.strategy, *scores, seconds(row.fit_seconds))
+        table.add_row(*map(Text, cells[:shown]))
     return table
 
 

@@ -53,7 +53,7 @@ def suspicions(record: Record, selects_on_test: bool = False, audit: Audit | Non
 def _against_run(record: Record, selects_on_test: bool, audit: Audit | None) -> Iterator[str]:
     if selects_on_test:
         yield "it was selected on the images it is reported on: validation and test share images"
-    if record.validation and audit and "validation" in audit.subsets:
+    if record.validation and audit:
         natural = audit.subsets["validation"].class_counts
         counts = [scores.support for scores in record.validation.per_class]
         if counts != natural:
@@ -99,8 +99,6 @@ def _histograms(audit: Audit) -> Iterator[str]:
 
     Levelled test sets are common and honest, so that validation may differ from one of the two.
     """
-    if {"train", "validation", "test"} > audit.subsets.keys():
-        return
     train, validation, test = (audit.subsets[name].class_counts for name in ("train", "validation", "test"))
     pool = [sum(pair) for pair in zip(train, validation, strict=True)]
     if _differ(validation, train) and _differ(validation, test, UNLIKE):

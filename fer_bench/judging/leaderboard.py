@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fer_bench.judging import ranks
+from fer_bench.judging.cells import setting
 from fer_bench.judging.effects import BASE_STRATEGY, StrategyEffect, minority, strategy_effects
 from fer_bench.judging.evaluated import evaluated, is_fitted, mean_recall, placed, run_figures, scores_of, validation_f1
 from fer_bench.judging.evaluation import Evaluation
@@ -143,14 +144,10 @@ def _labels(records: Sequence[Record]) -> dict[Variant, str]:
         model, budget, weights, parameters, tuned = variant
         shown = f"weights {KNOWN_WEIGHTS.get(weights, weights[:15])}" if weights and len(asked[model]) > 1 else ""
         common = set.intersection(*searched[model, budget, weights]) if tuned else set()
-        recipe = [_setting(*one) for one in parameters if one not in common]
+        recipe = [setting(*one) for one in parameters if one not in common]
         details = ", ".join(filter(None, (budget, shown, "tuned" * tuned, *recipe)))
         labels[variant] = f"{model} ({details})" if details else model
     return labels
-
-
-def _setting(name: str, value: Any) -> str:
-    return f"{name.replace('_', ' ')} {value}"
 
 
 def _rows(
@@ -215,7 +212,7 @@ def _row(label: str, runs: Sequence[Record], judgement: Judgement) -> Row:
         ms_per_image=_mean(run.ms_per_image for run in done),
         n_parameters=first.n_parameters,
         weights="; ".join(weights),
-        unpretrained=bool(first.spec.weights) and any("random" in text or "no network" in text for text in weights),
+        unpretrained=bool(first.spec.weights) and any(run.weights.startswith("random") for run in done),
         fitted=any(map(is_fitted, done)),
         **evaluated(done, tests, judgement),
     )
@@ -281,17 +278,20 @@ def _strategy_effects(
     labels: np.ndarray | None,
     sample: Callable[[Evaluation], Sample],
 ) -> tuple[StrategyEffect, ...]:
-    """On the images of `labels`, on which `sample` says what an evaluated run scored."""
+    """On the images of `labels`, on which `sample` says what an evaluated run scored.
+
+    A run under none that no seed changes is what each seed of another strategy is compared with.
+    """
     if labels is None:
         return ()
-    samples = {
-        (row.label, row.strategy): {
-            _turn(run): sample(judgement.evaluations[run.run_id])
-            for run in runs[row.label, row.strategy]
-            if _test_scores(run)
-        }
-        for row in rows
-    }
+    samples: dict[tuple[str, str], dict[Turn, Sample]] = {}
+    for row in rows:
+        done = [run for run in runs[row.label, row.strategy] if _test_scores(run)]
+        scored = {_turn(run): sample(judgement.evaluations[run.run_id]) for run in done}
+        if row.strategy == BASE_STRATEGY and all(run.stochastic is False for run in done):
+            seeds = {seed for other in rows if other.label == row.label for seed, _ in other.f1_by_run}
+            scored = {(seed, fold): one for (_, fold), one in scored.items() for seed in seeds}
+        samples[row.label, row.strategy] = scored
     found = strategy_effects(samples, labels)
     return tuple(sorted(found, key=lambda effect: (effect.strategy, effect.label)))
 
@@ -334,7 +334,7 @@ def _not_applicable(records: Sequence[Record], labels: dict[Variant, str]) -> It
 def _notes(records: Sequence[Record], labels: dict[Variant, str]) -> dict[str, tuple[str, ...]]:
     runs = defaultdict(set)
     for record in records:
-        tuned = [f"tuned, with {', '.join(starmap(_setting, record.spec.parameters))}"] * record.spec.tuned
+        tuned = [f"tuned, with {', '.join(starmap(setting, record.spec.parameters))}"] * record.spec.tuned
         for note in [*record.notes, *tuned]:
             runs[note].add(f"{labels[_variant(record)]} / {record.spec.strategy}")
     return {note: tuple(sorted(runs[note])) for note in sorted(runs)}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from fer_bench.judging import sections
+from fer_bench.judging import sections, strategy_sections
 from fer_bench.judging.cells import escape, one_line, short, table
 from fer_bench.judging.data_card import CARD_FILE
 from fer_bench.judging.effects import BASE_STRATEGY
 from fer_bench.judging.gate import MARK
 from fer_bench.judging.references import OUT_OF_REACH
-from fer_bench.judging.summary import summary, warning
+from fer_bench.judging.summary import topics, warning
 from fer_bench.judging.tables import (
     MISSING,
     NOT_APPLICABLE,
@@ -36,7 +36,9 @@ def _opening(board: Leaderboard) -> Iterator[str]:
         )
     if text := warning(board):
         yield f"> **{escape(text)}**"
-    yield "\n".join(f"- {escape(sentence)}" for sentence in summary(board))
+    for topic, sentences in topics(board).items():
+        yield f"**{topic}**"
+        yield "\n".join(f"- {escape(sentence)}" for sentence in sentences)
     if board.rows and board.data:
         yield _how_to_read(board, board.data)
 
@@ -74,7 +76,7 @@ def _comparisons(board: Leaderboard) -> Iterator[str]:
         yield from sections.against_the_best(rows)
     yield from sections.grid(board)
     if board.strategy_effects:
-        yield from sections.effects(board)
+        yield from strategy_sections.effects(board)
     yield from sections.rank_test(board)
     yield from _data(board)
     if rows and board.data:
@@ -120,12 +122,11 @@ def _audit_lines(board: Leaderboard) -> Iterator[str]:
     yield f"{audit.images:,} images, {audit.unique_images:,} of them unique"
     yield f"imbalance: the largest class has {audit.imbalance_ratio:.1f} times the images of the smallest"
     for name in ("validation", "test"):
-        if name in audit.subsets:
-            one = audit.subsets[name]
-            yield (
-                f"{name} images with a copy in train: {one.exact_in_train:,} exact, {one.near_in_train:,} more near; "
-                f"blank: {one.blank:,}"
-            )
+        one = audit.subsets[name]
+        yield (
+            f"{name} images with a copy in train: {one.exact_in_train:,} exact, {one.near_in_train:,} more near; "
+            f"blank: {one.blank:,}"
+        )
     yield f"groups of copies whose labels contradict each other: {audit.near.conflicting:,} of {audit.near.groups:,}"
     yield (
         f"a nearest neighbour on pixels names {100 * audit.canary.nearest_neighbour:.1f} % of the validation "

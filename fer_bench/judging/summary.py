@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from fer_bench.judging.cells import counted, fraction, listed, percent
-from fer_bench.judging.effects import BASE_STRATEGY, HELPS, HURTS, NO_EVIDENCE, SAME, TRADE_OFF, StrategyEffect
-from fer_bench.judging.findings import advised, by_time, inflation, picked, published, speaking, told, who_pays
+from fer_bench.judging.cells import counted, fraction, listed, percent, signed
+from fer_bench.judging.effects import BASE_STRATEGY, HELPS, HURTS, NO_EVIDENCE, SAME, TRADE_OFF
+from fer_bench.judging.findings import (
+    advised,
+    by_time,
+    heard,
+    in_scores,
+    inflation,
+    picked,
+    published,
+    told,
+    verdicts,
+    who_pays,
+)
 from fer_bench.judging.gate import MARK
 from fer_bench.judging.inference import Standing
 from fer_bench.judging.resampling import ALPHA
 from fer_bench.judging.tables import Data, Leaderboard
+from fer_bench.records.schema import MEAN_OF
 
 
 def summary(board: Leaderboard) -> list[str]:
-    """One sentence or two per point, the most important first."""
+    """The sentences of `topics`."""
+    return [sentence for sentences in topics(board).values() for sentence in sentences]
+
+
+def topics(board: Leaderboard) -> dict[str, list[str]]:
+    """One sentence or two per point by topic, the most important first."""
     if not board.data or not (board.rows or board.unranked):
-        return ["No run has succeeded yet, so there is nothing to rank."]
-    return [
-        *_winners(board), *_picked(board, board.data), *by_time(board), *_strategies(board),
-        *who_pays(board), *_trust(board), *_beside(board, board.data),
-    ]  # fmt: skip
+        return {"Nothing yet": ["No run has succeeded yet, so there is nothing to rank."]}
+    found = {
+        "What wins": [*_winners(board)],
+        "What to use": [*_picked(board, board.data), *by_time(board)],
+        "Against class imbalance": [*_strategies(board), *who_pays(board)],
+        "What to believe": [*_trust(board), *_labels(board), *_once(board)],
+        "Beside others": [_constant(board, board.data), *published(board)],
+    }
+    return {topic: sentences for topic, sentences in found.items() if sentences}
 
 
 def warning(board: Leaderboard) -> str | None:
@@ -36,7 +57,9 @@ def _winners(board: Leaderboard) -> Iterator[str]:
         yield "No row is ranked."
         return
     best = board.rows[0]
-    yield f"Best of {counted(len(board.rows), 'row')} on the test images: {told(best)}."
+    members = [note for note, names in board.notes.items() if best.name in names and note.startswith(MEAN_OF)]
+    of = f" ({members[0]})" if members else ""
+    yield f"Best of {counted(len(board.rows), 'row')} on the test images: {told(best)}{of}."
     if best.standing:
         ties = [_tie(row.name, row.standing) for row in board.rows[1:] if row.standing and row.standing.band == 1]
         if ties:
@@ -72,45 +95,37 @@ def _picked(board: Leaderboard, data: Data) -> Iterator[str]:
 
 
 def _strategies(board: Leaderboard) -> Iterator[str]:
-    labels = speaking(board)
-    by_strategy = _verdicts(board.strategy_effects, labels)
+    effects = heard(board)
+    by_strategy, clean = verdicts(effects), verdicts(heard(board, clean=True))
     if by_strategy:
-        yield (
-            f"Strategies against {BASE_STRATEGY}, each model that beats a constant answer against itself. Helped: "
-            f"{_models(by_strategy, HELPS)}. Hurt: {_models(by_strategy, HURTS)}. Trade-off: "
-            f"{_models(by_strategy, TRADE_OFF)}. What is left shows no clear effect."
-        )
-        clean = _verdicts(board.clean_effects, labels) if board.test_has_copies else {}
-        if clean:
-            yield (
-                f"On test-clean alone they helped: {_models(clean, HELPS)}. Hurt: {_models(clean, HURTS)}. Trade-off: "
-                f"{_models(clean, TRADE_OFF)}."
-            )
         worth = [name for name, found in by_strategy.items() if 2 * found.count(HELPS) > len(found)]
         worth = [name for name in worth if HURTS not in (*by_strategy[name], *clean.get(name, ()))]
-        yield f"Worth it: {', '.join(worth)}." if worth else "None of them helps most of the models."
-        best = board.rows[0].label
-        own = [
-            f"{effect.strategy} {_verdict(effect.verdict)}" for effect in board.strategy_effects if effect.label == best
-        ]
+        yield (
+            f"Worth it for most of the models that beat a constant answer, each against itself under {BASE_STRATEGY}: "
+            f"{', '.join(worth) or 'no strategy'}."
+        )
+        yield f"On {'all ' * bool(clean)}test images, {_sides(by_strategy)}"
+        if clean:
+            yield f"On test-clean alone, {_sides(clean)}"
+        yield from in_scores(effects)
+        first = picked(board.rows) or board.rows[0]
+        own = [f"{one.strategy} {_verdict(one.verdict)}" for one in board.strategy_effects if one.label == first.label]
         if own:
-            yield f"For {best}, the model of the best row: {'; '.join(own)}."
+            yield f"For {first.label}, the model to use: {'; '.join(own)}."
     elif board.effects:
         changes = (
             f"{effect.strategy} raised it for {effect.n_higher} and lowered it for {effect.n_lower} "
-            f"of {effect.n_models} (median {effect.median_change:+.3f})"
+            f"of {effect.n_models} (median {signed(effect.median_change, 3)})"
             for effect in board.effects
         )
         yield f"Macro-F1 against the same model under {BASE_STRATEGY}: {'; '.join(changes)}."
 
 
-def _verdicts(effects: Sequence[StrategyEffect], labels: Container[str]) -> dict[str, list[str]]:
-    """Verdicts on the models `labels` by strategy."""
-    by_strategy: dict[str, list[str]] = {}
-    for effect in effects:
-        if effect.label in labels:
-            by_strategy.setdefault(effect.strategy, []).append(effect.verdict)
-    return by_strategy
+def _sides(by_strategy: Mapping[str, Sequence[str]]) -> str:
+    """Whom strategies helped and hurt, and which are a trade-off at best."""
+    most = [name for name, found in by_strategy.items() if 2 * found.count(TRADE_OFF) > len(found)]
+    told = f"helped: {_models(by_strategy, HELPS)}; hurt: {_models(by_strategy, HURTS)}"
+    return told + f"; a trade-off for most: {', '.join(most)}" * bool(most) + "."
 
 
 def _models(by_strategy: Mapping[str, Sequence[str]], verdict: str) -> str:
@@ -171,22 +186,22 @@ def _clean(board: Leaderboard) -> Iterator[str]:
     yield f"Band 1 on test-clean: {listed(first)}."
 
 
-def _beside(board: Leaderboard, data: Data) -> Iterator[str]:
-    best = board.rows[0] if board.rows else None
-    sided = best.votes.get("sided") if best else None
+def _labels(board: Leaderboard) -> Iterator[str]:
+    sided = board.rows[0].votes.get("sided") if board.rows else None
     if sided:
         yield (
-            f"Labels are not the truth: on {percent(sided)} % of the best row's mistakes that the taggers of FER+ "
-            "decide, their majority is on its side."
+            "Labels are not the truth: where most taggers of FER+ agree on an expression, they agree with the best "
+            f"row in {percent(sided)} % of its mistakes."
         )
-    yield _constant(board, data)
-    yield from published(board)
+
+
+def _once(board: Leaderboard) -> Iterator[str]:
     once = sum(len(row.f1_by_run) == 1 for row in board.rows)
     if once:
         rows = "all rows" if once == len(board.rows) else f"{once} of {counted(len(board.rows), 'row')}"
         yield (
-            f"Trained once: {rows}, with those that depend on no seed. Intervals never tell of training with another "
-            "seed; bands and verdicts do, for rows of several."
+            f"Trained once: {rows}, those that give the same under any seed included. Intervals never tell of training "
+            "with another seed; bands and verdicts do, for rows of several."
         )
 
 

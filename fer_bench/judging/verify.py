@@ -14,6 +14,7 @@ import numpy as np
 from fer_bench.data.splits import split_file
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.judging import ensemble, external, inference, metrics, resampling
+from fer_bench.judging.cells import counted, signed
 from fer_bench.judging.evidence import SCORED, TOLERANCE, Evidence
 from fer_bench.judging.judgement import audit_of
 from fer_bench.judging.page_check import SHOWN, page_faults
@@ -103,7 +104,7 @@ def _miscounted(evidence: Evidence) -> Iterator[str]:
         yield str(error)
         return
     for subset, of_subset in facts.items():
-        if audit is None or of_subset is None or subset not in audit.subsets:
+        if audit is None or of_subset is None:
             continue
         counted = audit.subsets[subset]
         for kind, n in (("exact", counted.exact_in_train), ("near", counted.near_in_train)):
@@ -212,7 +213,7 @@ class _Reruns:
             "accuracy": inference.compare_shares(first, second, labels, range(k)),
             "macro-F1": inference.compare_scores(first, second, resampling.MACRO_F1),
         }
-        told = ", ".join(f"{name} {c.value:+.4f} [{c.low:+.4f}, {c.high:+.4f}]" for name, c in changes.items())
+        told = ", ".join(f"{name} {signed(change.value, 4)} {_between(change)}" for name, change in changes.items())
         beyond = [name for name, change in changes.items() if not change.low <= 0 <= change.high]
         return not beyond, f"re-run: {told}{'; beyond noise: ' * bool(beyond)}{', '.join(beyond)}"
 
@@ -226,10 +227,14 @@ def report(found: Verification) -> list[str]:
     told = ", ".join(f"{counts[standing]} {standing}" for standing in Standing if counts[standing])
     lines = [*tabulate(rows, ("run", "figures", "why")).splitlines(), "", told or "no run has scores"]
     if found.faults:
-        lines.append(f"{len(found.faults):,} faults of the folder:\n{listing(list(found.faults))}")
+        lines.append(f"{counted(len(found.faults), 'fault')} of the folder:\n{listing(list(found.faults))}")
     if any(fault.startswith("leaderboard") for fault in found.faults):
         lines.append("`fer_bench report` writes the leaderboard anew, which an update of fer_bench may call for too")
     return [*lines, "nothing contradicts" if found.is_sound else "NOT ALL FIGURES FOLLOW FROM WHAT IS STORED"]
+
+
+def _between(change: inference.Change) -> str:
+    return f"[{signed(change.low, 4)}, {signed(change.high, 4)}]"
 
 
 def _first(remarks: tuple[str, ...]) -> list[str]:

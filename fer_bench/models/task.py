@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fer_bench.progress import Progress, silent
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -51,10 +53,6 @@ class TrainingPlan:
             raise ValueError("sample weights would be stacked on focal loss: it weighs classes by its alpha")
 
 
-def _silent(done: float, text: str) -> None:
-    """Progress nobody asked to see."""
-
-
 @dataclass(frozen=True)
 class Task:
     """What a builder may know: never a test image, never a test label.
@@ -84,7 +82,7 @@ class Task:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: Path | None = None
     code: str = ""
-    progress: Callable[[float, str], None] = _silent
+    progress: Progress = silent
 
     @property
     def n_classes(self) -> int:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from fer_bench.errors import FerBenchError
-from fer_bench.records.schema import Fraction
+from fer_bench.records.schema import Fraction, Part
 
 AUDIT_FILE = "audit.json"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SubsetAudit(_Part):
+class SubsetAudit(Part):
     """One subset. Images, images of each class, and how many of the images have copies elsewhere.
 
     near_in_train: images with near, but no exact copies in train; 0 for train itself, as is exact_in_train.
@@ -24,37 +20,37 @@ class SubsetAudit(_Part):
     """
 
     drawn: bool
-    images: int
-    class_counts: list[int]
-    blank: int
-    exact_in_train: int
-    near_in_train: int
-    exact_in_validation: int
+    images: PositiveInt
+    class_counts: list[NonNegativeInt]
+    blank: NonNegativeInt
+    exact_in_train: NonNegativeInt
+    near_in_train: NonNegativeInt
+    exact_in_validation: NonNegativeInt
 
 
-class GroupsAudit(_Part):
+class GroupsAudit(Part):
     """Groups of two or more rows. across: groups with rows in several subsets. conflicting: with several labels."""
 
-    groups: int
-    images: int
-    largest: int
-    across: int
-    conflicting: int
+    groups: NonNegativeInt
+    images: NonNegativeInt
+    largest: NonNegativeInt
+    across: NonNegativeInt
+    conflicting: NonNegativeInt
 
 
-class Canary(_Part):
+class Canary(Part):
     """Accuracy on validation images of three classifiers that see pixels only.
 
     nearest_neighbour remembers train, linear (ridge regression) cannot, majority looks at nothing.
     """
 
-    images: int
+    images: PositiveInt
     nearest_neighbour: Fraction
     linear: Fraction
     majority: Fraction
 
 
-class Audit(_Part):
+class Audit(Part):
     """The audit of one dataset under one split.
 
     exact: groups of equal images. near: groups of near copies, where copies of copies belong together, and their exact
@@ -84,6 +80,13 @@ class Audit(_Part):
     straddling_groups: int | None
     canary: Canary
     blank_ids: list[str]
+
+    @model_validator(mode="after")
+    def _counts_every_class_of_every_subset(self) -> Audit:
+        counts = [len(one.class_counts) for one in self.subsets.values()]
+        if list(self.subsets) != ["train", "validation", "test"] or counts != 3 * [len(self.class_names)]:
+            raise ValueError("subsets must be train, validation and test, each with a count for each class")
+        return self
 
     @classmethod
     def load(cls, path: Path) -> Audit:

@@ -2,24 +2,27 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 Status = Literal["success", "failed", "timeout", "out-of-memory", "not-applicable", "cancelled"]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 ON_GPU = "on a GPU"
 """The note of a run whose network was trained on one."""
+MEAN_OF = "mean of"
+"""How the note of an ensemble begins that names its members."""
 ADJUSTED = "probabilities of"
 """How the note of a run begins that adjusted those of another, as suits the validation images best."""
 Correlation = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """Of a file that is ours alone: unknown fields are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Spec(_Part):
+class Spec(Part):
     """The fields of `RunSpec`."""
 
     model: str
@@ -29,36 +32,36 @@ class Spec(_Part):
     split_fingerprint: str
     budget: str
     weights: str
-    fold: str = ""
+    fold: Annotated[str, Field(pattern=r"^(\d{1,3}/\d{1,3})?$")] = ""
     tuned: bool = False
-    parameters: tuple[tuple[str, Any], ...] = ()
+    parameters: tuple[tuple[str, bool | int | float | str | None], ...] = ()
 
 
-class ClassScores(_Part):
+class ClassScores(Part):
     """One class: fractions, and support in images."""
 
     name: str
     precision: Fraction
     recall: Fraction
     f1: Fraction
-    support: int
+    support: NonNegativeInt
 
 
-class Scores(_Part):
+class Scores(Part):
     """How one subset was predicted. confusion[i][j]: images of class i predicted as class j.
 
     The fields from `weighted_precision` on are None in records from before they were computed.
     pr_auc: macro average. brier: 0 to 2. ece: expected calibration error.
     """
 
-    n_images: int
+    n_images: PositiveInt
     accuracy: Fraction
     balanced_accuracy: Fraction
     macro_precision: Fraction
     macro_recall: Fraction
     macro_f1: Fraction
     per_class: list[ClassScores]
-    confusion: list[list[int]]
+    confusion: list[list[NonNegativeInt]]
     weighted_precision: Fraction | None = None
     weighted_recall: Fraction | None = None
     weighted_f1: Fraction | None = None
@@ -71,7 +74,7 @@ class Scores(_Part):
     top2_accuracy: Fraction | None = None
 
 
-class VoteScores(_Part):
+class VoteScores(Part):
     """How one subset was predicted, by the votes of several taggers per image instead of its label.
 
     n_images: with a majority for one of the classes; the other counts are images left out, by why.
@@ -90,17 +93,17 @@ class VoteScores(_Part):
     sided: Fraction | None
 
 
-class Timing(_Part):
+class Timing(Part):
     """Seconds per phase. features: what the stored features cost when they were computed, once, for all runs."""
 
-    load: Seconds = 0
-    features: Seconds = 0
-    fit: Seconds = 0
-    predict: Seconds = 0
-    score: Seconds = 0
+    load: NotNegative = 0
+    features: NotNegative = 0
+    fit: NotNegative = 0
+    predict: NotNegative = 0
+    score: NotNegative = 0
 
 
-class Environment(_Part):
+class Environment(Part):
     """Where a run ran."""
 
     python: str
@@ -111,10 +114,11 @@ class Environment(_Part):
     git_revision: str | None
 
 
-class Record(_Part):
+class Record(Part):
     """One run. Scores, timing and the like are None where the status is not "success".
 
     cpu_seconds: of all cores together, from the start of the run's process to the end of its last sitting.
+    stochastic: whether another seed gives another run; None in records from before it was noted.
     """
 
     schema_version: Literal[1] = 1
@@ -136,10 +140,11 @@ class Record(_Part):
     notes: list[str] = []
     n_rows: int | None = None
     steps: int | None = None
+    stochastic: bool | None = None
     n_parameters: int | None = None
-    ms_per_image: Seconds | None = None
-    peak_memory_mb: Seconds | None = None
-    cpu_seconds: Seconds | None = None
+    ms_per_image: NotNegative | None = None
+    peak_memory_mb: NotNegative | None = None
+    cpu_seconds: NotNegative | None = None
     seconds: Timing | None = None
     test: Scores | None = None
     validation: Scores | None = None
@@ -147,3 +152,10 @@ class Record(_Part):
     environment: Environment | None = None
     started: str
     command: str = ""
+
+    @model_validator(mode="after")
+    def _scores_every_class(self) -> "Record":
+        for name, scores in (("test", self.test), ("validation", self.validation)):
+            if scores and [one.name for one in scores.per_class] != self.class_names:
+                raise ValueError(f"{name}.per_class is not of the classes {', '.join(self.class_names)} in order")
+        return self

@@ -24,19 +24,22 @@ if TYPE_CHECKING:
 FINISHED = ("success", "not-applicable")
 PLUGIN_CODE = "plugin_code"
 """The parameter on record that is the digest of what plugins define of a run."""
+BASE_PREDICTIONS = "base_predictions"
+"""The parameter on record that is the digest of the predictions of the run that a run started from."""
 
 
 @dataclass(frozen=True)
 class Standing:
     """What planning asks of the record of a run on disk.
 
-    status: None where no record can be read. started: ISO 8601 in UTC, "" where not known. plugin_code: a digest of
-    what plugins defined of it, or None where none is known. digest: of the whole record, None where there is none.
+    status: None where no record can be read. plugin_code: a digest of what plugins defined of it; base: the digest of
+    the predictions of the run that it started from; None where none is known. digest: of the whole record, None where
+    there is none.
     """
 
     status: str | None = None
-    started: str = ""
     plugin_code: str | None = None
+    base: str | None = None
     digest: str | None = None
 
 
@@ -81,8 +84,15 @@ class ResultsFolder:
         if not isinstance(record, dict) or not isinstance(status := record.get("status"), str):
             return Standing(digest=digest)
         parameters = record.get("parameters")
-        code = parameters.get(PLUGIN_CODE) if isinstance(parameters, dict) else None
-        return Standing(status, str(record.get("started", "")), code, digest)
+        known = parameters if isinstance(parameters, dict) else {}
+        return Standing(status, known.get(PLUGIN_CODE), known.get(BASE_PREDICTIONS), digest)
+
+    def predictions_digest(self, run_id: str) -> str | None:
+        """The digest of the stored predictions of a run, the same for the same answers; None where there are none."""
+        try:
+            return hashlib.sha256((self.runs / run_id / "predictions.npz").read_bytes()).hexdigest()
+        except OSError:
+            return None
 
     def raw_records(self) -> list[dict[str, Any]]:
         """All records that can be read, as JSON has them, unchecked: for estimates of time."""

@@ -104,3 +104,31 @@ def test_interrupt_while_libraries_are_loaded_leaves_no_traceback(tmp_path):
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     told, complaints = process.communicate(timeout=60)
     assert (told, complaints, process.returncode) == ("stopped\n", "", 0)
+
+
+TALKATIVE = """
+from fer_bench.execution import children
+children._PRELOAD_ALWAYS = ("damaged", "talkative")
+children.warm_up((), 1)
+context = children._context()
+child = context.Process(target=print, args=("ready",))
+child.start()
+child.join()
+fails = context.Process(target=int, args=("seen",))
+fails.start()
+fails.join()
+"""
+
+
+def test_what_libraries_write_while_they_are_loaded_is_not_shown_and_what_children_write_is(tmp_path):
+    (tmp_path / "talkative.py").write_text("import os; os.write(2, b'a note'); open('loaded', 'w').close()")
+    (tmp_path / "damaged.py").write_text("raise OSError('no such library')")
+    search = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    told = subprocess.run(
+        [sys.executable, "-c", TALKATIVE], cwd=tmp_path, env={**os.environ, "PYTHONPATH": search},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (tmp_path / "loaded").exists()
+    assert (told.stdout, told.returncode) == ("ready\n", 0)
+    assert "a note" not in told.stderr and "no such library" not in told.stderr
+    assert "'seen'" in told.stderr

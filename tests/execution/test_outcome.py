@@ -8,6 +8,7 @@ import pytest
 
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.splits import Split, stored_split
+from fer_bench.execution import outcome
 from fer_bench.execution.job import Job
 from fer_bench.execution.outcome import WEIGHTS_FILE, predict
 from fer_bench.execution.worker import do_run
@@ -16,7 +17,7 @@ from fer_bench.models.adjustment import adjust, choose_tau
 from fer_bench.models.registry import MODELS, STRATEGIES, plugin_code
 from fer_bench.records.schema import ADJUSTED, Record
 from fer_bench.records.spec import RunSpec
-from fer_bench.records.store import PLUGIN_CODE, ResultsFolder
+from fer_bench.records.store import BASE_PREDICTIONS, PLUGIN_CODE, ResultsFolder
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,8 @@ def test_post_hoc_adjustment_takes_the_probabilities_of_the_run_under_none(run, 
     record = run("pca-logistic", "post-hoc-adjustment")
     assert record.status == "success", record.traceback
     tau = choose_tau(before["validation_probabilities"], dataset.labels[split.validation], log_prior)
+    digest = run.results.predictions_digest(base.run_id)
+    assert record.parameters[BASE_PREDICTIONS] == run.results.standing(record.run_id).base == digest
     assert record.parameters["tau"] == tau > 0
     assert record.notes[-1].startswith(ADJUSTED)
     after = np.load(run.results.runs / record.run_id / "predictions.npz")
@@ -84,6 +87,32 @@ def test_post_hoc_adjustment_takes_the_probabilities_of_the_run_under_none(run, 
     assert any(f"{base.run_id}, tau {tau:g}" in note for note in record.notes)
     assert record.seconds.fit >= base.seconds.fit
     assert record.seconds.features == base.seconds.features > 0
+
+
+def test_tau_is_chosen_on_validation_images_without_a_copy_in_train(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 48, 48), dtype=np.uint8)
+    images[40:45] = images[:5]
+    subsets = np.repeat(["train", "validation", "test"], [40, 10, 10])
+    ids = np.arange(60).astype(str)
+    Dataset("copied", images, np.arange(60) % 2, ("a", "b"), ids, subsets=subsets).save(tmp_path)
+    chosen_on = outcome.choosing_rows(tmp_path, stored_split(tmp_path, 0), "", lambda done, text: None)
+    assert chosen_on.tolist() == [False] * 5 + [True] * 5
+    folds = stored_split(tmp_path, 0, 2)
+    assert outcome.choosing_rows(tmp_path, folds, "1/2", lambda done, text: None).all()
+
+
+def test_tau_ignores_images_that_do_not_choose(run, data, monkeypatch):
+    base = run("pca-logistic", "none")
+    dataset, split = Dataset.load(data), Split.load(stored_split(data, 0))
+    log_prior = np.log(np.bincount(dataset.labels[split.train]) / len(split.train))
+    path = run.results.runs / base.run_id / "predictions.npz"
+    stored = lean_towards_the_frequent(path, dataset.labels, split, log_prior)["validation_probabilities"]
+    labels = dataset.labels[split.validation]
+    right = stored.argmax(axis=1) == labels  # for which nothing needs adjusting
+    monkeypatch.setattr(outcome, "choosing_rows", lambda *given: right)
+    assert choose_tau(stored, labels, log_prior) > 0
+    assert run("pca-logistic", "post-hoc-adjustment").parameters["tau"] == 0
 
 
 def lean_towards_the_frequent(path, labels, split, log_prior):

@@ -9,7 +9,7 @@ from fer_bench.errors import FerBenchError
 from fer_bench.execution.plan import OUTDATED, SUITES, Wanted, find_suite, make_plan
 from fer_bench.models.registry import MODELS, STRATEGIES, plugin_code
 from fer_bench.records.spec import RunSpec
-from fer_bench.records.store import PLUGIN_CODE, ResultsFolder
+from fer_bench.records.store import BASE_PREDICTIONS, PLUGIN_CODE, ResultsFolder
 
 
 @pytest.fixture
@@ -46,6 +46,10 @@ def test_what_no_seed_changes_is_planned_once(plan):
     ]
     assert ("hog-svm", "none", 1) not in seeds
     assert ("hog-svm", "over-sampling", 1) in seeds and ("hog-forest", "none", 1) in seeds
+
+
+def test_what_no_seed_changes_is_the_same_run_whatever_seeds_are_asked_for(plan):
+    assert plan("hog-svm", "none", seeds=(1, 2)) == plan("hog-svm", "none", seeds=(0, 1))
 
 
 def test_budget_and_weights_change_only_models_that_have_them(plan):
@@ -148,23 +152,29 @@ def test_a_base_that_is_only_brought_along_is_not_done_again_when_finished(plan,
 
 
 @pytest.mark.parametrize(
-    ("of_base", "of_derived"),
+    ("of_base", "started_from", "of_derived"),
     [
-        (("success", "2026-01-01T00:00:00+00:00"), "success"),
-        (("success", "2026-01-02T00:00:00+00:00"), "success"),
-        (("success", "2026-01-03T00:00:00+00:00"), OUTDATED),
-        (("failed", "2026-01-01T00:00:00+00:00"), OUTDATED),
-        (None, OUTDATED),
+        ("success", "this", "success"),
+        ("success", "another", OUTDATED),
+        ("success", None, "success"),  # not known: records from before it was noted
+        ("failed", "this", OUTDATED),
+        (None, "another", OUTDATED),
     ],
 )
 @pytest.mark.parametrize("strategy", ["post-hoc-adjustment", "classifier-retraining"])
 def test_what_started_from_another_base_than_there_is_or_will_be_is_done_again(
-    plan, on_disk, of_base, of_derived, strategy
+    plan, on_disk, tmp_path, of_base, started_from, of_derived, strategy
 ):
+    results = ResultsFolder(tmp_path)
     base, derived = plan("cnn", strategy)
     if of_base:
-        on_disk(base, of_base[0], started=of_base[1])
-    on_disk(derived, "success", started="2026-01-02T00:00:00+00:00")
+        on_disk(base, of_base, started="2026-01-03T00:00:00+00:00")
+    answers = results.runs / base.spec.run_id / "predictions.npz"
+    answers.parent.mkdir(parents=True, exist_ok=True)
+    answers.write_bytes(b"answers")
+    digest = results.predictions_digest(base.spec.run_id) if started_from == "this" else started_from
+    known = {BASE_PREDICTIONS: digest} if digest else {}
+    on_disk(derived, "success", started="2026-01-02T00:00:00+00:00", parameters=known)  # no clock has a say
     _, planned = plan("cnn", strategy)
     assert planned.status == of_derived and planned.is_due("failed") is (of_derived == OUTDATED)
 

@@ -92,3 +92,12 @@ def test_the_sheet_shows_pairs(copied, tmp_path):
     nothing = make_synthetic(250)
     write_pair_sheet(path, nothing, make_split(nothing), find_copies(nothing))
     assert cv2.imread(str(path)).shape[0] < sheet.shape[0]
+
+
+def test_hostile_class_names_break_no_table(audit):
+    names = ["a|b", "<b>x</b>", *audit.class_names[2:]]
+    card = data_card(audit.model_copy(update={"class_names": names, "dataset": "da*ta"}), "audit")
+    lines = [line for line in card.split("## Images per class")[1].splitlines() if line.startswith("|")]
+    columns = {line.replace(r"\|", "").count("|") for line in lines}
+    assert len(lines) == 2 + len(names) and columns == {lines[0].count("|")}
+    assert "<b>" not in card and card.startswith(r"# Data card: da\*ta")

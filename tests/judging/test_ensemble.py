@@ -152,5 +152,15 @@ def test_suspects_and_runs_without_validation_probabilities_are_left_out_and_nam
 def test_nothing_to_choose_from_is_one_message(stored_runs):
     for record in stored_runs.folder.records():
         stored_runs.predictions_path(record).unlink()
-    with pytest.raises(FerBenchError, match="no finished run with validation probabilities"):
+    with pytest.raises(FerBenchError, match=r"no run to choose from \(no validation and test probabilities\)"):
         ensemble.select(Evidence.newest(stored_runs.folder))
+
+
+def test_runs_no_better_than_a_constant_answer_are_left_out(many_runs):
+    """A member that answers one class can be picked for the few rows on which it tips the mean."""
+    labels = many_runs.labels["validation"]
+    constant = {name: np.tile(np.float32([0.2, 0.2, 0.6]), (len(labels), 1)) for name in ("validation", "test")}
+    one_class = many_runs.add("one-class", constant)
+    selection = ensemble.select(Evidence.newest(many_runs.folder))
+    assert selection.left_out[one_class.run_id] == "no better than a constant answer"
+    assert one_class.run_id not in selection.weights and len(selection.weights) > 1

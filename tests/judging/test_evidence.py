@@ -8,6 +8,7 @@ import pytest
 
 from fer_bench.errors import FerBenchError
 from fer_bench.judging.evidence import Evidence
+from fer_bench.records.schema import Scores
 
 
 def first(stored_runs):
@@ -58,7 +59,14 @@ def test_records_of_a_split_without_a_file_are_refused_by_name(stored_runs, tmp_
 
 
 def test_records_of_other_classes_are_refused_by_name(stored_runs):
-    stored_runs.rewrite(first(stored_runs), class_names=["top", "middle", "under"])
+    names = ["top", "middle", "under"]
+
+    def renamed(scores: Scores) -> Scores:
+        per_class = [one.model_copy(update={"name": name}) for one, name in zip(scores.per_class, names, strict=True)]
+        return scores.model_copy(update={"per_class": per_class})
+
+    record = first(stored_runs)
+    stored_runs.rewrite(record, class_names=names, validation=renamed(record.validation), test=renamed(record.test))
     with pytest.raises(FerBenchError, match=f"{first(stored_runs).run_id}: of classes top, middle, under"):
         Evidence.load(stored_runs.folder, stored_runs.split)
 

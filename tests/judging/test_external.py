@@ -82,8 +82,8 @@ def edited(row: int, *fields):
 
 FAULTS = {
     "unknown id": (lambda lines: lines[5].__setitem__(0, "row-999"), ["line 6: 'row-999' is no", "missing: row-184"]),
-    "train id": (lambda lines: lines.append(["row-003", 1, 0, 0]), ["line 92: 'row-003' is no", "1 bad rows"]),
-    "missing id": (lambda lines: lines.pop(5), ["missing: row-184, a test image", "1 bad rows"]),
+    "train id": (lambda lines: lines.append(["row-003", 1, 0, 0]), ["line 92: 'row-003' is no", "1 bad row:"]),
+    "missing id": (lambda lines: lines.pop(5), ["missing: row-184, a test image", "1 bad row:"]),
     "repeated id": (lambda lines: lines.append(lines[1]), ["line 92: row-180 again, first on line 2"]),
     "not summing to one": (edited(3, 0.5, 0.2, 0.2), ["line 4: row-182: sums to 0.9000, not 1"]),
     "above one": (edited(3, 1.2, 0, 0), ["line 4: row-182: sums to 1.2000"]),

@@ -6,7 +6,7 @@ import pytest
 
 from fer_bench.judging import findings, leaderboard
 from fer_bench.judging.effects import StrategyEffect
-from fer_bench.judging.inference import Change
+from fer_bench.judging.inference import Change, Standing
 from fer_bench.judging.references import REFERENCES, Reference
 from fer_bench.judging.resampling import Interval
 from fer_bench.judging.summary import summary
@@ -88,14 +88,14 @@ def test_who_gains_and_who_pays_is_counted_beyond_chance(quick):
     names = board.data.class_names
     (told,) = findings.who_pays(board)
     assert told == (
-        f"Who pays: of 3 comparisons with none, of these models, recall of {names[0]} rose beyond chance in 2 and "
+        f"Who pays: in 3 comparisons of these models with none, recall of {names[0]} rose beyond chance in 2 and "
         f"fell in 0; that of {names[2]} fell in 2 and rose in 0."
     )
     facts = replace(board.facts, clean_support=(5,) * 7)
     _, clean = findings.who_pays(replace(board, facts=facts, clean_effects=(*effects[1:], learned_nothing)))
     assert clean == (
-        f"On test-clean, with 5 images of {names[0]}, its recall rose beyond chance in 1 of the 2 comparisons, and "
-        f"that of {names[2]} fell in 1."
+        f"On test-clean recall of {names[0]} rose beyond chance in 1 of the 2 comparisons, where 5 images of it are "
+        f"left to show a change, and that of {names[2]} fell in 1."
     )
     assert not list(findings.who_pays(board_of(quick)))
 
@@ -114,8 +114,9 @@ def test_copies_are_told_by_the_median_fall_of_rows_that_beat_a_constant_answer(
     )
     (told,) = findings.inflation(replace(board, facts=facts, rows=rows))
     assert told == (
-        "Without copies scores are lower: accuracy by 4.0 points, at the same mix of classes, and macro-F1 by 0.100, "
-        "in the median of the 2 rows better than a constant answer (most: 5.0 points, cnn / none)."
+        "Without copies scores are lower: accuracy by 4.0 points, at the same mix of classes, and macro-F1, at the mix "
+        "that is left, by 0.100, in the median of the 2 rows better than a constant answer (most: 5.0 points, cnn / "
+        "none; 5.0 points, cnn / none)."
     )
 
 
@@ -128,7 +129,7 @@ def test_published_accuracies_are_placed_by_the_interval(quick):
     references = tuple(Reference(f"r{text}", text, "", "") for text in ("65 ± 5", "71", "73.28"))
     (told,) = findings.published(replace(board, rows=(row,), references=references))
     assert "70.0 (69.0–72.0) %, which" in told
-    assert told.endswith(": below it r65 ± 5 65 ± 5 %; within it r71 71 %; above it r73.28 73.28 %.")
+    assert ": below it r65 ± 5 65 ± 5 %; within it r71 71 %; above it r73.28 73.28 %. Why" in told
 
 
 def test_references_are_in_order_and_name_their_sources():
@@ -148,3 +149,20 @@ def test_known_weight_files_are_named(make_record):
     asked = "sha256:e0ca52214c83f862"
     board = board_of(make_record("vgg16", weights_asked=asked, weights="file a.h5"))
     assert board.rows[0].weights == "ImageNet (8-bit origin), file a.h5"
+
+
+def test_a_faster_row_of_the_same_band_is_told(quick, slow, make_record):
+    soon = make_record("pca-svm", validation=make_record(skill=2.0).validation, seconds=Timing(fit=1200))
+    board = board_of(quick, slow, soon)
+
+    def in_bands(**bands):
+        still = Change(0.0, 0.0, 0.0, 1.0)
+        standing = {row.label: Standing(bands.get(row.label, 1), still, 0.0, 1.0) for row in board.rows}
+        return [
+            *findings.by_time(replace(board, rows=tuple(replace(r, standing=standing[r.label]) for r in board.rows)))
+        ]
+
+    faster = "In less time, in the same band: "
+    (told,) = [text for text in in_bands(**{"hog-svm": 2}) if text.startswith(faster)]
+    assert told.startswith(f"{faster}pca-svm / none") and told.endswith("about 20 minutes.")
+    assert not any(text.startswith(faster) for text in in_bands(**{"hog-svm": 2, "pca-svm": 2}))

@@ -116,7 +116,7 @@ def test_a_run_scored_on_a_resampled_validation_set_is_caught(make_record):
 
 
 def test_the_audit_of_other_data_says_nothing_about_a_run(make_record):
-    other = audit(data_fingerprint="e" * 16, subsets={"validation": subset([9] * 7)})
+    other = audit(data_fingerprint="e" * 16, subsets={**audit().subsets, "validation": subset([9] * 7)})
     assert suspicions(make_record(), False, other) == ()
 
 

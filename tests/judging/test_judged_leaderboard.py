@@ -197,7 +197,7 @@ def test_effects_are_on_the_page_with_verdicts_and_who_pays(stored_runs):
     page = render.markdown(board)
     assert re.search(r"\| over-sampling \| hog-svm \| hurts: macro-F1 worse", page)
     assert "## Who pays" in page
-    assert "Helped: none. Hurt: over-sampling 1 of 1 models. Trade-off: none." in page
+    assert "helped: none; hurt: over-sampling 1 of 1 models." in page
 
 
 def test_classes_too_rare_for_a_star_are_told(stored_runs):
@@ -207,10 +207,10 @@ def test_classes_too_rare_for_a_star_are_told(stored_runs):
     for n in (4, 20):
         data = replace(board.data, support=(n, 60, 60))
         rare = replace(board, data=data)
-        told.append(render.markdown(rare).split("## What the strategies do")[1].split("|")[0])
+        told.append(render.markdown(rare).split("## What the strategies do")[1].split("## Who pays")[0])
     assert "The 4 test images of them are too few for a star: even a perfect change of one run has none." in told[0]
     assert re.search(r"Of the 20 test images of them, one run has to find \d more, and lose none, for a star.", told[1])
-    plain = render.markdown(board).split("## What the strategies do")[1].split("|")[0]
+    plain = render.markdown(board).split("## What the strategies do")[1].split("## Who pays")[0]
     assert "none here" in plain and "for a star" not in plain
 
 
@@ -226,8 +226,8 @@ def test_effects_are_judged_again_on_test_clean(stored_runs):
     assert [effect.verdict for effect in board.clean_effects] == ["same answers"]
     page = render.markdown(board)
     assert re.search(r"\| over-sampling +\| cnn +\| helps: [^|]+\| same answers +\|", page)
-    assert "Helped: over-sampling 1 of 1 models. Hurt: none." in page
-    assert "On test-clean alone they helped: none. Hurt: none." in page
+    assert "On all test images, helped: over-sampling 1 of 1 models; hurt: none." in page
+    assert "On test-clean alone, helped: none; hurt: none." in page
 
 
 def test_worse_calibration_alone_is_told_and_no_verdict(stored_runs):
@@ -247,7 +247,7 @@ def test_models_that_learned_nothing_do_not_speak_for_a_strategy(stored_runs):
     stored_runs.add("cnn", stored_runs.predictions(2.0, seed=9), strategy="over-sampling")
     board = board_of(stored_runs)
     assert [effect.verdict for effect in board.strategy_effects] == ["helps"]
-    assert not any("Helped" in text for text in render.summary(board))
+    assert not any("elped" in text for text in render.summary(board))
 
 
 def test_several_seeds_show_their_spread_ranks_and_a_diagram(stored_runs):
@@ -402,3 +402,32 @@ def test_suspect_data_leave_no_row_ranked(stored_runs):
     assert "4 of the given groups" in page.split("## Not ranked")[1]
     assert "## Ranking" not in page
     assert all(MARK in line for line in render.csv_text(board).splitlines()[1:])
+
+
+def test_a_run_that_no_seed_changes_is_compared_with_every_seed_of_a_strategy(stored_runs):
+    stored_runs.add("cnn", stored_runs.predictions(1.0, seed=9), stochastic=False)
+    for seed in range(3):
+        stored_runs.add("cnn", stored_runs.predictions(1.5, seed=seed), strategy="over-sampling", seed=seed)
+    (effect,) = board_of(stored_runs).strategy_effects
+    assert effect.n_runs == 3
+    base = next(run for run in stored_runs.folder.records() if (run.spec.model, run.spec.strategy) == ("cnn", "none"))
+    stored_runs.rewrite(base, stochastic=None)  # a seed may matter
+    (effect,) = board_of(stored_runs).strategy_effects
+    assert effect.n_runs == 1
+
+
+def test_a_weight_file_may_be_called_random(make_record):
+    asked = {"weights_asked": "sha256:0123456789abcdef"}
+    named = leaderboard.build([make_record("vgg16", weights="file random-erasing.weights.h5", **asked)])
+    assert not named.rows[0].unpretrained
+    assert leaderboard.build([make_record("vgg16", weights="random", **asked)]).rows[0].unpretrained
+
+
+def test_the_summary_says_what_is_behind_the_verdicts(stored_runs):
+    stored_runs.add("hog-svm", stored_runs.predictions(0.0, seed=9), strategy="over-sampling")
+    board = board_of(stored_runs)
+    told = " ".join(render.summary(board))
+    assert "Macro-F1 itself rose beyond chance in 0 of these 1 comparison and fell in 1." in told
+    assert "1 of them compare one run with one" in told
+    counts = render.markdown(board).split("## What the strategies do")[1].split("Each model under")[0]
+    assert re.search(r"\| over-sampling \| +1 \| +0 \| +1 \| +0 \| +0 \| +0 \|", counts)

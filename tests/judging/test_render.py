@@ -89,7 +89,7 @@ def test_how_to_read_gives_the_uncertainty_of_this_test_set(make_record):
 
 def test_the_summary_tells_the_best_the_chosen_and_a_constant_answer(make_record):
     board = leaderboard.build([make_record("pca-svm", skill=0.2), make_record("hog-svm", skill=2.0)])
-    best, picked, why, audit, constant, one_seed = render.summary(board)
+    best, picked, why, audit, one_seed, constant = render.summary(board)
     assert board.data
     assert "hog-svm / none" in best
     assert picked.endswith("the same row.")
@@ -107,7 +107,7 @@ def test_the_constant_answer_scores_as_the_metrics_say(make_record):
     answer = np.zeros((sum(support), len(support)))
     answer[:, int(np.argmax(support))] = 1
     scores = metrics.score(np.repeat(np.arange(len(support)), support), answer, board.data.class_names)
-    assert f"macro-F1 {scores.macro_f1:.3f} and {100 * scores.accuracy:.1f} %" in render.summary(board)[-2]
+    assert f"macro-F1 {scores.macro_f1:.3f} and {100 * scores.accuracy:.1f} %" in render.summary(board)[-1]
 
 
 def test_the_summary_counts_what_the_strategies_did(suite_records):

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from fer_bench import cache
+from fer_bench.data.entries import reading
 from fer_bench.errors import FerBenchError
 from fer_bench.models.deep.batches import Pixels, padded
+from fer_bench.progress import Progress, silent
 
 KIND, COST_FILE = "backbones", "cost.json"
 BATCH_SIZE = 64
@@ -71,7 +73,7 @@ class FrozenPass:
         names: tuple[str, ...],
         about: Mapping[str, Any],
         tell: Callable[[str], None] = lambda text: None,
-        progress: Callable[[float, str], None] = lambda share, text: None,
+        progress: Progress = silent,
     ) -> None:
         self.make, self.names, self.about, self.tell, self.progress = make, names, about, tell, progress
         self.model: Any = None
@@ -86,9 +88,11 @@ class FrozenPass:
         key = self._key(images)
         files = [COST_FILE, *(f"{name}.npy" for name in self.names)]
         folder = cache.fetch(KIND, key, lambda work: self._compute(images, work), files)
-        self.costs[key] = Cost(**json.loads((folder / COST_FILE).read_text()))
+        with reading(folder):
+            self.costs[key] = Cost(**json.loads((folder / COST_FILE).read_text()))
+            outputs = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in self.names}
         self.tell(str(self))
-        return {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in self.names}
+        return outputs
 
     @property
     def total_seconds(self) -> float:
