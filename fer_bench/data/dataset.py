@@ -65,6 +65,11 @@ class Dataset:
         ids, counts = np.unique(self.sample_ids, return_counts=True)
         if (counts > 1).any():
             yield f"sample ids repeat: {_few(ids[counts > 1])}"
+        if blank := sum(not name.strip() for name in self.class_names):
+            yield f"{blank} class names are blank"
+        torn = [text for text in (*self.class_names, *map(str, self.sample_ids)) if "\r" in text]
+        if torn:
+            yield f"names with a carriage return, as of CRLF line ends: {', '.join(map(ascii, torn[:SHOWN]))}"
         if self.subsets is not None and not np.isin(self.subsets, SUBSETS).all():
             yield f"subsets other than {', '.join(SUBSETS)}"
         votes = np.empty((n, 0)) if self.votes is None else self.votes

@@ -87,7 +87,7 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
     progress(0, "fitting")
     earlier = _fit(job, classifier, X, y, plan)
     clock.lap("fit")
-    frozen = getattr(classifier, "frozen_", None)
+    frozen = _told(classifier, "frozen_", None)
     passed = frozen.seconds if frozen else 0.0
     progress(1, "predicting")
     images = {"validation": features.validation, "test": features.test}
@@ -103,10 +103,10 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
         classifier.network.model.save_weights(work / WEIGHTS_FILE)  # what re-training of the classifier starts from
     predicted = len(split.validation) + len(split.test)
     facts = {
-        "weights": getattr(classifier, "weights_", "") or job.weights_reason,
-        "notes": [*getattr(classifier, "notes_", []), *filter(None, [job.weights_reason])],
+        "weights": _told(classifier, "weights_", "") or job.weights_reason,
+        "notes": [*_told(classifier, "notes_", []), *filter(None, [job.weights_reason])],
         "n_rows": len(plan.rows),
-        "steps": getattr(classifier, "steps_", None) or (task.steps if card.steps else None),
+        "steps": _told(classifier, "steps_", None) or (task.steps if card.steps else None),
         "stochastic": card.stochastic or STRATEGIES[job.spec.strategy].stochastic,
         "n_parameters": n_parameters(classifier),
         "ms_per_image": ms_per_image + 1000 * clock.seconds["predict"] / predicted,
@@ -278,10 +278,17 @@ def predict(
     return {name: rows.astype("float32") for name, rows in outputs.items()}
 
 
+def _told(classifier: Any, name: str, default: Any) -> Any:
+    """What a classifier of this package tells of its training; others may mean something else by the same name."""
+    is_own = any(cls.__module__.startswith("fer_bench.") for cls in type(classifier).__mro__)
+    return getattr(classifier, name, default) if is_own else default
+
+
 def _history(classifier: Any) -> list[dict[str, Any]]:
     """A row per evaluation of a network, per epoch of a perceptron; none for the others."""
-    if hasattr(classifier, "history_"):
-        return classifier.history_
+    history = _told(classifier, "history_", None)
+    if history is not None:
+        return history
     return [{"epoch": epoch, "loss": loss} for epoch, loss in enumerate(getattr(classifier, "loss_curve_", []), 1)]
 
 

@@ -176,7 +176,8 @@ class _Run:
                     busy = self._pass(executor, runs, patient=False)
                     if busy:
                         self.watcher.waiting("waiting for another runner")
-                    self._pass(executor, busy, patient=True)
+                    lost = self._pass(executor, busy, patient=True)
+                    self.summary.failed += [planned.spec.run_id for planned, _ in lost]
                 self.summary.interrupted = self.stop.is_set()
             finally:
                 self.stop.set()

@@ -182,7 +182,7 @@ class _Search:
         progress(0.0, describe(about.parameters))
         try:
             score = train(about, checkpoint, progress)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a model that ends the process fails like any other
             if is_no_room(error) or isinstance(error, MemoryError):
                 raise  # says nothing about the parameters: the trial is done again when the search goes on
             traceback.print_exc()

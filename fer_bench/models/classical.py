@@ -207,6 +207,8 @@ def n_parameters(classifier: Any) -> int | None:
     SVM: support vectors and their dual coefficients; forest: two numbers (feature, threshold) a split and
     one a class and leaf.
     """
+    import numpy as np
+
     if hasattr(classifier, "n_parameters_"):
         return int(classifier.n_parameters_)
     if hasattr(classifier, "estimators_"):
@@ -217,5 +219,5 @@ def n_parameters(classifier: Any) -> int | None:
     if hasattr(classifier, "coefs_"):
         return int(sum(array.size for array in (*classifier.coefs_, *classifier.intercepts_)))
     if hasattr(classifier, "coef_"):
-        return int(classifier.coef_.size + classifier.intercept_.size)
+        return int(np.size(classifier.coef_) + np.size(classifier.intercept_))
     return None

@@ -121,18 +121,23 @@ def _compute(card: FeaturesCard, dataset: Dataset, split: Split, folder: Path) -
 def _transform(name: str, extractor: Extractor, images: np.ndarray, rows: np.ndarray, path: Path) -> None:
     """Chunk by chunk into the stored file, so that memory does not grow with the data.
 
-    Raises FerBenchError where `extractor`, of the features `name`, does not give a row per image.
+    Raises FerBenchError where `extractor`, of the features `name`, does not give a row per image, or rows of another
+    kind than before.
     """
     import numpy as np
 
+    first = ""
     with path.open("wb") as file:  # written, not mapped: a full disk is an error here, and would be the end there
         for start in range(0, len(rows), CHUNK):
             chunk = images[rows[start : start + CHUNK]]
             part = np.ascontiguousarray(extractor.transform(chunk))
             if len(part) != len(chunk):
                 raise FerBenchError(f"the features {name!r} made {len(part):,} rows of {len(chunk):,} images")
+            kind = f"{part.dtype} {part.shape[1:]}"
+            if start and kind != first:
+                raise FerBenchError(f"the features {name!r} made {kind} from image {start:,} on, and {first} before")
             if not start:
-                shape = (len(rows), *part.shape[1:])
+                first, shape = kind, (len(rows), *part.shape[1:])
                 header = {"descr": part.dtype.str, "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
             file.write(part.data)

@@ -99,9 +99,18 @@ class ImageInput:
 
 @dataclass(frozen=True)
 class Choice:
-    """A parameter to tune: one of `values`, the first being the builder's own."""
+    """A parameter to tune: one of `values`, the first being the builder's own.
+
+    Raises FerBenchError for values that a record cannot hold: all but strings, numbers, booleans and None.
+    """
 
     values: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        if odd := [value for value in self.values if not isinstance(value, bool | int | float | str | None)]:
+            raise FerBenchError(f"Choice: {odd[0]!r} is no string, number, boolean or None; name such values instead")
+        if not self.values:
+            raise FerBenchError("Choice: no values to choose from")
 
     @property
     def start(self) -> Any:

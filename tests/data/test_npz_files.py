@@ -186,3 +186,18 @@ def test_damaged_copies_are_read_or_refused_clearly(save, tmp_path, damaged):
             refused += 1
             assert str(error)
     assert 10 < refused <= 300
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"sample_ids": ["a\r", *"bcdef"]}, r"'a\r'"),
+        ({"class_names": ["happy\r", "fear", "sad"]}, r"'happy\r'"),
+        ({"class_names": [" ", "fear", "sad"]}, "1 class names are blank"),
+    ],
+)
+def test_names_that_no_split_file_can_hold_are_refused(saved, given, words):
+    path = saved(images=IMAGES, labels=LABELS, **given)
+    with pytest.raises(FerBenchError) as raised:
+        read_npz(path).dataset("faces")
+    assert words in str(raised.value)

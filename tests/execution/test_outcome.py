@@ -205,3 +205,24 @@ def test_a_run_leaves_figures(run):
     record = run("pca-mlp", "none")
     folder = run.results.runs / record.run_id
     assert {"curves.png", "confusion.png"} <= {path.name for path in folder.iterdir()}
+
+
+class Foreign:
+    """A classifier of somebody else's, to whom the names of our attributes mean something else."""
+
+    def __init__(self) -> None:
+        self.coef_, self.intercept_ = np.ones((3, 4)), 0.0
+
+    def fit(self, X, y, sample_weight=None):
+        self.history_, self.notes_, self.weights_ = {"loss": [1.0]}, "abc", np.ones(3)
+        return self
+
+    def predict_proba(self, X):
+        return np.tile(np.float32([0.5, 0.25, 0.25]), (len(X), 1))
+
+
+def test_attributes_of_a_foreign_classifier_fail_no_finished_run(run, monkeypatch):
+    monkeypatch.setitem(MODELS._cards, "pca-logistic", replace(MODELS["pca-logistic"], build=lambda task: Foreign()))
+    record = run("pca-logistic", "none")
+    assert record.status == "success", record.traceback
+    assert (record.notes, record.weights, record.n_parameters) == ([], "", 13)

@@ -184,3 +184,16 @@ def test_parameters_of_a_run_named_after_the_features_replace_theirs(dataset):
 def test_parameters_of_no_or_other_features_are_refused(name):
     with pytest.raises(FerBenchError, match=rf"no parameter {name} of the features 'pca', only pca\.side"):
         features_card(FEATURES["pca"], {name: 3})
+
+
+def test_rows_of_another_kind_than_before_are_refused(tmp_path, monkeypatch):
+    """The file has one header: numbers of another type would be read as garbage."""
+
+    class Changing:
+        def transform(self, images):
+            return np.ones((len(images), 2), dtype=float if images[0, 0, 0] == 0 else int)
+
+    monkeypatch.setattr(features, "CHUNK", 3)
+    images = np.repeat(np.arange(6, dtype=np.uint8), 16).reshape(6, 4, 4)
+    with pytest.raises(FerBenchError, match=r"'mixed' made int64 \(2,\) from image 3 on, and float64 \(2,\) before"):
+        features._transform("mixed", Changing(), images, np.arange(6), tmp_path / "rows.npy")

@@ -7,7 +7,7 @@ import pytest
 from fer_bench import register_model
 from fer_bench.errors import FerBenchError
 from fer_bench.models.plugins import source_digest
-from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, ModelCard, Registry, plugin_code, why_not
+from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, Choice, ModelCard, Registry, plugin_code, why_not
 
 
 def _card(name: str, **fields) -> ModelCard:
@@ -102,3 +102,9 @@ def test_what_plugins_define_of_a_run_is_its_model_its_features_and_its_strategy
             patch.setitem(FEATURES._cards, "hog", replace(FEATURES["hog"], build=function))
             codes += [plugin_code(model, strategy), plugin_code(replace(model, build=mine), strategy)]
     assert len({"", *codes}) == 8
+
+
+@pytest.mark.parametrize("values", [(), ((1,), (32, 16)), (1.0, [2])])
+def test_choices_that_no_record_can_hold_are_refused(values):
+    with pytest.raises(FerBenchError, match=r"^Choice: "):
+        Choice(values)
