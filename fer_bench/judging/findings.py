@@ -55,10 +55,9 @@ def by_time(board: Leaderboard) -> Iterator[str]:
             f"with more, {advised(board, longer)}, {_took(longer)}. Both are picked by the validation images"
             + ("." if board.timed_alike else "; not all rows were timed on the same cores.")
         )
-        ties = [row for row in timed if row.standing and longer.standing and row.standing.band == longer.standing.band]
-        soon = min((row for row in ties if row.family not in UNTRAINED), key=_seconds, default=longer)
-        if 2 * _seconds(soon) < _seconds(longer):
-            yield f"In less time, in the same band: {advised(board, soon)}, {_took(soon)}."
+        soon = picked([row for row in timed if 2 * _seconds(row) < _seconds(longer) and _same_band(row, longer)])
+        if soon:
+            yield f"In less than half of that time, in the same band: {advised(board, soon)}, {_took(soon)}."
     on_gpu = picked([row for row in timed if row.name in board.notes.get(ON_GPU, ())])
     if on_gpu:
         yield f"With a GPU, use {advised(board, on_gpu)}, {_took(on_gpu)}."
@@ -69,6 +68,10 @@ def by_time(board: Leaderboard) -> Iterator[str]:
 def _seconds(row: Row) -> float:
     """To train the row alone, the features included that it could share with others."""
     return (row.fit_seconds or 0) + (row.feature_seconds or 0)
+
+
+def _same_band(row: Row, other: Row) -> bool:
+    return bool(row.standing and other.standing and row.standing.band == other.standing.band)
 
 
 def _validated(row: Row) -> float:

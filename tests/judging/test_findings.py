@@ -162,7 +162,7 @@ def test_a_faster_row_of_the_same_band_is_told(quick, slow, make_record):
             *findings.by_time(replace(board, rows=tuple(replace(r, standing=standing[r.label]) for r in board.rows)))
         ]
 
-    faster = "In less time, in the same band: "
+    faster = "In less than half of that time, in the same band: "
     (told,) = [text for text in in_bands(**{"hog-svm": 2}) if text.startswith(faster)]
     assert told.startswith(f"{faster}pca-svm / none") and told.endswith("about 20 minutes.")
     assert not any(text.startswith(faster) for text in in_bands(**{"hog-svm": 2, "pca-svm": 2}))
