@@ -402,32 +402,3 @@ def test_suspect_data_leave_no_row_ranked(stored_runs):
     assert "4 of the given groups" in page.split("## Not ranked")[1]
     assert "## Ranking" not in page
     assert all(MARK in line for line in render.csv_text(board).splitlines()[1:])
-
-
-def test_a_run_that_no_seed_changes_is_compared_with_every_seed_of_a_strategy(stored_runs):
-    stored_runs.add("cnn", stored_runs.predictions(1.0, seed=9), stochastic=False)
-    for seed in range(3):
-        stored_runs.add("cnn", stored_runs.predictions(1.5, seed=seed), strategy="over-sampling", seed=seed)
-    (effect,) = board_of(stored_runs).strategy_effects
-    assert effect.n_runs == 3
-    base = next(run for run in stored_runs.folder.records() if (run.spec.model, run.spec.strategy) == ("cnn", "none"))
-    stored_runs.rewrite(base, stochastic=None)  # a seed may matter
-    (effect,) = board_of(stored_runs).strategy_effects
-    assert effect.n_runs == 1
-
-
-def test_a_weight_file_may_be_called_random(make_record):
-    asked = {"weights_asked": "sha256:0123456789abcdef"}
-    named = leaderboard.build([make_record("vgg16", weights="file random-erasing.weights.h5", **asked)])
-    assert not named.rows[0].unpretrained
-    assert leaderboard.build([make_record("vgg16", weights="random", **asked)]).rows[0].unpretrained
-
-
-def test_the_summary_says_what_is_behind_the_verdicts(stored_runs):
-    stored_runs.add("hog-svm", stored_runs.predictions(0.0, seed=9), strategy="over-sampling")
-    board = board_of(stored_runs)
-    told = " ".join(render.summary(board))
-    assert "Macro-F1 itself rose beyond chance in 0 of these 1 comparison and fell in 1." in told
-    assert "1 of them compare one run with one" in told
-    counts = render.markdown(board).split("## What the strategies do")[1].split("Each model under")[0]
-    assert re.search(r"\| over-sampling \| +1 \| +0 \| +1 \| +0 \| +0 \| +0 \|", counts)
