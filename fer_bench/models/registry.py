@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
 
 from fer_bench.cache import digest
 from fer_bench.errors import FerBenchError
-from fer_bench.models.plugins import source_digest
+from fer_bench.models.plugins import SCALARS, source_digest
 
 Family = Literal["baseline", "classical", "deep"]
 StartsFrom = Literal["probabilities", "weights"]
@@ -107,7 +107,7 @@ class Choice:
     values: tuple[Any, ...]
 
     def __post_init__(self) -> None:
-        if odd := [value for value in self.values if not isinstance(value, bool | int | float | str | None)]:
+        if odd := [value for value in self.values if not isinstance(value, SCALARS)]:
             raise FerBenchError(f"Choice: {odd[0]!r} is no string, number, boolean or None; name such values instead")
         if not self.values:
             raise FerBenchError("Choice: no values to choose from")

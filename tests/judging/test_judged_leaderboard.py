@@ -200,20 +200,6 @@ def test_effects_are_on_the_page_with_verdicts_and_who_pays(stored_runs):
     assert "helped: none; hurt: over-sampling 1 of 1 models." in page
 
 
-def test_classes_too_rare_for_a_star_are_told(stored_runs):
-    stored_runs.add("hog-svm", stored_runs.predictions(0.0, seed=9), strategy="over-sampling")
-    board = board_of(stored_runs)
-    told = []
-    for n in (4, 20):
-        data = replace(board.data, support=(n, 60, 60))
-        rare = replace(board, data=data)
-        told.append(render.markdown(rare).split("## What the strategies do")[1].split("## Who pays")[0])
-    assert "The 4 test images of them are too few for a star: even a perfect change of one run has none." in told[0]
-    assert re.search(r"Of the 20 test images of them, one run has to find \d more, and lose none, for a star.", told[1])
-    plain = render.markdown(board).split("## What the strategies do")[1].split("## Who pays")[0]
-    assert "none here" in plain and "for a star" not in plain
-
-
 def test_effects_are_judged_again_on_test_clean(stored_runs):
     """A strategy that is right about copies alone helps, and on test-clean does nothing."""
     clean = write_facts(stored_runs)

@@ -1,6 +1,7 @@
 """What the page and its summary say of strategies, beyond single verdicts."""
 
 import re
+from dataclasses import replace
 
 from fer_bench.judging import leaderboard, render
 
@@ -36,3 +37,17 @@ def test_the_summary_says_what_is_behind_the_verdicts(stored_runs):
     assert "1 of them compare one run with one" in told
     counts = render.markdown(board).split("## What the strategies do")[1].split("Each model under")[0]
     assert re.search(r"\| over-sampling \| +1 \| +0 \| +1 \| +0 \| +0 \| +0 \|", counts)
+
+
+def test_classes_too_rare_for_a_star_are_told(stored_runs):
+    stored_runs.add("hog-svm", stored_runs.predictions(0.0, seed=9), strategy="over-sampling")
+    board = board_of(stored_runs)
+    told = []
+    for n in (4, 20):
+        data = replace(board.data, support=(n, 60, 60))
+        rare = replace(board, data=data)
+        told.append(render.markdown(rare).split("## What the strategies do")[1].split("## Who pays")[0])
+    assert "The 4 test images of them are too few for a star: even a perfect change of one run has none." in told[0]
+    assert re.search(r"Of the 20 test images of them, one run has to find \d more, and lose none, for a star.", told[1])
+    plain = render.markdown(board).split("## What the strategies do")[1].split("## Who pays")[0]
+    assert "none here" in plain and "for a star" not in plain
