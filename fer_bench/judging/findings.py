@@ -10,7 +10,6 @@ from fer_bench.judging.cells import counted, fraction, listed, percent
 from fer_bench.judging.effects import BASE_STRATEGY, HELPS, StrategyEffect
 from fer_bench.judging.resampling import ALPHA
 from fer_bench.judging.tables import UNTRAINED, Leaderboard, Row
-from fer_bench.records.schema import ON_GPU
 
 MINUTES = 10
 """What counts as training in minutes, at most."""
@@ -46,7 +45,8 @@ def picked(rows: Sequence[Row]) -> Row | None:
 
 def by_time(board: Leaderboard) -> Iterator[str]:
     """What to use with minutes, with more, and with a GPU; each picked by the validation images alone."""
-    timed = [row for row in board.rows if row.fit_seconds is not None]
+    known = [row for row in board.rows if row.fit_seconds is not None]
+    timed = [row for row in known if not row.on_gpu]
     quick = picked([row for row in timed if _seconds(row) <= 60 * MINUTES])
     longer = picked([row for row in timed if _seconds(row) > 60 * MINUTES])
     if quick and longer and _validated(longer) > _validated(quick):
@@ -58,7 +58,7 @@ def by_time(board: Leaderboard) -> Iterator[str]:
         soon = picked([row for row in timed if 2 * _seconds(row) < _seconds(longer) and _same_band(row, longer)])
         if soon:
             yield f"In less than half of that time, in the same band: {advised(board, soon)}, {_took(soon)}."
-    on_gpu = picked([row for row in timed if row.name in board.notes.get(ON_GPU, ())])
+    on_gpu = picked([row for row in known if row.on_gpu])
     if on_gpu:
         yield f"With a GPU, use {advised(board, on_gpu)}, {_took(on_gpu)}."
     elif any(row.family == "deep" for row in board.rows):

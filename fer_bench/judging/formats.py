@@ -82,7 +82,8 @@ def latex(board: Leaderboard) -> str:
     align = ("right", "left", "left", *["right"] * 4)
     body = tabulate(lines, headers, "latex_booktabs", disable_numparse=True, colalign=align)
     body = body.replace("–", "--").replace("±", r"$\pm$")
-    return f"% \\usepackage{{booktabs}}; brackets hold 95 % intervals, rows of a band cannot be told apart\n{body}\n"
+    note = "brackets hold 95 % intervals, rows of a band cannot be told from its first"
+    return f"% \\usepackage{{booktabs}}; {note}\n{body}\n"
 
 
 def terminal_table(board: Leaderboard, width: int = WIDE, limit: int = 20) -> Table:

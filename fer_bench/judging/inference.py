@@ -142,18 +142,17 @@ def standings(samples: Sequence[Sample]) -> list[Standing]:
 
 
 def bands(scores: np.ndarray, adjusted: np.ndarray) -> list[int]:
-    """Rank bands, 1 the best: the best row and all that cannot be told from it, then the same among those left.
+    """Rank bands, 1 the best: down from the best row to the first that can be told from it, which leads the next band.
 
+    A row whose spread is large can be told from few others; it stays among those that score as it does.
     scores: float (r,); adjusted: p-values (r, r) of `holm_pairs`.
     """
-    band = np.zeros(len(scores), dtype=int)
-    for number in range(1, len(scores) + 1):
-        left = np.flatnonzero(band == 0)
-        if not len(left):
-            break
-        leader = int(left[scores[left].argmax()])
-        band[left[adjusted[leader, left] >= ALPHA]] = number
-        band[leader] = number
+    order = np.argsort(-scores, kind="stable")
+    band, number, leader = np.empty(len(scores), dtype=int), 1, order[0]
+    for row in order:
+        if adjusted[leader, row] < ALPHA:
+            number, leader = number + 1, row
+        band[row] = number
     return band.tolist()
 
 

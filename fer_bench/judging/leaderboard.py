@@ -37,7 +37,7 @@ from fer_bench.judging.tables import (
     Statistic,
     Unranked,
 )
-from fer_bench.records.schema import Record, Scores
+from fer_bench.records.schema import ON_GPU, Record, Scores
 
 NO_REASON = "no reason recorded"
 
@@ -192,7 +192,8 @@ def _unranked(row: Row, runs: Sequence[Record], judgement: Judgement) -> Unranke
 def _row(label: str, runs: Sequence[Record], judgement: Judgement) -> Row:
     done = sorted((run for run in runs if _test_scores(run)), key=_turn)
     tests = [scores_of(run, judgement) for run in done]
-    first = done[0]
+    first, on_gpu = done[0], all(ON_GPU in run.notes for run in done)
+    timed = [run for run in done if on_gpu or ON_GPU not in run.notes]
     known = KNOWN_WEIGHTS.get(first.spec.weights)
     weights = sorted({f"{known}, {run.weights}" if known else run.weights for run in done if run.weights})
     return Row(
@@ -207,9 +208,10 @@ def _row(label: str, runs: Sequence[Record], judgement: Judgement) -> Row:
         missing=tuple(_spell(turn) for turn in sorted(_missing(runs))),
         lacks_folds=_lacks_folds(runs),
         run_id=first.run_id,
-        feature_seconds=_mean(run.seconds.features if run.seconds else None for run in done),
-        fit_seconds=_mean(run.seconds.fit if run.seconds else None for run in done),
-        ms_per_image=_mean(run.ms_per_image for run in done),
+        feature_seconds=_mean(run.seconds.features if run.seconds else None for run in timed),
+        fit_seconds=_mean(run.seconds.fit if run.seconds else None for run in timed),
+        ms_per_image=_mean(run.ms_per_image for run in timed),
+        on_gpu=on_gpu,
         n_parameters=first.n_parameters,
         weights="; ".join(weights),
         unpretrained=bool(first.spec.weights) and any(run.weights.startswith("random") for run in done),

@@ -61,8 +61,8 @@ def _how_to_read(board: Leaderboard, data: Data) -> str:
         )
     return told + (
         " Brackets hold 95 % intervals of the score over all images like these. **Read bands, not decimals**: rows of "
-        "a band cannot be told from the best row of the band by macro-F1. A row whose difference is known more "
-        "precisely can fall out of a band that a lower score is still in."
+        "a band cannot be told from its first row by macro-F1, and the first row that can begins the next band. A row "
+        "further down whose score is known roughly may not be told from it either: see the p of differences."
     )
 
 
@@ -165,8 +165,8 @@ def _background(board: Leaderboard) -> Iterator[str]:
 
 
 LEGEND = (
-    "band: 1 is the best row and all that macro-F1 cannot tell from it; 2 the best of the others and all that cannot "
-    f"be told from that; and so on. rank, where bands are not known: by macro-F1 to {RANK_DECIMALS} decimals",
+    "band: 1 is the best row and those after it, down to the first that macro-F1 can tell from it, which begins band "
+    f"2; and so on. rank, where bands are not known: by macro-F1 to {RANK_DECIMALS} decimals",
     "model: in brackets its training budget, where it has one; [external]: predictions from elsewhere; [ensemble]: a "
     "mean of rows, chosen on the validation images",
     "strategy: what was done about class imbalance while training",

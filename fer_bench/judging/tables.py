@@ -46,6 +46,7 @@ class Row:
     scores: by name in METRICS, on the test images; recall: per class. f1_by_run: test macro-F1 by seed and fold.
     missing: the seeds and folds that did not succeed, in words. lacks_folds: whether folds are among them.
     run_id: of the first run, for links. feature_seconds: of what its runs share with others; fit_seconds: of one run.
+    on_gpu: whether all its runs were. Where only some were, its seconds are those of the others.
     weights: what the network started from. unpretrained: it could have started from trained weights, and did not.
     validation_f1: of the validation images by which rows are chosen. fitted: something of it was fitted to these.
 
@@ -69,6 +70,7 @@ class Row:
     feature_seconds: float | None
     fit_seconds: float | None
     ms_per_image: float | None
+    on_gpu: bool
     n_parameters: int | None
     weights: str
     unpretrained: bool

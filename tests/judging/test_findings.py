@@ -50,6 +50,18 @@ def test_rows_of_a_gpu_are_told(quick, slow):
     assert told.startswith("With a GPU, use cnn / none")
 
 
+def test_minutes_of_a_gpu_are_not_those_of_a_processor(quick, slow):
+    fast = slow.model_copy(update={"notes": [ON_GPU], "seconds": Timing(fit=60)})
+    (told,) = findings.by_time(board_of(quick, fast))
+    assert told.startswith("With a GPU, use cnn / none") and told.endswith("about 60 seconds.")
+
+
+def test_a_row_of_both_has_the_seconds_of_the_processor(quick, slow, make_record):
+    fast = make_record("cnn", seed=1).model_copy(update={"notes": [ON_GPU], "seconds": Timing(fit=60)})
+    (row,) = [row for row in board_of(quick, slow, fast).rows if row.label == "cnn"]
+    assert row.fit_seconds == 3601 and not row.on_gpu and row.scores["macro_f1"].sd
+
+
 def test_advice_tells_what_is_left_without_copies(quick, slow):
     board = board_of(quick, slow)
     clean = {"macro_f1": Statistic(0.408), "accuracy": Statistic(0.508)}

@@ -279,6 +279,12 @@ def test_bands_start_anew_with_the_best_that_is_left():
     assert inference.bands(np.array([0.2]), np.ones((1, 1))) == [1]
 
 
+def test_a_row_that_nothing_is_told_from_stays_where_its_score_is():
+    p = np.where(np.eye(4), 1.0, 0.01)
+    p[3] = p[:, 3] = 1.0  # the lowest, of a large spread
+    assert inference.bands(np.array([0.9, 0.7, 0.5, 0.1]), p) == [1, 2, 3, 3]
+
+
 def test_minority_classes():
     assert minority([491, 55, 528, 879, 594, 416, 626]) == [1]
     assert minority([10, 10, 100, 100]) == [0, 1]
