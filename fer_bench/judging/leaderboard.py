@@ -192,8 +192,8 @@ def _unranked(row: Row, runs: Sequence[Record], judgement: Judgement) -> Unranke
 def _row(label: str, runs: Sequence[Record], judgement: Judgement) -> Row:
     done = sorted((run for run in runs if _test_scores(run)), key=_turn)
     tests = [scores_of(run, judgement) for run in done]
-    first, on_gpu = done[0], all(ON_GPU in run.notes for run in done)
-    timed = [run for run in done if on_gpu or ON_GPU not in run.notes]
+    first, off_gpu = done[0], [run for run in done if ON_GPU not in run.notes]
+    timed = off_gpu or done
     known = KNOWN_WEIGHTS.get(first.spec.weights)
     weights = sorted({f"{known}, {run.weights}" if known else run.weights for run in done if run.weights})
     return Row(
@@ -211,7 +211,7 @@ def _row(label: str, runs: Sequence[Record], judgement: Judgement) -> Row:
         feature_seconds=_mean(run.seconds.features if run.seconds else None for run in timed),
         fit_seconds=_mean(run.seconds.fit if run.seconds else None for run in timed),
         ms_per_image=_mean(run.ms_per_image for run in timed),
-        on_gpu=on_gpu,
+        on_gpu=not off_gpu,
         n_parameters=first.n_parameters,
         weights="; ".join(weights),
         unpretrained=bool(first.spec.weights) and any(run.weights.startswith("random") for run in done),

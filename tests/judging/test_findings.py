@@ -58,8 +58,10 @@ def test_minutes_of_a_gpu_are_not_those_of_a_processor(quick, slow):
 
 def test_a_row_of_both_has_the_seconds_of_the_processor(quick, slow, make_record):
     fast = make_record("cnn", seed=1).model_copy(update={"notes": [ON_GPU], "seconds": Timing(fit=60)})
-    (row,) = [row for row in board_of(quick, slow, fast).rows if row.label == "cnn"]
+    board = board_of(quick, slow, fast)
+    (row,) = [row for row in board.rows if row.label == "cnn"]
     assert row.fit_seconds == 3601 and not row.on_gpu and row.scores["macro_f1"].sd
+    assert not any("GPU" in told for told in findings.by_time(board))  # some of it was: "no network" would be wrong
 
 
 def test_advice_tells_what_is_left_without_copies(quick, slow):
