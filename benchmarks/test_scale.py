@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from settings import QUICK
 
+from fer_bench import metrics
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.splits import Split
 from fer_bench.execution.auditing import audit_data
@@ -16,7 +17,6 @@ from fer_bench.execution.environment import cores
 from fer_bench.execution.job import Job
 from fer_bench.execution.plan import Wanted, make_plan
 from fer_bench.execution.prepare import prepare, store_split
-from fer_bench.judging import metrics
 from fer_bench.models.plugins import load_plugins
 
 pytestmark = pytest.mark.timeout(1800)

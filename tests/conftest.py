@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fer_bench import metrics
 from fer_bench.data.splits import fingerprint
-from fer_bench.judging import metrics
 from fer_bench.records.schema import Record, Spec
 from fer_bench.records.spec import RunSpec
 from fer_bench.records.store import ResultsFolder

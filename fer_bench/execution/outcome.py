@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_bench import cache
+from fer_bench import cache, metrics
 from fer_bench.data.audit import read_copies, stored_audit
 from fer_bench.data.splits import Split
 from fer_bench.errors import FerBenchError
 from fer_bench.execution.job import Job
 from fer_bench.execution.plan import BASE
-from fer_bench.judging import metrics
 from fer_bench.models.adjustment import adjust, choose_tau
 from fer_bench.models.classical import n_parameters
 from fer_bench.models.features import features_card, stored_features

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from fer_bench import metrics
 from fer_bench.cache import digest
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.splits import Split
@@ -32,7 +33,6 @@ from fer_bench.execution.plan import BASE
 from fer_bench.execution.prepare import Prepared
 from fer_bench.execution.streams import errors_in
 from fer_bench.execution.tuned import Trial, Tuned, describe
-from fer_bench.judging import metrics
 from fer_bench.models.deep.backend import check_backend
 from fer_bench.models.deep.pretrained import AUTO, IMAGENET, NONE, UNAVAILABLE, resolve_weights, weights_request_id
 from fer_bench.models.deep.training import forget_networks

@@ -8,13 +8,13 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fer_bench import metrics
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.splits import Split
 from fer_bench.errors import is_no_room
 from fer_bench.execution.environment import environment, peak_memory_mb
 from fer_bench.execution.job import Job, now
 from fer_bench.execution.outcome import Clock, NotApplicable, adjusted, origin_on_record, trained
-from fer_bench.judging import metrics
 from fer_bench.judging.figures import draw_run
 from fer_bench.models.plugins import load_plugins
 from fer_bench.models.registry import STRATEGIES

@@ -17,7 +17,7 @@ from fer_bench.errors import FerBenchError
 from fer_bench.judging import judgement
 from fer_bench.judging.evidence import SCORED, TOLERANCE, Evidence
 from fer_bench.judging.external import publish, untrained_record
-from fer_bench.judging.metrics import confusion_matrix, f1_scores
+from fer_bench.metrics import confusion_matrix, f1_scores
 from fer_bench.records.schema import MEAN_OF, Record, Timing
 from fer_bench.records.spec import RunSpec
 

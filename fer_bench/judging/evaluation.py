@@ -12,9 +12,10 @@ import numpy as np
 from pydantic import BaseModel
 
 from fer_bench import cache as stored
+from fer_bench import metrics
 from fer_bench.data.entries import reading
 from fer_bench.errors import FerBenchError
-from fer_bench.judging import calibration, metrics, resampling, votes
+from fer_bench.judging import resampling, votes
 from fer_bench.judging.evidence import Evidence
 from fer_bench.judging.resampling import Resamples, Sample
 from fer_bench.records.images import ImageFacts
@@ -150,7 +151,7 @@ class Evaluator:
         validation = self.evidence.probabilities(record, "validation")
         if validation is not None:
             labels, chosen_on = self.evidence.labels["validation"], self.evidence.choosers
-            scaled, figures.temperature = calibration.rescaled(probabilities, labels, validation)
+            scaled, figures.temperature = metrics.rescaled(probabilities, labels, validation)
             figures.ece_scaled = metrics.expected_calibration_error(self.labels, scaled)
             answers = validation[chosen_on].argmax(axis=1)
             confusion = metrics.confusion_matrix(labels[chosen_on], answers, len(names))
@@ -165,7 +166,7 @@ def _sha256(content: bytes) -> str:
 @cache
 def _code() -> str:
     """A digest of the source of everything that computes figures."""
-    modules = (calibration, metrics, resampling, votes)
+    modules = (metrics, resampling)
     return _sha256(
         b"".join(Path(str(module.__file__)).read_bytes() for module in (*modules,)) + Path(__file__).read_bytes()
     )

@@ -15,7 +15,7 @@ import numpy as np
 from fer_bench.archives import gunzip, refuse_bomb
 from fer_bench.data.splits import fingerprint, fold_names, joint_fingerprint, split_file
 from fer_bench.errors import FerBenchError, listing
-from fer_bench.judging.metrics import check_probabilities
+from fer_bench.metrics import check_probabilities
 from fer_bench.records.images import ImageFacts, choosers, images_path
 from fer_bench.records.schema import Record
 from fer_bench.records.store import ResultsFolder

@@ -14,8 +14,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from fer_bench import metrics
 from fer_bench.errors import FerBenchError, listing
-from fer_bench.judging import metrics
 from fer_bench.judging.cells import counted
 from fer_bench.judging.evidence import SCORED, Evidence
 from fer_bench.records.schema import Record, Spec

@@ -13,8 +13,6 @@ from functools import cached_property
 
 import numpy as np
 
-from fer_bench.judging.metrics import calibration_gaps
-
 N_DRAWS = 2000
 ALPHA = 0.05
 ACCURACY, MACRO_F1, ECE, RECALL = 0, 1, 2, 3
@@ -164,3 +162,12 @@ def bca_interval(estimate: float, draws: np.ndarray, influence: np.ndarray) -> I
     shifted = bias + ndtri([ALPHA / 2, 1 - ALPHA / 2])
     low, high = np.quantile(draws, ndtr(bias + shifted / (1 - acceleration * shifted)))
     return Interval(float(low), float(high))
+
+
+def calibration_gaps(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Confidence minus correctness of each image, in the column of its confidence bin: float64 (n, 15)."""
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    column = np.clip(np.ceil(confidence * 15).astype(int) - 1, 0, 14)
+    gaps = np.zeros((len(labels), 15))
+    gaps[np.arange(len(labels)), column] = confidence - (probabilities.argmax(axis=1) == labels)
+    return gaps

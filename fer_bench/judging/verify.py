@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from fer_bench import metrics
 from fer_bench.data.splits import split_file
 from fer_bench.errors import FerBenchError, listing
-from fer_bench.judging import ensemble, external, inference, metrics, resampling
+from fer_bench.judging import ensemble, external, inference, resampling
 from fer_bench.judging.cells import counted, signed
 from fer_bench.judging.evidence import SCORED, TOLERANCE, Evidence
 from fer_bench.judging.judgement import audit_of

@@ -12,7 +12,7 @@ from fer_bench.execution import outcome
 from fer_bench.execution.job import Job
 from fer_bench.execution.outcome import WEIGHTS_FILE, predict
 from fer_bench.execution.worker import do_run
-from fer_bench.judging.metrics import probabilities_from_scores
+from fer_bench.metrics import probabilities_from_scores
 from fer_bench.models.adjustment import adjust, choose_tau
 from fer_bench.models.registry import MODELS, STRATEGIES, plugin_code
 from fer_bench.records.schema import ADJUSTED, Record

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_bench.judging import metrics
+from fer_bench import metrics
 from fer_bench.records.schema import Environment, Record, Scores, Spec, Timing
 from fer_bench.records.spec import RunSpec
 

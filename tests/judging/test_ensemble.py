@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from fer_bench import metrics
 from fer_bench.errors import FerBenchError
-from fer_bench.judging import ensemble, metrics
+from fer_bench.judging import ensemble
 from fer_bench.judging.evidence import Evidence
 from fer_bench.records.images import ImageFacts, images_path, write_images
 from fer_bench.records.schema import Spec, Timing

@@ -208,7 +208,7 @@ def test_several_seeds_that_disagree_widen_the_interval():
 def test_scores_of_a_sample_are_those_of_the_metrics():
     from sklearn.metrics import f1_score
 
-    from fer_bench.judging import metrics
+    from fer_bench import metrics
 
     faces = Faces((30, 90, 60), seed=9, n_draws=300)
     probabilities = faces.draw(1)[0]

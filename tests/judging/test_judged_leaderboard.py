@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from fer_bench import cache
+from fer_bench import cache, metrics
 from fer_bench.errors import FerBenchError
-from fer_bench.judging import evaluation, leaderboard, metrics, render
+from fer_bench.judging import evaluation, leaderboard, render
 from fer_bench.judging.evaluation import Evaluator
 from fer_bench.judging.evidence import Evidence
 from fer_bench.judging.findings import picked

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from fer_bench.judging import leaderboard, metrics, render
+from fer_bench import metrics
+from fer_bench.judging import leaderboard, render
 
 HOSTILE = ["a|b", "`tick`", "<script>alert(1)</script>", "new\nline", "back\\|slash", "__bold__ *x* [y](z)", "# & $m$"]
 

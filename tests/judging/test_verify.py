@@ -7,7 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from fer_bench.judging import ensemble, metrics
+from fer_bench import metrics
+from fer_bench.judging import ensemble
 from fer_bench.judging.evidence import Evidence
 from fer_bench.judging.render import write_leaderboard
 from fer_bench.judging.verify import Standing, report, verify

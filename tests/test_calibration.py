@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fer_bench.judging import calibration, metrics
+from fer_bench import metrics
 
 
 def labelled(n: int = 4000, k: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -16,7 +16,7 @@ def test_scaling_on_validation_undoes_what_made_test_too_sure_or_unsure(factor: 
     probabilities, labels = labelled()
     sharpened = probabilities**factor / (probabilities**factor).sum(axis=1, keepdims=True)
     half = len(labels) // 2
-    scaled, temperature = calibration.rescaled(sharpened[:half], labels[half:], sharpened[half:])
+    scaled, temperature = metrics.rescaled(sharpened[:half], labels[half:], sharpened[half:])
     before = metrics.expected_calibration_error(labels[:half], sharpened[:half])
     after = metrics.expected_calibration_error(labels[:half], scaled)
     assert temperature == pytest.approx(factor, rel=0.1)
@@ -25,7 +25,7 @@ def test_scaling_on_validation_undoes_what_made_test_too_sure_or_unsure(factor: 
 
 
 def test_certain_answers_are_scaled_too():
-    scaled, temperature = calibration.rescaled(np.eye(3), np.array([0, 1, 0]), np.eye(3))
+    scaled, temperature = metrics.rescaled(np.eye(3), np.array([0, 1, 0]), np.eye(3))
     assert temperature > 0
     assert np.isfinite(scaled).all()
     assert scaled.sum(axis=1) == pytest.approx(1)

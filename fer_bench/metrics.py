@@ -1,6 +1,6 @@
-"""Every score, from labels and probabilities alone, and the calibration that turns scores into probabilities.
+"""Every score, from labels and probabilities alone; temperature scaling; predictions against taggers' votes.
 
-The figures are scikit-learn's (tests/judging/test_metrics.py compares all of them), computed from one table of counts:
+The figures are scikit-learn's (tests/test_metrics.py compares all of them), computed from one table of counts:
 its own functions check their input again for each of them, which over a thousand records is most of the time.
 """
 
@@ -8,11 +8,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fer_bench.records.schema import ClassScores, Scores
+from fer_bench.records.schema import ClassScores, Scores, VoteScores
 
 SUM_TOLERANCE = 1e-3
 TEMPERATURE_RANGE = 100.0
 CALIBRATION_BINS = 15
+SMALLEST = 1e-12
+"""What a probability counts as at least where its logarithm is taken."""
+NOT_AN_EMOTION, OTHER_EMOTION, TIED = -2, -1, -3
+"""What `majority` says of images that no class of the dataset has won."""
+UNUSABLE = ("unknown", "nf", "not a face")
+SYNONYMS = {
+    "anger": "angry", "disgusted": "disgust", "fearful": "fear", "happiness": "happy", "sadness": "sad",
+    "surprised": "surprise",
+}  # fmt: skip
 
 
 def score(labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]) -> Scores:
@@ -65,6 +74,11 @@ def f1_scores(confusion: np.ndarray) -> np.ndarray:
     return _share(2 * np.diag(confusion), confusion.sum(axis=0) + confusion.sum(axis=1))
 
 
+def macro_f1(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> float:
+    """Unweighted mean of the F1 of all classes, from two int (n,); 0 for one that is neither present nor predicted."""
+    return float(f1_scores(confusion_matrix(labels, predicted, n_classes)).mean())
+
+
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """`part / whole`, 0 where `whole` is."""
     return part / np.maximum(whole, 1)
@@ -115,16 +129,22 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) ->
     labels: int (n,); probabilities: float (n, k). Guo, Pleiss, Sun and Weinberger (2017), On Calibration of Modern
     Neural Networks, equation 3.
     """
-    return float(np.abs(calibration_gaps(labels, probabilities).sum(axis=0)).sum() / len(labels))
+    n, confidence, accuracy = reliability(labels, probabilities).T
+    return float((n * np.abs(confidence - accuracy)).sum() / len(labels))
 
 
-def calibration_gaps(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Confidence minus correctness of each image, in the column of its confidence bin: float64 (n, 15)."""
+def reliability(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Images, mean confidence and accuracy of each of 15 confidence bins of equal width: float64 (15, 3).
+
+    labels: int (n,); probabilities: float (n, k). Confidence and accuracy of an empty bin are 0.
+    """
     confidence = probabilities.max(axis=1).astype(np.float64)
-    column = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(int) - 1, 0, CALIBRATION_BINS - 1)
-    gaps = np.zeros((len(labels), CALIBRATION_BINS))
-    gaps[np.arange(len(labels)), column] = confidence - (probabilities.argmax(axis=1) == labels)
-    return gaps
+    which = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(int) - 1, 0, CALIBRATION_BINS - 1)
+    n, total, hits = (
+        np.bincount(which, weights, minlength=CALIBRATION_BINS)
+        for weights in (None, confidence, (probabilities.argmax(axis=1) == labels).astype(np.float64))
+    )
+    return np.column_stack([n, _share(total, n), _share(hits, n)])
 
 
 def temperature(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -163,6 +183,22 @@ def probabilities_from_scores(scores: np.ndarray, temperature: float) -> np.ndar
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}, not above 0")
     return np.exp(_log_softmax(_score_columns(scores) / temperature)).astype(np.float32)
+
+
+def rescaled(
+    probabilities: np.ndarray, validation_labels: np.ndarray, validation_probabilities: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """`probabilities`, float (n, k), at the temperature that suits the validation images best; and that temperature.
+
+    The classes of a row keep their order, so no prediction changes. A temperature above 1: the model was too sure of
+    itself. Logarithms of probabilities serve as logits, which softmax cannot tell apart.
+    """
+    found = temperature(_logits(validation_probabilities), validation_labels)
+    return probabilities_from_scores(_logits(probabilities), found), found
+
+
+def _logits(probabilities: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(probabilities.astype(np.float64), SMALLEST))
 
 
 def _score_columns(scores: np.ndarray) -> np.ndarray:
@@ -209,3 +245,70 @@ def check_probabilities(probabilities: np.ndarray, n_classes: int) -> None:
             raise ValueError(
                 f"probabilities {what} in {len(bad):,} of {len(probabilities):,} rows, the first is row {bad[0]}: {row}"
             )
+
+
+def vote_columns(vote_names: Sequence[str], class_names: Sequence[str]) -> list[int]:
+    """For each vote the index of its class in `class_names`, OTHER_EMOTION, or NOT_AN_EMOTION.
+
+    Names are compared without case, and by FER+'s nouns ("happiness" votes for "happy").
+    """
+    index = {_plain(name): number for number, name in enumerate(class_names)}
+    return [
+        NOT_AN_EMOTION if name.strip().lower() in UNUSABLE else index.get(_plain(name), OTHER_EMOTION)
+        for name in vote_names
+    ]
+
+
+def majority(votes: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+    """The class that alone has most votes, int64 (n,); else OTHER_EMOTION, NOT_AN_EMOTION (no vote too), or TIED.
+
+    votes: int (n, v); columns: what each of the v votes is for, as `vote_columns` says.
+    """
+    kinds = np.asarray(columns)
+    top = votes == votes.max(axis=1, keepdims=True)
+    result = np.where(top.sum(axis=1) > 1, TIED, kinds[votes.argmax(axis=1)])
+    result[(top & (kinds == OTHER_EMOTION)).any(axis=1)] = OTHER_EMOTION
+    result[(top & (kinds == NOT_AN_EMOTION)).any(axis=1) | (votes.max(axis=1) == 0)] = NOT_AN_EMOTION
+    return result.astype(np.int64)
+
+
+def score_votes(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    votes: np.ndarray,
+    vote_names: Sequence[str],
+    class_names: Sequence[str],
+) -> VoteScores | None:
+    """How `probabilities`, float (n, k), agree with `votes`, int (n, v); None where no image has a majority.
+
+    FER+: Barsoum, Zhang, Canton Ferrer and Zhang (2016), Training Deep Networks for Facial Expression Recognition with
+    Crowd-Sourced Label Distribution.
+
+    Cross-entropy is taken to the votes for the dataset's classes alone, as shares of their sum.
+    """
+    columns = vote_columns(vote_names, class_names)
+    truth = majority(votes, columns)
+    used = truth >= 0
+    if not used.any():
+        return None
+    predicted = probabilities.argmax(axis=1)
+    shares = np.stack([votes[:, np.asarray(columns) == c].sum(axis=1) for c in range(len(class_names))], axis=1)[used]
+    shares = shares / shares.sum(axis=1, keepdims=True)
+    surprise = -np.log(np.maximum(probabilities[used].astype(np.float64), SMALLEST))
+    agrees, wrong = (predicted == truth)[used], (predicted != labels)[used]
+    return VoteScores(
+        n_images=int(used.sum()),
+        n_unusable=int((truth == NOT_AN_EMOTION).sum()),
+        n_other_class=int((truth == OTHER_EMOTION).sum()),
+        n_tied=int((truth == TIED).sum()),
+        accuracy=float(agrees.mean()),
+        macro_f1=macro_f1(truth[used], predicted[used], len(class_names)),
+        cross_entropy=max(0.0, float((shares * surprise).sum(axis=1).mean())),
+        n_errors=int(wrong.sum()),
+        sided=float(agrees[wrong].mean()) if wrong.any() else None,
+    )
+
+
+def _plain(name: str) -> str:
+    lower = name.strip().lower()
+    return SYNONYMS.get(lower, lower)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fer_bench.judging.votes import majority, score_votes, vote_columns
+from fer_bench.metrics import majority, score_votes, vote_columns
 
 FER_PLUS = (
     "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF",

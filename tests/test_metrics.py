@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fer_bench.judging import metrics
+from fer_bench import metrics
 
 NAMES = ["angry", "happy", "sad"]
 

@@ -1,0 +1,1 @@
+"""Judges what is on record: tables in, tables out."""
