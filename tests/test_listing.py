@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from fer_bench.cli.listing import plan_table, tables
 from fer_bench.execution.estimate import Estimate
 from fer_bench.execution.plan import OUTDATED, Wanted, make_plan
-from fer_bench.listing import plan_table, tables
 from fer_bench.models.registry import MODELS, STRATEGIES, why_not
 from fer_bench.records.store import ResultsFolder
 

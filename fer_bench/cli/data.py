@@ -27,7 +27,7 @@ def audit(
     skip_bad: SkipBad = False,
 ) -> None:
     """Look for copies, leaks and odd labels, and write the data card; exit code 1 where the data are suspect."""
-    from fer_bench.console import reading_progress
+    from fer_bench.cli.console import reading_progress
     from fer_bench.execution.auditing import audit_data, write_sheet
     from fer_bench.execution.prepare import prepare
     from fer_bench.judging.data_card import CARD_FILE, terminal_lines
@@ -45,7 +45,7 @@ def audit(
 @demo_app.command(epilog="Example: `python -m fer_bench demo leak`")
 def leak() -> None:
     """Over-sample before the split, as many notebooks do, and see the validation score lie."""
-    from fer_bench.console import reading_progress
+    from fer_bench.cli.console import reading_progress
     from fer_bench.execution.demo import leak as demonstration
 
     with reading_progress(console) as progress:

@@ -68,7 +68,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
 ) -> None:
     """Train and score every combination that is not done yet, then write the leaderboard."""
-    from fer_bench.console import SuiteProgress
+    from fer_bench.cli.console import SuiteProgress
     from fer_bench.execution.places import open_place
     from fer_bench.execution.runner import Options, run_plan
 
@@ -120,7 +120,7 @@ def tune(
     skip_bad: SkipBad = False,
 ) -> None:
     """Search a model's parameters on the validation images, for `run --tuned`. Stopped, it goes on where it was."""
-    from fer_bench.console import TuneProgress, reading_progress
+    from fer_bench.cli.console import TuneProgress, reading_progress
     from fer_bench.execution.prepare import prepare
     from fer_bench.execution.tuned import tuned_path, tuned_table
     from fer_bench.execution.tuning import TuneRequest, searchable
@@ -149,7 +149,7 @@ def list_(
     plugin: Plugin = None,
 ) -> None:
     """List what is registered, with one line about each."""
-    from fer_bench.listing import tables
+    from fer_bench.cli.listing import tables
 
     load_registered(plugin)
     for table in tables(kind.value if kind else None, verbose):
@@ -157,7 +157,7 @@ def list_(
 
 
 def _plan(selection: Selection) -> tuple[Any, Any, tuple[Path, ...]]:
-    from fer_bench.console import reading_progress
+    from fer_bench.cli.console import reading_progress
     from fer_bench.data.splits import fold_names
     from fer_bench.execution.plan import Wanted, find_suite, make_plan
     from fer_bench.execution.prepare import prepare
@@ -202,8 +202,8 @@ def _say_start(prepared: Any, plan: list, due: int, rerun: Rerun) -> None:
 
 
 def _show_plan(prepared: Any, plan: list, rerun: Rerun) -> None:
+    from fer_bench.cli.listing import plan_table
     from fer_bench.execution.estimate import Estimate, spell
-    from fer_bench.listing import plan_table
 
     estimate = Estimate(prepared.results.raw_records(), prepared.n_train)
     console.print(plan_table(plan, rerun.value, prepared.name, estimate))
