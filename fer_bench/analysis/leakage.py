@@ -1,0 +1,140 @@
+"""The leak gate: evidence that a score says more about the data or the procedure than about the model.
+
+A row with any evidence against it, or against its data, is not ranked. Copies that a dataset is known and distributed
+with, as FER2013 is, stay below the limits: for them every score stands beside the one without such images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import sqrt
+from typing import TYPE_CHECKING
+
+from fer_bench.analysis.findings import Finding
+from fer_bench.errors import FerBenchError
+from fer_bench.records import Audit
+
+if TYPE_CHECKING:
+    from fer_bench.records import PublishedFolder, ResultsFolder
+    from fer_bench.records.schema import Record, Scores
+
+EXACT_LIMIT = 0.10
+"""Share of a subset with exact copies in train (FER2013 as distributed: 8 %)."""
+COPY_LIMIT = 0.25
+"""Share of a subset with exact or near copies in train (FER2013 as distributed: 19 %)."""
+CANARY_MARGIN = 0.25
+"""By how much one nearest neighbour on pixels may beat a linear classifier on them, beside three standard errors
+(FER2013: 0.05)."""
+TOO_GOOD = 0.95
+EASY = 0.9
+"""Accuracy of the linear classifier on pixels from which data are so easy that a model may be that good."""
+FER2013_CEILING = 0.77
+"""The best published ensemble has 0.768 on FER2013's test images: Pham, Vu and Tran, "Facial Expression Recognition
+Using Residual Masking Network", ICPR 2020."""
+CHANCE, UNLIKE = 1e-3, 0.05
+"""Probabilities, under equal class shares, below which two histograms differ, and below which they are not alike."""
+SHARE_MOVED = 0.05
+"""Share of the images that would have to change class for two histograms to agree, below which they agree."""
+EVEN = 1.05
+"""Ratio of largest to smallest class up to which a histogram counts as levelled."""
+
+
+def audit_of(folder: ResultsFolder | PublishedFolder, data_fingerprint: str, split_fingerprint: str) -> Audit | None:
+    """The audit in `folder`, if it is of these data and split. Raises FerBenchError where it is damaged."""
+    try:
+        audit = Audit.load(folder.audit_path)
+    except FileNotFoundError:
+        return None
+    return audit if audit.fingerprints == (data_fingerprint, split_fingerprint) else None
+
+
+def against_run(folder: ResultsFolder | PublishedFolder, record: Record, audit: Audit | None) -> tuple[Finding, ...]:
+    """Evidence against one run; none where nothing is known against it. audit: of its data and split, or None."""
+    return (*_selection(folder, record, audit), *_heights(record, audit))
+
+
+def _selection(folder: ResultsFolder | PublishedFolder, record: Record, audit: Audit | None) -> Iterator[Finding]:
+    if _selects_on_test(folder, record):
+        yield Finding("SELECTED_ON_TEST")
+    if record.validation and audit:
+        natural = audit.subsets["validation"].class_counts
+        counts = [scores.support for scores in record.validation.per_class]
+        if counts != natural:
+            yield Finding("VALIDATION_EXCHANGED", {"counts": counts, "natural": natural})
+
+
+def _heights(record: Record, audit: Audit | None) -> Iterator[Finding]:
+    scored: dict[str, Scores | None] = {"validation": record.validation, "test": record.test}
+    known = {name: scores.accuracy for name, scores in scored.items() if scores}
+    first = next(iter(known), None)
+    if first and known[first] > TOO_GOOD and not (audit and audit.canary.linear >= EASY):
+        yield Finding("TOO_GOOD", {"subset": first, "accuracy": known[first]})
+    for name, accuracy in known.items():
+        if audit and audit.fer2013 and accuracy > FER2013_CEILING:
+            yield Finding("ABOVE_PUBLISHED", {"subset": name, "accuracy": accuracy, "ceiling": FER2013_CEILING})
+
+
+def _selects_on_test(folder: ResultsFolder | PublishedFolder, record: Record) -> bool:
+    """Whether validation and test images of the stored predictions overlap: what selects has seen what is reported."""
+    try:
+        arrays = folder.predictions(record.run_id) or {}
+    except FerBenchError:  # damaged, which is told where it is scored
+        return False
+    validation, test = (arrays.get(f"{subset}_ids", ()) for subset in ("validation", "test"))
+    return not set(map(str, validation)).isdisjoint(map(str, test))
+
+
+def against_data(audit: Audit) -> tuple[Finding, ...]:
+    """Evidence against a dataset and its split."""
+    return (*_copies(audit), *_histograms(audit), *_canary(audit))
+
+
+def _copies(audit: Audit) -> Iterator[Finding]:
+    for name, subset in audit.subsets.items():
+        exact, copies = subset.exact_in_train, subset.exact_in_train + subset.near_in_train
+        of = {"subset": name, "n_images": subset.images}
+        if subset.drawn and copies:
+            yield Finding("COPIES_IN_DRAWN_SPLIT", {"n": copies, **of})
+        elif exact > EXACT_LIMIT * subset.images:
+            yield Finding("MANY_EXACT_COPIES", {"n": exact, **of})
+        elif copies > COPY_LIMIT * subset.images:
+            yield Finding("MANY_COPIES", {"n": copies, **of})
+        if subset.exact_in_validation > EXACT_LIMIT * subset.images:
+            yield Finding("COPIES_IN_VALIDATION", {"n": subset.exact_in_validation, **of})
+    if audit.straddling_groups:
+        yield Finding("GROUPS_ACROSS_SUBSETS", {"n": audit.straddling_groups})
+
+
+def _histograms(audit: Audit) -> Iterator[Finding]:
+    """A validation set that is like neither train nor test was resampled; so was a levelled one beside a natural test.
+
+    Levelled test sets are common and honest, so that validation may differ from one of the two.
+    """
+    train, validation, test = (audit.subsets[name].class_counts for name in ("train", "validation", "test"))
+    pool = [sum(pair) for pair in zip(train, validation, strict=True)]
+    if _differ(validation, train) and _differ(validation, test, UNLIKE):
+        yield Finding("VALIDATION_RESAMPLED", {"counts": validation})
+    elif max(pool) <= EVEN * min(pool) and _differ(pool, test):
+        yield Finding("RESAMPLED_BEFORE_SPLIT", {"counts": test})
+
+
+def _canary(audit: Audit) -> Iterator[Finding]:
+    canary = audit.canary
+    expected = max(canary.linear, canary.majority)
+    variances = [share * (1 - share) / canary.images for share in (canary.nearest_neighbour, expected)]
+    if canary.nearest_neighbour > expected + CANARY_MARGIN + 3 * sqrt(sum(variances)):
+        values = {"nearest_neighbour": canary.nearest_neighbour, "linear": canary.linear}
+        yield Finding("NEAREST_NEIGHBOUR_KNOWS", values)
+
+
+def _differ(counts: Sequence[int], others: Sequence[int], chance: float = CHANCE) -> bool:
+    """Whether two histograms differ by more than chance and by enough to matter: chi-square, and total variation."""
+    import numpy as np
+
+    table = np.array([counts, others])
+    shares = table / table.sum(axis=1, keepdims=True)
+    if np.abs(shares[0] - shares[1]).sum() / 2 < SHARE_MOVED:
+        return False
+    from scipy.stats import chi2_contingency  # here, as it takes a second to import and most calls end above
+
+    return bool(chi2_contingency(table[:, table.sum(axis=0) > 0]).pvalue < chance)

@@ -1,0 +1,275 @@
+"""The labels of one split and the probabilities of its runs, checked before anything is computed from them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fer_bench.archives import gunzip
+from fer_bench.data import fingerprint, fold_names, joint_fingerprint
+from fer_bench.errors import FerBenchError, listing
+from fer_bench.metrics import check_probabilities
+from fer_bench.records import ImageFacts, choosers
+
+if TYPE_CHECKING:
+    from fer_bench.records import PublishedFolder, ResultsFolder
+    from fer_bench.records.schema import Record
+
+SCORED = ("validation", "test")
+TOLERANCE = 1e-6
+"""Figures that agree to this are the same: sums in another order differ by less."""
+
+Split = tuple[str, str, int]
+"""Data fingerprint, split fingerprint, number of folds (0 for one split)."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training under one seed: its record or, in cross-validation, its record of each fold, in order."""
+
+    records: tuple[Record, ...]
+
+    @property
+    def record(self) -> Record:
+        """What stands for all of it: the record, that of the first fold."""
+        return self.records[0]
+
+    @property
+    def run_id(self) -> str:
+        """Of `record`."""
+        return self.record.run_id
+
+    @property
+    def missing_folds(self) -> tuple[int, ...]:
+        """Numbers of the folds that have not succeeded."""
+        done = {record.spec.fold for record in self.records if record.status == "success"}
+        return tuple(fold for fold in range(1, self.record.spec.n_folds + 1) if fold not in done)
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether it succeeded, in all folds."""
+        return all(record.status == "success" for record in self.records) and not self.missing_folds
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the runs of one split are judged by.
+
+    ids: str (n,), and labels: int64 (n,), indices into `class_names`, each by "validation" and "test"; those of all
+    folds, one after the other. n_train: training images, of the first fold. runs: those of this data and split.
+    elsewhere: records of other data, and of splits whose file is in the folder too.
+    """
+
+    folder: ResultsFolder | PublishedFolder
+    split: Split
+    class_names: tuple[str, ...]
+    ids: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+    n_train: int
+    runs: tuple[Run, ...]
+    elsewhere: tuple[Record, ...]
+    lengths: dict[str, tuple[int, ...]]
+
+    @classmethod
+    def load(
+        cls,
+        folder: ResultsFolder | PublishedFolder,
+        split_fingerprint: str,
+        n_folds: int = 0,
+        records: Iterable[Record] | None = None,
+    ) -> Predictions:
+        """Read the split file, or that of each fold, and the `records`, by default all, of a results folder.
+
+        The data are those of the newest record: where a label was corrected, the split file holds the new labels, and
+        the records of before cannot be judged by it. Raises FerBenchError where a split file is missing, damaged or
+        not the one of the fingerprint, where the split has no record, and naming records of other classes, or of a
+        split without a file, mixed in with the others.
+        """
+        everything = folder.records() if records is None else list(records)
+        of_split = [record for record in everything if split_of(record)[1:] == (split_fingerprint, n_folds)]
+        if not of_split:
+            raise FerBenchError(f"{folder.path}: no records of split {split_fingerprint}")
+        wanted = split_of(max(of_split, key=_age))
+        chosen = [record for record in everything if split_of(record) == wanted]
+        elsewhere = [record for record in everything if split_of(record) != wanted]
+        _refuse_strangers(folder, chosen, elsewhere)
+        class_names = tuple(chosen[0].class_names)
+        folds = _read_split(folder, split_fingerprint, n_folds, class_names)
+        ids, labels = (
+            {subset: np.concatenate([one[subset] for one in each]) for subset in SCORED}
+            for each in zip(*((ids, labels) for ids, labels, _ in folds), strict=True)
+        )
+        lengths = {subset: tuple(len(one[subset]) for one, *_ in folds) for subset in SCORED}
+        runs = _runs(chosen)
+        return cls(folder, wanted, class_names, ids, labels, folds[0][2], runs, tuple(elsewhere), lengths)
+
+    @classmethod
+    def newest(cls, folder: ResultsFolder | PublishedFolder) -> Predictions:
+        """Those of the split of the newest record without folds."""
+        records = folder.records()
+        candidates = [record for record in records if not record.spec.n_folds]
+        if not candidates:
+            raise FerBenchError(f"{folder.path}: no records; `fer_bench run` makes some")
+        return cls.load(folder, max(candidates, key=_age).spec.split_fingerprint, 0, records)
+
+    def probabilities(self, run: Run, subset: str) -> np.ndarray | None:
+        """Those stored for "validation" or "test", float32 (n, k), in the order of `ids[subset]`; None without any.
+
+        Raises FerBenchError naming the run where they are damaged, not of this split's images, or no probabilities.
+        """
+        return self.stored(run).get(subset)
+
+    def stored(self, run: Run) -> dict[str, np.ndarray]:
+        """`probabilities` of every subset for which there are some."""
+        if split_of(run.record) != self.split:
+            raise FerBenchError(f"{run.run_id}: is of another split than {self.split[1]}")
+        if not run.is_scored:
+            return {}
+        parts = [self._of_record(record) for record in run.records]
+        return {
+            subset: np.concatenate([part[subset] for part in parts])
+            for subset in SCORED
+            if all(subset in part for part in parts)
+        }
+
+    def image_facts(self, subset: str) -> ImageFacts | None:
+        """Copies in train and votes of the images `ids[subset]`, in that order, or None where no audit left them.
+
+        Raises FerBenchError where the file is damaged or does not know an image.
+        """
+        return None if self._facts is None else self._facts.of(self.ids[subset])
+
+    @cached_property
+    def choosers(self) -> np.ndarray:
+        """Which validation images choose between runs, bool (n,): see `records.choosers`; all, without an audit."""
+        facts = self.image_facts("validation")
+        return np.ones(len(self.ids["validation"]), dtype=bool) if facts is None else choosers(facts.copy_in_train)
+
+    @cached_property
+    def _facts(self) -> ImageFacts | None:
+        if self.split[2]:
+            return None  # copies of an image stay together in one fold
+        try:
+            return ImageFacts.load(self.folder.images_path(self.split[1]))
+        except FileNotFoundError:
+            return None
+
+    def _of_record(self, record: Record) -> dict[str, np.ndarray]:
+        arrays = self.folder.predictions(record.run_id) or {}
+        try:
+            return {s: self._checked(record, arrays, s) for s in SCORED if f"{s}_ids" in arrays}
+        except (ValueError, TypeError) as error:
+            raise FerBenchError(f"{record.run_id}: its stored predictions: {error}") from error
+
+    def _checked(self, record: Record, arrays: dict[str, np.ndarray], subset: str) -> np.ndarray:
+        at, lengths = max(record.spec.fold - 1, 0), self.lengths[subset]
+        start = sum(lengths[:at])
+        expected, given = self.ids[subset][start : start + lengths[at]], arrays[f"{subset}_ids"]
+        if given.dtype.kind != "U" or not np.array_equal(given, expected):
+            raise ValueError(f"the {subset} ids are not those of split {self.split[1]} in order")
+        rows = arrays.get(f"{subset}_probabilities", np.empty((0, 0)))
+        check_probabilities(rows, len(self.class_names))
+        if len(rows) != len(expected):
+            raise ValueError(f"{len(rows):,} {subset} probabilities for {len(expected):,} images")
+        return rows.astype(np.float32)
+
+
+def split_of(record: Record) -> Split:
+    """The data and split that `record` is about."""
+    return record.spec.data_fingerprint, record.spec.split_fingerprint, record.spec.n_folds
+
+
+def newest_splits(records: Iterable[Record]) -> list[Split]:
+    """The split of the newest record, and that of the newest for each number of folds: those with a page each."""
+    newest = {record.spec.n_folds: split_of(record) for record in sorted(records, key=_age)}
+    return [newest[n_folds] for n_folds in sorted(newest)]
+
+
+def _age(record: Record) -> tuple[str, str]:
+    return record.started, record.run_id
+
+
+def _runs(records: Iterable[Record]) -> tuple[Run, ...]:
+    """`records` by age, those of the folds of one spec together."""
+    grouped: dict[str, list[Record]] = defaultdict(list)
+    for record in sorted(records, key=_age):
+        spec = record.spec.model_dump(exclude={"fold"})
+        grouped[str(spec)].append(record)
+    return tuple(Run(tuple(sorted(group, key=lambda record: record.spec.fold))) for group in grouped.values())
+
+
+def _refuse_strangers(folder: ResultsFolder | PublishedFolder, chosen: list[Record], elsewhere: list[Record]) -> None:
+    """The classes of most of the `chosen` are the split's; another split is known by its file."""
+    kinds = [", ".join(record.class_names) for record in chosen]
+    classes = max(sorted(set(kinds)), key=kinds.count)
+    strangers = [
+        f"{record.run_id}: of classes {kind}, not {classes}"
+        for record, kind in zip(chosen, kinds, strict=True)
+        if kind != classes
+    ]
+    for record in elsewhere:
+        path = _split_path(folder, record.spec.split_fingerprint, record.spec.n_folds, record.spec.fold)
+        if not path.exists():
+            strangers.append(f"{record.run_id}: of split {record.spec.split_fingerprint}, and {path.name} is missing")
+    if strangers:
+        raise FerBenchError(
+            f"{folder.path}: {len(strangers)} records of another split or other classes are mixed in "
+            f"(move their folders to a results folder of their own):\n{listing(strangers)}"
+        )
+
+
+def _split_path(folder: ResultsFolder | PublishedFolder, split_fingerprint: str, n_folds: int, fold: int) -> Path:
+    if not split_fingerprint.isalnum():
+        raise FerBenchError(f"{folder.path}: split fingerprint {split_fingerprint!r} is not one")
+    return folder.split_path(split_fingerprint, n_folds, fold)
+
+
+Fold = tuple[dict[str, np.ndarray], dict[str, np.ndarray], int]
+
+
+def _read_split(
+    folder: ResultsFolder | PublishedFolder, split_fingerprint: str, n_folds: int, class_names: tuple[str, ...]
+) -> list[Fold]:
+    """Ids and labels of validation and test, and how many train, of each fold; the fingerprint is of all together."""
+    numbers = range(1, len(fold_names(n_folds)) + 1) if n_folds else (0,)
+    paths = [_split_path(folder, split_fingerprint, n_folds, number) for number in numbers]
+    files = [_read_file(path, class_names) for path in paths]
+    if joint_fingerprint([fingerprint(ids) for ids, _ in files]) != split_fingerprint:
+        raise FerBenchError(f"{paths[0]}: its ids were changed; delete it, and `fer_bench run` writes it again")
+    folds = []
+    for path, (ids, labels) in zip(paths, files, strict=True):
+        if any(-1 in labels[subset] for subset in SCORED):
+            raise FerBenchError(f"{path}: its labels were changed; delete it, and `fer_bench run` writes it again")
+        folds.append(
+            (
+                {subset: np.array(ids[subset], dtype=np.str_) for subset in SCORED},
+                {subset: np.array(labels[subset], dtype=np.int64) for subset in SCORED},
+                len(ids["train"]),
+            )
+        )
+    return folds
+
+
+def _read_file(path: Path, class_names: tuple[str, ...]) -> tuple[dict[str, list[str]], dict[str, list[int]]]:
+    """Ids and labels by subset, from a file that `data.split_csv` writes; -1 where there is no label."""
+    ids: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    labels: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+    number = {name: label for label, name in enumerate(class_names)} | {"": -1}
+    try:
+        for row in csv.DictReader(io.StringIO(gunzip(path).decode())):
+            ids[row["subset"]].append(row["sample_id"])
+            labels[row["subset"]].append(number[row["label"]])
+    except FileNotFoundError:
+        raise FerBenchError(f"{path}: missing; `fer_bench run` on the same data writes it again") from None
+    except (OSError, EOFError, ValueError, TypeError, KeyError, csv.Error, zlib.error) as error:
+        raise FerBenchError(f"{path}: damaged: {error!r}; delete it, and `fer_bench run` writes it again") from error
+    return ids, labels

@@ -1,0 +1,225 @@
+"""One table of scores: a row per run and subset, a column per score, computed once per content and code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel
+from threadpoolctl import threadpool_limits
+
+from fer_bench import cache as stored
+from fer_bench import metrics
+from fer_bench.analysis import bootstrap
+from fer_bench.analysis.predictions import Predictions, Run
+from fer_bench.data import reading
+from fer_bench.errors import FerBenchError
+from fer_bench.records import ImageFacts
+from fer_bench.records.schema import Scores, VoteScores
+
+FIGURES, ARRAYS = "figures.json", "arrays.npz"
+TEST, CLEAN, VALIDATION = "test", "clean", "validation"
+SCORES = (
+    "accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_precision",
+    "weighted_recall", "weighted_f1", "mcc", "kappa", "pr_auc", "top2_accuracy", "log_loss", "brier", "ece",
+)  # fmt: skip
+VOTE_SCORES = ("accuracy", "macro_f1", "cross_entropy", "sided")
+
+
+class Figures(BaseModel):
+    """Scores of one run.
+
+    clean: on the test images without a copy in train, None where that is not known. validation: None where no
+    validation probabilities are stored, as are ece_scaled, the calibration error on the test images at `temperature`,
+    which suits the validation images, and choosing_macro_f1, on the validation images that choose between runs.
+    """
+
+    test: Scores
+    clean: Scores | None = None
+    validation: Scores | None = None
+    votes: VoteScores | None = None
+    ece_scaled: float | None = None
+    temperature: float | None = None
+    choosing_macro_f1: float | None = None
+
+
+class Evaluation(NamedTuple):
+    """What follows from the stored probabilities of one run.
+
+    predicted: uint8 or uint16 (n_test,). draws: float32 (1 + B, 2 + k) by subset, those of "validation" on the images
+    that choose between runs. reliability: float (2, 15, 3), before and after scaling.
+    """
+
+    figures: Figures
+    predicted: np.ndarray
+    draws: Mapping[str, np.ndarray]
+    reliability: np.ndarray
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Evaluates the runs of one split.
+
+    What was computed once is kept in the cache, by the content of probabilities, labels and what is known of the images
+    (copies in train, votes), and by the code that computes.
+    """
+
+    predictions: Predictions
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Of the test images, int64 (n,)."""
+        return self.predictions.labels[TEST]
+
+    @cached_property
+    def facts(self) -> ImageFacts | None:
+        """Copies in train and votes of the test images; None where no audit left them."""
+        return self.predictions.image_facts(TEST)
+
+    @cached_property
+    def clean(self) -> np.ndarray | None:
+        """Which test images have no copy in train, bool (n,); None where that is not known or there are none."""
+        return None if self.facts is None else self.facts.clean
+
+    def evaluate(self, runs: Sequence[Run]) -> tuple[dict[str, Evaluation], dict[str, str]]:
+        """The evaluations of scored `runs` by run id, and why some have none.
+
+        In threads, as NumPy and files leave Python free; with one BLAS thread each, or they would wait in turn.
+        """
+        _ = self._split, self._resamples  # made once, before the threads ask
+        with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as executor:
+            found = dict(zip((run.run_id for run in runs), executor.map(self._evaluated, runs), strict=True))
+        evaluations = {run_id: one for run_id, one in found.items() if isinstance(one, Evaluation)}
+        return evaluations, {run_id: one for run_id, one in found.items() if isinstance(one, str)}
+
+    def _evaluated(self, run: Run) -> Evaluation | str:
+        try:
+            return self._evaluate(run)
+        except FerBenchError as error:
+            return str(error).replace(f"{self.predictions.folder.path}/", "")
+
+    def _evaluate(self, run: Run) -> Evaluation:
+        digests = [self.predictions.folder.predictions_digest(record.run_id) for record in run.records]
+        if None in digests:
+            raise FerBenchError(f"{run.run_id}: no test probabilities are stored")
+        key = stored.digest({"runs": digests, "split": self._split, "code": _code()})
+        fetch = partial(stored.fetch, "judged", key, partial(self._compute, run), (FIGURES, ARRAYS), synced=False)
+        entry = fetch()
+        try:
+            return _read(entry)
+        except FerBenchError:  # a power cut damages what is not synced
+            with suppress(OSError):
+                (entry / FIGURES).unlink(missing_ok=True)
+            return _read(fetch())
+
+    @cached_property
+    def _split(self) -> str:
+        """A digest of all but the probabilities that figures depend on."""
+        predictions, facts = self.predictions, self.facts
+        sha = hashlib.sha256("\0".join(predictions.class_names).encode())
+        for subset in (VALIDATION, TEST):
+            sha.update(predictions.labels[subset].tobytes())
+        if facts is not None:
+            sha.update(predictions.choosers.tobytes())
+            sha.update("\0".join([*facts.copy_in_train.tolist(), *facts.vote_names]).encode())
+            sha.update(b"" if facts.votes is None else np.ascontiguousarray(facts.votes).tobytes())
+        return sha.hexdigest()
+
+    @cached_property
+    def _resamples(self) -> dict[str, tuple[np.ndarray, bootstrap.Resamples]]:
+        """By subset the places of its images among those stored, and redraws of them."""
+        rows = {TEST: np.arange(len(self.labels)), VALIDATION: np.flatnonzero(self.predictions.choosers)}
+        if self.clean is not None:
+            rows[CLEAN] = np.flatnonzero(self.clean)
+        k, labels = len(self.predictions.class_names), self.predictions.labels
+        return {subset: (at, bootstrap.Resamples.of(labels[_source(subset)][at], k)) for subset, at in rows.items()}
+
+    def _compute(self, run: Run, work: Path) -> None:
+        probabilities = self.predictions.stored(run)
+        if TEST not in probabilities:
+            raise FerBenchError(f"{run.run_id}: stored predictions, but none of the test images")
+        predicted = {subset: rows.argmax(axis=1) for subset, rows in probabilities.items()}
+        arrays = {
+            f"draws_{subset}": bootstrap.score_draws(resamples, predicted[_source(subset)][None, at])[0]
+            for subset, (at, resamples) in self._resamples.items()
+            if _source(subset) in predicted
+        }
+        figures, arrays["reliability"] = self._figures(probabilities)
+        small = np.uint8 if len(self.predictions.class_names) < 256 else np.uint16
+        np.savez(work / ARRAYS, allow_pickle=False, predicted=predicted[TEST].astype(small), **arrays)
+        (work / FIGURES).write_text(figures.model_dump_json())
+
+    def _figures(self, probabilities: Mapping[str, np.ndarray]) -> tuple[Figures, np.ndarray]:
+        names, facts, test = self.predictions.class_names, self.facts, probabilities[TEST]
+        figures = Figures(test=metrics.score(self.labels, test, names))
+        scaled = test
+        if self.clean is not None:
+            figures.clean = metrics.score(self.labels[self.clean], test[self.clean], names)
+        if facts is not None and facts.votes is not None:
+            figures.votes = metrics.score_votes(self.labels, test, facts.votes, facts.vote_names, names)
+        if VALIDATION in probabilities:
+            labels, validation = self.predictions.labels[VALIDATION], probabilities[VALIDATION]
+            figures.validation = metrics.score(labels, validation, names)
+            scaled, figures.temperature = metrics.rescaled(test, labels, validation)
+            figures.ece_scaled = metrics.expected_calibration_error(self.labels, scaled)
+            at = self.predictions.choosers
+            figures.choosing_macro_f1 = metrics.macro_f1(labels[at], validation[at].argmax(axis=1), len(names))
+        return figures, np.stack([metrics.reliability(self.labels, rows) for rows in (test, scaled)])
+
+
+def scores_frame(evaluations: Mapping[str, Evaluation]) -> pd.DataFrame:
+    """SCORES and n_images of each run, indexed by run_id and subset; those of a subset that is not known are left out.
+
+    On "test", too: votes_*, ece_scaled, temperature, validation_macro_f1 (on the images that choose between runs), and
+    the BCa intervals accuracy_low, accuracy_high, macro_f1_low, macro_f1_high.
+    """
+    lines = []
+    for run_id, one in evaluations.items():
+        for subset in (TEST, CLEAN, VALIDATION):
+            scores = getattr(one.figures, subset)
+            if scores is not None:
+                line = {name: getattr(scores, name) for name in ("n_images", *SCORES)}
+                lines.append({"run_id": run_id, "subset": subset, **line, **_further(one.figures, subset)})
+    columns = ["run_id", "subset", "n_images", *SCORES]
+    return pd.DataFrame(lines, columns=None if lines else columns).set_index(["run_id", "subset"])
+
+
+def _further(figures: Figures, subset: str) -> dict[str, float | None]:
+    if subset != TEST:
+        return {}
+    votes = {f"votes_{name}": getattr(figures.votes, name) for name in VOTE_SCORES} if figures.votes else {}
+    return {
+        "ece_scaled": figures.ece_scaled,
+        "temperature": figures.temperature,
+        "validation_macro_f1": figures.choosing_macro_f1,
+        **votes,
+    }
+
+
+def _source(subset: str) -> str:
+    """Of which stored images `subset` is a part."""
+    return TEST if subset == CLEAN else subset
+
+
+def _read(entry: Path) -> Evaluation:
+    with reading(entry):
+        figures = Figures.model_validate_json((entry / FIGURES).read_bytes())
+        with np.load(entry / ARRAYS, allow_pickle=False) as arrays:
+            draws = {name.removeprefix("draws_"): arrays[name] for name in arrays.files if name.startswith("draws_")}
+            return Evaluation(figures, arrays["predicted"], draws, arrays["reliability"])
+
+
+@cache
+def _code() -> str:
+    """A digest of the source of everything that computes figures."""
+    sources = (str(metrics.__file__), str(bootstrap.__file__), __file__)
+    return hashlib.sha256(b"".join(Path(source).read_bytes() for source in sources)).hexdigest()
