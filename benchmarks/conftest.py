@@ -67,7 +67,7 @@ def faces(program):
     """Writes so many of the built-in faces to an archive; returns its path."""
 
     def written(n_images: int) -> str:
-        from fer_bench.data.synthetic import make_synthetic
+        from fer_bench.data import make_synthetic
 
         dataset = make_synthetic(n_images, 0)
         path = program.folder / f"faces-{n_images}.npz"

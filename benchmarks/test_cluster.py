@@ -5,8 +5,7 @@ import time
 import pytest
 from settings import QUICK
 
-from fer_bench.data.dataset import Dataset
-from fer_bench.data.splits import Split
+from fer_bench.data import Dataset, Split
 from fer_bench.execution.cluster import connect
 from fer_bench.execution.plan import CLASSICAL, Wanted, make_plan
 from fer_bench.execution.prepare import prepare

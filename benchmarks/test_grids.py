@@ -18,9 +18,7 @@ import numpy as np
 import pytest
 from settings import DATA, GRID_ROWS, QUICK
 
-from fer_bench.data.dataset import Dataset
-from fer_bench.data.readers import open_dataset
-from fer_bench.data.splits import Split, stored_split
+from fer_bench.data import Dataset, Split, open_dataset, stored_split
 from fer_bench.execution.environment import cores
 
 if TYPE_CHECKING:

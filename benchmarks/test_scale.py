@@ -10,8 +10,7 @@ import pytest
 from settings import QUICK
 
 from fer_bench import metrics
-from fer_bench.data.dataset import Dataset
-from fer_bench.data.splits import Split
+from fer_bench.data import Dataset, Split
 from fer_bench.execution.auditing import audit_data
 from fer_bench.execution.environment import cores
 from fer_bench.execution.job import Job

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from settings import DATA, QUICK, SVM_ROWS
 
-from fer_bench.data.readers import open_dataset
-from fer_bench.data.splits import Split, make_split, stored_split
-from fer_bench.data.synthetic import make_synthetic
+from fer_bench.data import Split, make_split, make_synthetic, open_dataset, stored_split
 from fer_bench.execution.environment import cores
 from fer_bench.models.features import stored_features
 from fer_bench.models.registry import FEATURES, MODELS

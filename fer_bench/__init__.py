@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fer_bench.data.dataset import Dataset
+    from fer_bench.data import Dataset
     from fer_bench.errors import FerBenchError
     from fer_bench.models.registry import ImageInput, register_features, register_model, register_strategy
     from fer_bench.models.task import Loss, Task, TrainingPlan
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Dataset": "fer_bench.data.dataset",
+    "Dataset": "fer_bench.data",
     "FerBenchError": "fer_bench.errors",
     "ImageInput": "fer_bench.models.registry",
     "Loss": "fer_bench.models.task",

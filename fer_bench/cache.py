@@ -18,6 +18,8 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
+from fer_bench.errors import FerBenchError
+
 ENVIRONMENT_VARIABLE = "FER_BENCH_CACHE"
 
 
@@ -69,6 +71,18 @@ def fetch(kind: str, key: str, build: Callable[[Path], None], files: Collection[
 
 def _is_whole(entry: Path, files: Collection[str]) -> bool:
     return entry.is_dir() and all((entry / file).is_file() for file in files)
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """For a `with` that reads the entry `folder`. Raises FerBenchError, saying what to delete, where it is damaged."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever NumPy, zipfile and json say of a damaged file
+        why = " ".join(str(error).split())
+        raise FerBenchError(f"{folder}: damaged cache entry ({why}); delete that folder and start again") from error
 
 
 def replace_folder(target: Path, build: Callable[[Path], None], synced: bool = False) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fer_bench import metrics
-from fer_bench.data.splits import fingerprint
+from fer_bench.data import ids_fingerprint
 from fer_bench.records.schema import Record, Spec
 from fer_bench.records.spec import RunSpec
 from fer_bench.records.store import ResultsFolder
@@ -121,7 +121,7 @@ class StoredRuns:
         self.labels = {name: np.arange(n_images) % 3 for name in ("validation", "test")}
         starts = {"train": 0, "validation": n_images, "test": 2 * n_images}
         self.ids = {name: [f"{prefix}-{start + row:03}" for row in range(n_images)] for name, start in starts.items()}
-        self.split = fingerprint(self.ids)
+        self.split = ids_fingerprint(self.ids)
         self.write_split(self.labels)
 
     def write_split(self, labels: dict[str, np.ndarray]) -> None:

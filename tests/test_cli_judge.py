@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fer_bench.cli import main
-from fer_bench.data.readers import open_dataset
+from fer_bench.data import open_dataset
 
 
 @dataclass

@@ -6,8 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from fer_bench.data.dataset import Dataset
-from fer_bench.data.splits import Split, make_split, stored_split
+from fer_bench.data import Dataset, Split, make_split, stored_split
 from fer_bench.execution.job import Job
 from fer_bench.execution.worker import do_run
 from fer_bench.models.registry import MODELS, STRATEGIES, why_not

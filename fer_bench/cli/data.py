@@ -61,7 +61,7 @@ def describe(
     skip_bad: SkipBad = False,
 ) -> None:
     """Show images, classes, subsets, and what is odd about them."""
-    from fer_bench.data.description import describe as described
+    from fer_bench.data import describe as described
 
     say(*described(open_data(data, name, votes, skip_bad).load()))
 
@@ -73,7 +73,7 @@ def make(
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Another seed, other faces.")] = 0,
 ) -> None:
     """Write the built-in synthetic faces as a folder of PNGs."""
-    from fer_bench.data.synthetic import make_synthetic, write_folder
+    from fer_bench.data import make_synthetic, write_folder
 
     write_folder(make_synthetic(n_images, seed), folder)
     console.print(f"{n_images:,} faces in {folder}", markup=False)

@@ -158,7 +158,7 @@ def list_(
 
 def _plan(selection: Selection) -> tuple[Any, Any, tuple[Path, ...]]:
     from fer_bench.cli.console import reading_progress
-    from fer_bench.data.splits import fold_names
+    from fer_bench.data import fold_names
     from fer_bench.execution.plan import Wanted, find_suite, make_plan
     from fer_bench.execution.prepare import prepare
     from fer_bench.execution.tuned import load_all_tuned

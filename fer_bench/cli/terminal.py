@@ -36,7 +36,7 @@ def load_registered(plugin: list[Path] | None) -> tuple[Path, ...]:
 def open_data(data: str, name: str | None, votes: Path | None, skip_bad: bool) -> Any:
     """The `OpenedDataset` that the options of those names ask for, with a bar while it is read."""
     from fer_bench.cli.console import reading_progress
-    from fer_bench.data.readers import open_dataset
+    from fer_bench.data import open_dataset
 
     with reading_progress(console) as progress:
         return open_dataset(data, name=name, votes=votes, skip_bad=skip_bad, progress=progress)

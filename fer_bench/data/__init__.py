@@ -1,0 +1,5 @@
+"""Datasets, their splits, and what is odd about them. What others may use is in `__init__.pyi`, imported when used."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

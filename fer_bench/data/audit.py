@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_bench import cache
-from fer_bench.data.entries import reading
+from fer_bench.cache import reading
 from fer_bench.progress import Progress, silent
 
 if TYPE_CHECKING:

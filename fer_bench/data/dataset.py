@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_bench.data.entries import reading
+from fer_bench.cache import reading
 from fer_bench.errors import FerBenchError
 
 SUBSETS = ("train", "validation", "test")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_bench import cache
-from fer_bench.data.entries import reading
+from fer_bench.cache import reading
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.progress import Progress, silent
 
@@ -165,7 +165,7 @@ def _split(dataset: Dataset, subset: np.ndarray, source: str) -> Split:
     if missing:
         raise FerBenchError(f"dataset {dataset.name!r}: no training image of class {', '.join(missing)}")
     ids = {name: dataset.sample_ids[members] for name, members in rows.items()}
-    return Split(**rows, source=source, fingerprint=fingerprint(ids))
+    return Split(**rows, source=source, fingerprint=ids_fingerprint(ids))
 
 
 def joint_fingerprint(fingerprints: Sequence[str]) -> str:
@@ -175,7 +175,7 @@ def joint_fingerprint(fingerprints: Sequence[str]) -> str:
     return hashlib.sha256("".join(fingerprints).encode()).hexdigest()[:16]
 
 
-def fingerprint(ids: Mapping[str, Iterable[str]]) -> str:
+def ids_fingerprint(ids: Mapping[str, Iterable[str]]) -> str:
     """16 hexadecimal digits over the sample ids of each subset, in order."""
     sha = hashlib.sha256()
     for name, members in ids.items():

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fer_bench.cache import write_atomic
-from fer_bench.data.audit import read_copies, stored_audit
+from fer_bench.data import read_copies, stored_audit
 from fer_bench.execution.prepare import Prepared
 from fer_bench.judging.data_card import CARD_FILE, data_card
 from fer_bench.progress import Progress, silent
@@ -35,9 +35,7 @@ def audit_data(prepared: Prepared, command: str, progress: Progress = silent) ->
 
 def write_sheet(prepared: Prepared) -> Path:
     """Draw examples of copies into the results folder; returns where."""
-    from fer_bench.data.copies import stored_copies
-    from fer_bench.data.dataset import Dataset
-    from fer_bench.data.splits import Split
+    from fer_bench.data import Dataset, Split, stored_copies
     from fer_bench.judging.pair_sheet import write_pair_sheet
 
     dataset = Dataset.load(prepared.dataset_folder)
@@ -50,8 +48,7 @@ def _store_images(prepared: Prepared, audit_folder: Path) -> None:
     """Put the facts about validation and test images beside the results; votes that are known there stay known."""
     import numpy as np
 
-    from fer_bench.data.dataset import Dataset
-    from fer_bench.data.splits import Split
+    from fer_bench.data import Dataset, Split
 
     dataset, split = Dataset.load(prepared.dataset_folder), Split.load(prepared.split_folder)
     copies = read_copies(audit_folder)

@@ -7,11 +7,7 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
-from fer_bench.data.audit import make_audit
-from fer_bench.data.copies import find_copies
-from fer_bench.data.dataset import Dataset
-from fer_bench.data.splits import make_split
-from fer_bench.data.synthetic import make_synthetic
+from fer_bench.data import Dataset, find_copies, make_audit, make_split, make_synthetic
 from fer_bench.judging.gate import MARK, data_suspicions
 from fer_bench.progress import Progress, silent
 from fer_bench.records.audit import Audit

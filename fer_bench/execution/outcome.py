@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_bench import cache, metrics
-from fer_bench.data.audit import read_copies, stored_audit
-from fer_bench.data.splits import Split
+from fer_bench.data import Split, read_copies, stored_audit
 from fer_bench.errors import FerBenchError
 from fer_bench.execution.job import Job
 from fer_bench.execution.plan import BASE
@@ -28,7 +27,7 @@ from fer_bench.records.store import BASE_PREDICTIONS, PLUGIN_CODE, ResultsFolder
 if TYPE_CHECKING:
     import numpy as np
 
-    from fer_bench.data.dataset import Dataset
+    from fer_bench.data import Dataset
 
 WEIGHTS_FILE = "model.weights.h5"
 

@@ -6,9 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_bench.data.entries import reading
-from fer_bench.data.readers import open_dataset
-from fer_bench.data.splits import Split, split_csv, split_file, stored_split
+from fer_bench.cache import reading
+from fer_bench.data import Split, open_dataset, split_csv, split_file, stored_split
 from fer_bench.progress import Progress, silent
 from fer_bench.records.packed import write_packed
 from fer_bench.records.store import ResultsFolder
@@ -79,7 +78,7 @@ def store_split(prepared: Prepared) -> None:
 
     The fingerprint is that of the ids: where a label was corrected, the file is written anew.
     """
-    from fer_bench.data.dataset import Dataset
+    from fer_bench.data import Dataset
 
     dataset = Dataset.load(prepared.dataset_folder)
     for fold in prepared.counts:

@@ -13,8 +13,7 @@ from typing import Any, Protocol
 
 from fer_bench import metrics
 from fer_bench.cache import digest
-from fer_bench.data.dataset import Dataset
-from fer_bench.data.splits import Split
+from fer_bench.data import Dataset, Split
 from fer_bench.errors import FerBenchError, is_no_room
 from fer_bench.execution.environment import KERAS, cores, environment, set_defaults
 from fer_bench.execution.estimate import spell

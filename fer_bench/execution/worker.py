@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_bench import metrics
-from fer_bench.data.dataset import Dataset
-from fer_bench.data.splits import Split
+from fer_bench.data import Dataset, Split
 from fer_bench.errors import is_no_room
 from fer_bench.execution.environment import environment, peak_memory_mb
 from fer_bench.execution.job import Job, now

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from fer_bench import cache as stored
 from fer_bench import metrics
-from fer_bench.data.entries import reading
+from fer_bench.cache import reading
 from fer_bench.errors import FerBenchError
 from fer_bench.judging import resampling, votes
 from fer_bench.judging.evidence import Evidence

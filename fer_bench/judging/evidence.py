@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_bench.archives import gunzip, refuse_bomb
-from fer_bench.data.splits import fingerprint, fold_names, joint_fingerprint, split_file
+from fer_bench.data import fold_names, ids_fingerprint, joint_fingerprint, split_file
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.metrics import check_probabilities
 from fer_bench.records.images import ImageFacts, choosers, images_path
@@ -183,7 +183,7 @@ def _read_split(
     names = fold_names(int(fold.partition("/")[2] or 0))
     paths = {name: _split_path(folder, split_fingerprint, name) for name in names}
     files = {name: _read_file(path, class_names) for name, path in paths.items()}
-    found = joint_fingerprint([fingerprint(ids) for ids, _ in files.values()])
+    found = joint_fingerprint([ids_fingerprint(ids) for ids, _ in files.values()])
     ids, labels = files[fold]
     if found != split_fingerprint or any(-1 in labels[subset] for subset in SCORED):
         raise FerBenchError(

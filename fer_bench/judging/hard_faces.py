@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_bench.data.dataset import Dataset
+from fer_bench.data import Dataset
 from fer_bench.errors import FerBenchError
 from fer_bench.judging.evidence import Evidence
 from fer_bench.judging.sheet import Section, Tile, draw, write_png

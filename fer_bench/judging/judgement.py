@@ -13,7 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from fer_bench.archives import refuse_bomb
-from fer_bench.data.splits import split_file
+from fer_bench.data import split_file
 from fer_bench.errors import FerBenchError
 from fer_bench.judging.evaluation import Evaluation, Evaluator
 from fer_bench.judging.evidence import Evidence

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_bench.data.copies import Copies
-from fer_bench.data.dataset import Dataset
-from fer_bench.data.splits import Split
+from fer_bench.data import Copies, Dataset, Split
 from fer_bench.judging.sheet import Section, Tile, draw, write_png
 
 PAIRS = 20

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fer_bench import metrics
-from fer_bench.data.splits import split_file
+from fer_bench.data import split_file
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.judging import ensemble, external, inference, resampling
 from fer_bench.judging.cells import counted, signed

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from fer_bench import cache
-from fer_bench.data.entries import reading
+from fer_bench.cache import reading
 from fer_bench.errors import FerBenchError
 from fer_bench.models.registry import FeaturesCard, register_features
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from fer_bench.data.dataset import Dataset
-    from fer_bench.data.splits import Split
+    from fer_bench.data import Dataset, Split
 
 SIDE = 48
 CHUNK = 4096
@@ -209,7 +208,7 @@ class OrientedGradients(_FitByRow):
         import numpy as np
         from skimage.feature import hog
 
-        from fer_bench.data.resizing import gray_squares
+        from fer_bench.data import gray_squares
 
         rows = [
             hog(
@@ -224,7 +223,7 @@ class OrientedGradients(_FitByRow):
 
 
 def _gray_pixels(images: np.ndarray, side: int, rows: np.ndarray | None = None) -> np.ndarray:
-    from fer_bench.data.resizing import gray_squares
+    from fer_bench.data import gray_squares
 
     squares = gray_squares(images, side, rows)
     pixels = squares.reshape(len(squares), -1).astype("float32")

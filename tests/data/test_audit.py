@@ -7,12 +7,18 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_bench.data import fer2013
-from fer_bench.data.audit import make_audit, read_copies, stored_audit
-from fer_bench.data.copies import find_copies
-from fer_bench.data.dataset import Dataset
-from fer_bench.data.splits import Split, make_split, stored_split
-from fer_bench.data.synthetic import make_synthetic
+from fer_bench.data import (
+    Dataset,
+    Split,
+    fer2013,
+    find_copies,
+    make_audit,
+    make_split,
+    make_synthetic,
+    read_copies,
+    stored_audit,
+    stored_split,
+)
 from fer_bench.judging.gate import data_suspicions
 from fer_bench.records.audit import Audit
 

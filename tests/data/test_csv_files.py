@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_bench.data.csv_files import EMOTIONS, read_csv
+from fer_bench.data.readers.csv_files import EMOTIONS, read_csv
 from fer_bench.errors import FerBenchError
 
 

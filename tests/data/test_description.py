@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from fer_bench.data.dataset import Dataset
-from fer_bench.data.description import describe
+from fer_bench.data import Dataset, describe
 
 
 def lines_for(**more) -> list[list[str]]:

@@ -7,9 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fer_bench.data import fer2013
-from fer_bench.data.csv_files import EMOTIONS
-from fer_bench.data.readers import open_dataset
+from fer_bench.data import fer2013, open_dataset
+from fer_bench.data.readers.csv_files import EMOTIONS
 from fer_bench.errors import FerBenchError
 
 USAGES = ("Training", "PublicTest", "PrivateTest")

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_bench.data import image_files
-from fer_bench.data.folders import find_images, read_folder
-from fer_bench.data.image_files import SUFFIXES
-from fer_bench.data.resizing import resized
+from fer_bench.data import resized
+from fer_bench.data.readers import image_files
+from fer_bench.data.readers.folders import find_images, read_folder
+from fer_bench.data.readers.image_files import SUFFIXES
 from fer_bench.errors import FerBenchError
 
 

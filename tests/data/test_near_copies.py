@@ -4,11 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_bench.data import near_copies
-from fer_bench.data.copies import find_copies, stored_copies
-from fer_bench.data.dataset import Dataset
-from fer_bench.data.near_copies import SURE, NearCopies, find_near_copies
-from fer_bench.data.synthetic import make_synthetic
+from fer_bench.data import Dataset, find_copies, make_synthetic, stored_copies
+from fer_bench.data import copies as near_copies
+from fer_bench.data.copies import SURE, NearCopies, find_near_copies
 
 FACES = make_synthetic(150).images
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fer_bench.data.npz_files import read_npz
+from fer_bench.data.readers.npz_files import read_npz
 from fer_bench.errors import FerBenchError
 
 IMAGES = np.arange(6 * 4 * 4, dtype=np.uint8).reshape(6, 4, 4)

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from fer_bench import cache
-from fer_bench.data import readers
-from fer_bench.data.dataset import Dataset
-from fer_bench.data.readers import OpenedDataset, open_dataset
+from fer_bench.data import Dataset, OpenedDataset, open_dataset
+from fer_bench.data.readers import source as readers
 from fer_bench.errors import FerBenchError
 
 

@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_bench.data import audit, near_copies
-from fer_bench.data.image_files import _sized
+from fer_bench.data import audit
+from fer_bench.data import copies as near_copies
+from fer_bench.data.readers.image_files import _sized
 from fer_bench.data.resizing import gray_square, gray_squares, resized
 from fer_bench.models.deep.batches import view
 from fer_bench.models.registry import FEATURES

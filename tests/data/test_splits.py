@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fer_bench.data.dataset import Dataset
-from fer_bench.data.splits import Split, make_folds, make_split, split_csv, stored_split
+from fer_bench.data import Dataset, Split, make_folds, make_split, split_csv, stored_split
 from fer_bench.errors import FerBenchError
 
 

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_bench.data.camera import render
-from fer_bench.data.dataset import Dataset
-from fer_bench.data.faces import ACTION_UNITS, N_UNITS
-from fer_bench.data.synthetic import BLOCK, CLASS_NAMES, LOOKALIKES, PROTOTYPES, make_synthetic, write_folder
+from fer_bench.data import Dataset
+from fer_bench.data.synthetic.camera import render
+from fer_bench.data.synthetic.dataset import BLOCK, CLASS_NAMES, LOOKALIKES, PROTOTYPES, make_synthetic, write_folder
+from fer_bench.data.synthetic.faces import ACTION_UNITS, N_UNITS
 from fer_bench.errors import FerBenchError
 
 FER2013_TRAINING = np.array([3995, 436, 4097, 7215, 4830, 3171, 4965])

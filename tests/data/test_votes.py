@@ -5,9 +5,9 @@ import gzip
 import numpy as np
 import pytest
 
-from fer_bench.data.csv_files import read_csv
-from fer_bench.data.folders import read_folder
-from fer_bench.data.votes import join_votes
+from fer_bench.data.readers.csv_files import read_csv
+from fer_bench.data.readers.folders import read_folder
+from fer_bench.data.readers.votes import join_votes
 from fer_bench.errors import FerBenchError
 
 HEADER = "Usage,Image name,neutral,happiness,NF"

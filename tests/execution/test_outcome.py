@@ -6,8 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fer_bench.data.dataset import Dataset
-from fer_bench.data.splits import Split, stored_split
+from fer_bench.data import Dataset, Split, stored_split
 from fer_bench.execution import outcome
 from fer_bench.execution.job import Job
 from fer_bench.execution.outcome import WEIGHTS_FILE, predict

@@ -4,11 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_bench.data.audit import make_audit
-from fer_bench.data.copies import find_copies
-from fer_bench.data.dataset import Dataset
-from fer_bench.data.splits import make_split
-from fer_bench.data.synthetic import make_synthetic
+from fer_bench.data import Dataset, find_copies, make_audit, make_split, make_synthetic
 from fer_bench.judging.data_card import data_card, facts, terminal_lines
 from fer_bench.judging.pair_sheet import write_pair_sheet
 from fer_bench.records.audit import Audit

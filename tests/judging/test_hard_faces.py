@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_bench.data.dataset import Dataset
+from fer_bench.data import Dataset
 from fer_bench.errors import FerBenchError
 from fer_bench.judging.evidence import Evidence
 from fer_bench.judging.hard_faces import hard_faces, tables, trained, write_sheets

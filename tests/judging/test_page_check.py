@@ -2,7 +2,7 @@
 
 import pytest
 
-from fer_bench.data.splits import joint_fingerprint, split_file
+from fer_bench.data import joint_fingerprint, split_file
 from fer_bench.judging.render import write_leaderboard
 from fer_bench.judging.verify import Standing, verify
 from fer_bench.records.schema import Spec

@@ -7,8 +7,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from fer_bench.data.dataset import Dataset
-from fer_bench.data.splits import make_split
+from fer_bench.data import Dataset, make_split
 from fer_bench.errors import FerBenchError
 from fer_bench.models import features
 from fer_bench.models.features import features_card, stored_features

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from fer_bench.data.readers import open_dataset
+from fer_bench.data import open_dataset
 from fer_bench.execution.estimate import Estimate
 from fer_bench.execution.prepare import prepare
 from fer_bench.judging.evidence import Evidence

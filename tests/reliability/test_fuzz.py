@@ -20,7 +20,7 @@ import pytest
 from hostile import FAMILIES, Family, Runs, image, npy, zipped
 from PIL import Image
 
-from fer_bench.data.readers import open_dataset
+from fer_bench.data import open_dataset
 from fer_bench.errors import FerBenchError
 from fer_bench.judging.evidence import Evidence
 from fer_bench.judging.external import read_predictions

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fer_bench.data.resizing import resized
+from fer_bench.data import resized
 from fer_bench.models.deep.augmentation import DEFAULT, augment, mixup
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray | None]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fer_bench import cache
-from fer_bench.data.entries import reading
+from fer_bench.cache import reading
 from fer_bench.errors import FerBenchError
 from fer_bench.models.deep.batches import Pixels, padded
 from fer_bench.progress import Progress, silent

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_bench.data.decoded import Decoded, official_subset
-from fer_bench.data.tables import Table, open_table
+from fer_bench.data.readers.decoded import Decoded, official_subset
+from fer_bench.data.readers.tables import Table, open_table
 from fer_bench.errors import FerBenchError, listing
 
 

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_bench import cache
+from fer_bench.cache import reading
 from fer_bench.data import fer2013
-from fer_bench.data.entries import reading
 from fer_bench.errors import FerBenchError
 from fer_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
     from fer_bench.data.dataset import Dataset
-    from fer_bench.data.decoded import Decoded
+    from fer_bench.data.readers.decoded import Decoded
 
 FORMAT = 2
 """Goes up when a reader changes what it makes of the same file, so that nothing older is served."""
@@ -28,6 +28,7 @@ SYNTHETIC = "synthetic"
 NAMES = (SYNTHETIC, fer2013.NAME)
 SAVED = ("about.json", "rows.npz", "images.npy")
 PACKED = re.compile(r"(\.(csv|npz|gz|xz|zip))+$", re.IGNORECASE)
+RENDERER = Path(__file__).parents[1] / SYNTHETIC
 DEEPEST = 3
 """Levels looked at below a folder: subset, class, image."""
 
@@ -135,9 +136,7 @@ def _find(source: str, progress: Progress) -> _Source:
 def _signature(kind: str, path: Path) -> list[Any]:
     try:
         if kind == SYNTHETIC:  # what is rendered depends on nothing but the code
-            return [
-                Path(__file__).with_name(module).read_text() for module in ("synthetic.py", "faces.py", "camera.py")
-            ]
+            return [module.read_text() for module in sorted(RENDERER.glob("*.py"))]
         return sorted(_listing(path)) if kind == "folder" else cache.file_signature(path)
     except OSError as error:
         raise FerBenchError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error
@@ -160,7 +159,7 @@ def _listing(root: Path, above: str = "", depth: int = 1) -> Iterator[list[Any]]
 
 def _read(source: _Source, scratch: Path, votes: Path | None, skip_bad: bool, progress: Progress) -> "Dataset":
     if source.kind == SYNTHETIC:
-        from fer_bench.data.synthetic import make_synthetic
+        from fer_bench.data.synthetic.dataset import make_synthetic
 
         if votes:
             raise FerBenchError(f"--votes {votes}: there are none for the synthetic data")
@@ -168,7 +167,7 @@ def _read(source: _Source, scratch: Path, votes: Path | None, skip_bad: bool, pr
         return make_synthetic()
     decoded = _decode(source, scratch, skip_bad, progress)
     if votes:
-        from fer_bench.data.votes import join_votes
+        from fer_bench.data.readers.votes import join_votes
 
         decoded = join_votes(decoded, votes)
     try:
@@ -179,15 +178,15 @@ def _read(source: _Source, scratch: Path, votes: Path | None, skip_bad: bool, pr
 
 def _decode(source: _Source, scratch: Path, skip_bad: bool, progress: Progress) -> "Decoded":
     if source.kind == "folder":
-        from fer_bench.data.folders import read_folder
+        from fer_bench.data.readers.folders import read_folder
 
         paths = [entry[0] for entry in source.signature]
         return read_folder(source.path, paths, scratch, skip_bad=skip_bad, progress=progress)
     if source.kind == "npz":
-        from fer_bench.data.npz_files import read_npz
+        from fer_bench.data.readers.npz_files import read_npz
 
         return read_npz(source.path)
-    from fer_bench.data.csv_files import read_csv
+    from fer_bench.data.readers.csv_files import read_csv
 
     return read_csv(source.path, skip_bad=skip_bad, progress=progress)
 

@@ -73,7 +73,7 @@ def _shown(label: str, rng: np.random.Generator) -> str:
 
 def _activation(expression: str, rng: np.random.Generator) -> list[float]:
     """Strength of every action unit: one way to show `expression`, more or less strongly, and two stray movements."""
-    from fer_bench.data.faces import ACTION_UNITS, N_UNITS
+    from fer_bench.data.synthetic.faces import ACTION_UNITS, N_UNITS
 
     units = np.zeros(N_UNITS)
     variants = PROTOTYPES[expression]
@@ -90,7 +90,7 @@ def make_synthetic(n_images: int = 3000, random_state: int = 0, size: int = 48) 
     Row i depends on `random_state`, `size` and i alone: more images are the same images and more.
     Raises FerBenchError for less than one image.
     """
-    from fer_bench.data.camera import render  # brings OpenCV
+    from fer_bench.data.synthetic.camera import render  # brings OpenCV
 
     if n_images < 1:
         raise FerBenchError(f"a synthetic dataset of {n_images} images: at least 1 is needed")

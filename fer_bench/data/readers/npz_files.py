@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_bench.archives import refuse_bomb
-from fer_bench.data.decoded import Decoded, distinct_names, official_subset
+from fer_bench.data.readers.decoded import Decoded, distinct_names, official_subset
 from fer_bench.errors import FerBenchError, listing
 
 Arrays = dict[str, np.ndarray]

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from fer_bench.data import image_files
-from fer_bench.data.decoded import TRAIN, Decoded, distinct_names, drop_bad, official_subset
+from fer_bench.data.readers import image_files
+from fer_bench.data.readers.decoded import TRAIN, Decoded, distinct_names, drop_bad, official_subset
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.progress import Progress, silent
 

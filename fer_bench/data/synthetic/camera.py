@@ -11,7 +11,17 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fer_bench.data.faces import Identity, Shape, Traits, Units, between, curve, ellipse, features, skin_and_hair
+from fer_bench.data.synthetic.faces import (
+    Identity,
+    Shape,
+    Traits,
+    Units,
+    between,
+    curve,
+    ellipse,
+    features,
+    skin_and_hair,
+)
 
 SUPERSAMPLING = 3
 _SUBPIXEL_BITS = 4

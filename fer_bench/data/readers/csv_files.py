@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_bench.data.decoded import Decoded, distinct_names, drop_bad, is_number, official_subset
-from fer_bench.data.tables import Table, open_table
+from fer_bench.data.readers.decoded import Decoded, distinct_names, drop_bad, is_number, official_subset
+from fer_bench.data.readers.tables import Table, open_table
 from fer_bench.errors import FerBenchError
 from fer_bench.progress import Progress, silent
 

@@ -1,0 +1,1 @@
+"""The built-in faces: rendered, no download."""
