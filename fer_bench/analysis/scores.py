@@ -21,7 +21,7 @@ from fer_bench import cache as stored
 from fer_bench import metrics
 from fer_bench.analysis import bootstrap
 from fer_bench.analysis.predictions import Predictions, Run
-from fer_bench.data import reading
+from fer_bench.cache import reading
 from fer_bench.errors import FerBenchError
 from fer_bench.records import ImageFacts
 from fer_bench.records.schema import Scores, VoteScores
