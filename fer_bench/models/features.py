@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from fer_bench import cache
 from fer_bench.cache import reading
 from fer_bench.errors import FerBenchError
+from fer_bench.models.plugins import code_digest
 from fer_bench.models.registry import FeaturesCard, register_features
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def stored_features(card: FeaturesCard, dataset: Dataset, split: Split) -> Featu
     """The features `card` of `dataset` under `split`, computed by the first that asks and shared by all.
 
     The key holds data, split, extractor, parameters and versions of what computes; a changed extractor of the same name
-    and parameters is told by its source text. Raises FerBenchError where the stored files are damaged.
+    and parameters is told by the file that defines it. Raises FerBenchError where the stored files are damaged.
     """
     import numpy as np
 
@@ -66,7 +67,7 @@ def stored_features(card: FeaturesCard, dataset: Dataset, split: Split) -> Featu
             "split": split.fingerprint,
             "features": card.name,
             "parameters": dict(card.parameters),
-            "code": _code(card),
+            "code": code_digest(card.build),
             "libraries": {name: version(name) for name in LIBRARIES},
             "format": STORED_FORMAT,
         }
@@ -93,13 +94,6 @@ def features_card(card: FeaturesCard, parameters: Mapping[str, Any]) -> Features
             f"no parameter {', '.join(unknown)} of the features {card.name!r}, only {', '.join(known) or 'none'}"
         )
     return replace(card, parameters={**card.parameters, **{known[name]: value for name, value in chosen.items()}})
-
-
-def _code(card: FeaturesCard) -> str:
-    import inspect
-
-    module = inspect.getmodule(card.build)
-    return cache.digest({"source": inspect.getsource(module if module else card.build)})
 
 
 def _compute(card: FeaturesCard, dataset: Dataset, split: Split, folder: Path) -> None:

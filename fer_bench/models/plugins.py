@@ -1,20 +1,25 @@
-"""Models, features and strategies from outside: files named on the command line and installed packages."""
+"""Models, features and strategies from outside: plugin files, installed packages, and cells of a notebook."""
 
+import builtins
+import hashlib
 import importlib.util
 import inspect
-import re
+import linecache
+import symtable
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from fer_bench.cache import digest
+from fer_bench import cache
 from fer_bench.errors import FerBenchError
 
 ENTRY_POINT_GROUP = "fer_bench.plugins"
-SCALARS = (bool, int, float, str, type(None))
+PACKAGE = Path(__file__).parents[1]
+CELL = "cell.py"
+_loading: list[Path] = []
 
 
 def load_plugins(files: tuple[Path, ...]) -> None:
@@ -32,7 +37,8 @@ def load_plugins(files: tuple[Path, ...]) -> None:
 
 
 def _load_file(file: Path) -> None:
-    name = f"fer_bench_plugin_{file.stem}_{digest({'file': str(file)})}"  # other folders may have files of that name
+    place = cache.digest({"file": str(file)})  # other folders may have files of that name
+    name = f"fer_bench_plugin_{file.stem}_{place}"
     if name in sys.modules:
         return
     if not file.is_file():
@@ -42,43 +48,95 @@ def _load_file(file: Path) -> None:
         raise FerBenchError(f"--plugin {file}: not a Python file (its name must end in .py)")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    _loading.append(file)
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise _failed(f"--plugin {file}", error) from error
+    finally:
+        _loading.pop()
 
 
-def source_digest(function: Callable[..., Any]) -> str:
-    """A digest of the source of `function` and of all in its module that it uses by name; empty where there is none.
+def code_digest(function: Callable[..., Any]) -> str:
+    """16 hexadecimal digits of the SHA-256 of the file, or of the notebook cell, that defines `function`.
 
-    Objects in its module are left out, but for functions, classes and plain values.
+    Raises FerBenchError where there is neither.
     """
-    found: dict[str, str] = {}
-    due: list[Any] = [function]
-    while due:
-        thing = due.pop()
-        try:
-            source = inspect.getsource(thing)
-        except (OSError, TypeError):
-            return ""
-        found[thing.__qualname__] = source
-        for name in sorted(function.__globals__.keys() & set(re.findall(r"\w+", source))):
-            used = function.__globals__[name]
-            if _is_plain(used):
-                found[name] = repr(used)
-            elif (inspect.isfunction(used) or inspect.isclass(used)) and used.__module__ == function.__module__:
-                due += [used] * (used.__qualname__ not in found)
-    return digest(found)
+    return hashlib.sha256(_code(function)).hexdigest()[:16]
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether the text of `value` tells all of it, and is the same in every process."""
-    if type(value) is dict:  # a defaultdict tells the address of its function
-        return all(map(_is_plain, [*value, *value.values()]))
-    if isinstance(value, tuple | list):
-        return all(map(_is_plain, value))
-    return isinstance(value, SCALARS)
+def plugin_files(functions: Iterable[Callable[..., Any]]) -> tuple[Path, ...]:
+    """Files by which another process can register what defines `functions`, for `load_plugins`; each once.
+
+    Scripts, modules and plugin files are their own; a notebook cell is written to a file in the cache. What the package
+    itself or an installed plugin defines needs none.
+
+    Raises FerBenchError for a function that has no source, for a cell that needs another one, and where a plugin that
+    is being loaded asks: a script would start itself again and again.
+    """
+    if _loading:
+        raise FerBenchError(
+            f"{_loading[-1]} starts runs when it is loaded: put that under `if __name__ == '__main__':`"
+        )
+    installed = {entry_point.module.partition(".")[0] for entry_point in entry_points(group=ENTRY_POINT_GROUP)}
+    needed = (function for function in map(inspect.unwrap, functions) if not is_own(function))
+    files = (_file(function) for function in needed if function.__module__.partition(".")[0] not in installed)
+    return tuple(dict.fromkeys(files))
+
+
+def is_own(function: Callable[..., Any]) -> bool:
+    """Whether the package itself defines `function`."""
+    return Path(_file_name(function)).is_relative_to(PACKAGE)
+
+
+def is_cell(file_name: str) -> bool:
+    """Whether the source of what is in `file_name` was typed into a notebook."""
+    return not Path(file_name).is_file() and bool(linecache.getlines(file_name))
+
+
+def _file(function: Callable[..., Any]) -> Path:
+    name, code = _file_name(function), _code(function)
+    if not is_cell(name):
+        return Path(name).resolve()
+    if missing := _names_from_elsewhere(code.decode()):
+        raise FerBenchError(
+            f"{function.__qualname__} is defined in a notebook cell that uses {', '.join(missing)} of other cells: "
+            "put all that it needs, imports too, into one cell or a file"
+        )
+
+    def write(folder: Path) -> None:
+        (folder / CELL).write_bytes(code)
+
+    return cache.fetch("cells", code_digest(function), write) / CELL
+
+
+def _names_from_elsewhere(code: str) -> list[str]:
+    """The global names that `code` uses and does not define."""
+    top = symtable.symtable(code, "cell", "exec")
+    defined = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+    used: set[str] = set()
+    tables = [top]
+    for table in tables:
+        tables += table.get_children()
+        used |= {s.get_name() for s in table.get_symbols() if s.is_referenced() and (s.is_global() or table is top)}
+    return sorted(used - defined - set(dir(builtins)))
+
+
+def _code(function: Callable[..., Any]) -> bytes:
+    name = _file_name(function)
+    if Path(name).is_file():
+        return Path(name).read_bytes()
+    if lines := linecache.getlines(name):
+        return "".join(lines).encode()
+    raise FerBenchError(
+        f"{function.__qualname__} is defined in {name}, which is neither a file nor a notebook cell: other processes "
+        "could not define it again"
+    )
+
+
+def _file_name(function: Callable[..., Any]) -> str:
+    return inspect.unwrap(function).__code__.co_filename
 
 
 def _failed(plugin: str, error: BaseException) -> FerBenchError:

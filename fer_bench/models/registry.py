@@ -6,16 +6,15 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
 
 from fer_bench.cache import digest
 from fer_bench.errors import FerBenchError
-from fer_bench.models.plugins import SCALARS, source_digest
+from fer_bench.models.plugins import code_digest, is_cell, is_own
 
 Family = Literal["baseline", "classical", "deep"]
 StartsFrom = Literal["probabilities", "weights"]
-PACKAGE = Path(__file__).parents[1]
+SCALARS = (bool, int, float, str, type(None))
 
 
 class Card(Protocol):
@@ -45,15 +44,17 @@ class Registry(Generic[CardType]):
         self._cards: dict[str, CardType] = {}
 
     def add(self, card: CardType) -> None:
-        """Register `card`. Raises FerBenchError on a malformed name or one that is taken."""
+        """Register `card`; anew where its file is loaded again, or a cell of a notebook run again.
+
+        Raises FerBenchError on a malformed name or one that is taken.
+        """
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", card.name):
             raise FerBenchError(
                 f"{card.source}: {self.kind} name {card.name!r} must be lower-case letters, digits and single dashes"
             )
-        if card.name in self._cards:
-            raise FerBenchError(
-                f"{card.source}: {self.kind} {card.name!r} is already registered by {self._cards[card.name].source}"
-            )
+        earlier = self._cards.get(card.name, card).source
+        if earlier != card.source and not (_is_cell(earlier) and _is_cell(card.source)):
+            raise FerBenchError(f"{card.source}: {self.kind} {card.name!r} is already registered by {earlier}")
         self._cards[card.name] = card
 
     def __getitem__(self, name: str) -> CardType:
@@ -326,20 +327,24 @@ def why_not(model: ModelCard, strategy: StrategyCard) -> str | None:
 
 
 def plugin_code(model: ModelCard, strategy: StrategyCard) -> str:
-    """A digest of what plugins define of `model` under `strategy`; "" where all is the package's, which has a version.
+    """A digest of the files in which plugins define `model`, its features and `strategy`.
 
-    Take it before any of it is used: what a plugin keeps in lists and dicts of its module may grow.
-    Raises FerBenchError where there are no features of the name that the model wants.
+    "" where all is the package's, which has a version. Raises FerBenchError where there are no features of that name.
     """
-    of_model, *others = map(_plugin_source, (model.build, FEATURES[model.features].build, strategy.plan))
-    return digest({"model": of_model, "others": others}) if any(others) else of_model
-
-
-def _plugin_source(function: Callable[..., Any]) -> str:
-    function = inspect.unwrap(function)
-    return "" if Path(function.__code__.co_filename).is_relative_to(PACKAGE) else source_digest(function)
+    functions = (model.build, FEATURES[model.features].build, strategy.plan)
+    codes = sorted({code_digest(function) for function in functions if not is_own(function)})
+    return digest({"files": codes}) if len(codes) > 1 else "".join(codes)
 
 
 def _source(function: Callable[..., Any]) -> str:
     code = inspect.unwrap(function).__code__
     return f"{code.co_filename}:{code.co_firstlineno}"
+
+
+def _is_cell(source: str) -> bool:
+    return is_cell(source.rpartition(":")[0])
+
+
+def registered_functions() -> list[Callable[..., Any]]:
+    """What builds every model and features, and plans every strategy: for `plugins.plugin_files`."""
+    return [card.build for card in (*MODELS, *FEATURES)] + [card.plan for card in STRATEGIES]

@@ -85,7 +85,7 @@ def test_another_split_parameter_code_or_library_is_another_entry(dataset, monke
     monkeypatch.setattr(features, "version", lambda name: "999")
     stored_features(card, dataset, make_split(dataset, 2))
     assert len(Counting.calls) == 3
-    monkeypatch.setattr("inspect.getsource", lambda module: "another source")
+    monkeypatch.setattr(features, "code_digest", lambda function: "another file")
     stored_features(card, dataset, make_split(dataset, 2))
     assert len(Counting.calls) == 4
 
@@ -96,7 +96,7 @@ def test_an_extractor_that_loses_rows_is_named(dataset):
             return super().transform(images)[1:]
 
     with pytest.raises(FerBenchError, match="the features 'losing' made 71 rows of 72 images"):
-        stored_features(FeaturesCard("losing", Losing, "", "here.py:1"), dataset, make_split(dataset))
+        stored_features(FeaturesCard("losing", lambda: Losing(), "", "here.py:1"), dataset, make_split(dataset))
 
 
 def folder_of(stored) -> Path:

@@ -1,9 +1,12 @@
+import linecache
 import sys
 from pathlib import Path
 
 import pytest
 
-from fer_bench.models.plugins import load_plugins, source_digest
+from fer_bench.errors import FerBenchError
+from fer_bench.models.plugins import code_digest, load_plugins, plugin_files
+from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, registered_functions
 
 
 def test_files_of_one_name_in_several_folders_are_loaded_once_each(tmp_path, monkeypatch):
@@ -18,65 +21,80 @@ def test_files_of_one_name_in_several_folders_are_loaded_once_each(tmp_path, mon
     assert told == ["one", "two"]
 
 
-PLUGIN = """
-import collections
-import functools
+CELL = """
+import fer_bench
 
-K = 15
-SIDES = (8, K)
-LAYERS = [64, (32, None)]
-OPTIONS = {"C": 1.0, "sides": [8, 9]}
-COUNTS = collections.defaultdict(lambda: 0)
+K = 3
 
-class Helper:
-    k = K, SIDES
+def helper(task, k=K):
+    return [k for _ in range(k)], len(task.class_names)
 
-ONE = Helper()
-MIXED = (ONE, print)
-
-@functools.cache
-def cached():
-    return ONE, MIXED
-
-class Other:
-    pass
-
+@fer_bench.register_model("from-a-cell", features="pca", summary="typed")
 def mine(task):
-    return Helper(), ONE, MIXED, COUNTS, cached(), LAYERS, OPTIONS
-
-def yours(task):
-    return Other()
+    return helper(task)
 """
 
 
-def digests(folder: Path, text: str) -> list[str]:
-    folder.mkdir()
-    (folder / "plugin.py").write_text(text)
+@pytest.fixture
+def run_cell(monkeypatch):
+    """What a notebook does with a cell: its source is in `linecache`, under the name of no file."""
+    cells: list[str] = []
+    monkeypatch.setattr(MODELS, "_cards", dict(MODELS._cards))
+
+    def run(text, namespace=None):
+        cells.append(f"/tmp/ipykernel_0/{len(cells)}.py")
+        monkeypatch.setitem(linecache.cache, cells[-1], (len(text), None, text.splitlines(keepends=True), cells[-1]))
+        namespace = {"__name__": "__main__"} if namespace is None else namespace
+        exec(compile(text, cells[-1], "exec"), namespace)
+        return namespace
+
+    return run
+
+
+def test_a_notebook_cell_becomes_a_plugin_file_of_the_same_digest(run_cell):
+    mine = run_cell(CELL)["mine"]
+    (file,) = plugin_files(registered_functions())
+    assert file.read_text() == CELL and file.suffix == ".py"
+    assert MODELS["from-a-cell"].build is mine
     before = set(sys.modules)
-    load_plugins((folder / "plugin.py",))
-    (module,) = (sys.modules[name] for name in set(sys.modules) - before if name.startswith("fer_bench_plugin_plugin"))
-    return [source_digest(getattr(module, name)) for name in ("mine", "yours")]
+    del MODELS._cards["from-a-cell"]  # as in another process
+    load_plugins((file,))
+    (module,) = (sys.modules[name] for name in set(sys.modules) - before if name.startswith("fer_bench_plugin_"))
+    assert MODELS["from-a-cell"].build is module.mine
+    assert code_digest(module.mine) == code_digest(mine)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        ("K = 15", "K = 3"),
-        ("k = K", "k = K + 1"),
-        ("(8, K)", "(9, K)"),
-        ("return Helper()", "return 1"),
-        ("(32, None)", "(32, 1)"),
-        ('"C": 1.0', '"C": 2.0'),
-        ("[8, 9]", "[8]"),
-    ],
-)
-def test_a_model_s_source_is_what_it_uses_of_its_file_and_no_more(tmp_path, change):
-    before, after = digests(tmp_path / "before", PLUGIN), digests(tmp_path / "after", PLUGIN.replace(*change))
-    assert "" not in before and before[0] != after[0] and before[1] == after[1]
-    assert digests(tmp_path / "again", PLUGIN) == before
+def test_a_cell_run_again_replaces_what_it_registered(run_cell):
+    first, second = run_cell(CELL)["mine"], run_cell(CELL.replace("K = 3", "K = 4"))["mine"]
+    assert MODELS["from-a-cell"].build is second
+    assert code_digest(first) != code_digest(second)
+    (file,) = plugin_files(registered_functions())
+    assert "K = 4" in file.read_text()
 
 
-def test_what_has_no_source_has_no_digest():
+@pytest.mark.parametrize(("taken_out", "missing"), [("import fer_bench\n", "fer_bench"), ("K = 3\n", "K")])
+def test_a_cell_that_needs_another_one_is_refused_and_says_what(run_cell, taken_out, missing):
+    namespace = run_cell(taken_out, {"__name__": "__main__"})
+    mine = run_cell(CELL.replace(taken_out, ""), namespace)["mine"]
+    with pytest.raises(FerBenchError, match=f"mine .* uses {missing} of other cells"):
+        plugin_files([mine])
+
+
+def test_a_file_is_its_own_plugin_and_the_package_needs_none():
+    assert plugin_files([test_a_file_is_its_own_plugin_and_the_package_needs_none]) == (Path(__file__).resolve(),)
+    assert plugin_files([MODELS["cnn"].build, FEATURES["pca"].build, STRATEGIES["none"].plan]) == ()
+
+
+def test_what_has_no_source_is_refused():
     module: dict = {"__name__": "nowhere"}
     exec("def mine(task): return 1", module)
-    assert source_digest(module["mine"]) == ""
+    for ask in (code_digest, lambda function: plugin_files([function])):
+        with pytest.raises(FerBenchError, match="mine is defined in <string>"):
+            ask(module["mine"])
+
+
+def test_a_script_that_would_start_itself_again_is_told(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("from fer_bench.models.plugins import plugin_files\nplugin_files([])\n")
+    with pytest.raises(FerBenchError, match="__main__"):
+        load_plugins((script,))

@@ -6,12 +6,21 @@ import pytest
 
 from fer_bench import register_model
 from fer_bench.errors import FerBenchError
-from fer_bench.models.plugins import source_digest
+from fer_bench.models.plugins import code_digest
 from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, Choice, ModelCard, Registry, plugin_code, why_not
 
 
 def _card(name: str, **fields) -> ModelCard:
-    return ModelCard(name=name, build=lambda task: None, features="pca", summary="", source="here.py:1", **fields)
+    fields = {"features": "pca", "summary": "", "source": "here.py:1", **fields}
+    return ModelCard(name=name, build=lambda task: None, **fields)
+
+
+def a_function_of(file):
+    """A function that `file` defines."""
+    file.write_text(f"def made():\n    return {file.name!r}\n")
+    namespace: dict = {"__name__": file.stem}
+    exec(compile(file.read_text(), str(file), "exec"), namespace)
+    return namespace["made"]
 
 
 @pytest.fixture
@@ -24,7 +33,7 @@ def registry() -> Registry[ModelCard]:
 
 def test_duplicate_raises_and_says_where_the_first_one_is(registry):
     with pytest.raises(FerBenchError, match=r"'pca-svm' is already registered by here\.py:1"):
-        registry.add(_card("pca-svm"))
+        registry.add(_card("pca-svm", source="there.py:1"))
 
 
 @pytest.mark.parametrize("name", ["../evil", "UPPER", "a b", "", "-a", "a--b", "a.b"])
@@ -56,16 +65,15 @@ def test_every_entry_knows_its_file_and_line():
             assert card.summary
 
 
-def test_decorator_returns_the_builder_and_registers_once():
+def test_decorator_returns_the_builder_and_a_name_is_taken_once(monkeypatch):
     def build(task):
         return None
 
-    try:
-        assert register_model("registry-test-model", features="pca", summary="a test")(build) is build
-        with pytest.raises(FerBenchError, match="already registered"):
-            register_model("registry-test-model", features="pca", summary="a test")(build)
-    finally:
-        del MODELS._cards["registry-test-model"]
+    monkeypatch.setattr(MODELS, "_cards", dict(MODELS._cards))
+    register = register_model("registry-test-model", features="pca", summary="a test")
+    assert register(build) is build is register(build)  # a file loaded again
+    with pytest.raises(FerBenchError, match="already registered"):
+        register(lambda task: None)
 
 
 @pytest.mark.parametrize(
@@ -85,23 +93,18 @@ def test_what_does_not_apply_says_why(fields, strategy, words):
     assert reason is None if words is None else words in reason
 
 
-def test_what_plugins_define_of_a_run_is_its_model_its_features_and_its_strategy(monkeypatch):
-    def mine():
-        return 1
-
-    def other():
-        return 2
-
+def test_what_plugins_define_of_a_run_is_told_by_the_files_of_its_model_features_and_strategy(monkeypatch, tmp_path):
+    """Each of them alone, and all together; a file that defines several counts once."""
+    mine, other = (a_function_of(tmp_path / name) for name in ("mine.py", "other.py"))
     model, strategy = MODELS["hog-svm"], STRATEGIES["smote"]
     assert plugin_code(model, strategy) == ""
-    assert plugin_code(replace(model, build=mine), strategy) == source_digest(mine)  # as records on disk have it
-    codes = [plugin_code(replace(model, build=mine), strategy)]
-    for function in (mine, other):
-        codes.append(plugin_code(model, replace(strategy, plan=function)))
-        with monkeypatch.context() as patch:
-            patch.setitem(FEATURES._cards, "hog", replace(FEATURES["hog"], build=function))
-            codes += [plugin_code(model, strategy), plugin_code(replace(model, build=mine), strategy)]
-    assert len({"", *codes}) == 8
+    assert plugin_code(replace(model, build=mine), strategy) == code_digest(mine)
+    assert plugin_code(replace(model, build=mine), replace(strategy, plan=mine)) == code_digest(mine)
+    assert plugin_code(model, replace(strategy, plan=other)) == code_digest(other)
+    both = plugin_code(replace(model, build=mine), replace(strategy, plan=other))
+    monkeypatch.setitem(FEATURES._cards, "hog", replace(FEATURES["hog"], build=other))
+    assert plugin_code(model, strategy) == code_digest(other) != code_digest(mine)
+    assert plugin_code(replace(model, build=mine), strategy) == both not in (code_digest(mine), code_digest(other))
 
 
 @pytest.mark.parametrize("values", [(), ((1,), (32, 16)), (1.0, [2])])

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fer_bench import __version__
 from fer_bench.cache import digest, replacing
 from fer_bench.models.deep.frozen import weights_digest
+from fer_bench.version import __version__
 
 if TYPE_CHECKING:
     from fer_bench.models.deep.training import KerasClassifier
