@@ -2,13 +2,195 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fer_bench.analysis.comparisons import Pick
+    from fer_bench.analysis.leaderboard import Leaderboard
 
 
 @dataclass(frozen=True)
 class Finding:
-    """code: UPPER_CASE, a macro of report/sentences.j2. values: by name, plain numbers, texts and lists of them."""
+    """code: UPPER_CASE, a macro of report/sentences.j2. values: by name, plain numbers, texts, and lists of them."""
 
     code: str
-    values: dict[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+def findings(board: Leaderboard) -> tuple[Finding, ...]:
+    """Warnings, what wins, what to use, what strategies do, what to believe; in this order."""
+    if board.rows.empty:
+        return (*_warnings(board), Finding("NOTHING_RANKED", {"n_unranked": len(board.unranked)}))
+    return (*_warnings(board), *_winners(board), *_use(board), *_strategies(board), *_belief(board), *_beside(board))
+
+
+def _warnings(board: Leaderboard) -> Iterator[Finding]:
+    suspects = board.unranked[board.unranked["suspect"].astype(bool)]
+    if board.suspicions:
+        yield Finding("UNTRUSTED_DATA", {"reasons": board.suspicions, "n_rows": len(board.unranked)})
+    elif len(suspects):
+        yield Finding("SUSPECT_ROWS", {"rows": suspects.index.tolist()})
+    unpretrained = board.rows[board.rows["unpretrained"].astype(bool)]
+    if len(unpretrained):
+        yield Finding("UNPRETRAINED", {"models": unpretrained["model"].unique().tolist(), "n_rows": len(unpretrained)})
+    if len(board.failures):
+        yield Finding("FAILED_RUNS", {"n": len(board.failures), "models": board.failures["model"].unique().tolist()})
+
+
+def _winners(board: Leaderboard) -> Iterator[Finding]:
+    rows = board.rows
+    best = rows.index[0]
+    n_members = max((len(board.runs.at[run, "members"] or ()) for run in rows.at[best, "runs"]), default=0)
+    yield Finding("BEST", {**_scores(rows, best), "n_rows": len(rows), "n_members": n_members})
+    ties = rows.index[rows["in_best_set"].eq(True) & (rows.index != best)].tolist()
+    if len(rows) > 1:
+        yield Finding("TIES_WITH_BEST", {"n": len(ties), "rows": ties})
+
+
+def _use(board: Leaderboard) -> Iterator[Finding]:
+    """What to use: which family, and which row for how much time."""
+    subsets = ("test", "clean") if board.data.test_has_copies else ("test",)
+    for how, lines in board.versus[board.versus["subset"].isin(subsets)].groupby("how", sort=False):
+        yield Finding("CLASSICAL_AGAINST_DEEP", {"how": how, **_versus(lines)})
+    picked = {name: _picked(board.rows, pick) for name, pick in board.picks.items()}
+    if "all" in picked:
+        by_time = {name: picked.get(name) for name in ("minutes", "hours", "gpu")}
+        yield Finding("USE", {"all": picked["all"], **by_time, "timed_alike": board.timed_alike})
+
+
+def _strategies(board: Leaderboard) -> Iterator[Finding]:
+    """What strategies do on average over the models, and which classes gain and pay."""
+    pooled = board.pooled.get("test")
+    if pooled is None or pooled.empty:
+        return
+    changes = pooled.sort_values("macro_f1", ascending=False).reset_index().to_dict("records")
+    groups: dict[str, list[dict[str, Any]]] = {"raise": [], "lower": [], "unclear": []}
+    for line in changes:
+        side = "raise" if line["macro_f1_low"] > 0 else "lower" if line["macro_f1_high"] < 0 else "unclear"
+        groups[side].append({str(name): value for name, value in line.items()})
+    yield Finding("STRATEGIES_POOLED", {**groups, "n_models": int(pooled["n_models"].max())})
+    yield from _who_pays(board)
+
+
+def _who_pays(board: Leaderboard) -> Iterator[Finding]:
+    speaking = set(board.rows.loc[board.rows["speaks"].eq(True) & (board.rows["strategy"] == "none"), "model"])
+    effects = board.effects["test"]
+    effects = effects[effects["model"].isin(speaking)]
+    rose = {name: int((effects[f"{name}_low"] > 0).sum()) for name in board.data.class_names}
+    fell = {name: int((effects[f"{name}_high"] < 0).sum()) for name in board.data.class_names}
+    gainer = max(rose, key=lambda name: rose[name] - fell[name])
+    payer = max(fell, key=lambda name: fell[name] - rose[name])
+    if rose[gainer] > fell[gainer] and fell[payer] > rose[payer]:
+        values = {"gainer": gainer, "gainer_rose": rose[gainer], "gainer_fell": fell[gainer]}
+        values |= {"payer": payer, "payer_rose": rose[payer], "payer_fell": fell[payer]}
+        yield Finding("WHO_PAYS", {**values, "n": len(effects)})
+
+
+def _belief(board: Leaderboard) -> Iterator[Finding]:
+    """How far the figures can be trusted."""
+    rows, data = board.rows, board.data
+    if board.audit is None:
+        yield Finding("NOT_AUDITED", {"n_folds": data.n_folds})
+    elif board.audit.straddling_groups is None:
+        yield Finding("PEOPLE_UNKNOWN")
+    if data.test_has_copies:
+        yield from _copies(board)
+    elif board.audit is not None:
+        yield Finding("NO_COPIES", {"n_test": data.n_test})
+    once = int((rows["n_seeds"] == 1).sum())
+    if once:
+        yield Finding("ONE_SEED", {"n": once, "n_rows": len(rows)})
+    best = rows.iloc[0]
+    if _known(best.get("votes_sided")):
+        yield Finding("LABEL_NOISE", {"row": rows.index[0], "sided": float(best["votes_sided"])})
+
+
+def _copies(board: Leaderboard) -> Iterator[Finding]:
+    """How many test images have copies in train, what scores are without these, and which row is best then.
+
+    Accuracy falls at the mix of classes of all test images, as copies are not spread evenly over the classes.
+    """
+    rows, data = board.rows, board.data
+    n_clean, n_test = sum(data.clean_support), sum(data.support)
+    speaking = rows[rows["speaks"].eq(True) & rows["clean_accuracy"].notna()]
+    if speaking.empty or not all(data.clean_support):
+        return
+    clean = board.recall.xs("clean", level="subset").loc[speaking.index].to_numpy()
+    values = {
+        "n": n_test - n_clean,
+        "n_test": n_test,
+        "n_rows": len(speaking),
+        "accuracy": float((speaking["accuracy"] - clean @ np.array(data.support) / n_test).median()),
+        "macro_f1": float((speaking["macro_f1"] - speaking["clean_macro_f1"]).median()),
+    }
+    yield Finding("COPIES", values)
+    best = rows["clean_macro_f1"].idxmax()
+    ties = rows.index[rows["clean_in_best_set"].eq(True) & (rows.index != best)].tolist()
+    yield Finding("CLEAN", {**_scores(rows, best), "n_images": n_clean, "n_ties": len(ties), "ties": ties})
+
+
+def _beside(board: Leaderboard) -> Iterator[Finding]:
+    """A constant answer, and what others published."""
+    data, rows = board.data, board.rows
+    most = max(data.support)
+    share = most / sum(data.support)
+    f1 = 2 * share / (1 + share) / len(data.support)  # its precision is its share, its recall is 1
+    silent = rows.index[rows["speaks"].eq(False)].tolist()
+    values = {"class_name": data.class_names[data.support.index(most)], "macro_f1": f1, "accuracy": share}
+    yield Finding("CONSTANT_ANSWER", {**values, "rows": silent})
+    if board.references:
+        best = _scores(rows, rows.index[0])
+        low, high = (best[f"accuracy_{end}"] or best["accuracy"] for end in ("low", "high"))
+        where = [(one, one.percent / 100) for one in board.references]
+        groups = {
+            "below": [one.who for one, value in where if value < low],
+            "within": [one.who for one, value in where if low <= value <= high],
+            "above": [one.who for one, value in where if value > high],
+        }
+        yield Finding("PUBLISHED", {**best, **groups})
+
+
+def _scores(rows: pd.DataFrame, row: str) -> dict[str, Any]:
+    """What a sentence may say of a row; None for what is not known."""
+    names = [
+        f"{prefix}{name}{end}"
+        for prefix in ("", "clean_")
+        for name in ("macro_f1", "accuracy")
+        for end in ("", "_low", "_high")
+    ]
+    line = rows.loc[row]
+    found = {name: line.get(name) for name in (*names, "seconds", "n_seeds", "on_gpu")}
+    plain = {name: getattr(value, "item", lambda value=value: value)() for name, value in found.items()}
+    return {"row": row} | {name: value if _known(value) else None for name, value in plain.items()}
+
+
+def _picked(rows: pd.DataFrame, pick: Pick) -> dict[str, Any]:
+    """faster: the row that takes the least time of those as good on validation, where that is less than half."""
+    within = [other for other in pick.within if other != pick.row]
+    fastest = min(within, key=lambda other: rows.at[other, "seconds"], default=None)
+    is_faster = fastest is not None and 2 * rows.at[fastest, "seconds"] < rows.at[pick.row, "seconds"]
+    faster = {"row": fastest, "seconds": float(rows.at[fastest, "seconds"])} if is_faster else None
+    ties = bool(rows.at[pick.row, "in_best_set"])
+    return {**_scores(rows, pick.row), "within": within, "faster": faster, "ties": ties}
+
+
+def _versus(lines: pd.DataFrame) -> dict[str, Any]:
+    """classical, deep: rows; their seconds; by `<subset>_<measure>`: classical, deep, value, low, high."""
+    first = lines.iloc[0]
+    values = {name: first[name] for name in ("classical", "deep")}
+    values |= {name: float(first[name]) for name in ("classical_seconds", "deep_seconds")}
+    for line in lines.to_dict("records"):
+        figures = {name: float(line[name]) for name in ("value", "low", "high")}
+        figures |= {family: float(line[f"{family}_value"]) for family in ("classical", "deep")}
+        values[f"{line['subset']}_{line['measure']}"] = figures
+    return values
+
+
+def _known(value: Any) -> bool:
+    return value is not None and value == value

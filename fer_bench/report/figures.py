@@ -1,0 +1,108 @@
+"""The picture of the page: macro-F1 against training time."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from fer_bench.report.columns import duration
+from fer_bench.report.text import one_line
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+FAMILIES = {
+    "baseline": ("#999999", "x"), "classical": ("#0072B2", "o"), "deep": ("#D55E00", "s"),
+    "ensemble": ("#009E73", "D"), "external": ("#CC79A7", "^"),
+}  # fmt: skip
+"""Colours told apart by all eyes (Okabe and Ito 2008), and marks for who sees none."""
+FONTS = (
+    "DejaVu Sans", "Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans CJK KR", "Noto Sans Arabic",
+    "Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Sans Thai", "WenQuanYi Zen Hei", "Hiragino Sans", "PingFang SC",
+    "Arial Unicode MS", "Microsoft YaHei", "Malgun Gothic", "Nirmala UI", "Segoe UI",
+)  # fmt: skip
+"""Of these, those that are installed draw names: DejaVu, which comes with matplotlib, knows neither CJK nor Indic."""
+STYLE: dict[str, Any] = {
+    "font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#666666",
+    "text.parse_math": False,
+}  # fmt: skip
+SIZE, DPI, COLOURS = (9.0, 4.8), 110, 64
+TICKS = (0.1, 1, 10, 60, 600, 3600, 36000, 360000)
+LONGEST, NAME_HEIGHT = 44, 0.03
+
+
+def frontier(rows: pd.DataFrame) -> pd.Index:
+    """The rows that no other row beats in macro-F1 in as little time, the quickest first.
+
+    Time on a GPU is no time on a processor: only where all rows have the first, they are on the frontier.
+    """
+    timed = rows[rows["seconds"] > 0]
+    if not timed["on_gpu"].all():
+        timed = timed[~timed["on_gpu"].astype(bool)]
+    timed = timed.sort_values(["seconds", "macro_f1"], ascending=[True, False])
+    before = timed["macro_f1"].cummax().shift(fill_value=-1.0)
+    return timed.index[timed["macro_f1"] > before]
+
+
+def quality_against_time(rows: pd.DataFrame, constant_f1: float) -> bytes:
+    """A PNG of all `rows` that were timed, the frontier drawn and named; the same rows give the same bytes.
+
+    constant_f1: macro-F1 of the best constant answer, drawn as a floor.
+    """
+    from matplotlib import font_manager, style
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    installed = set(font_manager.get_font_names())
+    fonts = {"font.family": [name for name in FONTS if name in installed]}
+    drawn, png = io.BytesIO(), io.BytesIO()
+    with style.context(["default", STYLE, fonts]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
+        figure = Figure(figsize=SIZE, layout="constrained")
+        _draw(figure.subplots(), rows[rows["seconds"] > 0], constant_f1)
+        figure.savefig(drawn, format="png", dpi=DPI)
+    image = Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    image.save(png, format="png", optimize=True)
+    return png.getvalue()
+
+
+def _draw(axes: Axes, rows: pd.DataFrame, constant_f1: float) -> None:
+    best = rows.loc[frontier(rows)]
+    axes.step(best["seconds"], best["macro_f1"], where="post", color="#bbbbbb", linewidth=1.2, zorder=1)
+    axes.axhline(constant_f1, color="#bbbbbb", linewidth=1, linestyle=":", zorder=1)
+    axes.annotate(
+        "one class always", (0.5, constant_f1), xycoords=("axes fraction", "data"), xytext=(0, 3), ha="center",
+        textcoords="offset points", fontsize=8, color="#666666",
+    )  # fmt: skip
+    for (on_gpu, family), own in rows.groupby(["on_gpu", "family"]):
+        colour, mark = FAMILIES.get(str(family), FAMILIES["external"])
+        axes.plot(
+            own["seconds"], own["macro_f1"], mark, markersize=5, alpha=0.75, markeredgecolor=colour,
+            markerfacecolor="none" if on_gpu else colour, label=f"{family}, on a GPU" if on_gpu else family,
+        )  # fmt: skip
+    axes.set(xscale="log", xlabel="time to train once", ylabel="macro-F1 on the test images")
+    axes.margins(x=0.08)
+    low, high = axes.get_xlim()
+    axes.set_xticks([tick for tick in TICKS if low <= tick <= high])
+    axes.xaxis.set_major_formatter(lambda value, _: duration(value).replace(".0", ""))
+    axes.minorticks_off()
+    axes.set_xlim(low, high)
+    axes.grid(color="#eeeeee", linewidth=0.6, zorder=0)
+    axes.legend(frameon=False, loc="upper left")
+    _name(axes, best)
+
+
+def _name(axes: Axes, best: pd.DataFrame) -> None:
+    """Names beside the best point of the frontier and those that leave room, from the quickest on."""
+    room = NAME_HEIGHT * (axes.get_ylim()[1] - axes.get_ylim()[0])
+    highest, last = best["macro_f1"].max(), float("-inf")
+    for row, line in best.iterrows():
+        if line["macro_f1"] < highest and min(line["macro_f1"] - last, highest - line["macro_f1"]) < room:
+            continue
+        last, name = line["macro_f1"], one_line(str(row))
+        axes.annotate(
+            name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…", (line["seconds"], line["macro_f1"]),
+            xytext=(-5, 3), ha="right", textcoords="offset points", fontsize=8,
+        )  # fmt: skip
