@@ -63,7 +63,7 @@ class SuiteProgress:
         self._show()
         spec = planned.spec
         name = f"{spec.model} · {spec.strategy}" + (f" · seed {spec.seed}" if spec.seed else "")
-        name += f" · fold {spec.fold}" if spec.fold else ""
+        name += f" · fold {spec.fold_name}" if spec.fold else ""
         line = Text(f"{self._count:4}/{self._total}  {name:36}  ")
         line.append(self._outcome(planned, status), style=_COLORS.get(status, "red"))
         line.append(f"  {spell(seconds):>6}  {left}", style="dim")

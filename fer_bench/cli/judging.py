@@ -133,5 +133,7 @@ def _evidence(path: Path) -> Any:
 
 def _say_row(record: Any, what: str) -> None:
     scores = f"macro-F1 {record.test.macro_f1:.3f}, accuracy {record.test.accuracy:.1%}"
-    told = [f"{record.run_id}: {scores} on {record.test.n_images:,} test images; {what}", *record.notes]
+    members = sorted(record.members.items(), key=lambda pair: (-pair[1], pair[0]))
+    mean = [f"mean of {', '.join(f'{run_id} ({weight:.2f})' for run_id, weight in members)}"] if members else []
+    told = [f"{record.run_id}: {scores} on {record.test.n_images:,} test images; {what}", *mean, *record.notes]
     say(*told)

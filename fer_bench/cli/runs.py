@@ -158,7 +158,6 @@ def list_(
 
 def _plan(selection: Selection) -> tuple[Any, Any, tuple[Path, ...]]:
     from fer_bench.cli.console import reading_progress
-    from fer_bench.data import fold_names
     from fer_bench.execution.plan import Wanted, find_suite, make_plan
     from fer_bench.execution.prepare import prepare
     from fer_bench.execution.tuned import load_all_tuned
@@ -168,7 +167,6 @@ def _plan(selection: Selection) -> tuple[Any, Any, tuple[Path, ...]]:
     plugins = load_registered(wants.plugin)
     suite = find_suite(wants.suite)
     request, seeds, recipe = weights_request_id(wants.weights), parse_seeds(wants.seeds), wants.recipe()
-    folds = fold_names(wants.folds)
     with reading_progress(console) as progress:
         prepared = prepare(
             wants.data, wants.results, wants.name, wants.votes, wants.skip_bad, wants.split_seed, wants.folds, progress
@@ -176,7 +174,7 @@ def _plan(selection: Selection) -> tuple[Any, Any, tuple[Path, ...]]:
     models = suite.models if wants.models is None else wants.models
     tuned = load_all_tuned(prepared.results.path, prepared.fingerprints, models) if wants.tuned else {}
     wanted = Wanted(
-        models, suite.strategies if wants.strategies is None else wants.strategies, seeds, folds,
+        models, suite.strategies if wants.strategies is None else wants.strategies, seeds, wants.folds,
         wants.budget.value, request, recipe, tuned,
     )  # fmt: skip
     return prepared, make_plan(prepared.results, prepared.fingerprints, wanted), plugins

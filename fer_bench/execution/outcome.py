@@ -21,8 +21,8 @@ from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, plugin_code
 from fer_bench.models.task import Task, TrainingPlan
 from fer_bench.progress import Progress
 from fer_bench.records.images import choosers
-from fer_bench.records.schema import ADJUSTED, Record, Timing
-from fer_bench.records.store import BASE_PREDICTIONS, PLUGIN_CODE, ResultsFolder
+from fer_bench.records.schema import Record, Timing
+from fer_bench.records.store import ResultsFolder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,7 +78,7 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
         weights=job.weights or "none",
         parameters=parameters,
         checkpoint=checkpoint_file(job),
-        code=origin.get(PLUGIN_CODE, ""),
+        code=origin["plugin_code"] or "",
         progress=progress,
     )
     classifier = card.build(task)
@@ -100,15 +100,19 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
     if card.is_network and job.spec.strategy == BASE:
         classifier.network.model.save_weights(work / WEIGHTS_FILE)  # what re-training of the classifier starts from
     predicted = len(split.validation) + len(split.test)
+    weights = _told(classifier, "weights_", "")
     facts = {
-        "weights": _told(classifier, "weights_", "") or job.weights_reason,
+        "device": _told(classifier, "device_", None),
+        "initial_weights": weights.partition(" ")[0] or None,
+        "weights_note": weights or job.weights_reason,
         "notes": [*_told(classifier, "notes_", []), *filter(None, [job.weights_reason])],
         "n_rows": len(plan.rows),
         "steps": _told(classifier, "steps_", None) or (task.steps if card.steps else None),
         "stochastic": card.stochastic or STRATEGIES[job.spec.strategy].stochastic,
         "n_parameters": n_parameters(classifier),
         "ms_per_image": ms_per_image + 1000 * clock.seconds["predict"] / predicted,
-        "parameters": _parameters(classifier) | origin,
+        "parameters": _parameters(classifier),
+        **origin,
     }
     return Outcome(probabilities, _history(classifier), facts)
 
@@ -128,7 +132,7 @@ def adjusted(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock,
     plan = STRATEGIES[job.spec.strategy].plan(dataset.labels[split.train], len(job.class_names), job.spec.seed)
     with np.load(folder / "predictions.npz", allow_pickle=False) as stored:
         before = {name: stored[f"{name}_probabilities"] for name in ("validation", "test")}
-    chosen_on = choosing_rows(job.dataset_folder, job.split_folder, job.spec.fold, progress)
+    chosen_on = choosing_rows(job.dataset_folder, job.split_folder, job.spec.fold_name, progress)
     labels = dataset.labels[split.validation][chosen_on]
     tau = choose_tau(before["validation"][chosen_on], labels, plan.log_prior)
     clock.lap("fit")
@@ -138,27 +142,30 @@ def adjusted(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock,
     after = {name: adjust(rows, plan.log_prior, tau) for name, rows in before.items()}
     clock.lap("predict")
     facts = {
-        "weights": base.weights,
-        "notes": [*base.notes, f"{ADJUSTED} {base.run_id}, tau {tau:g} chosen on {len(labels):,} validation images"],
+        "device": base.device,
+        "initial_weights": base.initial_weights,
+        "weights_note": base.weights_note,
+        "adjusted_from": base.run_id,
+        "notes": base.notes,
         "n_rows": base.n_rows,
         "steps": base.steps,
         "stochastic": base.stochastic,
         "n_parameters": base.n_parameters,
         "ms_per_image": base.ms_per_image,
-        "parameters": {**base.parameters, "tau": tau, **origin},
+        "parameters": {**base.parameters, "tau": tau},
+        **origin,
     }
     return Outcome(after, [], facts)
 
 
-def origin_on_record(job: Job) -> dict[str, str]:
-    """The parameters on record that say what plugins define of `job`, and what the run answers that it starts from.
+def origin_on_record(job: Job) -> dict[str, str | None]:
+    """The fields of the record that say what plugins define of `job`, and what the run answers that it starts from.
 
     To be asked before that run is read: if it is done again meanwhile, and answers otherwise, `job` is due again.
     """
     strategy = STRATEGIES[job.spec.strategy]
     base = ResultsFolder(job.results).predictions_digest(base_id(job)) if strategy.starts_from else None
-    known = {PLUGIN_CODE: plugin_code(MODELS[job.spec.model], strategy), BASE_PREDICTIONS: base}
-    return {name: digest for name, digest in known.items() if digest}
+    return {"plugin_code": plugin_code(MODELS[job.spec.model], strategy) or None, "base_predictions": base}
 
 
 def choosing_rows(dataset_folder: Path, split_folder: Path, fold: str, progress: Progress) -> np.ndarray:

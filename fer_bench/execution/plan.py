@@ -82,14 +82,14 @@ def find_suite(name: str) -> Suite:
 class Wanted:
     """What to combine: models and strategies (patterns), seeds, folds, and what is set for all of them.
 
-    folds: as `fold_names` gives them. weights: a request's id. recipe: parameters that networks are asked to train
+    n_folds: 0 for the one split. weights: a request's id. recipe: parameters that networks are asked to train
     with, by name. tuned: parameters that a search found, by model.
     """
 
     models: str
     strategies: str
     seeds: tuple[int, ...] = (0,)
-    folds: tuple[str, ...] = ("",)
+    n_folds: int = 0
     budget: str = "quick"
     weights: str = "auto"
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -114,7 +114,7 @@ def make_plan(results: ResultsFolder, fingerprints: tuple[str, str], wanted: Wan
         for strategy in _with_base(card, strategies):
             reason, code = why_not(card, strategy), plugin_code(card, strategy)
             for seed in wanted.seeds if card.stochastic or strategy.stochastic else (0,):
-                for fold in wanted.folds:
+                for fold in range(1, wanted.n_folds + 1) or (0,):
                     spec = _spec(card, strategy, seed, fold, fingerprints, wanted)
                     run_id = spec.run_id
                     standing = results.standing(run_id)
@@ -172,7 +172,7 @@ def _parameters(card: ModelCard, strategy: StrategyCard, wanted: Wanted) -> dict
 
 
 def _spec(
-    card: ModelCard, strategy: StrategyCard, seed: int, fold: str, fingerprints: tuple[str, str], wanted: Wanted
+    card: ModelCard, strategy: StrategyCard, seed: int, fold: int, fingerprints: tuple[str, str], wanted: Wanted
 ) -> RunSpec:
     return RunSpec(
         model=card.name,
@@ -183,6 +183,7 @@ def _spec(
         budget=wanted.budget if card.steps else "",
         weights=wanted.weights if card.pretrained else "",
         fold=fold,
+        n_folds=wanted.n_folds,
         tuned=bool(wanted.tuned.get(card.name)),
         parameters=tuple(sorted(_parameters(card, strategy, wanted).items())),
     )

@@ -133,7 +133,7 @@ def _job(planned: PlannedRun, prepared: Prepared, options: Options, found: Resol
         split_folder=prepared.split_folder,
         dataset=prepared.name,
         class_names=prepared.class_names,
-        counts=prepared.counts[planned.spec.fold],
+        counts=prepared.counts[planned.spec.fold_name],
         split_source=prepared.split_source,
         data_notes=prepared.notes,
         plugins=options.plugins,

@@ -34,7 +34,7 @@ def do_run(job: Job, work: Path, progress: Progress) -> Record:
     try:
         return _measured(job, work, progress, started)
     except NotApplicable as reason:
-        return job.record("not-applicable", reason=str(reason), started=started, parameters=origin_on_record(job))
+        return job.record("not-applicable", reason=str(reason), started=started, **origin_on_record(job))
     except MemoryError:
         return job.record(
             "out-of-memory", reason="the run asked for more memory than there is",
@@ -56,7 +56,7 @@ def _measured(job: Job, work: Path, progress: Progress, started: str) -> Record:
     progress(0, "loading")
     load_plugins(job.plugins)
     dataset = Dataset.load(job.dataset_folder)
-    split = Split.load(job.split_folder, job.spec.fold)
+    split = Split.load(job.split_folder, job.spec.fold_name)
     clock.lap("load")
     starts_from = STRATEGIES[job.spec.strategy].starts_from
     make = adjusted if starts_from == "probabilities" else trained

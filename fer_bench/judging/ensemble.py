@@ -18,7 +18,7 @@ from fer_bench.judging import judgement
 from fer_bench.judging.evidence import SCORED, TOLERANCE, Evidence
 from fer_bench.judging.external import publish, untrained_record
 from fer_bench.metrics import confusion_matrix, f1_scores
-from fer_bench.records.schema import MEAN_OF, Record, Timing
+from fer_bench.records.schema import Record, Timing
 from fer_bench.records.spec import RunSpec
 
 FAMILY = MODEL = "ensemble"
@@ -42,7 +42,7 @@ class Selection:
     def parameters(self) -> dict[str, Any]:
         """What of it is put on record, as JSON gives it back."""
         path = list(self.validation_macro_f1)
-        return {"weights": self.weights, "rounds": len(path), "validation_macro_f1": path}
+        return {"rounds": len(path), "validation_macro_f1": path}
 
 
 def select(evidence: Evidence, suspects: Collection[str] = ()) -> Selection:
@@ -95,19 +95,20 @@ def contradictions(evidence: Evidence, record: Record, stored: dict[str, np.ndar
     Every pick is the best of all runs and a member, so the best of the members: selection among these alone gives what
     selection among all gave, whatever other runs there were.
     """
-    said = record.parameters
+    weights = record.members
     try:
-        weights = dict(said.get("weights", {}))
         faults = [
             f"its {subset} probabilities are not the mean of its members"
             for subset, rows in stored.items()
             if not _agree(mixture(evidence, weights, subset), rows)
         ]
-        again = _select_among(evidence, sorted(weights)).parameters
-        wrong = [name for name, given in again.items() if not _agree(said.get(name, ()), given)]
+        again = _select_among(evidence, sorted(weights))
+        known = again.parameters.items()
+        wrong = [f"parameters.{name}" for name, given in known if not _agree(record.parameters.get(name, ()), given)]
+        wrong += [] if _agree(weights, again.weights) else ["members"]
     except (FerBenchError, TypeError, ValueError) as error:
         return [f"its members cannot be read: {error}"]
-    faults += [f"parameters.{name} is not what greedy selection among its members gives" for name in wrong]
+    faults += [f"{name} is not what greedy selection among its members gives" for name in wrong]
     if [note for note in record.notes if note.startswith(CHOSEN_ON)] != _chosen_on(evidence):
         n_images = evidence.choosers.sum()
         faults.append(f"its notes do not say that it was chosen on the {n_images:,} validation images that choose")
@@ -119,7 +120,7 @@ def chosen_again(evidence: Evidence, record: Record) -> tuple[bool, str]:
 
     Which of those runs had finished by then is not known, so that another choice contradicts nothing.
     """
-    weights = record.parameters["weights"]
+    weights = record.members
     then = [run for run in evidence.records if run.started <= record.started or run.run_id in weights]
     before = replace(evidence, records=tuple(then))
     try:
@@ -183,15 +184,14 @@ def _stored(evidence: Evidence, record: Record, subset: str) -> np.ndarray:
 
 def _record(evidence: Evidence, selection: Selection, probabilities: dict[str, np.ndarray], command: str) -> Record:
     members = [record for record in evidence.records if record.run_id in selection.weights]
-    named = sorted(selection.weights.items(), key=lambda pair: (-pair[1], pair[0]))
-    notes = [f"{MEAN_OF} " + ", ".join(f"{run_id} ({weight:.2f})" for run_id, weight in named), *_chosen_on(evidence)]
+    notes = _chosen_on(evidence)
     if selection.left_out:
         told = sorted(f"{run_id} ({why})" for run_id, why in selection.left_out.items())
         notes.append(f"left out: {', '.join(told)}")
     return untrained_record(
         evidence, RunSpec(MODEL, STRATEGY, 0, evidence.data_fingerprint, evidence.split_fingerprint), probabilities,
         family=FAMILY, notes=notes, seconds=_seconds(members), ms_per_image=_sum(m.ms_per_image for m in members),
-        n_parameters=None, command=command, parameters=selection.parameters,
+        n_parameters=None, command=command, parameters=selection.parameters, members=selection.weights,
     )  # fmt: skip
 
 

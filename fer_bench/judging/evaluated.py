@@ -11,7 +11,7 @@ from fer_bench.judging.inference import standings
 from fer_bench.judging.judgement import Judgement
 from fer_bench.judging.resampling import ACCURACY, MACRO_F1, mean_of
 from fer_bench.judging.tables import FURTHER, METRICS, UNTRAINED, VOTE_METRICS, Row, Statistic
-from fer_bench.records.schema import ADJUSTED, Record, Scores
+from fer_bench.records.schema import Record, Scores
 
 COLUMNS = {"accuracy": ACCURACY, "macro_f1": MACRO_F1}
 
@@ -38,7 +38,7 @@ def validation_f1(run: Record, judgement: Judgement) -> float | None:
 
 def is_fitted(run: Record) -> bool:
     """Whether a run was fitted to the images of `validation_f1`: the members of an ensemble, an adjustment's tau."""
-    return run.family == "ensemble" or any(note.startswith(ADJUSTED) for note in run.notes)
+    return run.family == "ensemble" or run.adjusted_from is not None
 
 
 def placed(rows: Sequence[Row], runs: Mapping[tuple[str, str], Sequence[Record]], judgement: Judgement) -> list[Row]:

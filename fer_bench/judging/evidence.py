@@ -147,7 +147,7 @@ class Evidence:
 
 
 def _split(record: Record) -> tuple[str, str]:
-    return record.spec.split_fingerprint, record.spec.fold
+    return record.spec.split_fingerprint, record.spec.fold_name
 
 
 def _split_path(folder: ResultsFolder, split_fingerprint: str, fold: str) -> Path:

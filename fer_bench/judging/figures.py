@@ -53,7 +53,7 @@ def _title(record: Record) -> str:
     """The model with its budget and recipe, the strategy, the seed, and the fold where there is one."""
     spec = record.spec
     recipe = ", ".join(filter(None, (spec.budget, "tuned" * spec.tuned, *(setting(*one) for one in spec.parameters))))
-    fold = f", fold {spec.fold}" * bool(spec.fold)
+    fold = f", fold {spec.fold_name}" * bool(spec.fold)
     return f"{spec.model}{f' ({recipe})' * bool(recipe)}, {spec.strategy}, seed {spec.seed}{fold}"
 
 

@@ -10,7 +10,6 @@ from fer_bench.judging.cells import counted, fraction, listed, percent
 from fer_bench.judging.effects import BASE_STRATEGY, HELPS, StrategyEffect
 from fer_bench.judging.resampling import ALPHA
 from fer_bench.judging.tables import UNTRAINED, Leaderboard, Row
-from fer_bench.records.schema import ON_GPU
 
 MINUTES = 10
 """What counts as training in minutes, at most."""
@@ -62,7 +61,7 @@ def by_time(board: Leaderboard) -> Iterator[str]:
     on_gpu = picked([row for row in known if row.on_gpu])
     if on_gpu:
         yield f"With a GPU, use {advised(board, on_gpu)}, {_took(on_gpu)}."
-    elif ON_GPU not in board.notes and any(row.family == "deep" for row in board.rows):
+    elif {record.device for record in board.records} & {"cpu", "gpu"} == {"cpu"}:
         yield "No network was trained on a GPU, for which the full budget is made: what it would add is not known here."
 
 

@@ -128,12 +128,12 @@ def _line(record: Record, rank: int | None, figures: Mapping[str, float | str | 
     spec, seconds, validation = record.spec, record.seconds, record.validation
     return {
         "band": figures.get("band"), "rank": rank, "model": spec.model,
-        "strategy": spec.strategy, "seed": spec.seed, "fold": spec.fold, "budget": spec.budget,
+        "strategy": spec.strategy, "seed": spec.seed, "fold": spec.fold_name, "budget": spec.budget,
         "status": record.status, **{name: figures.get(name) for name in METRICS},
         "validation_macro_f1": validation.macro_f1 if validation else None,
         "choosing_macro_f1": figures.get("choosing_macro_f1"),
         "fit_seconds": seconds.fit if seconds else None, "ms_per_image": record.ms_per_image,
-        "n_parameters": record.n_parameters, "peak_memory_mb": record.peak_memory_mb, "weights": record.weights,
+        "n_parameters": record.n_parameters, "peak_memory_mb": record.peak_memory_mb, "weights": record.weights_note,
         "weights_asked": spec.weights, "tuned": spec.tuned, "parameters": _assignments(spec.parameters),
         "family": record.family, "features": record.features,
         **{name: figures.get(name) for name in FIGURES}, "reason": record.reason, "run_id": record.run_id,

@@ -37,7 +37,7 @@ from fer_bench.judging.tables import (
     Statistic,
     Unranked,
 )
-from fer_bench.records.schema import ON_GPU, Record, Scores
+from fer_bench.records.schema import Record, Scores
 
 NO_REASON = "no reason recorded"
 
@@ -100,9 +100,9 @@ def _drawings(folder: Path, run_id: str) -> dict[str, str]:
 
 def newest_splits(records: Iterable[Record]) -> list[Split]:
     """The split of the newest record, and that of the newest for each number of folds: those with a page each."""
-    newest: dict[str, Split] = {}
+    newest: dict[int, Split] = {}
     for record in sorted(records, key=lambda record: (record.started, record.run_id)):
-        newest[record.spec.fold.partition("/")[2]] = _split(record)
+        newest[record.spec.n_folds] = _split(record)
     return [newest[n_folds] for n_folds in sorted(newest)]
 
 
@@ -121,7 +121,7 @@ def _variant(record: Record) -> Variant:
 
 
 def _turn(record: Record) -> Turn:
-    return record.spec.seed, record.spec.fold
+    return record.spec.seed, record.spec.fold_name
 
 
 def _test_scores(record: Record) -> Scores | None:
@@ -192,10 +192,10 @@ def _unranked(row: Row, runs: Sequence[Record], judgement: Judgement) -> Unranke
 def _row(label: str, runs: Sequence[Record], judgement: Judgement) -> Row:
     done = sorted((run for run in runs if _test_scores(run)), key=_turn)
     tests = [scores_of(run, judgement) for run in done]
-    first, off_gpu = done[0], [run for run in done if ON_GPU not in run.notes]
+    first, off_gpu = done[0], [run for run in done if run.device != "gpu"]
     timed = off_gpu or done
     known = KNOWN_WEIGHTS.get(first.spec.weights)
-    weights = sorted({f"{known}, {run.weights}" if known else run.weights for run in done if run.weights})
+    weights = sorted({f"{known}, {note}" if known else note for run in done if (note := run.weights_note)})
     return Row(
         rank=0,
         label=label,
@@ -214,7 +214,7 @@ def _row(label: str, runs: Sequence[Record], judgement: Judgement) -> Row:
         on_gpu=not off_gpu,
         n_parameters=first.n_parameters,
         weights="; ".join(weights),
-        unpretrained=bool(first.spec.weights) and any(run.weights.startswith("random") for run in done),
+        unpretrained=bool(first.spec.weights) and any(run.initial_weights == "random" for run in done),
         fitted=any(map(is_fitted, done)),
         **evaluated(done, tests, judgement),
     )
@@ -316,7 +316,7 @@ def _failures(records: Sequence[Record], labels: dict[Variant, str]) -> Iterable
     failed = [record for record in records if record.status != "not-applicable" and not _test_scores(record)]
     for record in sorted(failed, key=lambda r: (labels[_variant(r)], strategy_order(r.spec.strategy), _turn(r))):
         label, spec, reason = labels[_variant(record)], record.spec, record.reason or NO_REASON
-        yield Failure(label, spec.strategy, spec.seed, spec.fold, record.status, reason, record.run_id)
+        yield Failure(label, spec.strategy, spec.seed, spec.fold_name, record.status, reason, record.run_id)
 
 
 def _not_applicable(records: Sequence[Record], labels: dict[Variant, str]) -> Iterable[NotApplicable]:

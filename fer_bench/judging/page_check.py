@@ -26,18 +26,18 @@ SHOWN = 3
 def page_faults(folder: ResultsFolder, records: Sequence[Record]) -> Iterator[str]:
     """What the leaderboards in `folder`, those of folds too, show and `records` and their probabilities do not give."""
     found = (PAGE.fullmatch(path.name) for path in folder.path.glob("leaderboard*"))
-    for name, n_folds in sorted({(match[1], match[2] or "") for match in found if match}):
+    for name, n_folds in sorted({(match[1], int(match[2] or 0)) for match in found if match}):
         try:
             yield from _faults(folder, records, name, n_folds)
         except FerBenchError as error:
             yield f"the {name} cannot be computed again: {error}"
 
 
-def _faults(folder: ResultsFolder, records: Sequence[Record], name: str, n_folds: str) -> Iterator[str]:
-    """Of the table and the page called `name`, one of which may be missing. n_folds: "" for those of one split."""
+def _faults(folder: ResultsFolder, records: Sequence[Record], name: str, n_folds: int) -> Iterator[str]:
+    """Of the table and the page called `name`, one of which may be missing. n_folds: 0 for those of one split."""
     table, page = (_text(folder.path / f"{name}.{ending}") for ending in ("csv", "md"))
     lines = None if table is None else _cells(table)
-    of_folds = [record for record in records if record.spec.fold.partition("/")[2] == n_folds]
+    of_folds = [record for record in records if record.spec.n_folds == n_folds]
     split = _split_shown(of_folds, lines or [], page or "")
     board = leaderboard.build(records, _command(page or ""), split, folder.path)
     if lines is not None:

@@ -22,7 +22,6 @@ from fer_bench.judging.gate import MARK
 from fer_bench.judging.inference import Standing
 from fer_bench.judging.resampling import ALPHA
 from fer_bench.judging.tables import Data, Leaderboard
-from fer_bench.records.schema import MEAN_OF
 
 
 def summary(board: Leaderboard) -> list[str]:
@@ -57,8 +56,9 @@ def _winners(board: Leaderboard) -> Iterator[str]:
         yield "No row is ranked."
         return
     best = board.rows[0]
-    members = [note for note, names in board.notes.items() if best.name in names and note.startswith(MEAN_OF)]
-    of = f" ({members[0]})" if members else ""
+    weights = next((record.members for record in board.records if record.run_id == best.run_id), {})
+    named = sorted(weights.items(), key=lambda pair: (-pair[1], pair[0]))
+    of = f" (mean of {', '.join(f'{run_id} ({weight:.2f})' for run_id, weight in named)})" if named else ""
     yield f"Best of {counted(len(board.rows), 'row')} on the test images: {told(best)}{of}."
     if best.standing:
         ties = [_tie(row.name, row.standing) for row in board.rows[1:] if row.standing and row.standing.band == 1]

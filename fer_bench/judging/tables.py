@@ -217,7 +217,7 @@ class Leaderboard:
     @property
     def n_folds(self) -> int:
         """How many folds were drawn; 0 for one split."""
-        return int(next((record.spec.fold.partition("/")[2] for record in self.records), "") or 0)
+        return next((record.spec.n_folds for record in self.records), 0)
 
     @property
     def suffix(self) -> str:

@@ -67,7 +67,7 @@ def verify(folder: ResultsFolder, against: ResultsFolder | None = None) -> Verif
     """
     records, faults = folder.read()
     verdicts: list[Verdict] = []
-    for split, fold in sorted({(record.spec.split_fingerprint, record.spec.fold) for record in records}):
+    for split, fold in sorted({(record.spec.split_fingerprint, record.spec.fold_name) for record in records}):
         try:
             evidence = Evidence.load(folder, split, records, fold)
         except FerBenchError as error:
@@ -79,7 +79,7 @@ def verify(folder: ResultsFolder, against: ResultsFolder | None = None) -> Verif
         verdicts += [
             Verdict(record.run_id, Standing.self_reported, ("of other data, whose labels are not here any more",))
             for record in evidence.elsewhere
-            if (record.spec.split_fingerprint, record.spec.fold, record.status) == (split, fold, "success")
+            if (record.spec.split_fingerprint, record.spec.fold_name, record.status) == (split, fold, "success")
         ]
         faults += [*_hidden(evidence), *_miscounted(evidence)]
         if len(found) > 1 and all(verdict.standing == Standing.refuted for verdict in found):
@@ -194,7 +194,7 @@ class _Reruns:
     @classmethod
     def load(cls, folder: ResultsFolder, original: Evidence) -> _Reruns:
         records, split, fold = folder.records(), original.split_fingerprint, original.fold
-        has_any = any((record.spec.split_fingerprint, record.spec.fold) == (split, fold) for record in records)
+        has_any = any((record.spec.split_fingerprint, record.spec.fold_name) == (split, fold) for record in records)
         resamples = resampling.Resamples.of(original.labels["test"], len(original.class_names))
         return cls(folder, Evidence.load(folder, split, records, fold) if has_any else None, resamples)
 

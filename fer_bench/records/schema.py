@@ -4,15 +4,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
+from fer_bench.records.spec import fold_name
+from fer_bench.records.upgrade import upgrade
+
 Status = Literal["success", "failed", "timeout", "out-of-memory", "not-applicable", "cancelled"]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-ON_GPU = "on a GPU"
-"""The note of a run whose network was trained on one."""
-MEAN_OF = "mean of"
-"""How the note of an ensemble begins that names its members."""
-ADJUSTED = "probabilities of"
-"""How the note of a run begins that adjusted those of another, as suits the validation images best."""
 Correlation = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 
 
@@ -32,9 +29,21 @@ class Spec(Part):
     split_fingerprint: str
     budget: str
     weights: str
-    fold: Annotated[str, Field(pattern=r"^(\d{1,3}/\d{1,3})?$")] = ""
+    fold: Annotated[int, Field(ge=0)] = 0
+    n_folds: Annotated[int, Field(ge=0, le=999)] = 0
     tuned: bool = False
     parameters: tuple[tuple[str, bool | int | float | str | None], ...] = ()
+
+    @model_validator(mode="after")
+    def _is_one_of_the_folds(self) -> "Spec":
+        if self.fold > self.n_folds or (self.fold == 0) != (self.n_folds == 0):
+            raise ValueError(f"fold {self.fold} of {self.n_folds}")
+        return self
+
+    @property
+    def fold_name(self) -> str:
+        """As that of `RunSpec`."""
+        return fold_name(self.fold, self.n_folds)
 
 
 class ClassScores(Part):
@@ -117,11 +126,14 @@ class Environment(Part):
 class Record(Part):
     """One run. Scores, timing and the like are None where the status is not "success".
 
+    device: what the network was trained on. initial_weights: what it started from, in words in weights_note.
+    members: run ids of an ensemble and their weights. adjusted_from: the run whose probabilities this one adjusted.
+    plugin_code: digest of what plugins defined of it. base_predictions: digest of the predictions it started from.
     cpu_seconds: of all cores together, from the start of the run's process to the end of its last sitting.
     stochastic: whether another seed gives another run; None in records from before it was noted.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     run_id: str
     status: Status
     spec: Spec
@@ -136,7 +148,13 @@ class Record(Part):
     data_notes: list[str] = []
     reason: str | None = None
     traceback: str | None = None
-    weights: str = ""
+    device: Literal["cpu", "gpu"] | None = None
+    initial_weights: Literal["random", "imagenet", "file"] | None = None
+    weights_note: str = ""
+    members: dict[str, Fraction] = {}
+    adjusted_from: str | None = None
+    plugin_code: str | None = None
+    base_predictions: str | None = None
     notes: list[str] = []
     n_rows: int | None = None
     steps: int | None = None
@@ -152,6 +170,11 @@ class Record(Part):
     environment: Environment | None = None
     started: str
     command: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_present_schema(cls, raw: Any) -> Any:
+        return upgrade(raw)
 
     @model_validator(mode="after")
     def _scores_every_class(self) -> "Record":

@@ -8,6 +8,11 @@ from fer_bench.cache import digest
 LATER_FIELDS = ("fold", "tuned", "parameters")  # left out of the id where empty, so that older ids stand
 
 
+def fold_name(fold: int, n_folds: int) -> str:
+    """`2/5` for the second of five folds, empty without folds."""
+    return f"{fold}/{n_folds}" if n_folds else ""
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """One model under one strategy on one split with one seed.
@@ -15,7 +20,7 @@ class RunSpec:
     budget is "" for models that have none, weights is "" for models that never start from any:
     so the id changes only with what changes the run.
     weights otherwise is "auto", "imagenet", "none" or "sha256:" with the digest of a weight file.
-    fold: "2/5" is the second of five folds, "" without folds; split_fingerprint is then that of all five.
+    fold, n_folds: 2 and 5 are the second of five folds, 0 and 0 no folds; split_fingerprint is then that of all five.
     tuned: whether `parameters` come from a search. parameters: (name, value) of what differs from the builder's own
     values, sorted by name; values are strings, numbers or booleans.
     """
@@ -27,13 +32,21 @@ class RunSpec:
     split_fingerprint: str
     budget: str = ""
     weights: str = ""
-    fold: str = ""
+    fold: int = 0
+    n_folds: int = 0
     tuned: bool = False
     parameters: tuple[tuple[str, Any], ...] = ()
 
     @property
+    def fold_name(self) -> str:
+        """`2/5` for the second of five folds, empty without folds."""
+        return fold_name(self.fold, self.n_folds)
+
+    @property
     def run_id(self) -> str:
         """`<model>.<strategy>.s<seed>-<hash>`, with `.f<fold>` where there are folds: readable, unique, a safe name."""
-        content = {name: value for name, value in vars(self).items() if value or name not in LATER_FIELDS}
-        fold = f".f{self.fold.partition('/')[0]}" if self.fold else ""
+        fields = {**vars(self), "fold": self.fold_name}
+        del fields["n_folds"]
+        content = {name: value for name, value in fields.items() if value or name not in LATER_FIELDS}
+        fold = f".f{self.fold}" if self.fold else ""
         return f"{self.model}.{self.strategy}.s{self.seed}{fold}-{digest(content)[:10]}"

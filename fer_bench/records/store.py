@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_bench.cache import old_path, put_in_place, sync
 from fer_bench.errors import FerBenchError, listing
+from fer_bench.records.upgrade import upgrade
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
     from fer_bench.records.schema import Record
 
 FINISHED = ("success", "not-applicable")
-PLUGIN_CODE = "plugin_code"
-"""The parameter on record that is the digest of what plugins define of a run."""
-BASE_PREDICTIONS = "base_predictions"
-"""The parameter on record that is the digest of the predictions of the run that a run started from."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +75,12 @@ class ResultsFolder:
             return Standing()
         digest = hashlib.sha256(content).hexdigest()
         try:
-            record = json.loads(content)
+            record = upgrade(json.loads(content))
         except (ValueError, RecursionError):
             return Standing(digest=digest)
         if not isinstance(record, dict) or not isinstance(status := record.get("status"), str):
             return Standing(digest=digest)
-        parameters = record.get("parameters")
-        known = parameters if isinstance(parameters, dict) else {}
-        return Standing(status, known.get(PLUGIN_CODE), known.get(BASE_PREDICTIONS), digest)
+        return Standing(status, record.get("plugin_code"), record.get("base_predictions"), digest)
 
     def predictions_digest(self, run_id: str) -> str | None:
         """The digest of the stored predictions of a run, the same for the same answers; None where there are none."""
@@ -99,7 +94,7 @@ class ResultsFolder:
         found = []
         for path in sorted(self.runs.glob("[!.]*/record.json")):
             try:
-                found.append(json.loads(path.read_bytes()))
+                found.append(upgrade(json.loads(path.read_bytes())))
             except (ValueError, OSError, RecursionError):
                 continue
         return [record for record in found if isinstance(record, dict) and {"status", "spec"} <= record.keys()]

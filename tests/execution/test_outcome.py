@@ -14,9 +14,9 @@ from fer_bench.execution.worker import do_run
 from fer_bench.metrics import probabilities_from_scores
 from fer_bench.models.adjustment import adjust, choose_tau
 from fer_bench.models.registry import MODELS, STRATEGIES, plugin_code
-from fer_bench.records.schema import ADJUSTED, Record
-from fer_bench.records.spec import RunSpec
-from fer_bench.records.store import BASE_PREDICTIONS, PLUGIN_CODE, ResultsFolder
+from fer_bench.records.schema import Record
+from fer_bench.records.spec import RunSpec, fold_name
+from fer_bench.records.store import ResultsFolder
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +38,13 @@ def run(data, tmp_path):
     """Do and commit a run of a model under a strategy; returns its record."""
     results = ResultsFolder(tmp_path / "results")
 
-    def make(model: str, strategy: str, n_folds: int = 0, fold: str = "", **options) -> Record:
+    def make(model: str, strategy: str, n_folds: int = 0, fold: int = 0, **options) -> Record:
         dataset, split_folder = Dataset.load(data), stored_split(data, 0, n_folds)
-        split = Split.load(split_folder, fold)
+        split = Split.load(split_folder, fold_name(fold, n_folds))
         card = MODELS[model]
         spec = RunSpec(
             model, strategy, 0, dataset.fingerprint, split.fingerprint, "quick" if card.steps else "",
-            "none" if card.pretrained else "", fold, **options,
+            "none" if card.pretrained else "", fold, n_folds, **options,
         )  # fmt: skip
         job = Job(
             spec=spec, family=card.family, features=card.features, results=results.path, dataset_folder=data,
@@ -77,13 +77,12 @@ def test_post_hoc_adjustment_takes_the_probabilities_of_the_run_under_none(run, 
     assert record.status == "success", record.traceback
     tau = choose_tau(before["validation_probabilities"], dataset.labels[split.validation], log_prior)
     digest = run.results.predictions_digest(base.run_id)
-    assert record.parameters[BASE_PREDICTIONS] == run.results.standing(record.run_id).base == digest
+    assert record.base_predictions == run.results.standing(record.run_id).base == digest
     assert record.parameters["tau"] == tau > 0
-    assert record.notes[-1].startswith(ADJUSTED)
+    assert record.adjusted_from == base.run_id
     after = np.load(run.results.runs / record.run_id / "predictions.npz")
     for name in ("validation_probabilities", "test_probabilities"):
         np.testing.assert_allclose(after[name], adjust(before[name], log_prior, tau), rtol=1e-5)
-    assert any(f"{base.run_id}, tau {tau:g}" in note for note in record.notes)
     assert record.seconds.fit >= base.seconds.fit
     assert record.seconds.features == base.seconds.features > 0
 
@@ -160,7 +159,7 @@ def test_rows_are_made_of_features(run):
 
 
 def test_folds_train_and_test_on_their_own_rows(run):
-    records = [run("pca-logistic", "none", n_folds=3, fold=f"{number}/3") for number in (1, 2, 3)]
+    records = [run("pca-logistic", "none", n_folds=3, fold=number) for number in (1, 2, 3)]
     assert {record.status for record in records} == {"success"}
     tested = [run.results.runs / record.run_id / "predictions.npz" for record in records]
     ids = [id_ for path in tested for id_ in np.load(path)["test_ids"]]
@@ -196,7 +195,7 @@ def test_what_plugins_define_is_told_to_the_builder_and_put_on_record(run, monke
     for strategy, status in ends.items():
         record = run("mine", strategy)
         assert record.status == status, record.traceback
-        assert record.parameters[PLUGIN_CODE] == plugin_code(MODELS["mine"], STRATEGIES[strategy])
+        assert record.plugin_code == plugin_code(MODELS["mine"], STRATEGIES[strategy])
     assert codes == [plugin_code(MODELS["mine"], STRATEGIES["none"])] * 2  # the adjusted run is not trained
 
 
@@ -224,4 +223,4 @@ def test_attributes_of_a_foreign_classifier_fail_no_finished_run(run, monkeypatc
     monkeypatch.setitem(MODELS._cards, "pca-logistic", replace(MODELS["pca-logistic"], build=lambda task: Foreign()))
     record = run("pca-logistic", "none")
     assert record.status == "success", record.traceback
-    assert (record.notes, record.weights, record.n_parameters) == ([], "", 13)
+    assert (record.notes, record.weights_note, record.n_parameters) == ([], "", 13)

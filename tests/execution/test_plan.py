@@ -9,7 +9,7 @@ from fer_bench.errors import FerBenchError
 from fer_bench.execution.plan import OUTDATED, SUITES, Wanted, find_suite, make_plan
 from fer_bench.models.registry import MODELS, STRATEGIES, plugin_code
 from fer_bench.records.spec import RunSpec
-from fer_bench.records.store import BASE_PREDICTIONS, PLUGIN_CODE, ResultsFolder
+from fer_bench.records.store import ResultsFolder
 
 
 @pytest.fixture
@@ -88,14 +88,14 @@ def test_a_run_of_a_plugin_s_model_is_due_again_once_the_plugin_has_changed(plan
     (before,) = plan("mine", "none")
     today = plugin_code(MODELS["mine"], STRATEGIES["none"])
     for code, status in ((today, "success"), ("another", OUTDATED), (None, "success")):
-        on_disk(before, "success", parameters={} if code is None else {PLUGIN_CODE: code})
+        on_disk(before, "success", plugin_code=code)
         (planned,) = plan("mine", "none")
         assert planned.status == status
         assert planned.is_due("failed") is (status == OUTDATED) and not planned.is_due("missing")
 
 
 def test_a_run_under_a_plugin_s_strategy_is_due_again_once_that_has_changed(plan, on_disk, monkeypatch):
-    on_disk(plan("hog-svm", "smote")[0], "success", parameters={PLUGIN_CODE: "another"})
+    on_disk(plan("hog-svm", "smote")[0], "success", plugin_code="another")
     assert plan("hog-svm", "smote")[0].status == "success"  # the package's own, which have a version
     monkeypatch.setitem(STRATEGIES._cards, "smote", replace(STRATEGIES["smote"], plan=lambda labels, n, seed: 1))
     assert plan("hog-svm", "smote")[0].status == OUTDATED
@@ -112,7 +112,7 @@ def test_what_did_not_apply_to_a_plugin_s_model_is_missing_once_it_may(plan, on_
     (mended,) = plan("mine", "class-weights")
     assert mended.is_due("failed") and mended.is_due("missing")
     today = plugin_code(MODELS["mine"], STRATEGIES["class-weights"])
-    on_disk(planned, "not-applicable", parameters={PLUGIN_CODE: today})  # as its classifier turned out to be
+    on_disk(planned, "not-applicable", plugin_code=today)  # as its classifier turned out to be
     assert not plan("mine", "class-weights")[0].is_due("failed")
 
 
@@ -173,16 +173,15 @@ def test_what_started_from_another_base_than_there_is_or_will_be_is_done_again(
     answers.parent.mkdir(parents=True, exist_ok=True)
     answers.write_bytes(b"answers")
     digest = results.predictions_digest(base.spec.run_id) if started_from == "this" else started_from
-    known = {BASE_PREDICTIONS: digest} if digest else {}
-    on_disk(derived, "success", started="2026-01-02T00:00:00+00:00", parameters=known)  # no clock has a say
+    on_disk(derived, "success", started="2026-01-02T00:00:00+00:00", base_predictions=digest)  # no clock has a say
     _, planned = plan("cnn", strategy)
     assert planned.status == of_derived and planned.is_due("failed") is (of_derived == OUTDATED)
 
 
 def test_folds_multiply_runs_and_share_nothing(plan):
-    planned = plan("hog-svm,hog-forest", "none", seeds=(0, 1), folds=("1/3", "2/3", "3/3"))
+    planned = plan("hog-svm,hog-forest", "none", seeds=(0, 1), n_folds=3)
     assert [(p.spec.model, p.spec.seed, p.spec.fold) for p in planned][:4] == [
-        ("hog-svm", 0, "1/3"), ("hog-svm", 0, "2/3"), ("hog-svm", 0, "3/3"), ("hog-forest", 0, "1/3"),
+        ("hog-svm", 0, 1), ("hog-svm", 0, 2), ("hog-svm", 0, 3), ("hog-forest", 0, 1),
     ]  # fmt: skip
     assert len({p.spec.run_id for p in planned}) == 3 + 6
     assert planned[1].spec.run_id.startswith("hog-svm.none.s0.f2-")

@@ -41,11 +41,11 @@ def make_record() -> MakeRecord:
     def make(
         model: str = "hog-svm", strategy: str = "none", seed: int = 0, status: str = "success", *, skill: float = 1.0,
         budget: str = "", weights_asked: str = "", data: str = "d" * 16, split: str = "s" * 16,
-        class_names: list[str] | None = None, macro_f1: float | None = None, fold: str = "", tuned: bool = False,
-        parameters: tuple = (), **fields: Any,
+        class_names: list[str] | None = None, macro_f1: float | None = None, fold: int = 0, n_folds: int = 0,
+        tuned: bool = False, parameters: tuple = (), **fields: Any,
     ) -> Record:  # fmt: skip
         names = class_names or CLASS_NAMES
-        spec = RunSpec(model, strategy, seed, data, split, budget, weights_asked, fold, tuned, parameters)
+        spec = RunSpec(model, strategy, seed, data, split, budget, weights_asked, fold, n_folds, tuned, parameters)
         values: dict[str, Any] = {
             "run_id": spec.run_id, "status": status, "spec": Spec(**vars(spec)), "dataset": "faces",
             "family": "deep" if model in DEEP else "classical", "features": model.partition("-")[0],
@@ -60,7 +60,8 @@ def make_record() -> MakeRecord:
                 test = test.model_copy(update={"macro_f1": macro_f1})
             values |= {
                 "test": test, "validation": random_scores(skill, salt + 7, names), "seconds": Timing(fit=12.5 * skill),
-                "ms_per_image": 0.42, "n_parameters": 1_800_000 if model in DEEP else None,
+                "ms_per_image": 0.42, "device": "cpu" if model in DEEP else None,
+                "n_parameters": 1_800_000 if model in DEEP else None,
             }  # fmt: skip
         return Record(**(values | fields))
 
@@ -95,7 +96,9 @@ def _cell(make: MakeRecord, model: str, strategy: str, skill: float) -> list[Rec
         weights = {"budget": "quick", "weights_asked": "auto"}
         if strategy == "over-sampling":
             return [make(model, strategy, status="out-of-memory", reason="killed at 4.0 GiB", **weights)]
-        return [make(model, strategy, skill=skill, weights="random (no network)", **weights)]
+        return [
+            make(model, strategy, skill=skill, initial_weights="random", weights_note="random (no network)", **weights)
+        ]
     if (model, strategy) == ("pca-mlp", "class-weights"):
         return [make(model, strategy, status="failed", reason="ValueError: class 'a|b'\nhas `no` <b>rows</b>")]
     return [make(model, strategy, skill=skill)]

@@ -11,7 +11,7 @@ from fer_bench.judging.references import REFERENCES, Reference
 from fer_bench.judging.resampling import Interval
 from fer_bench.judging.summary import summary
 from fer_bench.judging.tables import Statistic
-from fer_bench.records.schema import ADJUSTED, ON_GPU, Timing
+from fer_bench.records.schema import Timing
 
 
 def board_of(*records):
@@ -46,18 +46,18 @@ def test_longer_training_that_is_no_better_is_not_advised(quick, slow):
 
 
 def test_rows_of_a_gpu_are_told(quick, slow):
-    *_, told = findings.by_time(board_of(quick, slow.model_copy(update={"notes": ["bfloat16", ON_GPU]})))
+    *_, told = findings.by_time(board_of(quick, slow.model_copy(update={"device": "gpu"})))
     assert told.startswith("With a GPU, use cnn / none")
 
 
 def test_minutes_of_a_gpu_are_not_those_of_a_processor(quick, slow):
-    fast = slow.model_copy(update={"notes": [ON_GPU], "seconds": Timing(fit=60)})
+    fast = slow.model_copy(update={"device": "gpu", "seconds": Timing(fit=60)})
     (told,) = findings.by_time(board_of(quick, fast))
     assert told.startswith("With a GPU, use cnn / none") and told.endswith("about 60 seconds.")
 
 
 def test_a_row_of_both_has_the_seconds_of_the_processor(quick, slow, make_record):
-    fast = make_record("cnn", seed=1).model_copy(update={"notes": [ON_GPU], "seconds": Timing(fit=60)})
+    fast = make_record("cnn", seed=1).model_copy(update={"device": "gpu", "seconds": Timing(fit=60)})
     board = board_of(quick, slow, fast)
     (row,) = [row for row in board.rows if row.label == "cnn"]
     assert row.fit_seconds == 3601 and not row.on_gpu and row.scores["macro_f1"].sd
@@ -78,8 +78,7 @@ def test_advice_tells_what_is_left_without_copies(quick, slow):
 
 def test_rows_fitted_to_the_validation_images_are_not_picked(make_record, quick):
     best = make_record(skill=3.0).validation
-    note = [f"{ADJUSTED} hog-svm.none.s0-0123456789, tau 0.4 chosen on validation"]
-    adjusted = make_record("hog-svm", "post-hoc-adjustment", validation=best, notes=note)
+    adjusted = make_record("hog-svm", "post-hoc-adjustment", validation=best, adjusted_from="hog-svm.none.s0")
     ensemble = make_record("ensemble", "greedy-selection", validation=best, family="ensemble")
     board = board_of(quick, adjusted, ensemble)
     assert findings.picked(board.rows).name == "hog-svm / none"
@@ -161,7 +160,7 @@ def test_rows_of_one_training_run_are_counted(make_record, quick):
 
 def test_known_weight_files_are_named(make_record):
     asked = "sha256:e0ca52214c83f862"
-    board = board_of(make_record("vgg16", weights_asked=asked, weights="file a.h5"))
+    board = board_of(make_record("vgg16", weights_asked=asked, initial_weights="file", weights_note="file a.h5"))
     assert board.rows[0].weights == "ImageNet (8-bit origin), file a.h5"
 
 

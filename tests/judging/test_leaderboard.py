@@ -154,14 +154,14 @@ def test_the_choice_by_validation_ignores_test_scores(make_record):
 @pytest.mark.parametrize(
     ("asked", "weights", "unpretrained"),
     [
-        ("auto", "random (no network)", True),
+        ("auto", "random", True),
         ("none", "random", True),
-        ("auto", "ImageNet", False),
+        ("auto", "imagenet", False),
         ("", "random", False),
     ],
 )
 def test_rows_that_could_have_been_pretrained_are_marked(make_record, asked, weights, unpretrained):
-    (row,) = leaderboard.build([make_record("vgg16", weights_asked=asked, weights=weights)]).rows
+    (row,) = leaderboard.build([make_record("vgg16", weights_asked=asked, initial_weights=weights)]).rows
     assert row.unpretrained is unpretrained
 
 
@@ -200,7 +200,7 @@ def test_reporting_imports_nothing_heavy():
 
 
 def folds(make_record, model, done, n_folds=3, macro_f1=0.5):
-    return [make_record(model, fold=f"{number}/{n_folds}", macro_f1=macro_f1 + number / 100) for number in done]
+    return [make_record(model, fold=number, n_folds=n_folds, macro_f1=macro_f1 + number / 100) for number in done]
 
 
 def test_folds_are_one_row_and_an_incomplete_set_is_marked_and_ranked_below(make_record):

@@ -24,7 +24,7 @@ def add_folds(kind, path, started):
         name = f"{number}/2"
         fold.split_path.rename(path / split_file(joint, name))
         for model, skill in {"pca-svm": 1.0, "hog-svm": 2.0}.items():
-            spec = RunSpec(model, "none", 0, "d" * 16, joint, fold=name)
+            spec = RunSpec(model, "none", 0, "d" * 16, joint, fold=number, n_folds=2)
             rows = fold.predictions(skill, seed=number)
             fold.add(model, rows, run_id=spec.run_id, spec=Spec(**vars(spec)), started=started)
     return folds[0].folder

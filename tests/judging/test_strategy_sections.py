@@ -24,9 +24,11 @@ def test_a_run_that_no_seed_changes_is_compared_with_every_seed_of_a_strategy(st
 
 def test_a_weight_file_may_be_called_random(make_record):
     asked = {"weights_asked": "sha256:0123456789abcdef"}
-    named = leaderboard.build([make_record("vgg16", weights="file random-erasing.weights.h5", **asked)])
+    named = leaderboard.build(
+        [make_record("vgg16", initial_weights="file", weights_note="file random-erasing.weights.h5", **asked)]
+    )
     assert not named.rows[0].unpretrained
-    assert leaderboard.build([make_record("vgg16", weights="random", **asked)]).rows[0].unpretrained
+    assert leaderboard.build([make_record("vgg16", initial_weights="random", **asked)]).rows[0].unpretrained
 
 
 def test_the_summary_says_what_is_behind_the_verdicts(stored_runs):

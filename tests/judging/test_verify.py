@@ -194,7 +194,7 @@ def strip_the_test_probabilities(judged, record):
 
 def shift_the_ensemble_s_weights(judged, record):
     mixed = find(judged, "ensemble")
-    judged.rewrite(mixed, parameters=mixed.parameters | {"weights": {record.run_id: 1.0}})
+    judged.rewrite(mixed, members={record.run_id: 1.0})
     return f"{mixed.run_id}: its test probabilities are not the mean of its members"
 
 
@@ -205,13 +205,13 @@ def mix(judged, weights, **selected):
     rows = {subset: ensemble.mixture(evidence, weights, subset) for subset in ("validation", "test")}
     return judged.add(
         "ensemble", rows, strategy="greedy-selection", family="ensemble", started=honest.started,
-        parameters=honest.parameters | selected | {"weights": weights},
+        members=weights, parameters=honest.parameters | selected,
     )  # fmt: skip
 
 
 def tune_the_ensemble_s_weights(judged, record):
     mixed = mix(judged, {record.run_id: 0.3, find(judged, "hog-svm").run_id: 0.7})
-    return f"{mixed.run_id}: parameters.weights is not what greedy selection among its members gives"
+    return f"{mixed.run_id}: members is not what greedy selection among its members gives"
 
 
 def raise_the_ensemble_s_selection(judged, record):
@@ -237,14 +237,14 @@ def hide_what_the_ensemble_was_chosen_on(judged, record):
     mark_copies(judged, n_near=30)
     mixed, _ = ensemble.put_on_record(Evidence.newest(judged.folder))
     assert verify(judged.folder).verdicts[0].standing == Standing.reproduced
-    judged.rewrite(mixed, notes=mixed.notes[:1])
+    judged.rewrite(mixed, notes=[])
     return f"{mixed.run_id}: its notes do not say that it was chosen on the 60 validation images that choose"
 
 
 def make_the_ensemble_its_own_member(judged, record):
     mixed = find(judged, "ensemble")
-    weights = {"weights": {mixed.run_id: 1.0}, "rounds": 1, "validation_macro_f1": [mixed.validation.macro_f1]}
-    judged.rewrite(mixed, parameters=weights)
+    path = {"rounds": 1, "validation_macro_f1": [mixed.validation.macro_f1]}
+    judged.rewrite(mixed, members={mixed.run_id: 1.0}, parameters=path)
     return f"{mixed.run_id}: its members cannot be read: not on record as finished runs: {mixed.run_id}"
 
 

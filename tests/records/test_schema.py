@@ -28,8 +28,8 @@ def record(stored_runs) -> dict:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("spec.fold", "1/x"),
-        ("spec.fold", "1/99999999"),
+        ("spec.fold", 1),
+        ("spec.n_folds", 99999999),
         ("spec.parameters", [["a", {}]]),
         ("test.per_class", []),
         ("test.n_images", 0),

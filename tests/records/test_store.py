@@ -47,7 +47,7 @@ def test_run_ids_are_stable_readable_and_change_with_every_field():
         RunSpec("hog-svm", "none", 0, "data", "split2"),
         RunSpec("hog-svm", "none", 0, "data", "split", "full"),
         RunSpec("hog-svm", "none", 0, "data", "split", "", "auto"),
-        RunSpec("hog-svm", "none", 0, "data", "split", fold="1/2"),
+        RunSpec("hog-svm", "none", 0, "data", "split", fold=1, n_folds=2),
         RunSpec("hog-svm", "none", 0, "data", "split", tuned=True),
         RunSpec("hog-svm", "none", 0, "data", "split", parameters=(("C", 2.0),)),
         RunSpec("hog-svm", "none", 0, "data", "split", parameters=(("C", 3.0),)),
@@ -178,8 +178,9 @@ def test_folder_that_cannot_be_written_is_one_message(tmp_path):
 @pytest.mark.parametrize(
     ("text", "status", "code"),
     [
-        ('{"status": "success", "parameters": {"plugin_code": "abc"}}', "success", "abc"),
-        ('{"status": "success", "parameters": ["plugin_code"]}', "success", None),
+        ('{"status": "success", "plugin_code": "abc"}', "success", "abc"),
+        ('{"schema_version": 1, "status": "success", "parameters": {"plugin_code": "abc"}}', "success", "abc"),
+        ('{"schema_version": 1, "status": "success", "parameters": ["plugin_code"]}', "success", None),
         ('{"status": ["success"]}', None, None),
         ("[]", None, None),
         ("{", None, None),

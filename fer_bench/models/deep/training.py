@@ -17,7 +17,6 @@ from fer_bench.models.deep.precision import dtype_policy, has_gpu, resolve_preci
 from fer_bench.models.deep.watch import PLATEAU, Watch, evaluation_steps
 from fer_bench.models.registry import ImageInput
 from fer_bench.models.task import FOCAL, Task
-from fer_bench.records.schema import ON_GPU
 
 WEIGHT_DECAY = 0.05
 WARM_UP = 0.05  # of a phase's steps
@@ -69,8 +68,8 @@ class KerasClassifier:
     "bfloat16"; schedule, "cosine" or "plateau"; patience, evaluations without a better one after which to stop.
 
     Fitted: history_ (a dict per evaluation), n_parameters_, steps_ (gradient steps made: fewer where patience was
-    lost), weights_, notes_, earlier_seconds_ (of the training that was cut off), frozen_ (the pass that runs share, or
-    None).
+    lost), weights_, device_ ("cpu" or "gpu"), notes_, earlier_seconds_ (of the training that was cut off), frozen_
+    (the pass that runs share, or None).
     """
 
     def __init__(self, task: Task, image: ImageInput, build: Callable[[], Network], batch_size: int) -> None:
@@ -112,7 +111,8 @@ class KerasClassifier:
         self.policy = resolve_precision(self.task.parameters.get("precision", "auto"))
         backend = keras.backend.backend()
         self.notes_ = ["bfloat16" if self.policy == "mixed_bfloat16" else self.policy]
-        self.notes_ += [ON_GPU] * has_gpu() + [f"computed by {backend}"] * (backend != "tensorflow")
+        self.notes_ += [f"computed by {backend}"] * (backend != "tensorflow")
+        self.device_ = "gpu" if has_gpu() else "cpu"
         self.history_: list[dict[str, Any]] = []
         self.earlier_seconds_ = 0.0
         with dtype_policy(self.policy):

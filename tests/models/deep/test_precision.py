@@ -6,7 +6,6 @@ import pytest
 
 from fer_bench.models.deep import precision
 from fer_bench.models.deep.precision import dtype_policy, resolve_precision
-from fer_bench.records.schema import ON_GPU
 
 
 @pytest.mark.parametrize(
@@ -71,7 +70,7 @@ def test_the_policy_is_put_back_after_an_error_too():
 def test_a_network_trained_on_a_gpu_says_so(tiny, monkeypatch):
     monkeypatch.setattr("fer_bench.models.deep.training.has_gpu", lambda: True)
     classifier = tiny.fitted(tiny.task(steps=1, parameters={"precision": "float32"}))
-    assert classifier.notes_ == ["float32", ON_GPU]
+    assert (classifier.notes_, classifier.device_) == (["float32"], "gpu")
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])
