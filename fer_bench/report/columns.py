@@ -93,7 +93,7 @@ def _clean_rank(rows: pd.DataFrame) -> pd.Series:
 COLUMNS: tuple[Column, ...] = (
     Column(
         "rank", "rank", "count",
-        "Place by macro-F1. The brackets hold the places it could have in truth: rows whose ranges overlap may tie.",
+        "The places among all rows that it may have by macro-F1, at 95 % confidence.",
         False, True, has_interval=True,
     ),
     Column("model", "model", "text", "In brackets: its training budget and what else differs from its own recipe.",

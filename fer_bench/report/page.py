@@ -1,0 +1,203 @@
+"""The page: what a person reads first, on its own, having never seen the project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from fer_bench.report.columns import COLUMNS, MISSING, show
+from fer_bench.report.text import environment, escape, listed, one_line, points, sentence, signed, table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fer_bench.analysis.leaderboard import Leaderboard
+
+WARNINGS = ("UNTRUSTED_DATA", "SUSPECT_ROWS", "UNPRETRAINED", "FAILED_RUNS", "NOT_AUDITED", "PEOPLE_UNKNOWN")
+IN_SHORT = (
+    "NOTHING_RANKED", "BEST", "TIES_WITH_BEST", "CLASSICAL_AGAINST_DEEP", "USE", "STRATEGIES_POOLED", "WHO_PAYS",
+    "COPIES", "CLEAN",
+)  # fmt: skip
+"""Codes of findings, in the order of reading; one sentence of each."""
+MODEL_COLUMNS = (
+    "accuracy", "macro_precision", "macro_recall", "macro_f1", "clean_macro_f1", "rank", "seconds", "n_parameters",
+    "n_seeds",
+)  # fmt: skip
+BASE_STRATEGY = "none"
+VERDICTS = {
+    "n_helps": "helps",
+    "n_hurts": "hurts",
+    "n_trade_off": "trade-off",
+    "n_no_evidence": "not clear",
+    "n_same": "same",
+}
+SHOWN = 10
+"""Lines of a list that may be long, before it says how many more there are."""
+BY_NAME = {column.name: column for column in COLUMNS}
+
+
+def page(board: Leaderboard) -> str:
+    """`leaderboard.md`: short, every name from the data escaped. The same leaderboard gives the same text."""
+    by_code: dict[str, Any] = {}
+    for finding in board.findings:
+        by_code.setdefault(finding.code, finding)
+    further = [one for one in board.findings if one.code == "CLASSICAL_AGAINST_DEEP"][1:]
+    shown = {id(by_code[code]) for code in (*WARNINGS, *IN_SHORT) if code in by_code}
+    legend = [BY_NAME[name] for name in MODEL_COLUMNS if name in board.rows and board.rows[name].notna().any()]
+    return environment(is_markdown=True).get_template("page.md.j2").render(
+        board=board, data=board.data, audit=board.audit, files=file_names(board), base=BASE_STRATEGY, missing=MISSING,
+        by_class=list(zip(board.data.class_names, board.data.support, strict=True)),
+        warnings=[by_code[code] for code in WARNINGS if code in by_code],
+        in_short=[by_code[code] for code in IN_SHORT if code in by_code],
+        best_against=further, further=[one for one in board.findings if id(one) not in shown and one not in further],
+        has_picture=bool((board.rows["seconds"] > 0).any()),
+        models=_models(board), grid=_grid(board), strategies=_strategies(board), glossary=_glossary(board),
+        recall=_recall(board), unranked=_unranked(board), failures=_failures(board), references=_references(board),
+        legend=legend, command=Markup(one_line(board.command)), environment=_environment(board),
+    )  # fmt: skip
+
+
+def file_names(board: Leaderboard) -> dict[str, str]:
+    """What the files beside each other are called: those of five folds do not replace those of the one split."""
+    stem = f"leaderboard{board.suffix}"
+    return {"md": f"{stem}.md", "png": f"{stem}.png", "csv": f"{stem}.csv", "html": f"report{board.suffix}.html"}
+
+
+def _models(board: Leaderboard) -> Markup | None:
+    """One row per model, at the strategy picked on validation; bold: what to use."""
+    rows = board.best_of_model
+    shown = [BY_NAME[name] for name in MODEL_COLUMNS if name in rows and rows[name].notna().any()]
+    picks = {pick.row for pick in board.picks.values()}
+
+    def cells(row: str, line: pd.Series) -> Iterable[Any]:
+        yield _bold(line["model"], row in picks)
+        yield line["strategy"]
+        for column in shown:
+            if column.name == "rank":
+                yield f"{line['rank_low']}–{line['rank_high']}"
+            elif column.name == "macro_f1":
+                yield f"{column.text(line['macro_f1'])} ({line['macro_f1_low']:.3f}–{line['macro_f1_high']:.3f})"
+            else:
+                yield column.text(line[column.name])
+
+    headers = ["model", "strategy", *(column.title for column in shown)]
+    return table(headers, [cells(str(row), line) for row, line in rows.iterrows()], left=2) if len(rows) else None
+
+
+def _grid(board: Leaderboard) -> Markup | None:
+    """Macro-F1 of each model that ran under several strategies under each of them; bold: may be best."""
+    tied = board.rows[board.rows["in_best_set"].eq(True)]
+    best = set(zip(tied["model"], tied["strategy"], strict=True))
+    several = board.grid.index[board.grid.notna().sum(axis=1) > 1]
+
+    def cells(model: Any) -> Iterable[Any]:
+        yield model
+        for strategy, value in board.grid.loc[model].items():
+            told = show(value, "fraction") if value == value else board.grid_status.at[model, strategy]
+            yield _bold(told if told != "not run" else MISSING, (model, strategy) in best)
+
+    return table(["model", *map(str, board.grid)], map(cells, several)) if len(several) else None
+
+
+def _strategies(board: Leaderboard) -> Markup | None:
+    """What each strategy changes on average over the models, who gains and pays, how many models it helps and hurts."""
+    pooled, clean = board.pooled.get("test"), board.pooled.get("clean")
+    if pooled is None or pooled.empty:
+        return None
+    on_clean = clean["macro_f1"].to_dict() if clean is not None and board.data.test_has_copies else {}
+    recall = _recall_changes(board)
+
+    def cells(strategy: Any, line: pd.Series) -> Iterable[Any]:
+        yield strategy
+        yield f"{signed(line['macro_f1'])} ({signed(line['macro_f1_low'])} to {signed(line['macro_f1_high'])})"
+        if on_clean:
+            yield signed(on_clean[strategy])
+        yield f"{points(line['accuracy'])} ({points(line['accuracy_low'])} to {points(line['accuracy_high'])})"
+        own = recall.loc[strategy]
+        yield from (f"{name} {points(own[name])}" for name in (own.idxmax(), own.idxmin()))
+        yield f"{line['n_models']:.0f}"
+        yield from (f"{line[name]:.0f}" for name in VERDICTS)
+
+    headers = [
+        "strategy",
+        "macro-F1",
+        *["clean macro-F1"] * bool(on_clean),
+        "accuracy, points",
+        "gains most",
+        "pays most",
+    ]
+    ordered = pooled.sort_values("macro_f1", ascending=False)
+    return table([*headers, "models", *VERDICTS.values()], [cells(*item) for item in ordered.iterrows()])
+
+
+def _recall_changes(board: Leaderboard) -> pd.DataFrame:
+    """How recall of each class changes under each strategy: means over the models that beat a constant answer."""
+    speaking = board.rows.loc[board.rows["speaks"].eq(True) & (board.rows["strategy"] == BASE_STRATEGY), "model"]
+    effects = board.effects["test"]
+    return effects[effects["model"].isin(speaking)].groupby("strategy")[list(board.data.class_names)].mean()
+
+
+def _recall(board: Leaderboard) -> Markup | None:
+    """Recall per class of the classical model and the network picked on validation."""
+    picked = [board.picks[family].row for family in ("classical", "deep") if family in board.picks]
+    subsets = {"test": board.data.support} | ({"clean": board.data.clean_support} if board.data.test_has_copies else {})
+    lines: list[Sequence[Any]] = []
+    for subset, support in subsets.items():
+        lines += [
+            [_bold(row, True), subset, *(show(value, "percent") for value in board.recall.loc[(row, subset)])]
+            for row in picked
+        ]
+        lines.append(["", f"{subset} images", *(f"{n:,}" for n in support)])
+    return table(["", "", *board.data.class_names], lines, left=2) if picked else None
+
+
+def _unranked(board: Leaderboard) -> Markup | None:
+    lines = [
+        [row, show(line["macro_f1"], "fraction"), " ".join(map(sentence, line["reasons"]))]
+        for row, line in board.unranked[:SHOWN].iterrows()
+    ]
+    return table(["not ranked", "macro-F1", "why"], lines) if lines else None
+
+
+def _failures(board: Leaderboard) -> Markup | None:
+    lines = [
+        [f"{one.model} / {one.strategy}", one.seed, one.status, _short(str(one.reason))]
+        for one in board.failures[:SHOWN].itertuples()
+    ]
+    return table(["run", "seed", "status", "reason"], lines, left=4) if lines else None
+
+
+def _references(board: Leaderboard) -> Markup | None:
+    lines = [[one.who, one.accuracy, one.caveat, one.source] for one in board.references]
+    return table(["who", "accuracy %", "mind", "source"], lines, left=4) if lines else None
+
+
+def _glossary(board: Leaderboard) -> dict[str, list[tuple[str, str]]]:
+    """What the package's own models, features and strategies on the page are; plugins speak for themselves."""
+    from fer_bench import models  # noqa: F401  registers them
+    from fer_bench.models.plugins import is_own
+    from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES
+
+    own = [card for card in MODELS if card.name in set(board.rows["model_name"]) and is_own(card.build)]
+    found = {
+        "Models": [(card.name, card.summary) for card in own],
+        "Features": [(one.name, one.summary) for one in FEATURES if one.name in {card.features for card in own}],
+        "Strategies": [(one.name, one.summary) for one in STRATEGIES if one.name in board.grid and is_own(one.plan)],
+    }
+    return {kind: lines for kind, lines in found.items() if lines}
+
+
+def _environment(board: Leaderboard) -> list[str]:
+    """Such as "numpy 2.4.6"; how many there are where runs had several."""
+    known = board.environment.items()
+    return [f"{name} {listed(values, 2)}" for name, values in known if name not in ("platform", "git revision")]
+
+
+def _bold(text: Any, is_bold: bool) -> Markup:
+    return Markup(f"**{escape(text)}**") if is_bold else escape(text)
+
+
+def _short(text: str, limit: int = 160) -> str:
+    return text if len(text) <= limit else f"{text[:limit]} ..."
