@@ -3,49 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from fer_bench.analysis.findings import Finding
+from fer_bench.analysis import overview
+from fer_bench.analysis.comparisons import MEASURES, Draws, Pick, row_draws
+from fer_bench.analysis.effects import BASE_STRATEGY, pooled_effects, strategy_effects
+from fer_bench.analysis.findings import Finding, findings
+from fer_bench.analysis.leakage import against_data, against_run, audit_of, selects_on_test
+from fer_bench.analysis.picks import best_of_model, picks, versus
+from fer_bench.analysis.predictions import Predictions, Run, Split, newest_splits
+from fer_bench.analysis.references import REFERENCES, Reference
+from fer_bench.analysis.rows import UNTRAINED, recall_frame, rows_frame, runs_frame
+from fer_bench.analysis.scores import TEST, Evaluation, Evaluator, scores_frame
+from fer_bench.errors import FerBenchError
+from fer_bench.records import Audit
 
 if TYPE_CHECKING:
-    from fer_bench.analysis.comparisons import Draws, Pick
-    from fer_bench.analysis.references import Reference
-    from fer_bench.records import Audit, PublishedFolder, ResultsFolder
-
-
-@dataclass(frozen=True)
-class DataFacts:
-    """What was learned from and how it was split. support: test images per class.
-
-    clean_support: those without a copy in train, () where that is not known. n_choosers: validation images that choose
-    between rows. minority: classes with less than half an even share of the test images. vote_counts: test images with
-    a majority, without a usable one, of an emotion that the data do not have, tied; None without votes.
-    """
-
-    name: str
-    fingerprint: str
-    split_fingerprint: str
-    split_source: str
-    n_folds: int
-    n_train: int
-    n_validation: int
-    n_test: int
-    class_names: tuple[str, ...]
-    support: tuple[int, ...]
-    clean_support: tuple[int, ...] = ()
-    n_choosers: int = 0
-    minority: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    vote_counts: tuple[int, int, int, int] | None = None
-
-    @property
-    def test_has_copies(self) -> bool:
-        """Whether it is known which test images have copies in train, and some do: then test-clean tells more."""
-        return 0 < sum(self.clean_support) < sum(self.support)
+    from fer_bench.records import PublishedFolder, ResultsFolder
 
 
 @dataclass(frozen=True)
@@ -61,7 +39,7 @@ class Leaderboard:
     """
 
     folder: ResultsFolder | PublishedFolder
-    data: DataFacts
+    data: overview.DataFacts
     audit: Audit | None
     rows: pd.DataFrame
     recall: pd.DataFrame
@@ -99,3 +77,139 @@ class Leaderboard:
     def timed_alike(self) -> bool:
         """Whether all runs had the same processor and as many cores."""
         return all(len(self.environment.get(name, ())) < 2 for name in ("processor", "cores per run"))
+
+
+def load_leaderboard(
+    folder: ResultsFolder | PublishedFolder, split: Split | None = None, command: str | None = None
+) -> Leaderboard:
+    """Judge the runs of `split` in `folder`, by default that of the newest record.
+
+    command: shown as what made the leaderboard; by default that of the newest run of this suite. The same folder and
+    command give the same leaderboard. Raises FerBenchError where there is no record, or what is stored is damaged.
+    """
+    records = folder.records()
+    if not records:
+        raise FerBenchError(f"no records in {folder.path}; `fer_bench run` makes some")
+    data_fingerprint, split_fingerprint, n_folds = split or newest_splits(records)[0]
+    predictions = Predictions.load(folder, split_fingerprint, n_folds, records)
+    audit = None if n_folds else audit_of(folder, data_fingerprint, split_fingerprint)
+    evaluator = Evaluator(predictions)
+    evaluations, problems = evaluator.evaluate([run for run in predictions.runs if run.is_scored])
+    suspicions = against_data(audit) if audit else ()
+    runs, scores = runs_frame(predictions.runs), scores_frame(evaluations)
+    unranked = _unranked(predictions, runs, evaluations, problems, audit, suspicions)
+    ranked = runs[runs["is_scored"] & ~runs["row"].isin(unranked.index)]
+    run_draws, measures = evaluator.draws(evaluations), (*MEASURES, *predictions.class_names)
+    draws = _draws(ranked, run_draws, measures)
+    rows = rows_frame(ranked, scores, evaluations, evaluator, run_draws, draws)
+    effects, pooled = _effects(ranked, rows, run_draws, evaluator, measures)
+    grid, grid_status = overview.grid(runs, rows, unranked)
+    board = Leaderboard(
+        folder=folder,
+        data=overview.data_facts(predictions, evaluator),
+        audit=audit,
+        rows=rows,
+        recall=recall_frame(rows, evaluations, predictions.class_names),
+        runs=runs,
+        scores=scores,
+        effects=effects,
+        pooled=pooled,
+        picks=picks(rows, draws),
+        versus=versus(rows, draws),
+        best_of_model=best_of_model(rows, draws),
+        grid=grid,
+        grid_status=grid_status,
+        unranked=unranked,
+        failures=overview.failures(runs),
+        not_applicable=overview.not_applicable(runs),
+        environment=overview.environment(predictions),
+        command=command or overview.newest_command(predictions),
+        references=REFERENCES.get(predictions.runs[-1].record.dataset, ()),
+        suspicions=suspicions,
+        labels=evaluator.labels,
+        clean=evaluator.clean,
+        image_ids=predictions.ids[TEST],
+        predicted={run_id: one.predicted[TEST] for run_id, one in evaluations.items()},
+        reliability={run_id: one.reliability for run_id, one in evaluations.items()},
+        draws=draws,
+        n_elsewhere=len(predictions.elsewhere),
+    )
+    return replace(board, findings=findings(board))
+
+
+def _unranked(
+    predictions: Predictions, runs: pd.DataFrame, evaluations: Mapping[str, Evaluation], problems: Mapping[str, str],
+    audit: Audit | None, suspicions: tuple[Finding, ...],
+) -> pd.DataFrame:  # fmt: skip
+    """Rows whose scores cannot be believed (suspect) or compared, and why; index row."""
+    reasons: dict[str, list[Finding]] = {}
+    suspect: set[str] = set()
+    scores: dict[str, list[tuple[float, float]]] = {}
+    for run in predictions.runs:
+        row = runs.at[run.run_id, "row"]
+        against = _against(predictions, run, run.run_id in evaluations, audit) if run.is_scored else []
+        if run.is_scored and (against or suspicions):
+            suspect.add(row)
+        if run.run_id in problems:
+            against.append(Finding("NOT_COMPARABLE", {"run_id": run.run_id, "problem": problems[run.run_id]}))
+        if run.missing_folds and any(record.status == "success" for record in run.records):
+            against.append(Finding("FOLDS_MISSING", {"run_id": run.run_id, "folds": list(run.missing_folds)}))
+        if run.is_scored and suspicions:
+            against += suspicions
+        reasons.setdefault(row, []).extend(against)
+        tests = [record.test for record in run.records if record.test]
+        if tests:
+            scores.setdefault(row, []).extend((test.accuracy, test.macro_f1) for test in tests)
+    lines = {
+        row: {"suspect": row in suspect, "reasons": _distinct(found), **_reported(scores.get(row, []))}
+        for row, found in reasons.items()
+        if found
+    }
+    return pd.DataFrame.from_dict(lines, orient="index", columns=["suspect", "reasons", "accuracy", "macro_f1"])
+
+
+def _against(predictions: Predictions, run: Run, is_evaluated: bool, audit: Audit | None) -> list[Finding]:
+    """The gate's evidence against a run; one that predicted the split's images has not selected on test images."""
+    folder = predictions.folder
+    return [
+        finding
+        for record in run.records
+        for finding in against_run(record, audit, not is_evaluated and selects_on_test(folder, record))
+    ]
+
+
+def _distinct(found: list[Finding]) -> tuple[Finding, ...]:
+    return tuple({repr(one): one for one in found}.values())
+
+
+def _reported(scores: list[tuple[float, float]]) -> dict[str, float]:
+    accuracy, macro_f1 = np.mean(scores, axis=0) if scores else (np.nan, np.nan)
+    return {"accuracy": float(accuracy), "macro_f1": float(macro_f1)}
+
+
+RunDraws = Mapping[str, Mapping[str, np.ndarray]]
+
+
+def _draws(runs: pd.DataFrame, run_draws: RunDraws, measures: tuple[str, ...]) -> dict[str, Draws]:
+    """By subset the draws of rows; those of validation only of rows all of whose runs stored its probabilities."""
+    found = {}
+    for subset, own in run_draws.items():
+        lacking = set(runs.loc[~runs.index.isin(own), "row"])
+        known = runs[~runs["row"].isin(lacking)]
+        if len(known):
+            found[subset] = row_draws(own, known, measures)
+    return found
+
+
+def _effects(
+    runs: pd.DataFrame, rows: pd.DataFrame, run_draws: RunDraws, evaluator: Evaluator, measures: tuple[str, ...]
+) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
+    """What strategies did to each model, and over the models that beat a constant answer under none, by subset."""
+    base = rows[(rows["strategy"] == BASE_STRATEGY) & rows["speaks"]]
+    speaking, trained = set(base["model"]), runs[~runs["family"].isin(UNTRAINED)]
+    effects, pooled = {}, {}
+    for subset, labels in evaluator.test_labels.items():
+        support = np.bincount(labels, minlength=len(measures) - len(MEASURES))
+        effects[subset] = strategy_effects(run_draws[subset], trained, measures, support, speaking)
+        pooled[subset] = pooled_effects(run_draws[subset], trained, measures, support, speaking)
+    return effects, pooled

@@ -48,13 +48,23 @@ def audit_of(folder: ResultsFolder | PublishedFolder, data_fingerprint: str, spl
     return audit if audit.fingerprints == (data_fingerprint, split_fingerprint) else None
 
 
-def against_run(folder: ResultsFolder | PublishedFolder, record: Record, audit: Audit | None) -> tuple[Finding, ...]:
+def against_run(record: Record, audit: Audit | None = None, has_selected_on_test: bool = False) -> tuple[Finding, ...]:
     """Evidence against one run; none where nothing is known against it. audit: of its data and split, or None."""
-    return (*_selection(folder, record, audit), *_heights(record, audit))
+    return (*_selection(record, audit, has_selected_on_test), *_heights(record, audit))
 
 
-def _selection(folder: ResultsFolder | PublishedFolder, record: Record, audit: Audit | None) -> Iterator[Finding]:
-    if _selects_on_test(folder, record):
+def selects_on_test(folder: ResultsFolder | PublishedFolder, record: Record) -> bool:
+    """Whether validation and test images of the stored predictions overlap: what selects has seen what is reported."""
+    try:
+        arrays = folder.predictions(record.run_id) or {}
+    except FerBenchError:  # damaged, which is told where it is scored
+        return False
+    validation, test = (arrays.get(f"{subset}_ids", ()) for subset in ("validation", "test"))
+    return not set(map(str, validation)).isdisjoint(map(str, test))
+
+
+def _selection(record: Record, audit: Audit | None, has_selected_on_test: bool) -> Iterator[Finding]:
+    if has_selected_on_test:
         yield Finding("SELECTED_ON_TEST")
     if record.validation and audit:
         natural = audit.subsets["validation"].class_counts
@@ -72,16 +82,6 @@ def _heights(record: Record, audit: Audit | None) -> Iterator[Finding]:
     for name, accuracy in known.items():
         if audit and audit.fer2013 and accuracy > FER2013_CEILING:
             yield Finding("ABOVE_PUBLISHED", {"subset": name, "accuracy": accuracy, "ceiling": FER2013_CEILING})
-
-
-def _selects_on_test(folder: ResultsFolder | PublishedFolder, record: Record) -> bool:
-    """Whether validation and test images of the stored predictions overlap: what selects has seen what is reported."""
-    try:
-        arrays = folder.predictions(record.run_id) or {}
-    except FerBenchError:  # damaged, which is told where it is scored
-        return False
-    validation, test = (arrays.get(f"{subset}_ids", ()) for subset in ("validation", "test"))
-    return not set(map(str, validation)).isdisjoint(map(str, test))
 
 
 def against_data(audit: Audit) -> tuple[Finding, ...]:

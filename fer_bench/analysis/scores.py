@@ -26,7 +26,7 @@ from fer_bench.errors import FerBenchError
 from fer_bench.records import ImageFacts
 from fer_bench.records.schema import Scores, VoteScores
 
-FIGURES, ARRAYS = "figures.json", "arrays.npz"
+FIGURES, ARRAYS, DRAWS = "figures.json", "arrays.npz", "draws.npy"
 TEST, CLEAN, VALIDATION = "test", "clean", "validation"
 SCORES = (
     "accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_precision",
@@ -55,13 +55,12 @@ class Figures(BaseModel):
 class Evaluation(NamedTuple):
     """What follows from the stored probabilities of one run.
 
-    predicted: uint8 or uint16 (n_test,). draws: float32 (1 + B, 2 + k) by subset, those of "validation" on the images
-    that choose between runs. reliability: float (2, 15, 3), before and after scaling.
+    predicted: uint8 or uint16 (n,), by "test" and, where stored, "validation". reliability: float (2, 15, 3), before
+    and after scaling.
     """
 
     figures: Figures
-    predicted: np.ndarray
-    draws: Mapping[str, np.ndarray]
+    predicted: Mapping[str, np.ndarray]
     reliability: np.ndarray
 
 
@@ -90,12 +89,17 @@ class Evaluator:
         """Which test images have no copy in train, bool (n,); None where that is not known or there are none."""
         return None if self.facts is None else self.facts.clean
 
+    @property
+    def test_labels(self) -> dict[str, np.ndarray]:
+        """Of the test images, and of those without a copy in train ("clean") where that is known, int64 (n,)."""
+        return {TEST: self.labels} | ({} if self.clean is None else {CLEAN: self.labels[self.clean]})
+
     def evaluate(self, runs: Sequence[Run]) -> tuple[dict[str, Evaluation], dict[str, str]]:
         """The evaluations of scored `runs` by run id, and why some have none.
 
         In threads, as NumPy and files leave Python free; with one BLAS thread each, or they would wait in turn.
         """
-        _ = self._split, self._resamples  # made once, before the threads ask
+        _ = self._split  # made once, before the threads ask
         with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as executor:
             found = dict(zip((run.run_id for run in runs), executor.map(self._evaluated, runs), strict=True))
         evaluations = {run_id: one for run_id, one in found.items() if isinstance(one, Evaluation)}
@@ -134,28 +138,43 @@ class Evaluator:
             sha.update(b"" if facts.votes is None else np.ascontiguousarray(facts.votes).tobytes())
         return sha.hexdigest()
 
-    @cached_property
-    def _resamples(self) -> dict[str, tuple[np.ndarray, bootstrap.Resamples]]:
-        """By subset the places of its images among those stored, and redraws of them."""
-        rows = {TEST: np.arange(len(self.labels)), VALIDATION: np.flatnonzero(self.predictions.choosers)}
+    def draws(self, evaluations: Mapping[str, Evaluation]) -> dict[str, dict[str, np.ndarray]]:
+        """Scores on redraws of the test images, "clean" and "validation", float32 (1 + B, 2 + k), by run id.
+
+        Those of "validation" are on the images that choose between runs; subsets that are not known are left out.
+        All runs of a subset are scored together, and kept until there is another one.
+        """
+        at = {TEST: np.arange(len(self.labels)), VALIDATION: np.flatnonzero(self.predictions.choosers)}
         if self.clean is not None:
-            rows[CLEAN] = np.flatnonzero(self.clean)
-        k, labels = len(self.predictions.class_names), self.predictions.labels
-        return {subset: (at, bootstrap.Resamples.of(labels[_source(subset)][at], k)) for subset, at in rows.items()}
+            at[CLEAN] = np.flatnonzero(self.clean)
+        return {subset: self._draws(_source(subset), rows, evaluations) for subset, rows in at.items()}
+
+    def _draws(self, source: str, rows: np.ndarray, evaluations: Mapping[str, Evaluation]) -> dict[str, np.ndarray]:
+        answers = {
+            run_id: one.predicted[source][rows] for run_id, one in evaluations.items() if source in one.predicted
+        }
+        if not answers:
+            return {}
+        labels, predicted = self.predictions.labels[source][rows], np.stack([one[rows] for one in known.values()])
+        content = hashlib.sha256(labels.tobytes() + predicted.tobytes()).hexdigest()
+        key = stored.digest({"content": content, "n_classes": len(self.predictions.class_names), "code": _code()})
+
+        def build(work: Path) -> None:
+            resamples = bootstrap.Resamples.of(labels, len(self.predictions.class_names))
+            np.save(work / DRAWS, bootstrap.score_draws(resamples, predicted), allow_pickle=False)
+
+        entry = stored.fetch("draws", key, build, (DRAWS,))
+        with reading(entry):
+            return dict(zip(known, np.load(entry / DRAWS, allow_pickle=False), strict=True))
 
     def _compute(self, run: Run, work: Path) -> None:
         probabilities = self.predictions.stored(run)
         if TEST not in probabilities:
             raise FerBenchError(f"{run.run_id}: stored predictions, but none of the test images")
-        predicted = {subset: rows.argmax(axis=1) for subset, rows in probabilities.items()}
-        arrays = {
-            f"draws_{subset}": bootstrap.score_draws(resamples, predicted[_source(subset)][None, at])[0]
-            for subset, (at, resamples) in self._resamples.items()
-            if _source(subset) in predicted
-        }
-        figures, arrays["reliability"] = self._figures(probabilities)
+        figures, reliability = self._figures(probabilities)
         small = np.uint8 if len(self.predictions.class_names) < 256 else np.uint16
-        np.savez(work / ARRAYS, allow_pickle=False, predicted=predicted[TEST].astype(small), **arrays)
+        predicted = {subset: rows.argmax(axis=1).astype(small) for subset, rows in probabilities.items()}
+        np.savez(work / ARRAYS, allow_pickle=False, reliability=reliability, **predicted)
         (work / FIGURES).write_text(figures.model_dump_json())
 
     def _figures(self, probabilities: Mapping[str, np.ndarray]) -> tuple[Figures, np.ndarray]:
@@ -214,8 +233,8 @@ def _read(entry: Path) -> Evaluation:
     with reading(entry):
         figures = Figures.model_validate_json((entry / FIGURES).read_bytes())
         with np.load(entry / ARRAYS, allow_pickle=False) as arrays:
-            draws = {name.removeprefix("draws_"): arrays[name] for name in arrays.files if name.startswith("draws_")}
-            return Evaluation(figures, arrays["predicted"], draws, arrays["reliability"])
+            predicted = {subset: arrays[subset] for subset in (TEST, VALIDATION) if subset in arrays.files}
+            return Evaluation(figures, predicted, arrays["reliability"])
 
 
 @cache

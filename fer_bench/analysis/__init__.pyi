@@ -1,0 +1,16 @@
+from . import ensemble as ensemble
+from . import external as external
+from .comparisons import Difference as Difference
+from .comparisons import Draws as Draws
+from .comparisons import Pick as Pick
+from .comparisons import difference as difference
+from .findings import Finding as Finding
+from .leaderboard import Leaderboard as Leaderboard
+from .leaderboard import load_leaderboard as load_leaderboard
+from .leakage import against_data as against_data
+from .predictions import SCORED as SCORED
+from .predictions import Predictions as Predictions
+from .predictions import Run as Run
+from .predictions import newest_splits as newest_splits
+from .verify import Standing as Standing
+from .verify import Verification as Verification

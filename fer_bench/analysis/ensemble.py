@@ -1,0 +1,239 @@
+"""An ensemble of finished runs, chosen on validation images alone, and there on those without a copy in train.
+
+Caruana, Niculescu-Mizil, Crew and Ksikes (2004), Ensemble Selection from Libraries of Models, ICML: greedy forward
+selection with replacement of the models whose averaged probabilities score best.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fer_bench.analysis.external import store_run, untrained_record
+from fer_bench.analysis.leakage import against_run, audit_of, selects_on_test
+from fer_bench.analysis.predictions import SCORED, TOLERANCE, Predictions, Run
+from fer_bench.errors import FerBenchError
+from fer_bench.metrics import macro_f1
+from fer_bench.records import RunSpec
+from fer_bench.records.schema import Record, Timing
+
+if TYPE_CHECKING:
+    from fer_bench.records import ResultsFolder
+
+FAMILY = MODEL = "ensemble"
+STRATEGY = "greedy-selection"
+ROUNDS = 50
+
+
+@dataclass(frozen=True)
+class Selection:
+    """weights: by run id, summing to 1. validation_macro_f1: after each round, on the images that it was chosen on.
+
+    left_out: why, by run id.
+    """
+
+    weights: dict[str, float]
+    validation_macro_f1: tuple[float, ...]
+    left_out: dict[str, str]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What of it is put on record beside its members, as JSON gives it back."""
+        path = list(self.validation_macro_f1)
+        return {"rounds": len(path), "validation_macro_f1": path}
+
+
+def select(predictions: Predictions, suspects: Collection[str] = ()) -> Selection:
+    """Choose among the finished runs of `predictions`, leaving out the run ids `suspects`.
+
+    Each round adds the run that raises the validation macro-F1 of the mean probabilities most, the first by run id
+    where several do; it ends when none raises it, or after ROUNDS. Validation images with a copy in train are left
+    out where they are known, as they reward models for remembering; so are runs that are right there no more often
+    than a constant answer. Raises FerBenchError where no run can be chosen.
+    """
+    candidates = _candidates(predictions)
+    left_out = {run_id: why for run_id, run in candidates.items() if (why := _why_not(predictions, run, suspects))}
+    members = sorted(candidates.keys() - left_out.keys())
+    if not members:
+        why = "; ".join(dict.fromkeys(left_out.values())) or "none has finished"
+        raise FerBenchError(f"{predictions.folder.path}: no run to choose from ({why})")
+    return replace(_select_among(predictions, members), left_out=left_out)
+
+
+def leak_suspects(predictions: Predictions) -> set[str]:
+    """The run ids that the leak gate has something against."""
+    folder, (data_fingerprint, split_fingerprint, _) = predictions.folder, predictions.split
+    audit = audit_of(folder, data_fingerprint, split_fingerprint)
+    records = [run.record for run in predictions.runs]
+    return {one.run_id for one in records if against_run(one, audit, selects_on_test(folder, one))}
+
+
+def put_on_record(predictions: Predictions, folder: ResultsFolder, command: str = "") -> tuple[Record, bool]:
+    """Select without leak suspects; the ensemble's record, now in `folder`, and whether that changed it."""
+    selection = select(predictions, leak_suspects(predictions))
+    probabilities = {subset: mixture(predictions, selection.weights, subset) for subset in SCORED}
+    record = _record(predictions, selection, probabilities, command)
+    before = next((run for run in predictions.runs if run.run_id == record.run_id), None)
+    if before and _same(before.record, record) and _holds(predictions, before, probabilities):
+        return before.record, False
+    store_run(folder, predictions, record, probabilities)
+    return record, True
+
+
+def mixture(predictions: Predictions, weights: dict[str, float], subset: str) -> np.ndarray:
+    """The weighted mean of the runs' probabilities, float32 (n, k). Raises FerBenchError where a run has none."""
+    candidates = _candidates(predictions)
+    if missing := sorted(weights.keys() - candidates.keys()):
+        raise FerBenchError(f"not on record as finished runs: {', '.join(missing)}")
+    rows = sum(weight * _stored(predictions, candidates[run_id], subset) for run_id, weight in sorted(weights.items()))
+    return np.asarray(rows, dtype=np.float32)
+
+
+def contradictions(predictions: Predictions, record: Record, stored: dict[str, np.ndarray]) -> list[str]:
+    """What in the record of an ensemble, of which `stored` is there by subset, does not follow from its members.
+
+    Every pick is the best of all runs and a member, so the best of the members: selection among these alone gives what
+    selection among all gave, whatever other runs there were. Where probabilities were rounded to be published, so was
+    their mean, and near ties may be picked otherwise: then the mean alone is held against its members.
+    """
+    resolution = predictions.folder.resolution
+    try:
+        faults = [
+            f"its {subset} probabilities are not the mean of its members"
+            for subset, rows in stored.items()
+            if not _agree(mixture(predictions, record.members, subset), rows, TOLERANCE + 2 * resolution)
+        ]
+        if resolution:
+            return faults
+        again = _select_among(predictions, sorted(record.members))
+    except FerBenchError as error:
+        return [f"its members cannot be read: {error}"]
+    given = {"members": again.weights, **again.parameters}
+    said = {"members": record.members, **record.parameters}
+    wrong = [name for name, value in given.items() if not _agree(said.get(name, ()), value)]
+    return faults + [f"{name} is not what greedy selection among its members gives" for name in wrong]
+
+
+def is_chosen_again(predictions: Predictions, record: Record) -> bool:
+    """Whether selection among the members and the runs begun before an ensemble chooses it again.
+
+    Which of those runs had finished by then is not known, so that another choice contradicts nothing.
+    """
+    then = [run for run in predictions.runs if run.record.started <= record.started or run.run_id in record.members]
+    before = replace(predictions, runs=tuple(then))
+    try:
+        again = select(before, leak_suspects(before))
+    except FerBenchError:
+        return False
+    return _agree(record.members, again.weights)
+
+
+def _candidates(predictions: Predictions) -> dict[str, Run]:
+    """Finished runs by id, ensembles left out."""
+    return {run.run_id: run for run in predictions.runs if run.is_scored and run.record.family != FAMILY}
+
+
+def _select_among(predictions: Predictions, run_ids: Sequence[str]) -> Selection:
+    """Choose among the runs `run_ids`, sorted, on the validation images that choose."""
+    candidates, chosen_on = _candidates(predictions), predictions.choosers
+    if missing := [run_id for run_id in run_ids if run_id not in candidates]:
+        raise FerBenchError(f"not on record as finished runs: {', '.join(missing)}")
+    if not run_ids:
+        raise FerBenchError("no members")
+    library = np.stack([_stored(predictions, candidates[run_id], "validation")[chosen_on] for run_id in run_ids])
+    picks, path = _greedy(library, predictions.labels["validation"][chosen_on])
+    counts = Counter(run_ids[pick] for pick in picks)
+    weights = {run_id: counts[run_id] / len(picks) for run_id in run_ids if counts[run_id]}
+    return Selection(weights, tuple(path), {})
+
+
+def _greedy(library: np.ndarray, labels: np.ndarray) -> tuple[list[int], list[float]]:
+    """Indices into `library`, float (m, n, k), in the order picked, and the score after each."""
+    total, n_classes = np.zeros(library.shape[1:]), library.shape[2]
+    picks: list[int] = []
+    path: list[float] = []
+    while len(picks) < ROUNDS:
+        scores = [macro_f1(labels, (total + rows).argmax(axis=1), n_classes) for rows in library]
+        best = int(np.argmax(scores))
+        if path and scores[best] <= path[-1]:
+            break
+        total += library[best]
+        picks.append(best)
+        path.append(scores[best])
+    return picks, path
+
+
+def _why_not(predictions: Predictions, run: Run, suspects: Collection[str]) -> str | None:
+    if run.run_id in suspects:
+        return "leak suspect"
+    stored = predictions.stored(run)
+    if missing := [subset for subset in SCORED if subset not in stored]:
+        return f"no {' and '.join(missing)} probabilities"
+    labels = predictions.labels["validation"][predictions.choosers]
+    right = stored["validation"][predictions.choosers].argmax(axis=1) == labels
+    return None if right.sum() > np.bincount(labels).max() else "no better than a constant answer"
+
+
+def _stored(predictions: Predictions, run: Run, subset: str) -> np.ndarray:
+    rows = predictions.probabilities(run, subset)
+    if rows is None:
+        raise FerBenchError(f"{run.run_id}: no {subset} probabilities are stored")
+    return rows.astype(np.float64)
+
+
+def _record(
+    predictions: Predictions, selection: Selection, probabilities: dict[str, np.ndarray], command: str
+) -> Record:
+    members = [run.record for run in predictions.runs if run.run_id in selection.weights]
+    left_out = sorted(f"{run_id} ({why})" for run_id, why in selection.left_out.items())
+    data_fingerprint, split_fingerprint, _ = predictions.split
+    return untrained_record(
+        predictions,
+        RunSpec(MODEL, STRATEGY, 0, data_fingerprint, split_fingerprint),
+        probabilities,
+        family=FAMILY,
+        members=selection.weights,
+        notes=[f"left out: {', '.join(left_out)}"] if left_out else [],
+        seconds=_seconds(members),
+        ms_per_image=_sum(member.ms_per_image for member in members),
+        command=command,
+        parameters=selection.parameters,
+    )
+
+
+def _seconds(members: Sequence[Record]) -> Timing | None:
+    """Training and features of all members; None where those of any are not known.
+
+    Features of one name and the very same cost were computed once, and count once.
+    """
+    timed = [(member.features, member.seconds) for member in members if member.seconds]
+    if len(timed) < len(members):
+        return None
+    shared = {(features, seconds.features) for features, seconds in timed}
+    return Timing(fit=sum(seconds.fit for _, seconds in timed), features=sum(cost for _, cost in sorted(shared)))
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    """What all members take together; unknown where that of any is."""
+    known = list(values)
+    return None if None in known else sum(value for value in known if value is not None)
+
+
+def _agree(said: Any, given: Any, tolerance: float = TOLERANCE) -> bool:
+    """Whether two arrays, numbers, or dictionaries or lists of numbers are the same but for rounding."""
+    if isinstance(given, dict):
+        return isinstance(said, dict) and said.keys() == given.keys() and all(_agree(said[k], given[k]) for k in given)
+    return np.shape(said) == np.shape(given) and bool(np.allclose(said, given, rtol=0, atol=tolerance))
+
+
+def _same(before: Record, after: Record) -> bool:
+    return before == after.model_copy(update={"started": before.started, "command": before.command})
+
+
+def _holds(predictions: Predictions, run: Run, probabilities: dict[str, np.ndarray]) -> bool:
+    stored = predictions.stored(run)
+    return all(subset in stored and np.array_equal(stored[subset], rows) for subset, rows in probabilities.items())

@@ -1,0 +1,245 @@
+"""Predictions from elsewhere: checked, scored and put on record beside this suite's own runs."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+import re
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from fer_bench import metrics
+from fer_bench.analysis.predictions import SCORED, Predictions
+from fer_bench.errors import FerBenchError, listing
+from fer_bench.records import ResultsFolder, RunSpec
+from fer_bench.records.schema import Record, Spec
+
+FAMILY = STRATEGY = "external"
+LONGEST_NAME = 80
+LONGEST_LINE = 1 << 20
+LABELS_ONLY = "given as labels: what is computed from probabilities says nothing about it"
+
+
+@dataclass(frozen=True)
+class FilePredictions:
+    """What a file says of the images of one split.
+
+    probabilities: float32 (n, k) for "test", and for "validation" where the file has its rows, in the split's order.
+    labels_only: the file names a class per image; its probability is 1.
+    """
+
+    probabilities: dict[str, np.ndarray]
+    labels_only: bool
+
+
+def read_predictions(path: Path, predictions: Predictions) -> FilePredictions:
+    """Read a CSV file with a column sample_id and either one column per class name or one called label.
+
+    Every test image has one row, and either every validation image or none. Raises FerBenchError listing, with a
+    count, every row that is repeated, unknown, missing or no probabilities, or saying why the file cannot be read.
+    """
+    if path.exists() and not path.is_file():
+        raise FerBenchError(f"{path}: not a file; save the predictions to one")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return _Reader(path, predictions).read(csv.reader(_lines(path, file)))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise FerBenchError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+    except OSError as error:
+        raise FerBenchError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _lines(path: Path, file: TextIO) -> Iterator[str]:
+    """The lines of `file`. Raises FerBenchError on one that would fill the memory."""
+    for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), ""), start=1):
+        if len(line) == LONGEST_LINE:
+            raise FerBenchError(f"{path}: line {number} has {LONGEST_LINE:,} characters and more: no predictions")
+        yield line
+
+
+def put_on_record(
+    predictions: Predictions, folder: ResultsFolder, path: Path, name: str | None = None, replace: bool = False,
+    command: str = "",
+) -> tuple[Record, bool]:  # fmt: skip
+    """The record of the predictions in the file at `path`, now in `folder`, and whether it is new.
+
+    name: lower-case letters, digits and single dashes; by default made from the file's own.
+    Raises FerBenchError on bad predictions, and where the name is taken: by a model of this suite, or, unless
+    `replace`, by another file.
+    """
+    name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") if name is None else name
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) or len(name) > LONGEST_NAME:
+        raise FerBenchError(
+            f"--as {name!r}: at most {LONGEST_NAME} lower-case letters, digits and single dashes, as it names a model"
+        )
+    given = read_predictions(path, predictions)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if known := _known(predictions, path, name, sha256, replace):
+        return known, False
+    record = _record(predictions, name, given, {"file": path.name, "sha256": sha256}, command)
+    store_run(folder, predictions, record, given.probabilities)
+    return record, True
+
+
+def store_run(
+    folder: ResultsFolder, predictions: Predictions, record: Record, probabilities: dict[str, np.ndarray]
+) -> None:
+    """Put a run that was not trained here in the results folder: its record and its predictions.npz."""
+    folder.prepare()
+    with folder.lock(record.run_id):
+        work = folder.work_folder(record.run_id)
+        arrays = {f"{subset}_ids": predictions.ids[subset] for subset in probabilities}
+        arrays |= {f"{subset}_probabilities": rows for subset, rows in probabilities.items()}
+        np.savez_compressed(work / "predictions.npz", allow_pickle=False, **arrays)
+        folder.commit(record, work)
+
+
+def untrained_record(
+    predictions: Predictions, spec: RunSpec, probabilities: dict[str, np.ndarray], **fields: Any
+) -> Record:
+    """The record of `probabilities`, by subset, that no run of this suite made; `fields` of Record as they are."""
+    like = predictions.runs[0].record
+    shared = ("dataset", "class_names", "n_train", "n_validation", "n_test", "split_source", "data_notes")
+    values: dict[str, Any] = {name: getattr(like, name) for name in shared} | fields
+    for subset, rows in probabilities.items():
+        values[subset] = metrics.score(predictions.labels[subset], rows, predictions.class_names)
+    return Record(
+        run_id=spec.run_id,
+        status="success",
+        spec=Spec(**vars(spec)),
+        features="",
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        **values,
+    )
+
+
+def _record(
+    predictions: Predictions, name: str, given: FilePredictions, parameters: dict[str, str], command: str
+) -> Record:
+    data_fingerprint, split_fingerprint, _ = predictions.split
+    return untrained_record(
+        predictions,
+        RunSpec(name, STRATEGY, 0, data_fingerprint, split_fingerprint),
+        given.probabilities,
+        family=FAMILY,
+        notes=[LABELS_ONLY] if given.labels_only else [],
+        parameters=parameters,
+        command=command,
+    )
+
+
+def _known(predictions: Predictions, path: Path, name: str, sha256: str, replace: bool) -> Record | None:
+    """The record that this very file has already. Raises FerBenchError where its name is another's."""
+    records = [run.record for run in predictions.runs]
+    same_name = [record for record in records if record.spec.model == name]
+    if any(record.family != FAMILY for record in same_name):
+        raise FerBenchError(
+            f"--as {name}: is a model of this suite with runs in {predictions.folder.path}; take another"
+        )
+    for record in records:
+        if record.family == FAMILY and record.parameters.get("sha256") == sha256:
+            if record.spec.model == name:
+                return record
+            raise FerBenchError(f"{path}: is on record as {record.spec.model} already; judge it as that, or not again")
+    if same_name and not replace:
+        before = same_name[0].parameters.get("file", "another file")
+        raise FerBenchError(
+            f"{path}: {name} is on record from another file ({before}); "
+            f"`--replace` puts this one in its place, `--as NAME` beside it"
+        )
+    return None
+
+
+@dataclass
+class _Reader:
+    """Rows by sample id, and every problem on the way."""
+
+    path: Path
+    split: Predictions
+    rows: dict[str, np.ndarray] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def read(self, lines: Any) -> FilePredictions:
+        """Read all of a `csv.reader`."""
+        header = [_as_known(name, {"sample_id", "label", *self.split.class_names}) for name in next(lines, [])]
+        columns = self._columns(header)
+        known = {sample_id for subset in SCORED for sample_id in self.split.ids[subset].tolist()}
+        id_at = header.index("sample_id")
+        for fields in lines:
+            if not any(fields):
+                continue
+            where = f"line {lines.line_num}"
+            if len(fields) != len(header):
+                self.problems.append(f"{where}: {len(fields)} fields, not {len(header)}")
+                continue
+            self._take(where, lines.line_num, _as_known(fields[id_at], known), [fields[at] for at in columns], known)
+        wanted = [s for s in SCORED if s == "test" or any(i in self.lines for i in self.split.ids[s].tolist())]
+        self.problems += [problem for subset in wanted for problem in self._missing(subset)]
+        if self.problems:
+            n = len(self.problems)
+            rows = "1 bad row" if n == 1 else f"{n:,} bad rows"
+            raise FerBenchError(f"{self.path}: {rows}:\n{listing(self.problems)}")
+        arrays = {s: np.stack([self.rows[i] for i in self.split.ids[s].tolist()]) for s in wanted}
+        return FilePredictions(arrays, labels_only=len(columns) == 1)
+
+    def _columns(self, header: list[str]) -> list[int]:
+        """Positions of the class columns in the order of the classes, or of the label column alone."""
+        classes = list(self.split.class_names)
+        for expected in (classes, ["label"]):
+            if sorted(header) == sorted(["sample_id", *expected]):
+                return [header.index(name) for name in expected]
+        raise FerBenchError(
+            f"{self.path}: the first line must name sample_id and either each of the {len(classes)} classes "
+            f"({', '.join(classes)}) or label; it has {len(header)} columns: {', '.join(map(repr, header[:12]))}"
+        )
+
+    def _take(self, where: str, number: int, sample_id: str, fields: list[str], known: set[str]) -> None:
+        if sample_id not in known:
+            self.problems.append(f"{where}: {sample_id!r} is no validation or test image of this split")
+        elif sample_id in self.lines:
+            self.problems.append(f"{where}: {sample_id} again, first on line {self.lines[sample_id]}")
+        else:
+            self.lines[sample_id] = number
+            row, problem = self._label(fields[0]) if len(fields) == 1 else _probabilities(fields)
+            if problem:
+                self.problems.append(f"{where}: {sample_id}: {problem}")
+            self.rows[sample_id] = row
+
+    def _label(self, text: str) -> tuple[np.ndarray, str | None]:
+        classes = self.split.class_names
+        row = np.array([name == _as_known(text, classes) for name in classes], dtype=np.float32)
+        return row, None if row.any() else f"label {text!r} is none of {', '.join(classes)}"
+
+    def _missing(self, subset: str) -> Iterator[str]:
+        for sample_id in self.split.ids[subset].tolist():
+            if sample_id not in self.lines:
+                yield f"missing: {sample_id}, a {subset} image"
+
+
+def _as_known(text: str, known: Container[str]) -> str:
+    """`text`, without the spaces around it unless they belong to a name that is `known`."""
+    return text if text in known else text.strip()
+
+
+def _probabilities(fields: list[str]) -> tuple[np.ndarray, str | None]:
+    """The row as float32 that sums to 1, and what is wrong with it, if anything."""
+    try:
+        row = np.array([float(text) for text in fields])
+    except ValueError:
+        return np.zeros(len(fields), np.float32), f"not numbers: {', '.join(fields)[:80]}"
+    shown = ", ".join(f"{value:g}" for value in row)[:80]
+    if not np.isfinite(row).all():
+        return row, f"not finite: {shown}"
+    if (row < 0).any():
+        return row, f"negative: {shown}"
+    total = math.fsum(row)
+    if abs(total - 1) > metrics.SUM_TOLERANCE:
+        return row, f"sums to {total:.4f}, not 1: {shown}"
+    return (row / total).astype(np.float32), None

@@ -1,0 +1,99 @@
+"""What to use: rows picked on validation images alone, and classical against deep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from fer_bench.analysis.comparisons import Draws, Pick, difference, pick
+from fer_bench.analysis.rows import UNTRAINED
+from fer_bench.analysis.scores import CLEAN, TEST, VALIDATION
+
+MINUTES = 10
+"""What counts as training in minutes, at most."""
+FAMILIES = ("classical", "deep")
+
+
+def picks(rows: pd.DataFrame, draws: Mapping[str, Draws]) -> dict[str, Pick]:
+    """Of all rows trained here and not fitted to validation images, of each family, and by what one has to train with.
+
+    Keys: "all", "classical", "deep", "minutes" (at most MINUTES, no GPU), "hours", "gpu"; only where there is one.
+    """
+    candidates = _candidates(rows, draws)
+    off_gpu = ~candidates["on_gpu"]
+    is_short = candidates["seconds"] <= 60 * MINUTES
+    groups = {
+        "all": candidates,
+        **{family: candidates[candidates["family"] == family] for family in FAMILIES},
+        "minutes": candidates[off_gpu & is_short],
+        "hours": candidates[off_gpu & (candidates["seconds"] > 60 * MINUTES)],
+        "gpu": candidates[candidates["on_gpu"]],
+    }
+    return {name: _pick(group, draws) for name, group in groups.items() if len(group)}
+
+
+def best_of_model(rows: pd.DataFrame, draws: Mapping[str, Draws]) -> pd.DataFrame:
+    """The line of `rows` of each model at the strategy picked on validation images, best macro-F1 first.
+
+    Rows fitted to these images do not count, but where a model has no others: then its best on the test images stands.
+    """
+    candidates = _candidates(rows, draws)
+    chosen = []
+    for _, group in rows.groupby("model", sort=False):
+        own = candidates.loc[candidates.index.intersection(group.index)]
+        chosen.append(_pick(own, draws).row if len(own) else group.index[0])
+    return rows[rows.index.isin(chosen)]
+
+
+def versus(rows: pd.DataFrame, draws: Mapping[str, Draws]) -> pd.DataFrame:
+    """Classical against deep: a line per how ("picked" on validation, "best" on test), subset and measure.
+
+    classical, deep: the rows; classical_value, deep_value; value, low, high: deep minus classical, with the interval of
+    the paired difference; classical_seconds, deep_seconds: to train.
+    """
+    picked = {name: one.row for name, one in picks(rows, draws).items() if name in FAMILIES}
+    best = {name: rows.index[rows["family"] == name][0] for name in FAMILIES if (rows["family"] == name).any()}
+    lines = []
+    for how, pair in (("picked", picked), ("best", best)):
+        if len(pair) == len(FAMILIES):
+            lines += [
+                {
+                    "how": how,
+                    "subset": subset,
+                    "measure": measure,
+                    **_difference(rows, draws[subset], pair, subset, measure),
+                }
+                for subset in (TEST, CLEAN)
+                if subset in draws
+                for measure in ("accuracy", "macro_f1")
+            ]
+    names = ["how", "subset", "measure", *FAMILIES, "classical_value", "deep_value", "value", "low", "high"]
+    return pd.DataFrame(lines, columns=[*names, "classical_seconds", "deep_seconds"])
+
+
+def _difference(
+    rows: pd.DataFrame, draws: Draws, pair: Mapping[str, str], subset: str, measure: str
+) -> dict[str, str | float]:
+    change = difference(draws, pair["classical"], pair["deep"], measure)
+    column = f"clean_{measure}" if subset == CLEAN else measure
+    return {
+        "subset": subset,
+        "measure": measure,
+        **pair,
+        **{f"{family}_value": rows.at[row, column] for family, row in pair.items()},
+        "value": change.value,
+        "low": change.low,
+        "high": change.high,
+        **{f"{family}_seconds": rows.at[row, "seconds"] for family, row in pair.items()},
+    }
+
+
+def _candidates(rows: pd.DataFrame, draws: Mapping[str, Draws]) -> pd.DataFrame:
+    """Rows that validation images can choose: trained here, not fitted to these images, and scored on them."""
+    known = draws[VALIDATION].rows if VALIDATION in draws else ()
+    return rows[~rows["family"].isin(UNTRAINED) & ~rows["fitted"] & rows.index.isin(known)]
+
+
+def _pick(candidates: pd.DataFrame, draws: Mapping[str, Draws]) -> Pick:
+    return pick(draws[VALIDATION], candidates[["n_seeds", "seconds"]])

@@ -1,0 +1,208 @@
+"""From runs to the rows of a leaderboard: one model under one strategy, averaged over its seeds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fer_bench.analysis.bootstrap import bca_interval, influence
+from fer_bench.analysis.comparisons import MEASURES, Draws, best_set
+from fer_bench.analysis.predictions import Run
+from fer_bench.analysis.references import KNOWN_WEIGHTS
+from fer_bench.analysis.scores import CLEAN, SCORES, TEST, Evaluation, Evaluator
+
+UNTRAINED = ("external", "ensemble")
+"""Families of rows that this suite did not train."""
+MEANS = ("fit_seconds", "feature_seconds", "ms_per_image", "peak_memory_mb")
+Variant = tuple[str, str, str, tuple[tuple[str, Any], ...], bool]
+
+
+def runs_frame(runs: Sequence[Run]) -> pd.DataFrame:
+    """A line per run, indexed by run_id: what it was asked for, what came of it, what it cost.
+
+    model: the label of its variant, see `_labels`; row: "label / strategy". status: of all folds together.
+    """
+    labels = _labels(runs)
+    lines = [{"run_id": run.run_id, **_line(run, labels[_variant(run)])} for run in runs]
+    return pd.DataFrame(lines).set_index("run_id")
+
+
+def _line(run: Run, label: str) -> dict[str, Any]:
+    record, spec = run.record, run.record.spec
+    odd = next((one for one in run.records if one.status != "success"), record)
+    seconds = [one.seconds for one in run.records if one.seconds]
+    return {
+        "row": f"{label} / {spec.strategy}",
+        "model": label,
+        "strategy": spec.strategy,
+        "seed": spec.seed,
+        "n_folds": spec.n_folds,
+        "model_name": spec.model,
+        "budget": spec.budget,
+        "tuned": spec.tuned,
+        "parameters": " ".join(f"{name}={value}" for name, value in spec.parameters),
+        "family": record.family,
+        "features": record.features,
+        "status": odd.status,
+        "reason": odd.reason or "",
+        "missing_folds": run.missing_folds,
+        "is_scored": run.is_scored,
+        "stochastic": record.stochastic is not False,
+        "device": record.device,
+        "weights_asked": spec.weights,
+        "initial_weights": record.initial_weights,
+        "weights_note": record.weights_note,
+        "members": record.members,
+        "adjusted_from": record.adjusted_from,
+        "fitted": bool(record.members or record.adjusted_from),
+        "started": record.started,
+        "notes": tuple(dict.fromkeys(note for one in run.records for note in one.notes)),
+        "fit_seconds": _mean(one.fit for one in seconds),
+        "feature_seconds": _mean(one.features for one in seconds),
+        "ms_per_image": _mean(one.ms_per_image for one in run.records),
+        "peak_memory_mb": max((one.peak_memory_mb or np.nan for one in run.records), default=np.nan),
+        "cpu_seconds": _mean(one.cpu_seconds for one in run.records),
+        "n_parameters": record.n_parameters,
+        "steps": record.steps,
+        "n_rows": record.n_rows,
+        "settings": record.parameters,
+        "versions": record.environment.versions if record.environment else {},
+        "processor": record.environment.processor if record.environment else "",
+        "n_jobs": record.environment.n_jobs if record.environment else None,
+        "command": record.command,
+    }
+
+
+def _mean(values: Any) -> float:
+    """NaN where any is missing: a mean over what is left would be another quantity."""
+    known = [np.nan if value is None else float(value) for value in values]
+    return float(np.mean(known)) if known else np.nan
+
+
+def _variant(run: Run) -> Variant:
+    spec = run.record.spec
+    return spec.model, spec.budget, spec.weights, spec.parameters, spec.tuned
+
+
+def _labels(runs: Sequence[Run]) -> dict[Variant, str]:
+    """A name per variant: the model, its budget, the weights asked for where they differ, its recipe if not its own.
+
+    A recipe that a search found is "tuned", and names what not all of the model's tuned recipes have in common.
+    """
+    asked = defaultdict(set)
+    searched: dict[tuple[str, str, str], list[set[tuple[str, Any]]]] = defaultdict(list)
+    variants = {_variant(run) for run in runs}
+    for model, budget, weights, parameters, tuned in variants:
+        asked[model].add(weights)
+        if tuned:
+            searched[model, budget, weights].append(set(parameters))
+    labels = {}
+    for variant in variants:
+        model, budget, weights, parameters, tuned = variant
+        common = set.intersection(*searched[model, budget, weights]) if tuned else set()
+        details = [budget]
+        if weights and len(asked[model]) > 1:
+            details.append(f"weights {KNOWN_WEIGHTS.get(weights, weights[:15])}")
+        if tuned:
+            details.append("tuned")
+        details += [f"{name.replace('_', ' ')} {value}" for name, value in parameters if (name, value) not in common]
+        text = ", ".join(filter(None, details))
+        labels[variant] = f"{model} ({text})" if text else model
+    return labels
+
+
+def rows_frame(
+    runs: pd.DataFrame, scores: pd.DataFrame, evaluations: Mapping[str, Evaluation], evaluator: Evaluator,
+    run_draws: Mapping[str, Mapping[str, np.ndarray]], draws: Mapping[str, Draws],
+) -> pd.DataFrame:  # fmt: skip
+    """A line per row of the leaderboard, best macro-F1 on the test images first.
+
+    runs: those that have evaluations and are ranked. run_draws, draws: of runs and of rows, by subset.
+    Scores are means over seeds, `<score>_sd` their sample standard deviations, NaN for one seed; what is missing for
+    one seed is missing for the row. Intervals are about other test images (BCa), given these trainings. seconds are
+    those off a GPU where some runs were.
+    """
+    order = runs.sort_values("seed", kind="stable").groupby("row", sort=False)
+    rows = order.agg(
+        model=("model", "first"), strategy=("strategy", "first"), family=("family", "first"),
+        model_name=("model_name", "first"), budget=("budget", "first"), tuned=("tuned", "first"),
+        parameters=("parameters", "first"), n_seeds=("seed", "size"), n_parameters=("n_parameters", "first"),
+        fitted=("fitted", "any"), weights_asked=("weights_asked", "first"),
+        initial_weights=("initial_weights", "first"), weights_note=("weights_note", "first"),
+        runs=("seed", lambda seeds: tuple(seeds.index)),
+    )  # fmt: skip
+    rows = rows.join(_means(scores, runs, TEST)).join(_means(scores, runs, CLEAN).add_prefix("clean_"))
+    rows = rows.join(_costs(order))
+    rows["unpretrained"] = (rows["weights_asked"] != "") & (rows["initial_weights"] == "random")
+    for subset, labels in evaluator.test_labels.items():
+        prefix = "clean_" if subset == CLEAN else ""
+        at = evaluator.clean if subset == CLEAN else slice(None)
+        predicted = {run_id: evaluations[run_id].predicted[TEST][at] for run_id in runs.index}
+        rows = rows.join(_intervals(rows["runs"], run_draws[subset], predicted, labels).add_prefix(prefix))
+        rows = rows.join(best_set(draws[subset]).add_prefix(prefix))
+    labels = evaluator.labels
+    rows["speaks"] = rows["accuracy"] > np.bincount(labels).max() / len(labels)
+    rows = rows.sort_index().sort_values("macro_f1", ascending=False, kind="stable")
+    rows.insert(0, "rank", rows["macro_f1"].round(4).rank(ascending=False, method="min").astype(int))
+    return rows
+
+
+def recall_frame(rows: pd.DataFrame, evaluations: Mapping[str, Evaluation], class_names: Sequence[str]) -> pd.DataFrame:
+    """Recall of each class, averaged over the seeds of a row, indexed by row and subset ("test", "clean")."""
+    lines = {}
+    for row, run_ids in rows["runs"].items():
+        for subset in (TEST, CLEAN):
+            found = [getattr(evaluations[run_id].figures, subset) for run_id in run_ids]
+            if all(found):
+                recalls = [[one.recall for one in scores.per_class] for scores in found]
+                lines[row, subset] = np.mean(recalls, axis=0)
+    index = pd.MultiIndex.from_tuples(list(lines), names=["row", "subset"]) if lines else None
+    return pd.DataFrame(list(lines.values()), index=index, columns=list(class_names))
+
+
+def _means(scores: pd.DataFrame, runs: pd.DataFrame, subset: str) -> pd.DataFrame:
+    """Means over the runs of each row, and standard deviations of SCORES as `<score>_sd`."""
+    if subset not in scores.index.get_level_values("subset"):
+        return pd.DataFrame(index=runs["row"].unique())
+    own = scores.xs(subset, level="subset").drop(columns="n_images").reindex(runs.index).astype(float)
+    if subset != TEST:
+        own = own[list(SCORES)]
+    grouped = own.groupby(runs["row"])
+    means = grouped.mean().where(grouped.count().eq(grouped.size(), axis=0))
+    return means.join(grouped[list(SCORES)].std(ddof=1).add_suffix("_sd"))
+
+
+def _costs(order: Any) -> pd.DataFrame:
+    """Seconds, milliseconds and memory of each row, of the runs off a GPU where there are some."""
+
+    def of(group: pd.DataFrame) -> pd.Series:
+        on_gpu = (group["device"] == "gpu").all()
+        timed = group if on_gpu else group[group["device"] != "gpu"]
+        means = timed[list(MEANS)].astype(float).mean(skipna=False)
+        return pd.concat([means, pd.Series({"on_gpu": bool(on_gpu)})])
+
+    costs = pd.DataFrame({row: of(group) for row, group in order}).T
+    costs[list(MEANS)] = costs[list(MEANS)].astype(float)
+    costs["on_gpu"] = costs["on_gpu"].astype(bool)
+    return costs.assign(seconds=costs["fit_seconds"] + costs["feature_seconds"])
+
+
+def _intervals(
+    runs: pd.Series, run_draws: Mapping[str, np.ndarray], predicted: Mapping[str, np.ndarray], labels: np.ndarray
+) -> pd.DataFrame:
+    """BCa intervals of accuracy and macro-F1 over test images, of the mean over the runs of each row."""
+    lines = {}
+    for row, run_ids in runs.items():
+        k = run_draws[run_ids[0]].shape[1] - len(MEASURES)
+        draws = np.mean([run_draws[run_id][:, : len(MEASURES)] for run_id in run_ids], axis=0)
+        effects = np.mean([influence(labels, k, predicted[run_id]) for run_id in run_ids], axis=0)
+        line = {}
+        for column, measure in enumerate(MEASURES):
+            low, high = bca_interval(draws[0, column], draws[1:, column], effects[:, column])
+            line |= {f"{measure}_low": low, f"{measure}_high": high}
+        lines[row] = line
+    return pd.DataFrame.from_dict(lines, orient="index")

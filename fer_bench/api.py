@@ -1,0 +1,151 @@
+"""The Python face: run a benchmark, load its results, and look at them as pandas frames."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fer_bench.errors import FerBenchError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fer_bench.analysis import Leaderboard
+    from fer_bench.records import PublishedFolder, ResultsFolder
+
+SHOWN = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "macro_f1_low", "macro_f1_high", "in_best_set")
+"""Columns of the leaderboard that a notebook shows."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """The runs on one dataset, judged when they are first looked at.
+
+    folder: the results folder, as `load_results` takes it. n_folds: of cross-validation, 0 for one split.
+    """
+
+    folder: Path
+    n_folds: int = 0
+
+    @cached_property
+    def board(self) -> Leaderboard:
+        """Everything that pages show. Raises FerBenchError where no run is on record, or records are damaged."""
+        from fer_bench.analysis import load_leaderboard, newest_splits
+
+        source = self._source
+        splits = [split for split in newest_splits(source.records()) if split[2] == self.n_folds]
+        if not splits:
+            raise FerBenchError(f"no runs of {self.n_folds or 'no'} folds on record in {self.folder}")
+        return load_leaderboard(source, splits[0])
+
+    @property
+    def leaderboard(self) -> pd.DataFrame:
+        """A line per model and strategy, best macro-F1 on the test images first: scores from 0 to 1, seconds, ranks."""
+        return self.board.rows
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """A line per run, indexed by run id: what was asked for, how it ended, what it cost, and its test scores."""
+        board = self.board
+        known = "test" in board.scores.index.get_level_values("subset")
+        return board.runs.join(board.scores.xs("test", level="subset")) if known else board.runs
+
+    @property
+    def effects(self) -> pd.DataFrame:
+        """What each strategy did to each model, against the same model without one, on the test images."""
+        return self.board.effects["test"]
+
+    def compare(self, first: str, second: str, subset: str = "test") -> pd.DataFrame:
+        """How much higher row `second` scores than row `first`: value and 95 % interval (low, high) by measure.
+
+        Rows are named as in `leaderboard`; subset: "test" or "clean". Raises FerBenchError for an unknown name.
+        """
+        import pandas as pd
+
+        from fer_bench.analysis import difference
+
+        draws = self.board.draws.get(subset)
+        if draws is None:
+            raise FerBenchError(f"subset {subset!r} is not known here; there are {', '.join(self.board.draws)}")
+        for name in (first, second):
+            if name not in draws.rows:
+                raise FerBenchError(f"no row {name!r}; the rows are {', '.join(draws.rows)}")
+        changes = {measure: difference(draws, first, second, measure) for measure in draws.measures}
+        return pd.DataFrame({name: vars(one) for name, one in changes.items()}).T
+
+    def predictions(self, run: str) -> pd.DataFrame:
+        """The stored probabilities of the test images by a run: index sample_id, a column per class.
+
+        run: a run id, or a row, for its first run. Raises FerBenchError for an unknown one.
+        """
+        import pandas as pd
+
+        run_id, board = self._run_id(run), self.board
+        rows = self._predictions.probabilities(self._by_id[run_id], "test")
+        return pd.DataFrame(rows, index=pd.Index(board.image_ids, name="sample_id"), columns=board.data.class_names)
+
+    def confusion(self, run: str) -> pd.DataFrame:
+        """Test images by true class (index) and predicted class (columns), of a run or of a row's first run."""
+        import pandas as pd
+
+        from fer_bench.metrics import confusion_matrix
+
+        board = self.board
+        names = list(board.data.class_names)
+        counts = confusion_matrix(board.labels, board.predicted[self._run_id(run)], len(names))
+        return pd.DataFrame(counts, index=pd.Index(names, name="true"), columns=pd.Index(names, name="predicted"))
+
+    def report(self, path: Path | str | None = None) -> Path:
+        """Write report.html, one file that opens anywhere, and return where: `path`, or in the results folder."""
+        from fer_bench.report import write_html
+
+        target = Path(path) if path else self.folder / f"report{self.board.suffix}.html"
+        write_html(self.board, target)
+        return target
+
+    def _repr_html_(self) -> str:
+        from fer_bench.report import plain_sentences
+
+        board = self.board
+        shown = board.rows[[name for name in SHOWN if name in board.rows]].round(3)
+        said = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in plain_sentences(board))
+        return f"<h3>{html.escape(board.data.name)}</h3><ul>{said}</ul>{shown.to_html(escape=True, max_rows=20)}"
+
+    @cached_property
+    def _source(self) -> ResultsFolder | PublishedFolder:
+        from fer_bench.records import open_results
+
+        return open_results(self.folder)
+
+    @cached_property
+    def _predictions(self) -> Any:
+        from fer_bench.analysis import Predictions
+
+        data = self.board.data
+        return Predictions.load(self._source, data.split_fingerprint, data.n_folds)
+
+    @cached_property
+    def _by_id(self) -> dict[str, Any]:
+        return {run.run_id: run for run in self._predictions.runs}
+
+    def _run_id(self, run: str) -> str:
+        board = self.board
+        if run in board.rows.index:
+            return board.rows.at[run, "runs"][0]
+        if run not in board.predicted:
+            raise FerBenchError(f"no run or row {run!r} with scores; `runs` and `leaderboard` list them")
+        return run
+
+
+def load_results(folder: Path | str, n_folds: int = 0) -> Results:
+    """The results in `folder`: `results/<data>` of your own runs, or `results/published/<data>`.
+
+    Raises FerBenchError where there are none.
+    """
+    from fer_bench.records import open_results
+
+    return Results(open_results(Path(folder)).path, n_folds)
