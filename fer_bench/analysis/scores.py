@@ -150,10 +150,8 @@ class Evaluator:
         return {subset: self._draws(_source(subset), rows, evaluations) for subset, rows in at.items()}
 
     def _draws(self, source: str, rows: np.ndarray, evaluations: Mapping[str, Evaluation]) -> dict[str, np.ndarray]:
-        answers = {
-            run_id: one.predicted[source][rows] for run_id, one in evaluations.items() if source in one.predicted
-        }
-        if not answers:
+        known = {run_id: one.predicted[source] for run_id, one in evaluations.items() if source in one.predicted}
+        if not known:
             return {}
         labels, predicted = self.predictions.labels[source][rows], np.stack([one[rows] for one in known.values()])
         content = hashlib.sha256(labels.tobytes() + predicted.tobytes()).hexdigest()
