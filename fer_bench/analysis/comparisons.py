@@ -1,0 +1,198 @@
+"""Rows of a leaderboard against one another, on the same redraws of the test images and with the noise of training.
+
+A row is the mean of its runs. Two things make it uncertain: which images were tested, which the redraws show, and which
+seeds it was trained with, which the spread of the runs of all rows of its family shows. There are no p-values: an
+interval or a set is what is shown and what decides. tests/analysis/test_simulations.py shows how often they are right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fer_bench.analysis.bootstrap import ALPHA
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MEASURES = ("accuracy", "macro_f1")
+"""The first columns of `bootstrap.score_draws`; the recall of each class follows."""
+LEAST_ERROR = 1e-6
+"""What a standard error is at least, so that equal answers, with none, differ by 0 and rounding of it."""
+NORMAL = 1.645
+"""The 95 % quantile of a single normal deviate, which no quantile of a maximum is below."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What rows score on the test images and on their redraws.
+
+    values: float32 (1 + draws, R, M), means over a row's runs; [0] on the images, [1:] on redraws and with the noise of
+    training. seed_spread_known: by family, False where no row was trained with several seeds: its noise is left out.
+    """
+
+    rows: tuple[str, ...]
+    measures: tuple[str, ...]
+    values: np.ndarray
+    seed_spread_known: dict[str, bool]
+
+    def of(self, measure: str) -> tuple[np.ndarray, np.ndarray]:
+        """Scores, float64 (R,), and how the draws deviate from their means, float32 (draws, R)."""
+        values = self.values[:, :, self.measures.index(measure)]
+        return values[0].astype(np.float64), values[1:] - values[1:].mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class TrainingNoise:
+    """How the runs of one family of rows differ by their seeds, beyond what the redraws of images show of it.
+
+    root: float (M, M), a square root of the covariance between seeds, pooled over rows. images: float (M,), the share
+    of the variance that comes from the images: two runs that are right about different images score differently on
+    these images, and differ on the redraws too. df: degrees of freedom; 0 where no row has several runs.
+    """
+
+    root: np.ndarray
+    images: np.ndarray
+    df: int
+
+    @classmethod
+    def pooled(cls, rows: list[np.ndarray]) -> TrainingNoise:
+        """From the draws, float (r, 1 + draws, M), of each row's runs."""
+        m, df = rows[0].shape[-1], sum(len(runs) - 1 for runs in rows)
+        between, on_images = np.zeros((m, m)), np.zeros(m)
+        for runs in rows:
+            if len(runs) > 1:
+                apart = runs - runs.mean(axis=0, dtype=np.float64)
+                between += apart[:, 0].T @ apart[:, 0]
+                on_images += apart[:, 1:].var(axis=1, ddof=1).sum(axis=0)
+        variance = between.diagonal()
+        share = np.divide(on_images, variance, out=np.zeros(m), where=variance > 0)
+        values, vectors = np.linalg.eigh(between / max(df, 1))
+        return cls((vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T, share, df)
+
+    def draw(self, name: str, n_runs: int, n_draws: int) -> np.ndarray:
+        """Noise of the mean of `n_runs`, float (n_draws, M): the same for the same name, whatever the other rows.
+
+        The variance is known from `df` degrees of freedom only: each draw takes another that it may be, the same for
+        all rows of the family. Its part from the images is left out, as the redraws have it.
+        """
+        if not self.df:
+            return np.zeros((n_draws, len(self.root)))
+        may_be = self.df / np.random.default_rng(self.df).chisquare(self.df, n_draws)
+        scale = np.sqrt(np.maximum(may_be[:, None] - self.images, 0) / n_runs)
+        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+        return np.random.default_rng(seed).standard_normal((n_draws, len(self.root))) @ self.root * scale
+
+
+def training_noise(run_draws: Mapping[str, np.ndarray], runs: pd.DataFrame) -> dict[str, TrainingNoise]:
+    """The noise of training of each family; see `row_draws`. Runs that another seed would not change have no part."""
+    noise = {}
+    for family, members in runs[~is_deterministic(runs)].groupby("family"):
+        rows = [np.stack([run_draws[run] for run in sorted(one.index)]) for _, one in members.groupby("row")]
+        noise[str(family)] = TrainingNoise.pooled(rows)
+    return noise
+
+
+def is_deterministic(runs: pd.DataFrame) -> pd.Series:
+    """Which runs another seed would not change, bool; those of which that is not known are taken for those it would."""
+    return runs["stochastic"].eq(False)
+
+
+def mean_draws(run_draws: Mapping[str, np.ndarray], runs: pd.DataFrame) -> np.ndarray:
+    """The mean over `runs` of their draws, float64 (1 + draws, M), whatever their order."""
+    return np.asarray(np.mean([run_draws[run] for run in sorted(runs.index)], axis=0, dtype=np.float64))
+
+
+def row_draws(run_draws: Mapping[str, np.ndarray], runs: pd.DataFrame, measures: tuple[str, ...]) -> Draws:
+    """The draws of rows from those of their runs, float32 (1 + draws, M).
+
+    runs: index run_id; columns row, family, stochastic (False, True, or None where that is not known). Rows come out
+    sorted. The variance between seeds is pooled over the rows of a family, so that a row of one run has it too.
+    """
+    noise, values = training_noise(run_draws, runs), {}
+    for name, members in runs.groupby("row"):
+        own = mean_draws(run_draws, members)
+        if not is_deterministic(members).all():
+            own[1:] += noise[members["family"].iloc[0]].draw(str(name), len(members), len(own) - 1)
+        values[str(name)] = own.astype(np.float32)
+    known = {str(family): family not in noise or noise[family].df > 0 for family in runs["family"].unique()}
+    return Draws(tuple(values), tuple(measures), np.stack(list(values.values()), axis=1), known)
+
+
+def best_set(draws: Draws, measure: str = "macro_f1") -> pd.DataFrame:
+    """Which rows may be the best, and between which ranks each may be: index row; in_best_set, rank_low, rank_high.
+
+    The best row is in the set 95 times in 100. rank_low is 1 + the rows that are ahead beyond chance, rank_high R - the
+    rows that are behind; each limit holds 95 times in 100. Row j is beyond chance ahead of row i where the difference
+    is more than c_i standard errors, the 95 % quantile of the largest that chance makes it for any j: Hsu (1984),
+    Ranking and Selection and Multiple Comparisons with the Best; Mogstad, Romano, Shaikh and Wilhelm (2024), Inference
+    for Ranks with Applications.
+    """
+    import pandas as pd
+
+    scores, deviations = draws.of(measure)
+    errors = np.atleast_2d(_errors(deviations))
+    by_row, n = np.ascontiguousarray(deviations.T), len(scores)
+    low, high = np.empty(n, dtype=int), np.empty(n, dtype=int)
+    apart = np.empty_like(by_row)
+    for row in range(n):
+        np.subtract(by_row, by_row[row], out=apart)
+        apart *= (1 / errors[row]).astype(np.float32)[:, None]
+        ahead, behind = np.quantile([apart.max(axis=0), -apart.min(axis=0)], 1 - ALPHA, axis=1)
+        gap = (scores - scores[row]) / errors[row]
+        low[row] = 1 + (gap > max(ahead, NORMAL)).sum()
+        high[row] = n - (-gap > max(behind, NORMAL)).sum()
+    columns = {"in_best_set": low == 1, "rank_low": low, "rank_high": high}
+    return pd.DataFrame(columns, index=pd.Index(draws.rows, name="row"))
+
+
+def _errors(deviations: np.ndarray) -> np.ndarray:
+    """Standard errors, float (R, R), of the differences between rows from the deviations of their draws."""
+    covariance = np.cov(deviations, rowvar=False)
+    own = np.diag(np.atleast_2d(covariance))
+    return np.sqrt(np.maximum(own[:, None] + own - 2 * covariance, LEAST_ERROR**2))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much higher one row scores than another, and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def difference(draws: Draws, first: str, second: str, measure: str) -> Difference:
+    """How much higher `second` scores than `first`, a pair chosen without looking at the test images."""
+    scores, deviations = draws.of(measure)
+    i, j = draws.rows.index(first), draws.rows.index(second)
+    value, reach = scores[j] - scores[i], np.quantile(np.abs(deviations[:, j] - deviations[:, i]), 1 - ALPHA)
+    return Difference(float(value), float(value - reach), float(value + reach))
+
+
+@dataclass(frozen=True)
+class Pick:
+    """The row to use; those that are as good on the validation images, `row` among them; and the best there."""
+
+    row: str
+    within: tuple[str, ...]
+    best: str
+
+
+def pick(validation: Draws, rows: pd.DataFrame) -> Pick:
+    """Of the rows within one standard error of the best macro-F1, that with most seeds, then the fastest, then by name.
+
+    validation: draws on the validation images, of all of `rows`: index row; columns n_seeds, seconds (NaN: last). The
+    error is that of the paired difference. Breiman, Friedman, Olshen and Stone (1984), section 3.4.3.
+    """
+    scores, deviations = validation.of("macro_f1")
+    names = [validation.rows.index(name) for name in sorted(rows.index)]
+    best = max(names, key=lambda row: scores[row])
+    errors = (deviations[:, [best]] - deviations).std(axis=0, ddof=1)
+    within = [validation.rows[row] for row in names if scores[best] - scores[row] <= errors[row]]
+    order = rows.loc[within].sort_values(["n_seeds", "seconds"], ascending=[False, True], kind="stable")
+    return Pick(str(order.index[0]), tuple(within), validation.rows[best])
