@@ -11,7 +11,7 @@ import pandas as pd
 
 from fer_bench.analysis import overview
 from fer_bench.analysis.comparisons import MEASURES, Draws, Pick, row_draws
-from fer_bench.analysis.effects import BASE_STRATEGY, pooled_effects, strategy_effects
+from fer_bench.analysis.effects import BASE_STRATEGY, Changes, pooled_effects, strategy_effects
 from fer_bench.analysis.findings import Finding, findings
 from fer_bench.analysis.leakage import against_data, against_run, audit_of, selects_on_test
 from fer_bench.analysis.picks import best_of_model, picks, versus
@@ -210,6 +210,7 @@ def _effects(
     effects, pooled = {}, {}
     for subset, labels in evaluator.test_labels.items():
         support = np.bincount(labels, minlength=len(measures) - len(MEASURES))
-        effects[subset] = strategy_effects(run_draws[subset], trained, measures, support, speaking)
-        pooled[subset] = pooled_effects(run_draws[subset], trained, measures, support, speaking)
+        changes = Changes.of(run_draws[subset], trained, measures, support)
+        effects[subset] = strategy_effects(changes)
+        pooled[subset] = pooled_effects(changes, effects[subset], speaking)
     return effects, pooled

@@ -1,0 +1,198 @@
+"""What a strategy does to a model: paired changes against the same model without one, and verdicts as codes.
+
+All intervals of a table hold together, 95 times in 100, so that an interval without 0 is the verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fer_bench.analysis.bootstrap import ALPHA
+from fer_bench.analysis.comparisons import LEAST_ERROR, TrainingNoise, is_deterministic, mean_draws, training_noise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BASE_STRATEGY = "none"
+HELPS, HURTS, TRADE_OFF, NO_EVIDENCE, SAME = "helps", "hurts", "trade-off", "no-evidence", "same-answers"
+DECIDING = ("macro_f1", "accuracy", "minority_recall")
+RARE = 0.5
+"""A minority class has less than this times an even share of the test images."""
+NORMAL = 1.96
+"""The two-sided 95 % quantile of a single normal deviate, which no quantile is taken below."""
+
+
+def minority(support: Sequence[int]) -> list[int]:
+    """The classes, as indices, with less than half an even share of the images."""
+    even = sum(support) / sum(n > 0 for n in support)
+    return [label for label, n in enumerate(support) if 0 < n < RARE * even]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How much higher each model scores under each strategy than under none, on the runs of the same seeds.
+
+    effects: model, strategy, n_runs, same (all answers are equal). measures: macro_f1, accuracy, minority_recall, then
+    the recall of each class under its name. values: float (E, M). deviations: float32 (draws, E, M), by images and
+    training. smoothing: float (E, M), variance that the redraws of few images do not show. shrinkage: float (M,), NaN
+    for a measure of no images.
+    """
+
+    effects: pd.DataFrame
+    measures: tuple[str, ...]
+    values: np.ndarray
+    deviations: np.ndarray
+    smoothing: np.ndarray
+    shrinkage: np.ndarray
+
+    @classmethod
+    def of(
+        cls, run_draws: Mapping[str, np.ndarray], runs: pd.DataFrame, measures: Sequence[str], support: np.ndarray
+    ) -> Changes:
+        """From the draws of runs, float32 (1 + draws, 2 + k), of accuracy, macro_f1 and the recall of each class.
+
+        runs: index run_id; columns row, model, strategy, seed, family, stochastic. measures: what the 2 + k are.
+        support: int (k,), test images per class.
+        """
+        import pandas as pd
+
+        shares = _shares(support)
+        columns = {run: np.hstack([draws[:, 1:2], draws[:, 2:] @ shares.T]) for run, draws in run_draws.items()}
+        noise = training_noise(columns, runs)
+        lines, values, deviations, spreads = [], [], [], []
+        for model, strategy, before, after in _pairs(runs):
+            change = mean_draws(columns, after) - mean_draws(columns, before)
+            same = not change.any()
+            lines.append((model, strategy, max(len(before), len(after)), same))
+            values.append(change[0])
+            spreads.append(change[1:].var(axis=0, ddof=1))
+            if not same:
+                change[1:] += _noise(noise, after, len(change) - 1) - _noise(noise, before, len(change) - 1)
+            deviations.append((change[1:] - change[1:].mean(axis=0)).astype(np.float32))
+        own_measures = (*DECIDING, *measures[2:])
+        shape = (len(lines), len(own_measures))
+        stacked = np.stack(deviations, axis=1) if lines else np.zeros((1, *shape), dtype=np.float32)
+        changed, spread = (np.array(rows).reshape(shape) for rows in (values, spreads))
+        smoothing, shrinkage = _smoothing(changed, spread, shares, support)
+        effects = pd.DataFrame(lines, columns=["model", "strategy", "n_runs", "same"])
+        smoothing[effects["same"].to_numpy(dtype=bool)] = 0
+        return cls(effects, own_measures, changed, stacked, smoothing, shrinkage)
+
+
+def _shares(support: np.ndarray) -> np.ndarray:
+    """The weights, float32 (2 + k, k), that make accuracy, minority recall and recall of each class of recalls."""
+    n, rare = support.astype(float), minority(support.tolist())
+    few = np.where(np.isin(np.arange(len(n)), rare), n, 0)
+    return np.vstack([n / n.sum(), few / max(few.sum(), 1), np.eye(len(n))]).astype(np.float32)
+
+
+def _pairs(runs: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame, pd.DataFrame]]:
+    """Model, strategy, and the runs under none and under it, of the same seeds; a run that no seed changes has all."""
+    is_base = runs["strategy"] == BASE_STRATEGY
+    for (model, strategy), after in runs[~is_base].groupby(["model", "strategy"]):
+        before = runs[is_base & (runs["model"] == model)]
+        if not (is_deterministic(before).all() or is_deterministic(after).all()):
+            before, after = before[before["seed"].isin(after["seed"])], after[after["seed"].isin(before["seed"])]
+        if len(before) and len(after):
+            yield str(model), str(strategy), before, after
+
+
+def _noise(noise: Mapping[str, TrainingNoise], runs: pd.DataFrame, n_draws: int) -> np.ndarray | float:
+    """The noise of training in the mean of `runs`, which are of one row."""
+    if is_deterministic(runs).all():
+        return 0.0
+    return noise[runs["family"].iloc[0]].draw(str(runs["row"].iloc[0]), len(runs), n_draws)
+
+
+def _smoothing(
+    changes: np.ndarray, spread: np.ndarray, shares: np.ndarray, support: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What two more images, one won and one lost, add to the variance of a share, (E, M), and how they shrink it, (M,).
+
+    Without them a class of three images, all of them won, has no spread. spread: variance over redraws, (E, M). Bonett
+    and Price (2012), Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based on Paired Data.
+    """
+    n = (shares > 0) @ support
+    squares = (spread[:, 3:] * np.maximum(support - 1, 0) + changes[:, 3:] ** 2) @ shares.T  # mean squared change
+    changed = changes[:, 1:]
+    more, shrunk = n + 2, changed * n / (n + 2)
+    plain = (squares - changed**2) / np.maximum(n, 1)
+    smoothed = ((squares * n + 2) / more - shrunk**2) / more
+    smoothing = np.hstack([np.zeros((len(changes), 1)), np.maximum(smoothed - plain, 0)])
+    return smoothing, np.concatenate([[1.0], np.where(n > 0, n / more, np.nan)])
+
+
+def strategy_effects(changes: Changes) -> pd.DataFrame:
+    """What each strategy does to each model: model, strategy, n_runs, verdict; each measure m with m_low and m_high.
+
+    Intervals of the deciding measures hold together over the table, those of the recall of each class likewise.
+    verdict: helps where a measure is better beyond chance, none worse and macro-F1 not lower; hurts where one is worse
+    and none better; trade-off where both, where macro-F1 is lower, or where another measure's own interval, which does
+    not allow for the number of comparisons, lies wholly on the other side; no-evidence; same-answers.
+    """
+    centre, decide = changes.values * changes.shrinkage, slice(len(DECIDING))
+    reach, own_reach = _reaches(changes.deviations, changes.smoothing)
+    low, high, own_low, own_high = (
+        limit[:, decide] for limit in (centre - reach, centre + reach, centre - own_reach, centre + own_reach)
+    )
+    better, worse = (low > 0).any(axis=1), (high < 0).any(axis=1)
+    against = (changes.values[:, 0] < 0) | (own_high < 0).any(axis=1), (own_low > 0).any(axis=1)
+    verdict = np.select(
+        [changes.effects["same"], better & (worse | against[0]), worse & against[1], better, worse],
+        [SAME, TRADE_OFF, TRADE_OFF, HELPS, HURTS],
+        NO_EVIDENCE,
+    )
+    about = changes.effects.drop(columns="same").assign(verdict=verdict)
+    return _with_intervals(about, changes.measures, changes.values + 0 * centre, centre, reach)
+
+
+def pooled_effects(changes: Changes, effects: pd.DataFrame, speaking: set[str]) -> pd.DataFrame:
+    """The mean change over the models `speaking`, and how many have which verdict in `effects`; the best first.
+
+    strategy, n_models, n_helps, n_hurts, n_trade_off, n_no_evidence, n_same; each measure m with m_low and m_high. The
+    intervals are for these models, on other images and trained anew; they hold together over the table.
+    """
+    import pandas as pd
+
+    counted, values, deviations, smoothing = [], [], [], []
+    heard = effects[effects["model"].isin(speaking)]
+    for strategy, of_strategy in heard.groupby("strategy"):
+        lines, verdicts = of_strategy.index.to_numpy(), of_strategy["verdict"].tolist()
+        counts = [verdicts.count(code) for code in (HELPS, HURTS, TRADE_OFF, NO_EVIDENCE, SAME)]
+        counted.append((strategy, len(lines), *counts))
+        values.append(changes.values[lines].mean(axis=0))
+        deviations.append(changes.deviations[:, lines].mean(axis=1))
+        smoothing.append(changes.smoothing[lines].mean(axis=0) / len(lines))
+    columns = ["strategy", "n_models", "n_helps", "n_hurts", "n_trade_off", "n_no_evidence", "n_same"]
+    about, shape = pd.DataFrame(counted, columns=columns), (len(counted), len(changes.measures))
+    changed = np.array(values).reshape(shape)
+    spread = np.stack(deviations, axis=1) if counted else changes.deviations[:, :0]
+    centre, (reach, _) = changed * changes.shrinkage, _reaches(spread, np.array(smoothing).reshape(shape))
+    table = _with_intervals(about, changes.measures, changed + 0 * centre, centre, reach)
+    return table.sort_values("macro_f1", ascending=False, kind="stable", ignore_index=True)
+
+
+def _reaches(deviations: np.ndarray, smoothing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Half of the intervals, float (E, M): of those that hold together over a table, and of each on its own."""
+    if not len(smoothing):
+        return smoothing, smoothing
+    size = np.abs(deviations)
+    own = np.quantile(size, 1 - ALPHA, axis=0).astype(np.float64)
+    size *= np.divide(1, own, out=np.zeros_like(own), where=own > LEAST_ERROR).astype(np.float32)
+    own = np.sqrt(own**2 + NORMAL**2 * smoothing)
+    together = own.copy()
+    for family in (slice(len(DECIDING)), slice(len(DECIDING), None)):
+        together[:, family] *= max(np.quantile(size[:, :, family].max(axis=(1, 2)), 1 - ALPHA), 1)
+    return together, own
+
+
+def _with_intervals(
+    about: pd.DataFrame, measures: Sequence[str], values: np.ndarray, centre: np.ndarray, reach: np.ndarray
+) -> pd.DataFrame:
+    limits = {"": values, "_low": np.maximum(centre - reach, -1), "_high": np.minimum(centre + reach, 1)}
+    columns = {m + end: limit[:, i] for i, m in enumerate(measures) for end, limit in limits.items()}
+    return about.assign(**columns)
