@@ -89,7 +89,7 @@ def many_records(folder: Path, data: str, n: int) -> None:
     for planned in sorted(plan, key=lambda planned: planned.spec.seed)[:n]:
         job = Job(
             planned.spec, planned.card.family, planned.card.features, prepared.results.path, prepared.dataset_folder,
-            prepared.split_folder, prepared.name, prepared.class_names, prepared.counts[""], prepared.split_source,
+            prepared.split_folder, prepared.name, prepared.class_names, prepared.counts[0], prepared.split_source,
             prepared.notes, (), "benchmark", n_jobs=1, record_digest=None,
         )  # fmt: skip
         lean = skill.setdefault(planned.spec.model, rng.uniform(0.2, 2.2)) + rng.normal(0, 0.05)

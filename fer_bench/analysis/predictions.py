@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fer_bench.archives import gunzip
-from fer_bench.data import fold_names, ids_fingerprint, joint_fingerprint
+from fer_bench.data import fold_numbers, ids_fingerprint, joint_fingerprint
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.metrics import check_probabilities
 from fer_bench.records import ImageFacts, choosers
@@ -240,8 +240,7 @@ def _read_split(
     folder: ResultsFolder | PublishedFolder, split_fingerprint: str, n_folds: int, class_names: tuple[str, ...]
 ) -> list[Fold]:
     """Ids and labels of validation and test, and how many train, of each fold; the fingerprint is of all together."""
-    numbers = range(1, len(fold_names(n_folds)) + 1) if n_folds else (0,)
-    paths = [_split_path(folder, split_fingerprint, n_folds, number) for number in numbers]
+    paths = [_split_path(folder, split_fingerprint, n_folds, fold) for fold in fold_numbers(n_folds)]
     files = [_read_file(path, class_names) for path in paths]
     if joint_fingerprint([ids_fingerprint(ids) for ids, _ in files]) != split_fingerprint:
         raise FerBenchError(f"{paths[0]}: its ids were changed; delete it, and `fer_bench run` writes it again")

@@ -12,7 +12,7 @@ from .readers import open_dataset as open_dataset
 from .resizing import gray_squares as gray_squares
 from .resizing import resized as resized
 from .splits import Split as Split
-from .splits import fold_names as fold_names
+from .splits import fold_numbers as fold_numbers
 from .splits import ids_fingerprint as ids_fingerprint
 from .splits import joint_fingerprint as joint_fingerprint
 from .splits import make_folds as make_folds

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fer_bench.data.dataset import Dataset
 
 FRACTION = 0.1
-STORED_FORMAT = 5
+STORED_FORMAT = 6
 """Goes up when another split is drawn from the same data."""
 
 Quotas = Callable[[int], dict[str, int]]
@@ -44,8 +44,8 @@ class Split:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     @classmethod
-    def load(cls, folder: Path, fold: str = "") -> Split:
-        """The split, or one fold such as "2/5", stored in a cache `folder` by `stored_split`.
+    def load(cls, folder: Path, fold: int = 0) -> Split:
+        """The split, or its fold of that number from 1, stored in a cache `folder` by `stored_split`.
 
         Raises FerBenchError where the files are damaged.
         """
@@ -58,26 +58,26 @@ class Split:
                 return cls(**{name: rows[name] for name in rows.files}, source=about["source"], fingerprint=fingerprint)
 
 
-def _fold_suffix(fold: str) -> str:
-    """What the names of files about one fold have before their extension: ".f2" for "2/5", "" without folds."""
-    return f".f{fold.partition('/')[0]}" if fold else ""
+def _fold_suffix(fold: int) -> str:
+    """What fingerprints and file names of one fold end with."""
+    return f".f{fold}" if fold else ""
 
 
-def _rows_file(fold: str) -> str:
+def _rows_file(fold: int) -> str:
     return f"rows{_fold_suffix(fold)}.npz"
 
 
-def fold_names(n_folds: int) -> tuple[str, ...]:
-    """For five folds "1/5" to "5/5"; for 0, no folds, one empty name. Raises FerBenchError for one fold or less."""
+def fold_numbers(n_folds: int) -> tuple[int, ...]:
+    """For five folds 1 to 5; for none 0 alone. Raises FerBenchError for one fold or less than none."""
     if n_folds == 1 or n_folds < 0:
         raise FerBenchError(f"--folds {n_folds}: at least 2, so that each is tested on what the others were trained on")
-    return tuple(f"{number}/{n_folds}" for number in range(1, n_folds + 1)) or ("",)
+    return tuple(range(1, n_folds + 1)) or (0,)
 
 
 def stored_split(dataset_folder: Path, seed: int, n_folds: int = 0, progress: Progress = silent) -> Path:
     """The cache folder of the split of the dataset stored in `dataset_folder`, made if it is not there.
 
-    Its about.json holds fingerprint, source, class_names, and counts by fold name, so that planning needs no arrays.
+    Its about.json holds fingerprint, source, class_names, and counts by fold number, so that planning needs no arrays.
     Raises FerBenchError where a class cannot be in each subset.
     """
     key = cache.digest({"dataset": dataset_folder.name, "seed": seed, "n_folds": n_folds, "format": STORED_FORMAT})
@@ -90,7 +90,7 @@ def stored_split(dataset_folder: Path, seed: int, n_folds: int = 0, progress: Pr
         dataset = Dataset.load(dataset_folder)
         splits = make_folds(dataset, n_folds, seed, progress) if n_folds else (make_split(dataset, seed, progress),)
         counts = {}
-        for fold, split in zip(fold_names(n_folds), splits, strict=True):
+        for fold, split in zip(fold_numbers(n_folds), splits, strict=True):
             np.savez(work / _rows_file(fold), allow_pickle=False, **split.subsets())
             counts[fold] = [len(rows) for rows in split.subsets().values()]
         about = {
@@ -101,7 +101,7 @@ def stored_split(dataset_folder: Path, seed: int, n_folds: int = 0, progress: Pr
         }
         (work / "about.json").write_text(json.dumps(about, indent=1))
 
-    return cache.fetch("splits", key, build, files=("about.json", *map(_rows_file, fold_names(n_folds))))
+    return cache.fetch("splits", key, build, files=("about.json", *map(_rows_file, fold_numbers(n_folds))))
 
 
 def make_split(dataset: Dataset, seed: int = 0, progress: Progress = silent) -> Split:
@@ -141,7 +141,7 @@ def make_folds(dataset: Dataset, n_folds: int, seed: int = 0, progress: Progress
     source = f"{n_folds} stratified folds, copies kept together, seed {seed}"
     if left_out:
         source += f"; the {left_out:,} official test images left out"
-    names = fold_names(n_folds)
+    names = tuple(map(str, fold_numbers(n_folds)))
     fold = _draw(dataset, rows, _evenly(names), seed, progress)
     splits = []
     for name in names:
@@ -311,7 +311,7 @@ def _units(rows: np.ndarray, dataset: Dataset, groups: np.ndarray, seed: int) ->
     return sorted(units, key=order)
 
 
-def split_file(fingerprint: str, fold: str = "") -> str:
+def split_file(fingerprint: str, fold: int = 0) -> str:
     """The name of the file beside the runs that holds `split_csv`, gzipped, of a split or of one of its folds."""
     return f"split-{fingerprint}{_fold_suffix(fold)}.csv.gz"
 

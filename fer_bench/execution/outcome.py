@@ -132,7 +132,7 @@ def adjusted(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock,
     plan = STRATEGIES[job.spec.strategy].plan(dataset.labels[split.train], len(job.class_names), job.spec.seed)
     with np.load(folder / "predictions.npz", allow_pickle=False) as stored:
         before = {name: stored[f"{name}_probabilities"] for name in ("validation", "test")}
-    chosen_on = choosing_rows(job.dataset_folder, job.split_folder, job.spec.fold_name, progress)
+    chosen_on = choosing_rows(job.dataset_folder, job.split_folder, job.spec.fold, progress)
     labels = dataset.labels[split.validation][chosen_on]
     tau = choose_tau(before["validation"][chosen_on], labels, plan.log_prior)
     clock.lap("fit")
@@ -168,7 +168,7 @@ def origin_on_record(job: Job) -> dict[str, str | None]:
     return {"plugin_code": plugin_code(MODELS[job.spec.model], strategy) or None, "base_predictions": base}
 
 
-def choosing_rows(dataset_folder: Path, split_folder: Path, fold: str, progress: Progress) -> np.ndarray:
+def choosing_rows(dataset_folder: Path, split_folder: Path, fold: int, progress: Progress) -> np.ndarray:
     """Which validation images of the split, stored in these folders, decide what is fitted to them, bool (n,).
 
     See `records.images.choosers`; all of a fold, where the copies of an image stay together.

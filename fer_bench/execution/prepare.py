@@ -17,7 +17,7 @@ from fer_bench.records.store import ResultsFolder
 class Prepared:
     """Data and split as paths and facts; nothing of it is an array.
 
-    counts: training, validation and test images by fold; the one fold is "" where there are none.
+    counts: training, validation and test images by fold; 0 where there are no folds.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Prepared:
     split_fingerprint: str
     split_source: str
     class_names: tuple[str, ...]
-    counts: dict[str, tuple[int, int, int]]
+    counts: dict[int, tuple[int, int, int]]
     notes: tuple[str, ...]
     results: ResultsFolder
 
@@ -67,7 +67,7 @@ def prepare(
         split_fingerprint=split["fingerprint"],
         split_source=split["source"],
         class_names=tuple(split["class_names"]),
-        counts={fold: (train, validation, test) for fold, (train, validation, test) in split["counts"].items()},
+        counts={int(fold): (train, validation, test) for fold, (train, validation, test) in split["counts"].items()},
         notes=tuple(about["notes"]),
         results=ResultsFolder(results / opened.name),
     )

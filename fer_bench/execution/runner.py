@@ -76,7 +76,7 @@ def run_plan(
         prepared.results.prepare()
         due = _cleaned(due, prepared.results, options.rerun)
     store_split(prepared)  # this and the audit read what is there and write what is new: cheap where nothing is
-    if "" in prepared.counts:  # folds are drawn here, copies together: none straddles them
+    if 0 in prepared.counts:  # folds are drawn here, copies together: none straddles them
         audit_data(prepared, options.command, lambda done, text: watcher.waiting(f"{text} {done:.0%}"))
     if not due:
         return summary
@@ -133,7 +133,7 @@ def _job(planned: PlannedRun, prepared: Prepared, options: Options, found: Resol
         split_folder=prepared.split_folder,
         dataset=prepared.name,
         class_names=prepared.class_names,
-        counts=prepared.counts[planned.spec.fold_name],
+        counts=prepared.counts[planned.spec.fold],
         split_source=prepared.split_source,
         data_notes=prepared.notes,
         plugins=options.plugins,

@@ -248,7 +248,7 @@ class _Trainer:
         self.request, self.card, self.weights, self.code = request, card, weights, code
         self.dataset = Dataset.load(prepared.dataset_folder)
         self.split = Split.load(prepared.split_folder)
-        self.choosers = choosing_rows(prepared.dataset_folder, prepared.split_folder, "", progress)
+        self.choosers = choosing_rows(prepared.dataset_folder, prepared.split_folder, 0, progress)
 
     def __call__(self, trial: Trial, checkpoint: Path, progress: Progress) -> float:
         """Macro-F1 of the model with a trial's parameters, on the validation images that choose."""

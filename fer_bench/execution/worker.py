@@ -56,7 +56,7 @@ def _measured(job: Job, work: Path, progress: Progress, started: str) -> Record:
     progress(0, "loading")
     load_plugins(job.plugins)
     dataset = Dataset.load(job.dataset_folder)
-    split = Split.load(job.split_folder, job.spec.fold_name)
+    split = Split.load(job.split_folder, job.spec.fold)
     clock.lap("load")
     starts_from = STRATEGIES[job.spec.strategy].starts_from
     make = adjusted if starts_from == "probabilities" else trained

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_bench.archives import gunzip, refuse_bomb
-from fer_bench.data import fold_names, ids_fingerprint, joint_fingerprint, split_file
+from fer_bench.data import fold_numbers, ids_fingerprint, joint_fingerprint, split_file
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.metrics import check_probabilities
 from fer_bench.records.images import ImageFacts, choosers, images_path
@@ -153,7 +153,7 @@ def _split(record: Record) -> tuple[str, str]:
 def _split_path(folder: ResultsFolder, split_fingerprint: str, fold: str) -> Path:
     if not split_fingerprint.isalnum():
         raise FerBenchError(f"{folder.path}: split fingerprint {split_fingerprint!r} is not one")
-    return folder.path / split_file(split_fingerprint, fold)
+    return folder.path / split_file(split_fingerprint, int(fold.partition("/")[0] or 0))
 
 
 def _refuse_strangers(folder: ResultsFolder, chosen: list[Record], elsewhere: list[Record]) -> None:
@@ -180,7 +180,8 @@ def _read_split(
     folder: ResultsFolder, split_fingerprint: str, fold: str, class_names: tuple[str, ...]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], int]:
     """Ids and labels by subset of validation and test, and how many train; the fingerprint is of all folds together."""
-    names = fold_names(int(fold.partition("/")[2] or 0))
+    n_folds = int(fold.partition("/")[2] or 0)
+    names = [f"{number}/{n_folds}" if n_folds else "" for number in fold_numbers(n_folds)]
     paths = {name: _split_path(folder, split_fingerprint, name) for name in names}
     files = {name: _read_file(path, class_names) for name, path in paths.items()}
     found = joint_fingerprint([ids_fingerprint(ids) for ids, _ in files.values()])

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from fer_bench import metrics
-from fer_bench.data import split_file
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.judging import ensemble, external, inference, resampling
 from fer_bench.judging.cells import counted, signed
@@ -83,7 +82,7 @@ def verify(folder: ResultsFolder, against: ResultsFolder | None = None) -> Verif
         ]
         faults += [*_hidden(evidence), *_miscounted(evidence)]
         if len(found) > 1 and all(verdict.standing == Standing.refuted for verdict in found):
-            faults.append(f"no record follows from the labels in {split_file(split, fold)}: were those changed?")
+            faults.append(f"no record follows from the labels in split {split} {fold}: were those changed?")
         verdicts += found
     return Verification(tuple(verdicts), (*faults, *page_faults(folder, records)))
 

@@ -240,7 +240,7 @@ def test_stored_split_comes_back(tmp_path):
     assert np.array_equal(stored.train, make_split(data, 0).train)
     folds = stored_split(folder, 0, n_folds=3)
     for number, split in enumerate(make_folds(data, 3), start=1):
-        assert np.array_equal(Split.load(folds, f"{number}/3").test, split.test)
+        assert np.array_equal(Split.load(folds, number).test, split.test)
 
 
 @pytest.mark.parametrize("lost", ["about.json", "rows.f2.npz"])

@@ -15,7 +15,7 @@ from fer_bench.metrics import probabilities_from_scores
 from fer_bench.models.adjustment import adjust, choose_tau
 from fer_bench.models.registry import MODELS, STRATEGIES, plugin_code
 from fer_bench.records.schema import Record
-from fer_bench.records.spec import RunSpec, fold_name
+from fer_bench.records.spec import RunSpec
 from fer_bench.records.store import ResultsFolder
 
 
@@ -40,7 +40,7 @@ def run(data, tmp_path):
 
     def make(model: str, strategy: str, n_folds: int = 0, fold: int = 0, **options) -> Record:
         dataset, split_folder = Dataset.load(data), stored_split(data, 0, n_folds)
-        split = Split.load(split_folder, fold_name(fold, n_folds))
+        split = Split.load(split_folder, fold)
         card = MODELS[model]
         spec = RunSpec(
             model, strategy, 0, dataset.fingerprint, split.fingerprint, "quick" if card.steps else "",
@@ -94,10 +94,10 @@ def test_tau_is_chosen_on_validation_images_without_a_copy_in_train(tmp_path):
     subsets = np.repeat(["train", "validation", "test"], [40, 10, 10])
     ids = np.arange(60).astype(str)
     Dataset("copied", images, np.arange(60) % 2, ("a", "b"), ids, subsets=subsets).save(tmp_path)
-    chosen_on = outcome.choosing_rows(tmp_path, stored_split(tmp_path, 0), "", lambda done, text: None)
+    chosen_on = outcome.choosing_rows(tmp_path, stored_split(tmp_path, 0), 0, lambda done, text: None)
     assert chosen_on.tolist() == [False] * 5 + [True] * 5
     folds = stored_split(tmp_path, 0, 2)
-    assert outcome.choosing_rows(tmp_path, folds, "1/2", lambda done, text: None).all()
+    assert outcome.choosing_rows(tmp_path, folds, 1, lambda done, text: None).all()
 
 
 def test_tau_ignores_images_that_do_not_choose(run, data, monkeypatch):

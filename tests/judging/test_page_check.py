@@ -21,8 +21,7 @@ def add_folds(kind, path, started):
     folds = [kind(path, prefix=f"fold-{number}") for number in (1, 2)]
     joint = joint_fingerprint([fold.split for fold in folds])
     for number, fold in enumerate(folds, start=1):
-        name = f"{number}/2"
-        fold.split_path.rename(path / split_file(joint, name))
+        fold.split_path.rename(path / split_file(joint, number))
         for model, skill in {"pca-svm": 1.0, "hog-svm": 2.0}.items():
             spec = RunSpec(model, "none", 0, "d" * 16, joint, fold=number, n_folds=2)
             rows = fold.predictions(skill, seed=number)
