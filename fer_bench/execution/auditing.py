@@ -10,7 +10,7 @@ from fer_bench.data import read_copies, stored_audit
 from fer_bench.execution.prepare import Prepared
 from fer_bench.judging.data_card import CARD_FILE, data_card
 from fer_bench.progress import Progress, silent
-from fer_bench.records.audit import AUDIT_FILE, Audit
+from fer_bench.records import AUDIT_FILE, Audit
 from fer_bench.records.images import ImageFacts, images_path, write_images
 
 SHEET = Path("sheets") / "copies.png"

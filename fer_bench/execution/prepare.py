@@ -9,7 +9,7 @@ from pathlib import Path
 from fer_bench.cache import reading
 from fer_bench.data import Split, open_dataset, split_csv, split_file, stored_split
 from fer_bench.progress import Progress, silent
-from fer_bench.records.packed import write_packed
+from fer_bench.records import write_gzipped
 from fer_bench.records.store import ResultsFolder
 
 
@@ -83,4 +83,4 @@ def store_split(prepared: Prepared) -> None:
     dataset = Dataset.load(prepared.dataset_folder)
     for fold in prepared.counts:
         path = prepared.results.path / split_file(prepared.split_fingerprint, fold)
-        write_packed(path, split_csv(dataset, Split.load(prepared.split_folder, fold)))
+        write_gzipped(path, split_csv(dataset, Split.load(prepared.split_folder, fold)))

@@ -19,7 +19,7 @@ from fer_bench.judging.evaluation import Evaluation, Evaluator
 from fer_bench.judging.evidence import Evidence
 from fer_bench.judging.gate import data_suspicions, overlapping, suspicions
 from fer_bench.judging.votes import majority, vote_columns
-from fer_bench.records.audit import AUDIT_FILE, Audit
+from fer_bench.records import AUDIT_FILE, Audit
 from fer_bench.records.images import ImageFacts
 from fer_bench.records.schema import Record
 from fer_bench.records.store import ResultsFolder

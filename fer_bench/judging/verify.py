@@ -18,7 +18,7 @@ from fer_bench.judging.cells import counted, signed
 from fer_bench.judging.evidence import SCORED, TOLERANCE, Evidence
 from fer_bench.judging.judgement import audit_of
 from fer_bench.judging.page_check import SHOWN, page_faults
-from fer_bench.records.audit import AUDIT_FILE
+from fer_bench.records import AUDIT_FILE
 from fer_bench.records.images import images_path
 from fer_bench.records.schema import Record
 from fer_bench.records.spec import RunSpec

@@ -9,8 +9,6 @@ from pydantic import NonNegativeInt, PositiveInt, ValidationError, model_validat
 from fer_bench.errors import FerBenchError
 from fer_bench.records.schema import Fraction, Part
 
-AUDIT_FILE = "audit.json"
-
 
 class SubsetAudit(Part):
     """One subset. Images, images of each class, and how many of the images have copies elsewhere.

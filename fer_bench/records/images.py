@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from fer_bench.archives import gunzip
 from fer_bench.errors import FerBenchError, listing
-from fer_bench.records.packed import write_packed
+from fer_bench.records.store import write_gzipped
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,4 +104,4 @@ def write_images(path: Path, facts: ImageFacts) -> None:
     columns = [facts.ids.tolist(), facts.subset.tolist(), facts.copy_in_train.tolist()]
     votes = [] if facts.votes is None else facts.votes.T.tolist()
     writer.writerows(zip(*columns, *votes, strict=True))
-    write_packed(path, text.getvalue().encode())
+    write_gzipped(path, text.getvalue().encode())

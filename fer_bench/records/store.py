@@ -1,23 +1,32 @@
-"""The results folder of one dataset: runs that are complete or absent, and locks so that no run is done twice.
+"""The results folder of a user's own runs: each complete or absent, and locks so that none is done twice.
 
 It imports light: planning asks for statuses alone and needs neither the schema nor the locks.
 """
 
 from __future__ import annotations
 
+import csv
+import gzip
 import hashlib
 import json
+import os
 import shutil
 import uuid
+import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_bench.cache import old_path, put_in_place, sync
-from fer_bench.errors import FerBenchError, listing
+from fer_bench.archives import gunzip, refuse_bomb
+from fer_bench.cache import old_path, put_in_place, sync, write_atomic
+from fer_bench.errors import FerBenchError
+from fer_bench.records.folder import LOG_LINES, RECORDS_FILE, History, ReadableFolder, tail
+from fer_bench.records.published import PublishedFolder
 from fer_bench.records.upgrade import upgrade
 
 if TYPE_CHECKING:
+    import numpy as np
     from filelock import FileLock
 
     from fer_bench.records.schema import Record
@@ -40,16 +49,20 @@ class Standing:
     digest: str | None = None
 
 
-class ResultsFolder:
+class ResultsFolder(ReadableFolder):
     """`<results>/<dataset>`: `runs/<run_id>/` per run, the split, the leaderboard."""
 
+    advice = "delete those folders and run again to repeat just them"
+
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.runs = path / "runs"
         self._locks = path / ".locks"
 
     def prepare(self) -> None:
-        """Make the folder and see that it can be written. Raises FerBenchError where it cannot."""
+        """Make the folder and see that it can be written. Raises FerBenchError where it cannot, or is published."""
+        if (self.path / RECORDS_FILE).exists():
+            raise FerBenchError(f"{self.path} is published evidence, which no run adds to; give another --results")
         probe = self.runs / f".probe-{uuid.uuid4().hex[:8]}"
         try:
             self.runs.mkdir(parents=True, exist_ok=True)
@@ -74,33 +87,56 @@ class ResultsFolder:
         except OSError:
             return Standing()
         digest = hashlib.sha256(content).hexdigest()
-        try:
-            record = upgrade(json.loads(content))
-        except (ValueError, RecursionError):
-            return Standing(digest=digest)
+        record = _parsed(content)
         if not isinstance(record, dict) or not isinstance(status := record.get("status"), str):
             return Standing(digest=digest)
         return Standing(status, record.get("plugin_code"), record.get("base_predictions"), digest)
 
+    def predictions(self, run_id: str) -> dict[str, np.ndarray] | None:
+        path = self.runs / run_id / "predictions.npz"
+        if not path.exists():
+            return None
+        import numpy as np
+
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                refuse_bomb(path)
+                return {name: arrays[name] for name in arrays.files}
+        except Exception as error:  # whatever NumPy, zipfile and zlib say of a damaged file
+            raise FerBenchError(f"{path}: cannot be read: {error}") from error
+
     def predictions_digest(self, run_id: str) -> str | None:
-        """The digest of the stored predictions of a run, the same for the same answers; None where there are none."""
         try:
             return hashlib.sha256((self.runs / run_id / "predictions.npz").read_bytes()).hexdigest()
         except OSError:
             return None
 
+    def history(self, run_id: str) -> History:
+        try:
+            text = (self.runs / run_id / "history.csv").read_text(errors="replace")
+            rows = list(csv.DictReader(text.splitlines()))
+        except (OSError, csv.Error):
+            return []
+        return [{name: _number(cell) for name, cell in row.items() if name and cell} for row in rows]
+
+    def log_tail(self, run_id: str) -> str:
+        try:
+            with (self.runs / run_id / "log.txt").open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - 200 * LOG_LINES))
+                lines = file.read().decode(errors="replace").splitlines()
+        except OSError:
+            return ""
+        return tail(lines)
+
     def raw_records(self) -> list[dict[str, Any]]:
         """All records that can be read, as JSON has them, unchecked: for estimates of time."""
         found = []
         for path in sorted(self.runs.glob("[!.]*/record.json")):
-            try:
-                found.append(upgrade(json.loads(path.read_bytes())))
-            except (ValueError, OSError, RecursionError):
-                continue
+            with suppress(OSError):
+                found.append(_parsed(path.read_bytes()))
         return [record for record in found if isinstance(record, dict) and {"status", "spec"} <= record.keys()]
 
     def record(self, run_id: str) -> Record | None:
-        """The record of `run_id`, or None where there is none to be read."""
         from pydantic import ValidationError
 
         from fer_bench.records.schema import Record
@@ -110,16 +146,7 @@ class ResultsFolder:
         except (OSError, ValidationError):
             return None
 
-    def records(self) -> list[Record]:
-        """All records, by run id. Raises FerBenchError naming every one that does not follow the schema."""
-        records, problems = self.read()
-        if problems:
-            advice = "delete those folders and run again to repeat just them"
-            raise FerBenchError(f"{len(problems)} damaged records ({advice}):\n{listing(problems)}")
-        return records
-
     def read(self) -> tuple[list[Record], list[str]]:
-        """All records that follow the schema, by run id, and what is wrong with each of the others."""
         from pydantic import ValidationError
 
         from fer_bench.records.schema import Record
@@ -189,3 +216,46 @@ class ResultsFolder:
             except Timeout:
                 continue
         return put_back
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return upgrade(json.loads(content))
+    except (ValueError, RecursionError):
+        return None
+
+
+def write_gzipped(path: Path, content: bytes) -> None:
+    """Write `content`, gzipped, to `path`, unless that is what is there unpacked: versions of zlib pack differently."""
+    try:
+        if gunzip(path) == content:
+            return
+    except (OSError, EOFError, ValueError, zlib.error):  # missing or damaged
+        pass
+    write_atomic(path, gzip.compress(content, mtime=0))
+
+
+def _number(cell: str) -> str | float:
+    try:
+        return float(cell)
+    except ValueError:
+        return cell
+
+
+def open_results(path: Path) -> ResultsFolder | PublishedFolder:
+    """The results of one dataset in the folder `path`, be they runs or published evidence.
+
+    Raises FerBenchError naming what results there are nearby where there are none.
+    """
+    if (path / RECORDS_FILE).is_file():
+        return PublishedFolder(path)
+    if (path / "runs").is_dir():
+        return ResultsFolder(path)
+    places = (path, path / "published", path.parent, Path("results"), Path("results") / "published")
+    near, names = next(((place, found) for place in places if (found := _datasets(place))), (path.parent, []))
+    raise FerBenchError(f"no results in {path}; in {near} there are those of: {', '.join(names) or 'nothing'}")
+
+
+def _datasets(place: Path) -> list[str]:
+    """Names of the folders in `place` that hold results of a dataset."""
+    return sorted({found.parent.name for mark in ("runs", RECORDS_FILE) for found in place.glob(f"*/{mark}")})

@@ -1,0 +1,89 @@
+"""What readers find in the results of one dataset, wherever they are. Light: no numpy and no schema until asked."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fer_bench.errors import FerBenchError, listing
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fer_bench.records.schema import Record
+
+AUDIT_FILE = "audit.json"
+RECORDS_FILE = "records.jsonl.gz"
+"""The file by which published evidence is known."""
+LOG_LINES = 40
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+History = list[dict[str, str | float]]
+
+
+class ReadableFolder(ABC):
+    """What readers find in the results of one dataset, be they a user's own runs or published evidence."""
+
+    advice: str
+    """What to do where records are damaged."""
+    resolution = 0.0
+    """By how much stored probabilities were rounded at most."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def audit_path(self) -> Path:
+        """Where the audit is, if there is one."""
+        return self.path / AUDIT_FILE
+
+    def split_path(self, fingerprint: str, n_folds: int = 0, fold: int = 0) -> Path:
+        """Where a split is, or one of its folds: gzipped CSV of sample_id, subset, label."""
+        return self.path / f"split-{fingerprint}{f'.f{fold}' if n_folds else ''}.csv.gz"
+
+    def images_path(self, fingerprint: str) -> Path:
+        """Where the `ImageFacts` of a split are, if it was audited."""
+        return self.path / f"images-{fingerprint}.csv.gz"
+
+    def records(self) -> list[Record]:
+        """All records, by run id. Raises FerBenchError naming every one that does not follow the schema."""
+        records, problems = self.read()
+        if problems:
+            raise FerBenchError(f"{len(problems)} damaged records ({self.advice}):\n{listing(problems)}")
+        return records
+
+    @abstractmethod
+    def read(self) -> tuple[list[Record], list[str]]:
+        """All records that follow the schema, by run id, and what is wrong with each of the others."""
+
+    @abstractmethod
+    def record(self, run_id: str) -> Record | None:
+        """The record of `run_id`, or None where there is none to be read."""
+
+    @abstractmethod
+    def predictions(self, run_id: str) -> dict[str, np.ndarray] | None:
+        """What a run stored, or None: `<subset>_ids`, str (n,), and `<subset>_probabilities`, float32 (n, k).
+
+        subset: "validation", "test" or both. Raises FerBenchError naming the file where that is damaged.
+        """
+
+    @abstractmethod
+    def predictions_digest(self, run_id: str) -> str | None:
+        """The digest of the stored predictions of a run, the same for the same answers; None where there are none."""
+
+    @abstractmethod
+    def history(self, run_id: str) -> History:
+        """A row per evaluation or epoch of training, numbers as floats; none where nothing was kept."""
+
+    @abstractmethod
+    def log_tail(self, run_id: str) -> str:
+        """The last lines of what a run printed, without control characters and where it was started."""
+
+
+def tail(lines: Sequence[str]) -> str:
+    """The last of `lines`, without control characters and without the folders of whoever ran it."""
+    text = _CONTROL.sub("", "\n".join(lines[-LOG_LINES:]))
+    return text.replace(str(Path.cwd()), ".").replace(str(Path.home()), "~")

@@ -1,0 +1,177 @@
+"""Published evidence: the records and probabilities of one dataset in a few files, read and never added to.
+
+records.jsonl.gz has a line a run: its record, history, the end of its log, and the names of the ids that its
+probabilities are of. probabilities.npz has these ids, and `<run id>/<subset>`: float16 (n, k), SCALE times the
+probabilities. Split, facts about images, audit and tuned values lie beside them as in a folder of runs.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import shutil
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fer_bench.archives import gunzip, refuse_bomb
+from fer_bench.cache import replace_folder
+from fer_bench.errors import FerBenchError
+from fer_bench.records.folder import AUDIT_FILE, RECORDS_FILE, History, ReadableFolder
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fer_bench.records.schema import Record
+
+PROBABILITIES_FILE = "probabilities.npz"
+SCALE = 2**15
+"""A power of two, so that it rounds nothing: float16 then tells probabilities from 0 down to 2 ** -39."""
+BESIDE = ("split-*.csv.gz", "images-*.csv.gz", AUDIT_FILE, "tuned/*.json")
+
+
+@dataclass(frozen=True)
+class PublishedRun:
+    """All that is published of one run. predictions: as `ReadableFolder.predictions` gives them."""
+
+    record: Record
+    history: History
+    log: str
+    predictions: dict[str, np.ndarray] | None
+
+
+class PublishedFolder(ReadableFolder):
+    """What `write_published` wrote; probabilities are rounded to float16."""
+
+    advice = "they were changed since they were published; take them from where they were published, or publish again"
+    resolution = 2.0**-11
+
+    def read(self) -> tuple[list[Record], list[str]]:
+        return self._read
+
+    def record(self, run_id: str) -> Record | None:
+        return next((record for record in self._read[0] if record.run_id == run_id), None)
+
+    def history(self, run_id: str) -> History:
+        return self._lines.get(run_id, {}).get("history", [])
+
+    def log_tail(self, run_id: str) -> str:
+        return self._lines.get(run_id, {}).get("log", "")
+
+    def predictions(self, run_id: str) -> dict[str, np.ndarray] | None:
+        found: dict[str, np.ndarray] = {}
+        for subset, ids in self._lines.get(run_id, {}).get("ids", {}).items():
+            found[f"{subset}_ids"] = self._array(ids)
+            found[f"{subset}_probabilities"] = self._array(f"{run_id}/{subset}").astype("float32") / SCALE
+        return found or None
+
+    def predictions_digest(self, run_id: str) -> str | None:
+        predictions = self.predictions(run_id)
+        if predictions is None:
+            return None
+        sha = hashlib.sha256()
+        for name, array in sorted(predictions.items()):
+            sha.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+        return sha.hexdigest()
+
+    @cached_property
+    def _lines(self) -> dict[str, dict[str, Any]]:
+        path = self.path / RECORDS_FILE
+        try:
+            lines = [json.loads(line) for line in gunzip(path).decode().splitlines()]
+            return {line["record"]["run_id"]: line for line in lines}
+        except (OSError, EOFError, ValueError, TypeError, KeyError, RecursionError, zlib.error) as error:
+            raise FerBenchError(f"{path}: damaged ({error!r}); {self.advice}") from error
+
+    @cached_property
+    def _read(self) -> tuple[list[Record], list[str]]:
+        from pydantic import ValidationError
+
+        from fer_bench.records.schema import Record
+
+        records, problems = [], []
+        for run_id, line in self._lines.items():
+            try:
+                records.append(Record.model_validate(line["record"]))
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = f"{self.path / RECORDS_FILE}: {run_id}"
+                problems.append(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+        return records, problems
+
+    @cached_property
+    def _archive(self) -> Any:
+        import numpy as np
+
+        path = self.path / PROBABILITIES_FILE
+        refuse_bomb(path)
+        return np.load(path, allow_pickle=False)
+
+    def _array(self, name: str) -> np.ndarray:
+        try:
+            return self._archive[name]
+        except Exception as error:  # whatever NumPy, zipfile and zlib say of a damaged file
+            path = self.path / PROBABILITIES_FILE
+            raise FerBenchError(f"{path}: {name} cannot be read ({error!r}); {self.advice}") from error
+
+
+def rounded(probabilities: np.ndarray) -> np.ndarray:
+    """What is published of `probabilities`, float (n, k): float32 (n, k), each row with the same most probable class.
+
+    Where two classes become equal that were not, the more probable one gets the next larger number.
+    """
+    return _halved(probabilities).astype("float32") / SCALE
+
+
+def _halved(probabilities: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    half = (probabilities.astype(np.float64) * SCALE).astype(np.float16)
+    half[(half == 0) & (probabilities > 0)] = np.finfo(np.float16).smallest_subnormal
+    rows, best = np.arange(len(half)), probabilities.argmax(axis=1)
+    top = half[rows, best]
+    behind = probabilities < probabilities[rows, best][:, None]
+    tied = ((half == top[:, None]) & behind).any(axis=1)
+    half[rows[tied], best[tied]] = np.nextafter(top[tied], np.float16(np.inf))
+    return half
+
+
+def write_published(source: ReadableFolder, target: Path, runs: Iterable[PublishedRun]) -> None:
+    """Write `runs` and what lies beside them in `source` as the folder `target`, in place of earlier evidence.
+
+    The same input gives the same bytes. Raises FerBenchError where something else is at `target`.
+    """
+    if target.exists() and not (target / RECORDS_FILE).exists():
+        raise FerBenchError(f"{target} is there and no published evidence; give another folder")
+    by_id = sorted(runs, key=lambda run: run.record.run_id)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    replace_folder(target, lambda work: _write(source.path, work, by_id), synced=True)
+
+
+def _write(source: Path, work: Path, runs: list[PublishedRun]) -> None:
+    import numpy as np
+
+    arrays: dict[str, np.ndarray] = {}
+    lines = []
+    for run in runs:
+        run_id, ids = run.record.run_id, {}
+        for subset in ("validation", "test"):
+            if run.predictions and f"{subset}_ids" in run.predictions:
+                of = run.predictions[f"{subset}_ids"]
+                ids[subset] = f"ids-{hashlib.sha256(of.tobytes()).hexdigest()[:16]}"
+                arrays[ids[subset]] = of
+                arrays[f"{run_id}/{subset}"] = _halved(run.predictions[f"{subset}_probabilities"])
+        line = {"record": run.record.model_dump(mode="json"), "history": run.history, "log": run.log, "ids": ids}
+        lines.append(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
+    (work / RECORDS_FILE).write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
+    with (work / PROBABILITIES_FILE).open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+    for pattern in BESIDE:
+        for path in source.glob(pattern):
+            copy = work / path.relative_to(source)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, copy)
