@@ -1,8 +1,5 @@
 """What every test stands on: a cache of its own, a tiny dataset, and the program as a user starts it."""
 
-import csv
-import gzip
-import io
 import os
 import shutil
 import subprocess
@@ -11,12 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from fer_bench import metrics
-from fer_bench.data import ids_fingerprint
-from fer_bench.records.schema import Record, Spec
-from fer_bench.records.spec import RunSpec
-from fer_bench.records.store import ResultsFolder
+from stored import StoredRuns
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -108,77 +100,6 @@ def file_calls(monkeypatch) -> list[str]:
     for name in ("rename", "replace"):
         monkeypatch.setattr(Path, name, telling(getattr(Path, name)))
     return told
-
-
-class StoredRuns:
-    """A results folder as a suite leaves it: one split of three classes, and runs whose probabilities are kept."""
-
-    CLASS_NAMES = ("top", "middle", "bottom")
-
-    def __init__(self, path: Path, n_images: int = 90, prefix: str = "row") -> None:
-        self.folder = ResultsFolder(path)
-        self.folder.prepare()
-        self.labels = {name: np.arange(n_images) % 3 for name in ("validation", "test")}
-        starts = {"train": 0, "validation": n_images, "test": 2 * n_images}
-        self.ids = {name: [f"{prefix}-{start + row:03}" for row in range(n_images)] for name, start in starts.items()}
-        self.split = ids_fingerprint(self.ids)
-        self.write_split(self.labels)
-
-    def write_split(self, labels: dict[str, np.ndarray]) -> None:
-        """`split-<fingerprint>.csv.gz`, without the labels of train."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["sample_id", "subset", "label"])
-        for subset, ids in self.ids.items():
-            for row, sample_id in enumerate(ids):
-                label = self.CLASS_NAMES[labels[subset][row]] if subset in labels else ""
-                writer.writerow([sample_id, subset, label])
-        self.split_path.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
-
-    @property
-    def split_path(self) -> Path:
-        """Where the split is stored."""
-        return self.folder.path / f"split-{self.split}.csv.gz"
-
-    def predictions(self, skill: float, seed: int = 0) -> dict[str, np.ndarray]:
-        """Random probabilities, float32 (n, 3), that lean towards the label by `skill`."""
-        rng = np.random.default_rng(seed)
-        logits = {name: rng.normal(size=(len(rows), 3)) + skill * np.eye(3)[rows] for name, rows in self.labels.items()}
-        return {name: metrics.probabilities_from_scores(rows, 1.0) for name, rows in logits.items()}
-
-    def add(
-        self, model: str, probabilities: dict[str, np.ndarray], strategy: str = "none", data: str = "d" * 16,
-        seed: int = 0, **fields,
-    ) -> Record:  # fmt: skip
-        """Put a finished run on record."""
-        spec = RunSpec(model, strategy, seed, data, self.split)
-        scores = {
-            name: metrics.score(self.labels[name], rows, self.CLASS_NAMES) for name, rows in probabilities.items()
-        }
-        values = {
-            "run_id": spec.run_id, "status": "success", "spec": Spec(**vars(spec)), "dataset": self.folder.path.name,
-            "family": "classical", "features": "pca", "class_names": list(self.CLASS_NAMES),
-            "n_train": len(self.ids["train"]), "n_validation": len(self.ids["validation"]),
-            "n_test": len(self.ids["test"]), "split_source": "drawn", "started": "2026-01-01T00:00:00+00:00",
-            "command": "python -m fer_bench run", **scores,
-        }  # fmt: skip
-        record = Record(**(values | fields))
-        work = self.folder.work_folder(record.run_id)
-        arrays = {f"{name}_probabilities": rows for name, rows in probabilities.items()}
-        arrays |= {f"{name}_ids": np.array(self.ids[name]) for name in probabilities}
-        np.savez_compressed(work / "predictions.npz", **arrays)
-        with self.folder.lock(record.run_id):
-            self.folder.commit(record, work)
-        return record
-
-    def predictions_path(self, record: Record) -> Path:
-        """Where the probabilities of a run are."""
-        return self.folder.runs / record.run_id / "predictions.npz"
-
-    def rewrite(self, record: Record, **fields) -> None:
-        """Overwrite fields of a record on disk, as a forger would."""
-        path = self.folder.record_path(record.run_id)
-        path.write_text(record.model_copy(update=fields).model_dump_json(indent=1))
 
 
 @pytest.fixture(scope="session")

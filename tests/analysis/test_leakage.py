@@ -1,0 +1,169 @@
+"""The leak gate: planted leaks are caught with their figures, clean data and runs are left alone."""
+
+import numpy as np
+import pytest
+from stored import NATURAL, make_audit, subset_audit
+
+from fer_bench.analysis import against_data
+from fer_bench.analysis.leakage import against_run, audit_of, selects_on_test
+from fer_bench.errors import FerBenchError
+from fer_bench.metrics import score
+from fer_bench.records import Audit, Canary
+
+
+def canary(nearest_neighbour: float, linear: float, majority: float, images: int = 200) -> Canary:
+    return Canary(images=images, nearest_neighbour=nearest_neighbour, linear=linear, majority=majority)
+
+
+def with_subset(name: str, counts=NATURAL, **fields) -> Audit:
+    return make_audit(subsets={**make_audit().model_dump()["subsets"], name: subset_audit(counts, **fields)})
+
+
+def codes(findings) -> list[str]:
+    return [finding.code for finding in findings]
+
+
+FER2013 = {
+    "train": [3995, 436, 4097, 7215, 4830, 3171, 4965],
+    "validation": [467, 56, 496, 895, 653, 415, 607],
+    "test": [491, 55, 528, 879, 594, 416, 626],
+}
+HELD_OUT_COPIES = {"exact_in_train": 288, "near_in_train": 394}  # 8 % exact, 19 % in all
+HONEST = {
+    "clean": make_audit(),
+    "FER2013 as distributed": make_audit(
+        subsets={n: subset_audit(rows, **(HELD_OUT_COPIES if n != "train" else {})) for n, rows in FER2013.items()},
+        fer2013=True,
+    ),
+    "a levelled test set": with_subset("test", [30] * 7),
+    "levelled validation and test": make_audit(
+        subsets={
+            "train": subset_audit([8 * n for n in NATURAL]),
+            **{name: subset_audit([30] * 7) for name in ("validation", "test")},
+        }
+    ),
+    "a canary that saw few images": make_audit(canary=canary(0.8, 0.5, 0.5, images=10)),
+}
+
+
+@pytest.mark.parametrize("data", HONEST)
+def test_honest_data_pass(data):
+    assert against_data(HONEST[data]) == ()
+
+
+LEAKS = {
+    "exact copies in the test set": (
+        with_subset("test", exact_in_train=30),
+        ("MANY_EXACT_COPIES", {"subset": "test", "n": 30, "n_images": 200}),
+    ),
+    "exact copies in validation": (
+        with_subset("validation", exact_in_train=190),
+        ("MANY_EXACT_COPIES", {"subset": "validation", "n": 190, "n_images": 200}),
+    ),
+    "near copies": (
+        with_subset("test", exact_in_train=10, near_in_train=45),
+        ("MANY_COPIES", {"subset": "test", "n": 55, "n_images": 200}),
+    ),
+    "a copy across a drawn split": (
+        with_subset("test", drawn=True, near_in_train=1),
+        ("COPIES_IN_DRAWN_SPLIT", {"subset": "test", "n": 1, "n_images": 200}),
+    ),
+    "validation images in the test set": (
+        with_subset("test", exact_in_validation=200),
+        ("COPIES_IN_VALIDATION", {"subset": "test", "n": 200, "n_images": 200}),
+    ),
+    "groups in two subsets": (make_audit(straddling_groups=3), ("GROUPS_ACROSS_SUBSETS", {"n": 3})),
+    "a resampled validation set": (
+        with_subset("validation", [30] * 7),
+        ("VALIDATION_RESAMPLED", {"counts": [30] * 7}),
+    ),
+    "over-sampled before the split": (
+        make_audit(
+            subsets={
+                "train": subset_audit([395] * 7), "validation": subset_audit([45] * 7), "test": subset_audit(NATURAL),
+            }
+        ),
+        ("RESAMPLED_BEFORE_SPLIT", {"counts": NATURAL}),
+    ),
+    "a canary that remembers": (
+        make_audit(canary=canary(0.88, 0.38, 0.15)),
+        ("NEAREST_NEIGHBOUR_KNOWS", {"nearest_neighbour": 0.88, "linear": 0.38}),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_a_leak_in_the_data_is_caught(leak):
+    leaky, (code, values) = LEAKS[leak]
+    (found,) = against_data(leaky)
+    assert found.code == code
+    assert values.items() <= dict(found.values).items()
+
+
+@pytest.fixture
+def accurate(stored_runs):
+    """accurate(share) -> the record of a run that is right about so many of 90 images."""
+
+    def make(share: float, **fields):
+        labels = stored_runs.labels["test"]
+        wrong = np.arange(len(labels)) >= round(share * len(labels))
+        rows = np.eye(3, dtype=np.float32)[(labels + wrong) % 3]
+        return stored_runs.record("hog-svm", {"validation": rows, "test": rows}, **fields)
+
+    return make
+
+
+def own_audit(**fields) -> Audit:
+    """Of data whose validation images are those of `accurate`."""
+    return make_audit(
+        subsets={name: subset_audit([30] * 3) for name in ("train", "validation", "test")},
+        class_names=["top", "middle", "bottom"], **fields,
+    )  # fmt: skip
+
+
+def test_an_honest_run_passes(accurate):
+    assert against_run(accurate(0.7)) == against_run(accurate(0.7), own_audit()) == ()
+    failed = accurate(0.7, status="failed", reason="crashed", test=None, validation=None)
+    assert against_run(failed, own_audit()) == ()
+
+
+def test_a_run_selected_on_its_test_images_is_caught(accurate, stored_runs):
+    assert codes(against_run(accurate(0.7), None, True)) == ["SELECTED_ON_TEST"]
+    honest = stored_runs.find("hog-svm")
+    assert not selects_on_test(stored_runs.folder, honest)
+    path = stored_runs.predictions_path(honest)
+    with np.load(path) as arrays:
+        np.savez(path, **(dict(arrays) | {"validation_ids": arrays["test_ids"][::-1]}))
+    assert selects_on_test(stored_runs.folder, honest)
+
+
+def test_a_run_scored_on_a_resampled_validation_set_is_caught(accurate):
+    labels = np.array([0, 0, 1, 2])
+    resampled = accurate(0.7, validation=score(labels, np.eye(3)[[0, 1, 1, 0]], ("top", "middle", "bottom")))
+    (found,) = against_run(resampled, own_audit())
+    assert (found.code, found.values) == ("VALIDATION_EXCHANGED", {"counts": [2, 1, 1], "natural": [30, 30, 30]})
+
+
+def test_the_audit_of_other_data_says_nothing_and_a_damaged_one_is_refused(stored_runs):
+    about = ("d" * 16, stored_runs.split)
+    assert audit_of(stored_runs.folder, *about) is None
+    stored_runs.write_audit(data_fingerprint="e" * 16)
+    assert audit_of(stored_runs.folder, *about) is None
+    stored_runs.write_audit()
+    assert audit_of(stored_runs.folder, *about).fingerprints == about
+    stored_runs.folder.audit_path.write_text("{")
+    with pytest.raises(FerBenchError, match=r"audit\.json"):
+        audit_of(stored_runs.folder, *about)
+
+
+def test_perfect_scores_are_caught_unless_pixels_tell_the_classes_apart(accurate):
+    (found,) = against_run(accurate(1.0))
+    assert (found.code, found.values) == ("TOO_GOOD", {"subset": "validation", "accuracy": 1.0})
+    assert against_run(accurate(1.0), own_audit(canary=canary(1, 1, 0.25))) == ()
+    (found,) = against_run(accurate(1.0, validation=None))
+    assert (found.code, found.values) == ("TOO_GOOD", {"subset": "test", "accuracy": 1.0})
+
+
+def test_fer2013_accuracy_that_nobody_reaches_is_caught(accurate):
+    assert against_run(accurate(0.8), own_audit()) == ()
+    assert codes(against_run(accurate(0.8), own_audit(fer2013=True))) == ["ABOVE_PUBLISHED"] * 2
