@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from fer_bench import cache
 from fer_bench.cache import reading
+from fer_bench.data import fer2013
+from fer_bench.data.copies import Copies, stored_copies
+from fer_bench.data.dataset import Dataset
+from fer_bench.data.resizing import gray_squares
+from fer_bench.data.splits import Split
 from fer_bench.progress import Progress, silent
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from fer_bench.data.copies import Copies
-    from fer_bench.data.dataset import Dataset
-    from fer_bench.data.splits import Split
 
 STORED_FORMAT = 2
 """Goes up when the audit of the same data says something else."""
@@ -39,12 +39,6 @@ def stored_audit(dataset_folder: Path, split_folder: Path, progress: Progress = 
     key = cache.digest({"dataset": dataset_folder.name, "split": split_folder.name, "format": STORED_FORMAT})
 
     def build(work: Path) -> None:
-        import numpy as np
-
-        from fer_bench.data.copies import stored_copies
-        from fer_bench.data.dataset import Dataset
-        from fer_bench.data.splits import Split
-
         dataset, split = Dataset.load(dataset_folder), Split.load(split_folder)
         copies = stored_copies(dataset, progress)
         progress(0.0, "auditing the data")
@@ -56,8 +50,6 @@ def stored_audit(dataset_folder: Path, split_folder: Path, progress: Progress = 
 
 def read_copies(audit_folder: Path) -> np.ndarray:
     """The `copies_in_train` of a folder that `stored_audit` returned. Raises FerBenchError where it is damaged."""
-    import numpy as np
-
     with reading(audit_folder):
         return np.load(audit_folder / COPIES, allow_pickle=False)
 
@@ -71,10 +63,6 @@ def copies_in_train(split: Split, copies: Copies) -> np.ndarray:
 
 def make_audit(dataset: Dataset, split: Split, copies: Copies) -> dict[str, Any]:
     """The audit as plain values, by the names of `fer_bench.records.audit.Audit`."""
-    import numpy as np
-
-    from fer_bench.data import fer2013
-
     counts = dataset.class_counts()
     blank = np.array([image.std() < BLANK for image in dataset.images])
     in_subset = np.empty(len(dataset), dtype="U10")
@@ -127,8 +115,6 @@ def _subsets(dataset: Dataset, split: Split, copies: Copies, blank: np.ndarray) 
 
 def _groups(groups: np.ndarray, labels: np.ndarray, subsets: np.ndarray) -> dict[str, int]:
     """`fer_bench.records.audit.GroupsAudit` of rows with the given group, label and subset, each (n,)."""
-    import numpy as np
-
     _, number, sizes = np.unique(groups, return_inverse=True, return_counts=True)
 
     def kinds(values: np.ndarray) -> np.ndarray:
@@ -147,23 +133,20 @@ def _groups(groups: np.ndarray, labels: np.ndarray, subsets: np.ndarray) -> dict
 
 def _fer2013_differences(dataset: Dataset) -> list[str]:
     """What is not as in FER2013, of data that look like it: its classes, 48 x 48 gray, and about as many images."""
-    from fer_bench.data import fer2013
-
     looks_like_it = dataset.images.shape[1:] == (48, 48) and {*dataset.class_names} == {*fer2013.COUNTS}
     if not looks_like_it or len(dataset) < FER2013_FROM or fer2013.is_fer2013(dataset):
         return []
     columns = dict(zip(dataset.class_names, dataset.class_counts().tolist(), strict=True))
-    told = [
+    differences = [
         f"{name}: {columns[name]:,} images, FER2013 has {sum(known):,}"
         for name, known in fer2013.COUNTS.items()
         if columns[name] != sum(known)
     ]
-    return told or ["the images per class are FER2013's, its three subsets are not"]
+    return differences or ["the images per class are FER2013's, its three subsets are not"]
 
 
 def _canary(dataset: Dataset, split: Split) -> dict[str, Any]:
     """How well pixels alone tell the class of validation images."""
-    import numpy as np
     from sklearn.linear_model import RidgeClassifier
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -183,10 +166,6 @@ def _canary(dataset: Dataset, split: Split) -> dict[str, Any]:
 
 def _pixels(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """The images at `rows`, small, gray and of equal brightness and contrast, float32 (n, 576)."""
-    import numpy as np
-
-    from fer_bench.data.resizing import gray_squares
-
     pixels = gray_squares(images, CANARY_SIDE, rows).reshape(len(rows), -1).astype(np.float32)
     pixels -= pixels.mean(axis=1, keepdims=True)
     return pixels / np.maximum(pixels.std(axis=1, keepdims=True), BLANK)

@@ -26,12 +26,13 @@ def describe(dataset: Dataset) -> list[str]:
         for code, name in enumerate(dataset.class_names)
     ]
     totals = ("all", *(f"{column.sum():,}" for column in columns), f"{len(dataset):,}", "100.0%")
-    lines = [
+    return [
         *tabulate(facts, tablefmt="plain", disable_numparse=True).splitlines(),
         "",
         *tabulate(
             [*table, totals], ("class", *subsets, "images", "share"),
             disable_numparse=True, colalign=("left", *["right"] * (len(totals) - 1)),
         ).splitlines(),
+        *([""] if dataset.notes else []),
+        *(f"note: {note}" for note in dataset.notes),
     ]  # fmt: skip
-    return lines + ["", *(f"note: {note}" for note in dataset.notes)] * bool(dataset.notes)

@@ -59,26 +59,21 @@ def locate(progress: Progress = silent) -> Path:
     """
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     if named:
-        place = Path(named).expanduser()
-        if not place.exists():
-            raise FerBenchError(f"{ENVIRONMENT_VARIABLE} points to {place}, which does not exist")
-        return _inside(place)
+        path = Path(named).expanduser()
+        if not path.exists():
+            raise FerBenchError(f"{ENVIRONMENT_VARIABLE} points to {path}, which does not exist")
+        return _csv_in(path) or path
     downloads = cache.root() / "downloads"
-    for place in (downloads, downloads / NAME):
-        found = _csv_in(place)
-        if found:
-            return found
-    if (downloads / NAME).is_dir():
-        return downloads / NAME
-    return _inside(_download(downloads, progress))
+    folder = downloads / NAME
+    if found := _csv_in(downloads) or _csv_in(folder):
+        return found
+    if not folder.is_dir():
+        folder = _download(downloads, progress)
+    return _csv_in(folder) or folder
 
 
 def _csv_in(folder: Path) -> Path | None:
     return next((folder / name for name in FILES if (folder / name).is_file()), None)
-
-
-def _inside(place: Path) -> Path:
-    return _csv_in(place) or place
 
 
 def _download(downloads: Path, progress: Progress) -> Path:

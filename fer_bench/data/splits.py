@@ -6,15 +6,14 @@ import csv
 import hashlib
 import io
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_bench import cache
 from fer_bench.cache import reading
-from fer_bench.errors import FerBenchError, listing
+from fer_bench.errors import FerBenchError
 from fer_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -22,11 +21,8 @@ if TYPE_CHECKING:
 
     from fer_bench.data.dataset import Dataset
 
-FRACTION = 0.1
 STORED_FORMAT = 6
 """Goes up when another split is drawn from the same data."""
-
-Quotas = Callable[[int], dict[str, int]]
 
 
 @dataclass(frozen=True)
@@ -115,15 +111,17 @@ def make_split(dataset: Dataset, seed: int = 0, progress: Progress = silent) -> 
     """
     import numpy as np
 
+    from fer_bench.data.draws import draw, tenths
+
     if dataset.subsets is None:
-        subset = _draw(dataset, np.arange(len(dataset)), _tenths("validation", "test"), seed, progress)
+        subset = draw(dataset, np.arange(len(dataset)), tenths("validation", "test"), seed, progress)
         source = f"stratified 80/10/10, copies kept together, seed {seed}"
     else:
         subset = np.array(dataset.subsets, dtype="U10")
         source = "official train, validation and test"
         if "validation" not in subset:
             train = np.flatnonzero(subset == "train")
-            subset[train] = _draw(dataset, train, _tenths("validation"), seed, progress)[train]
+            subset[train] = draw(dataset, train, tenths("validation"), seed, progress)[train]
             source = f"official train and test; validation is a tenth of train, copies kept together, seed {seed}"
     return _split(dataset, subset, source)
 
@@ -136,18 +134,20 @@ def make_folds(dataset: Dataset, n_folds: int, seed: int = 0, progress: Progress
     """
     import numpy as np
 
+    from fer_bench.data.draws import draw, evenly, tenths
+
     rows = np.arange(len(dataset)) if dataset.subsets is None else np.flatnonzero(dataset.subsets != "test")
     left_out = len(dataset) - len(rows)
     source = f"{n_folds} stratified folds, copies kept together, seed {seed}"
     if left_out:
         source += f"; the {left_out:,} official test images left out"
     names = tuple(map(str, fold_numbers(n_folds)))
-    fold = _draw(dataset, rows, _evenly(names), seed, progress)
+    fold = draw(dataset, rows, evenly(names), seed, progress)
     splits = []
     for name in names:
         rest = rows[fold[rows] != name]
         subset = np.full(len(dataset), "", dtype="U10")
-        subset[rest] = _draw(dataset, rest, _tenths("validation"), seed, progress)[rest]
+        subset[rest] = draw(dataset, rest, tenths("validation"), seed, progress)[rest]
         subset[rows[fold[rows] == name]] = "test"
         splits.append(_split(dataset, subset, source))
     return tuple(splits)
@@ -181,134 +181,6 @@ def ids_fingerprint(ids: Mapping[str, Iterable[str]]) -> str:
     for name, members in ids.items():
         sha.update(f"{name}\0".encode() + "\0".join(map(str, members)).encode())
     return sha.hexdigest()[:16]
-
-
-def _tenths(*held_out: str) -> Quotas:
-    """A tenth, and one at least, for each subset that is held out, the rest for training."""
-
-    def quotas(total: int) -> dict[str, int]:
-        tenth = max(1, round(FRACTION * total))
-        return {"train": total - len(held_out) * tenth, **dict.fromkeys(held_out, tenth)}
-
-    return quotas
-
-
-def _evenly(names: Sequence[str]) -> Quotas:
-    """As many for each as for any other, give or take one."""
-    return lambda total: {name: (total + turn) // len(names) for turn, name in enumerate(names)}
-
-
-def _draw(dataset: Dataset, rows: np.ndarray, quotas: Quotas, seed: int, progress: Progress) -> np.ndarray:
-    """Subset names (n,): `rows` dealt out by the `quotas` of each class, the other rows named like the first."""
-    import numpy as np
-
-    counts = dataset.class_counts(rows)
-    shares = [quotas(int(count)) for count in counts]
-    names = tuple(quotas(0))
-    units = _units(rows, dataset, _groups(dataset, progress), seed)
-    contents = [Counter(dataset.labels[unit].tolist()) for unit in units]
-    apart = Counter(label for content in contents for label in content)
-    images = [f"{name}: {count} images" for name, count in zip(dataset.class_names, counts, strict=True)]
-    if few := [f"{text}, {apart[i]} of them distinct" for i, text in enumerate(images) if apart[i] < len(names)]:
-        raise FerBenchError(
-            f"dataset {dataset.name!r}: every class needs at least {len(names)} distinct images, one for each subset, "
-            f"where copies and images of one group count as one; {len(few)} have too few:\n{listing(few)}"
-        )
-    places, missing = _deal(contents, shares)
-    if lost := [
-        f"{text} in {apart[i]} groups, none of them in {', '.join(missing[i])}"
-        for i, text in enumerate(images)
-        if missing[i]
-    ]:
-        raise FerBenchError(
-            f"dataset {dataset.name!r}: groups (a person, a clip, copies of an image) are dealt out whole, and some "
-            f"have images of several classes: no way was found to have each class in every subset\n{listing(lost)}\n"
-            "Try another --split-seed, or, without --folds, mark the subsets in the data."
-        )
-    subset = np.full(len(dataset), names[0], dtype="U10")
-    for at, where in places.items():
-        subset[units[at]] = where
-    return subset
-
-
-def _deal(
-    contents: Sequence[Mapping[int, int]], shares: Sequence[Mapping[str, int]]
-) -> tuple[dict[int, str], list[list[str]]]:
-    """The subset of each unit, and of each class the subsets that it is missing from, if no way around it was found.
-
-    contents: images of each class in each unit. shares: images that each subset should get, by class.
-    Units of one class come last, as they fit anywhere; those of a class that would go missing first.
-    """
-    hard: set[int] = set()
-    while True:
-        turns = sorted(range(len(contents)), key=lambda at: (hard.isdisjoint(contents[at]), len(contents[at]) == 1))
-        places, missing = _deal_in_turn([contents[at] for at in turns], shares)
-        lost = {label for label, names in enumerate(missing) if names}
-        if lost <= hard:
-            return dict(zip(turns, places, strict=True)), missing
-        hard |= lost
-
-
-def _deal_in_turn(
-    contents: Sequence[Mapping[int, int]], shares: Sequence[Mapping[str, int]]
-) -> tuple[list[str], list[list[str]]]:
-    """As `_deal`: each unit to the subset that lacks most of its share in the classes of the unit.
-
-    A class with no more units left than there are subsets without it goes to one of those.
-    """
-    names = tuple(shares[0])
-    lacking = [dict(share) for share in shares]
-    missing = [list(names) for _ in shares]
-    left = Counter(label for content in contents for label in content)
-    places = []
-    for content in contents:
-        due = [missing[label] for label in content if left[label] <= len(missing[label])]
-        where = max(
-            names,
-            key=lambda name: (
-                sum(name in subsets for subsets in due),
-                sum(n * lacking[label][name] for label, n in content.items()),
-            ),
-        )
-        for label, n in content.items():
-            lacking[label][where] -= n
-            left[label] -= 1
-            if where in missing[label]:
-                missing[label].remove(where)
-        places.append(where)
-    return places, missing
-
-
-def _groups(dataset: Dataset, progress: Progress) -> np.ndarray:
-    """Group number of each row: exact and near copies, and rows of one given group, share it (transitively)."""
-    import numpy as np
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    from fer_bench.data.copies import stored_copies
-
-    keys = [stored_copies(dataset, progress).groups]
-    if dataset.groups is not None:
-        keys.append(np.unique(dataset.groups, return_inverse=True)[1])
-    n = len(dataset)
-    offsets = np.cumsum([n] + [key.max() + 1 for key in keys])
-    rows = np.tile(np.arange(n), len(keys))
-    columns = np.concatenate([key + offset for key, offset in zip(keys, offsets[:-1], strict=True)])
-    graph = coo_matrix((np.ones(len(rows), bool), (rows, columns)), shape=(offsets[-1], offsets[-1]))
-    return connected_components(graph, directed=False)[1][:n]
-
-
-def _units(rows: np.ndarray, dataset: Dataset, groups: np.ndarray, seed: int) -> list[np.ndarray]:
-    """The groups among `rows`, largest first, then by hash of seed and first id."""
-    import numpy as np
-
-    by_group = rows[np.argsort(groups[rows], kind="stable")]
-    units = np.split(by_group, np.flatnonzero(np.diff(groups[by_group])) + 1)
-
-    def order(unit: np.ndarray) -> tuple[int, str]:
-        return -len(unit), hashlib.sha256(f"{seed}:{dataset.sample_ids[unit[0]]}".encode()).hexdigest()
-
-    return sorted(units, key=order)
 
 
 def split_file(fingerprint: str, fold: int = 0) -> str:

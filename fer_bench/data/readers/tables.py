@@ -18,6 +18,7 @@ from fer_bench.progress import Progress, silent
 
 LONGEST_LINE = 1 << 24
 BLOCK = 1 << 20
+ROWS_PER_REPORT = 256
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,9 @@ class Table:
 
     path: Path
     names: list[str]
-    _stream: BinaryIO
+    _rows: BinaryIO
+    _file: BinaryIO
+    _progress: Progress
 
     @property
     def columns(self) -> list[str]:
@@ -36,8 +39,10 @@ class Table:
     def __iter__(self) -> Iterator[tuple[int, list[bytes]]]:
         """(line number in the file, fields) of every row that is not blank."""
         packed, unpacked = self.path.stat().st_size, 0
-        for number, line in enumerate(iter(lambda: self._stream.readline(LONGEST_LINE), b""), start=2):
+        for number, line in enumerate(iter(lambda: self._rows.readline(LONGEST_LINE), b""), start=2):
             unpacked += len(line)
+            if number % ROWS_PER_REPORT == 0:
+                self._progress(self._file.tell() / packed, f"reading {self.path.name}")
             if is_bomb(unpacked, packed):
                 raise FerBenchError(f"{self.path}: {packed:,} bytes that unpack to more than {unpacked:,}: no table")
             if len(line) == LONGEST_LINE:
@@ -46,13 +51,14 @@ class Table:
                 )
             if line.strip():
                 yield number, _fields(line)
+        self._progress(1.0, f"reading {self.path.name}")
 
     def find(self, *names: str) -> int | None:
         """Position of the one of `names` that is a column, if any is. Raises FerBenchError where several are."""
         found = [at for at, column in enumerate(self.columns) if column in names]
         if len(found) > 1:
-            told = " and ".join(repr(self.names[at]) for at in found)
-            raise FerBenchError(f"{self.path}: the columns {told} say the same: keep one of them")
+            names_found = " and ".join(repr(self.names[at]) for at in found)
+            raise FerBenchError(f"{self.path}: the columns {names_found} say the same: keep one of them")
         return found[0] if found else None
 
     def column(self, *names: str) -> int:
@@ -68,13 +74,13 @@ class Table:
 
 @contextmanager
 def open_table(path: Path, progress: Progress = silent) -> Iterator[Table]:
-    """Open the CSV file at `path`; `progress` is told the share of its bytes read.
+    """Open the CSV file at `path`; `progress` is called with the share of its bytes read.
 
     Raises FerBenchError, also while rows are read, on a file that is missing, empty, truncated, damaged or not text.
     """
     try:
-        with path.open("rb", buffering=0) as raw, _unpacked(path, _Watched(raw, path, progress)) as stream:
-            yield Table(path, _header(path, stream.readline(LONGEST_LINE)), stream)
+        with path.open("rb") as file, _unpacked(path, file) as rows:
+            yield Table(path, _header(path, rows.readline(LONGEST_LINE)), rows, file, progress)
     except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, MemoryError) as error:
         why = str(error) or "unpacking it takes more memory than there is"
         raise FerBenchError(f"{path}: truncated or damaged archive ({why}); get a fresh copy of it") from error
@@ -82,35 +88,8 @@ def open_table(path: Path, progress: Progress = silent) -> Iterator[Table]:
         raise FerBenchError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-class _Watched(io.RawIOBase):
-    """A file that tells how far it was read."""
-
-    def __init__(self, raw: io.FileIO, path: Path, progress: Progress) -> None:
-        self._raw, self._progress, self._text = raw, progress, f"reading {path.name}"
-        self._size = path.stat().st_size
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._raw.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._raw.tell()
-
-    def readinto(self, buffer) -> int:
-        count = self._raw.readinto(buffer)
-        if self._size:
-            self._progress(self._raw.tell() / self._size, self._text)
-        return count
-
-
-def _unpacked(path: Path, watched: _Watched) -> BinaryIO:
-    """The text of the file, whatever it is packed in: told by its first bytes, not by its name. Closes with it."""
-    packed = io.BufferedReader(watched, BLOCK)
+def _unpacked(path: Path, packed: io.BufferedReader) -> BinaryIO:
+    """The text of the file, whatever it is packed in, which its first bytes say, not its name."""
     magic = packed.peek(6)[:6]
     if magic.startswith(b"\x1f\x8b"):
         unpacked: io.BufferedIOBase = gzip.GzipFile(fileobj=packed)

@@ -31,10 +31,10 @@ def join_votes(decoded: Decoded, path: Path) -> Decoded:
             f"{path}: {len(lines):,} rows of votes for {decoded.n_rows:,} rows of data; they join row by row"
         )
     if decoded.subsets is not None and usage_at is not None:
-        told = [official_subset(usages[row]) for row in decoded.rows]
+        voted = [official_subset(usages[row]) for row in decoded.rows]
         wrong = [
             f"line {lines[row]}: {usages[row]!r}, but the data say {subset!r}"
-            for row, subset, other in zip(decoded.rows, decoded.subsets, told, strict=True)
+            for row, subset, other in zip(decoded.rows, decoded.subsets, voted, strict=True)
             if subset != other
         ]
         if wrong:
