@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,17 +134,17 @@ def not_applicable(runs: pd.DataFrame) -> pd.DataFrame:
 def environment(predictions: Predictions) -> dict[str, tuple[str, ...]]:
     """Distinct values by name: processor, cores per run, platform, git revision, python, then packages."""
     facts = [one.environment for run in predictions.runs for one in run.records if one.environment]
-    getters: dict[str, Callable[[Any], Any]] = {
-        "processor": lambda e: e.processor,
-        "cores per run": lambda e: e.n_jobs,
-        "platform": lambda e: e.platform,
-        "git revision": lambda e: e.git_revision,
-        "python": lambda e: e.python,
-    }
-    packages = sorted({package for fact in facts for package in fact.versions})
-    getters |= {package: lambda e, package=package: e.versions.get(package) for package in packages}
-    found = {name: {get(fact) for fact in facts} - {None, ""} for name, get in getters.items()}
-    return {name: tuple(sorted(map(str, values))) for name, values in found.items() if values}
+    found: dict[str, set[Any]] = defaultdict(set)
+    for fact in facts:
+        found["processor"].add(fact.processor)
+        found["cores per run"].add(fact.n_jobs)
+        found["platform"].add(fact.platform)
+        found["git revision"].add(fact.git_revision)
+        found["python"].add(fact.python)
+    for fact in facts:
+        for package, version in sorted(fact.versions.items()):
+            found[package].add(version)
+    return {name: tuple(sorted(map(str, values - {None, ""}))) for name, values in found.items() if values - {None, ""}}
 
 
 def newest_command(predictions: Predictions) -> str:

@@ -200,7 +200,7 @@ def _intervals(
         k = run_draws[run_ids[0]].shape[1] - len(MEASURES)
         draws = np.mean([run_draws[run_id][:, : len(MEASURES)] for run_id in run_ids], axis=0)
         effects = np.mean([influence(labels, k, predicted[run_id]) for run_id in run_ids], axis=0)
-        line = {}
+        line: dict[str, float] = {}
         for column, measure in enumerate(MEASURES):
             low, high = bca_interval(draws[0, column], draws[1:, column], effects[:, column])
             line |= {f"{measure}_low": low, f"{measure}_high": high}
