@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fer_bench.analysis import Leaderboard
-    from fer_bench.records import PublishedFolder, ResultsFolder
+    from fer_bench.records import ReadableFolder
 
 SHOWN = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "macro_f1_low", "macro_f1_high", "in_best_set")
 """Columns of the leaderboard that a notebook shows."""
@@ -115,7 +115,7 @@ class Results:
         return f"<h3>{html.escape(board.data.name)}</h3><ul>{said}</ul>{shown.to_html(escape=True, max_rows=20)}"
 
     @cached_property
-    def _source(self) -> ResultsFolder | PublishedFolder:
+    def _source(self) -> ReadableFolder:
         from fer_bench.records import open_results
 
         return open_results(self.folder)

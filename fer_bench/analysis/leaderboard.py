@@ -23,7 +23,7 @@ from fer_bench.errors import FerBenchError
 from fer_bench.records import Audit
 
 if TYPE_CHECKING:
-    from fer_bench.records import PublishedFolder, ResultsFolder
+    from fer_bench.records import ReadableFolder
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Leaderboard:
     (findings), accuracy, macro_f1. labels, clean, predicted, reliability, draws: what pages draw from.
     """
 
-    folder: ResultsFolder | PublishedFolder
+    folder: ReadableFolder
     data: overview.DataFacts
     audit: Audit | None
     rows: pd.DataFrame
@@ -79,9 +79,7 @@ class Leaderboard:
         return all(len(self.environment.get(name, ())) < 2 for name in ("processor", "cores per run"))
 
 
-def load_leaderboard(
-    folder: ResultsFolder | PublishedFolder, split: Split | None = None, command: str | None = None
-) -> Leaderboard:
+def load_leaderboard(folder: ReadableFolder, split: Split | None = None, command: str | None = None) -> Leaderboard:
     """Judge the runs of `split` in `folder`, by default that of the newest record.
 
     command: shown as what made the leaderboard; by default that of the newest run of this suite. The same folder and

@@ -15,7 +15,7 @@ from fer_bench.errors import FerBenchError
 from fer_bench.records import Audit
 
 if TYPE_CHECKING:
-    from fer_bench.records import PublishedFolder, ResultsFolder
+    from fer_bench.records import ReadableFolder
     from fer_bench.records.schema import Record, Scores
 
 EXACT_LIMIT = 0.10
@@ -39,7 +39,7 @@ EVEN = 1.05
 """Ratio of largest to smallest class up to which a histogram counts as levelled."""
 
 
-def audit_of(folder: ResultsFolder | PublishedFolder, data_fingerprint: str, split_fingerprint: str) -> Audit | None:
+def audit_of(folder: ReadableFolder, data_fingerprint: str, split_fingerprint: str) -> Audit | None:
     """The audit in `folder`, if it is of these data and split. Raises FerBenchError where it is damaged."""
     try:
         audit = Audit.load(folder.audit_path)
@@ -53,7 +53,7 @@ def against_run(record: Record, audit: Audit | None = None, has_selected_on_test
     return (*_selection(record, audit, has_selected_on_test), *_heights(record, audit))
 
 
-def selects_on_test(folder: ResultsFolder | PublishedFolder, record: Record) -> bool:
+def selects_on_test(folder: ReadableFolder, record: Record) -> bool:
     """Whether validation and test images of the stored predictions overlap: what selects has seen what is reported."""
     try:
         arrays = folder.predictions(record.run_id) or {}

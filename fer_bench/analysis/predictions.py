@@ -21,7 +21,7 @@ from fer_bench.metrics import check_probabilities
 from fer_bench.records import ImageFacts, choosers
 
 if TYPE_CHECKING:
-    from fer_bench.records import PublishedFolder, ResultsFolder
+    from fer_bench.records import ReadableFolder
     from fer_bench.records.schema import Record
 
 SCORED = ("validation", "test")
@@ -69,7 +69,7 @@ class Predictions:
     elsewhere: records of other data, and of splits whose file is in the folder too.
     """
 
-    folder: ResultsFolder | PublishedFolder
+    folder: ReadableFolder
     split: Split
     class_names: tuple[str, ...]
     ids: dict[str, np.ndarray]
@@ -82,7 +82,7 @@ class Predictions:
     @classmethod
     def load(
         cls,
-        folder: ResultsFolder | PublishedFolder,
+        folder: ReadableFolder,
         split_fingerprint: str,
         n_folds: int = 0,
         records: Iterable[Record] | None = None,
@@ -113,7 +113,7 @@ class Predictions:
         return cls(folder, wanted, class_names, ids, labels, folds[0][2], runs, tuple(elsewhere), lengths)
 
     @classmethod
-    def newest(cls, folder: ResultsFolder | PublishedFolder) -> Predictions:
+    def newest(cls, folder: ReadableFolder) -> Predictions:
         """Those of the split of the newest record without folds."""
         records = folder.records()
         candidates = [record for record in records if not record.spec.n_folds]
@@ -207,7 +207,7 @@ def _runs(records: Iterable[Record]) -> tuple[Run, ...]:
     return tuple(Run(tuple(sorted(group, key=lambda record: record.spec.fold))) for group in grouped.values())
 
 
-def _refuse_strangers(folder: ResultsFolder | PublishedFolder, chosen: list[Record], elsewhere: list[Record]) -> None:
+def _refuse_strangers(folder: ReadableFolder, chosen: list[Record], elsewhere: list[Record]) -> None:
     """The classes of most of the `chosen` are the split's; another split is known by its file."""
     kinds = [", ".join(record.class_names) for record in chosen]
     classes = max(sorted(set(kinds)), key=kinds.count)
@@ -227,7 +227,7 @@ def _refuse_strangers(folder: ResultsFolder | PublishedFolder, chosen: list[Reco
         )
 
 
-def _split_path(folder: ResultsFolder | PublishedFolder, split_fingerprint: str, n_folds: int, fold: int) -> Path:
+def _split_path(folder: ReadableFolder, split_fingerprint: str, n_folds: int, fold: int) -> Path:
     if not split_fingerprint.isalnum():
         raise FerBenchError(f"{folder.path}: split fingerprint {split_fingerprint!r} is not one")
     return folder.split_path(split_fingerprint, n_folds, fold)
@@ -237,7 +237,7 @@ Fold = tuple[dict[str, np.ndarray], dict[str, np.ndarray], int]
 
 
 def _read_split(
-    folder: ResultsFolder | PublishedFolder, split_fingerprint: str, n_folds: int, class_names: tuple[str, ...]
+    folder: ReadableFolder, split_fingerprint: str, n_folds: int, class_names: tuple[str, ...]
 ) -> list[Fold]:
     """Ids and labels of validation and test, and how many train, of each fold; the fingerprint is of all together."""
     paths = [_split_path(folder, split_fingerprint, n_folds, fold) for fold in fold_numbers(n_folds)]

@@ -18,7 +18,7 @@ from fer_bench.errors import FerBenchError
 from fer_bench.records import RunSpec
 
 if TYPE_CHECKING:
-    from fer_bench.records import PublishedFolder, ResultsFolder
+    from fer_bench.records import ReadableFolder
     from fer_bench.records.schema import Record
 
 
@@ -53,9 +53,7 @@ class Verification:
         return not self.faults and all(verdict.standing != Standing.refuted for verdict in self.verdicts)
 
 
-def verify(
-    folder: ResultsFolder | PublishedFolder, against: ResultsFolder | PublishedFolder | None = None
-) -> Verification:
+def verify(folder: ReadableFolder, against: ReadableFolder | None = None) -> Verification:
     """Compute again every figure on record in `folder`.
 
     A run is reproduced where `against` holds a run of the same spec made at another time, whose own figures follow
@@ -212,7 +210,7 @@ class _Reruns:
     resamples: bootstrap.Resamples
 
     @classmethod
-    def load(cls, folder: ResultsFolder | PublishedFolder, original: Predictions) -> _Reruns:
+    def load(cls, folder: ReadableFolder, original: Predictions) -> _Reruns:
         records, (_, split, n_folds) = folder.records(), original.split
         has_any = any(split_of(record)[1:] == (split, n_folds) for record in records)
         resamples = bootstrap.Resamples.of(original.labels["test"], len(original.class_names))
