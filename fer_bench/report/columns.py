@@ -47,6 +47,13 @@ class Column:
         """One value as a person reads it; MISSING where it is not known."""
         return show(value, self.kind)
 
+    def cell(self, line: pd.Series) -> str:
+        """Its value in a line of `rows`, with the interval in brackets: "0.697 (0.677–0.714)"."""
+        text, ends = self.text(line[self.name]), [line.get(part) for part in self.parts[1:3]]
+        if not self.has_interval or any(end is None or end != end for end in ends):
+            return text
+        return f"{text} ({'–'.join(map(self.text, ends))})"
+
     @property
     def parts(self) -> tuple[str, ...]:
         """Its own name and those of its interval and spread, as they are called in `rows` and in files."""
@@ -93,7 +100,7 @@ def _clean_rank(rows: pd.DataFrame) -> pd.Series:
 COLUMNS: tuple[Column, ...] = (
     Column(
         "rank", "rank", "count",
-        "The places among all rows that it may have by macro-F1, at 95 % confidence.",
+        "Place by macro-F1 and, in brackets, the places among all rows that it may have at 95 % confidence.",
         False, True, has_interval=True,
     ),
     Column("model", "model", "text", "In brackets: its training budget and what else differs from its own recipe.",

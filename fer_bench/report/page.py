@@ -8,19 +8,26 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from fer_bench.report.columns import COLUMNS, MISSING, show
-from fer_bench.report.text import environment, escape, listed, one_line, points, sentence, signed, table
+from fer_bench.report.figures import quality_against_time
+from fer_bench.report.text import (
+    IN_SHORT,
+    WARNINGS,
+    environment,
+    escape,
+    first_of,
+    listed,
+    one_line,
+    points,
+    sentence,
+    signed,
+    table,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from fer_bench.analysis.leaderboard import Leaderboard
 
-WARNINGS = ("UNTRUSTED_DATA", "SUSPECT_ROWS", "UNPRETRAINED", "FAILED_RUNS", "NOT_AUDITED", "PEOPLE_UNKNOWN")
-IN_SHORT = (
-    "NOTHING_RANKED", "BEST", "TIES_WITH_BEST", "CLASSICAL_AGAINST_DEEP", "USE", "STRATEGIES_POOLED", "WHO_PAYS",
-    "COPIES", "CLEAN",
-)  # fmt: skip
-"""Codes of findings, in the order of reading; one sentence of each."""
 MODEL_COLUMNS = (
     "accuracy", "macro_precision", "macro_recall", "macro_f1", "clean_macro_f1", "rank", "seconds", "n_parameters",
     "n_seeds",
@@ -33,6 +40,7 @@ VERDICTS = {
     "n_no_evidence": "not clear",
     "n_same": "same",
 }
+WITH_INTERVAL = ("macro_f1", "rank")
 SHOWN = 10
 """Lines of a list that may be long, before it says how many more there are."""
 BY_NAME = {column.name: column for column in COLUMNS}
@@ -40,29 +48,34 @@ BY_NAME = {column.name: column for column in COLUMNS}
 
 def page(board: Leaderboard) -> str:
     """`leaderboard.md`: short, every name from the data escaped. The same leaderboard gives the same text."""
-    by_code: dict[str, Any] = {}
-    for finding in board.findings:
-        by_code.setdefault(finding.code, finding)
-    further = [one for one in board.findings if one.code == "CLASSICAL_AGAINST_DEEP"][1:]
-    shown = {id(by_code[code]) for code in (*WARNINGS, *IN_SHORT) if code in by_code}
+    warnings, in_short = first_of(board.findings, WARNINGS), first_of(board.findings, IN_SHORT)
+    others = [one for one in board.findings if not any(one is shown for shown in (*warnings, *in_short))]
+    against = [one for one in others if one.code == "CLASSICAL_AGAINST_DEEP"]
     legend = [BY_NAME[name] for name in MODEL_COLUMNS if name in board.rows and board.rows[name].notna().any()]
     return environment(is_markdown=True).get_template("page.md.j2").render(
-        board=board, data=board.data, audit=board.audit, files=file_names(board), base=BASE_STRATEGY, missing=MISSING,
-        by_class=list(zip(board.data.class_names, board.data.support, strict=True)),
-        warnings=[by_code[code] for code in WARNINGS if code in by_code],
-        in_short=[by_code[code] for code in IN_SHORT if code in by_code],
-        best_against=further, further=[one for one in board.findings if id(one) not in shown and one not in further],
-        has_picture=bool((board.rows["seconds"] > 0).any()),
-        models=_models(board), grid=_grid(board), strategies=_strategies(board), glossary=_glossary(board),
-        recall=_recall(board), unranked=_unranked(board), failures=_failures(board), references=_references(board),
-        legend=legend, command=Markup(one_line(board.command)), environment=_environment(board),
+        board=board, data=board.data, audit=board.audit, files={name: file_name(board.suffix, name) for name in ("html", "csv", "png")},
+ base=BASE_STRATEGY, missing=MISSING,
+        by_class=list(zip(board.data.class_names, board.data.support, strict=True)), warnings=warnings,
+        in_short=in_short, against=against, further=[one for one in others if one not in against],
+        has_picture=bool((board.rows["seconds"] > 0).any()), models=_models(board), grid=_grid(board),
+        strategies=_strategies(board), glossary=_glossary(board), recall=_recall(board), unranked=_unranked(board),
+        failures=_failures(board), references=_references(board), legend=legend,
+        command=Markup(one_line(board.command)), environment=_environment(board),
     )  # fmt: skip
 
 
-def file_names(board: Leaderboard) -> dict[str, str]:
-    """What the files beside each other are called: those of five folds do not replace those of the one split."""
-    stem = f"leaderboard{board.suffix}"
-    return {"md": f"{stem}.md", "png": f"{stem}.png", "csv": f"{stem}.csv", "html": f"report{board.suffix}.html"}
+def picture(board: Leaderboard) -> bytes | None:
+    """The picture beside the page, PNG; None where no row was timed."""
+    if not (board.rows["seconds"] > 0).any():
+        return None
+    share = max(board.data.support) / sum(board.data.support)
+    return quality_against_time(board.rows, 2 * share / (1 + share) / len(board.data.support))
+
+
+def file_name(suffix: str, name: str) -> str:
+    """What the file of a format is called: pages of five folds do not replace those of the one split."""
+    ending = "tex" if name == "latex" else name
+    return f"{'report' if name == 'html' else 'leaderboard'}{suffix}.{ending}"
 
 
 def _models(board: Leaderboard) -> Markup | None:
@@ -74,13 +87,7 @@ def _models(board: Leaderboard) -> Markup | None:
     def cells(row: str, line: pd.Series) -> Iterable[Any]:
         yield _bold(line["model"], row in picks)
         yield line["strategy"]
-        for column in shown:
-            if column.name == "rank":
-                yield f"{line['rank_low']}–{line['rank_high']}"
-            elif column.name == "macro_f1":
-                yield f"{column.text(line['macro_f1'])} ({line['macro_f1_low']:.3f}–{line['macro_f1_high']:.3f})"
-            else:
-                yield column.text(line[column.name])
+        yield from (one.cell(line) if one.name in WITH_INTERVAL else one.text(line[one.name]) for one in shown)
 
     headers = ["model", "strategy", *(column.title for column in shown)]
     return table(headers, [cells(str(row), line) for row, line in rows.iterrows()], left=2) if len(rows) else None

@@ -17,6 +17,12 @@ from fer_bench.report.columns import MISSING, show
 if TYPE_CHECKING:
     from fer_bench.analysis.findings import Finding
 
+WARNINGS = ("UNTRUSTED_DATA", "SUSPECT_ROWS", "UNPRETRAINED", "FAILED_RUNS", "NOT_AUDITED", "PEOPLE_UNKNOWN")
+IN_SHORT = (
+    "NOTHING_RANKED", "BEST", "TIES_WITH_BEST", "CLASSICAL_AGAINST_DEEP", "USE", "STRATEGIES_POOLED", "WHO_PAYS",
+    "COPIES", "CLEAN",
+)  # fmt: skip
+"""Codes of findings, in the order of reading; one sentence of each."""
 JOINERS = "\u200c\u200d"
 """Invisible, and part of how Persian and Indic words are written."""
 
@@ -91,6 +97,12 @@ def environment(is_markdown: bool) -> Environment:
     found.filters |= {"listed": listed, "counted": counted, "signed": signed, "points": points, "table": table}
     found.filters["sentence"] = partial(_rendered, is_markdown=is_markdown)
     return found
+
+
+def first_of(findings: Sequence[Finding], codes: Sequence[str]) -> list[Finding]:
+    """The first finding of each of `codes`, in their order."""
+    found = (next((one for one in findings if one.code == code), None) for code in codes)
+    return [one for one in found if one is not None]
 
 
 def sentence(finding: Finding) -> str:

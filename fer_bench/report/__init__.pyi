@@ -1,0 +1,16 @@
+from .columns import COLUMNS as COLUMNS
+from .columns import Column as Column
+from .columns import columns as columns
+from .columns import values as values
+from .data_card import CARD_FILE as CARD_FILE
+from .data_card import audit_lines as audit_lines
+from .sheets import write_copies as write_copies
+from .sheets import write_hard_faces as write_hard_faces
+from .terminal import overview as overview
+from .terminal import verify_lines as verify_lines
+from .text import sentences as sentences
+from .writing import FORMATS as FORMATS
+from .writing import page_faults as page_faults
+from .writing import up_to_date as up_to_date
+from .writing import write as write
+from .writing import write_data_card as write_data_card

@@ -1,0 +1,51 @@
+"""The data card: an audit as a page that a stranger understands, and as a few lines for a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from fer_bench.analysis.leakage import COPY_LIMIT, EXACT_LIMIT, against_data
+from fer_bench.report.columns import show
+from fer_bench.report.text import environment, one_line, sentences, table
+
+if TYPE_CHECKING:
+    from fer_bench.records import Audit
+
+CARD_FILE = "data_card.md"
+
+
+def data_card(audit: Audit, command: str) -> str:
+    """The page, Markdown. command: what made it, shown at its end."""
+    counts = [subset.class_counts for subset in audit.subsets.values()]
+    lines = [
+        (name, *(f"{n:,}" for n in own), f"{sum(own):,}", f"{show(sum(own) / max(audit.images, 1), 'percent')} %")
+        for name, *own in zip(audit.class_names, *counts, strict=True)
+    ]
+    return environment(is_markdown=True).get_template("data_card.md.j2").render(
+        audit=audit, suspicions=against_data(audit), exact_limit=EXACT_LIMIT, copy_limit=COPY_LIMIT,
+        classes=table(["class", *audit.subsets, "all", "share"], lines), command=Markup(one_line(command)),
+    )  # fmt: skip
+
+
+def audit_lines(audit: Audit) -> list[str]:
+    """What a terminal shows of an audit: how many images, how many copies, what speaks against the data."""
+    subsets = ", ".join(f"{one.images:,} {name}" for name, one in audit.subsets.items())
+    copies = [
+        f"{name}: {one.exact_in_train:,} images equal a training image, {one.near_in_train:,} nearly"
+        for name, one in audit.subsets.items()
+        if name != "train"
+    ]
+    suspicions = sentences(against_data(audit))
+    return [
+        f"{audit.dataset}: {audit.images:,} images ({subsets}), {audit.unique_images:,} of them unique",
+        *copies,
+        f"copies whose labels contradict each other: {audit.near.conflicting:,} of {audit.near.groups:,} groups",
+        f"largest class: {audit.imbalance_ratio:.1f} times the images of the smallest",
+        f"right by pixels alone: nearest neighbour {audit.canary.nearest_neighbour:.1%}, "
+        f"linear classifier {audit.canary.linear:.1%}",
+        *audit.fer2013_differences,
+        *(["LEAK SUSPECT: runs on these data are not ranked.", *suspicions] if suspicions else []),
+        *([] if suspicions else ["Nothing speaks against the data."]),
+    ]

@@ -1,0 +1,92 @@
+"""The leaderboard for programs and papers: CSV, JSON, LaTeX; every column of `columns`, a line per row."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from fer_bench.report.columns import COLUMNS, columns, values
+from fer_bench.report.text import one_line, sentences
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fer_bench.analysis.leaderboard import Leaderboard
+
+DECIMALS = 6
+LATEX_COLUMNS = ("rank", "model", "strategy", "macro_f1", "accuracy", "clean_macro_f1", "clean_accuracy")
+
+
+def csv_text(board: Leaderboard) -> str:
+    """A line per ranked row, best first, then the rows that are not ranked, without a rank. Shares from 0 to 1."""
+    import pandas as pd
+
+    frame = values(board)
+    if len(board.unranked):
+        frame = pd.concat([frame, _unranked(board)[["model", "strategy", "accuracy", "macro_f1"]]])
+    frame = frame.convert_dtypes().round(DECIMALS)
+    texts = frame.select_dtypes(["string", "object"])
+    return frame.assign(**texts.map(_csv_text)).to_csv(index=False, lineterminator="\n")
+
+
+def json_text(board: Leaderboard) -> str:
+    """Everything that pages say, with all figures; null where something is not known."""
+    content = {
+        "data": asdict(board.data),
+        "audit": board.audit.model_dump(mode="json") if board.audit else None,
+        "in_words": sentences(board.findings),
+        "findings": [asdict(finding) for finding in board.findings],
+        "columns": {part: column.sentence for column in columns(board) for part in column.parts},
+        "rows": _lines(values(board)),
+        "picks": {name: asdict(pick) for name, pick in board.picks.items()},
+        "classical_against_deep": _lines(board.versus),
+        "strategies": {subset: _lines(frame.reset_index()) for subset, frame in board.pooled.items()},
+        "effects": {subset: _lines(frame) for subset, frame in board.effects.items()},
+        "unranked": _lines(_unranked(board)),
+        "failures": _lines(board.failures),
+        "references": [asdict(reference) for reference in board.references],
+        "environment": dict(board.environment),
+        "command": board.command,
+    }
+    return json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def latex(board: Leaderboard) -> str:
+    """The ranked table for a paper, with the package that it needs named in a comment."""
+    import pandas as pd
+
+    shown = [column for column in COLUMNS if column.name in LATEX_COLUMNS and column.name in board.rows]
+    lines = [[one_line(column.cell(line)) for column in shown] for _, line in board.rows.iterrows()]
+    frame = pd.DataFrame(lines, columns=[column.title for column in shown])
+    body = frame.to_latex(index=False, escape=True, column_format="lll" + "r" * (len(shown) - 3))
+    return f"% \\usepackage{{booktabs}}; brackets hold 95 % intervals\n{body.replace('–', '--')}"
+
+
+def _unranked(board: Leaderboard) -> pd.DataFrame:
+    """Rows that are not ranked: model, strategy, accuracy, macro_f1, and why in words."""
+    model, strategy = (board.unranked.index.str.rpartition(" / ").get_level_values(level) for level in (0, 2))
+    return board.unranked.assign(model=model, strategy=strategy, reasons=board.unranked["reasons"].map(sentences))
+
+
+def _csv_text(text: Any) -> Any:
+    """On one line, and never what a spreadsheet would run as a formula."""
+    if not isinstance(text, str):
+        return text
+    line = one_line(text)
+    return f"'{line}" if line.startswith(("=", "+", "-", "@")) else line
+
+
+def _lines(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in line.items()} for line in frame.to_dict("records")]
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: no NumPy, and None for what is not a number."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

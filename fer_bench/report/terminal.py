@@ -1,0 +1,108 @@
+"""A leaderboard in a terminal: in short, and the grid of models and strategies, in the columns that there are."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from fer_bench.analysis import Standing
+from fer_bench.errors import listing
+from fer_bench.report.columns import MISSING, show
+from fer_bench.report.text import IN_SHORT, WARNINGS, counted, first_of, one_line, sentences
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fer_bench.analysis import Leaderboard, Verification
+
+CELL, LONGEST_NAME, SHOWN = 5, 26, 3
+"""Characters of a score; of a model's name before it breaks; remarks on a run."""
+
+
+def overview(board: Leaderboard, width: int = 80) -> list[str]:
+    """Lines of at most `width` columns, but where a single word is longer: warnings, in short, the grid."""
+    told = first_of(board.findings, (*WARNINGS, *IN_SHORT))
+    lines = [f"Leaderboard: {one_line(board.data.name)}", ""]
+    for text in sentences(told):
+        lines += _wrapped(text, width, "- ", "  ")
+    if board.grid.notna().any(axis=None):
+        lines += ["", "macro-F1 (*: may be the best)", *_grid(board, width)]
+    return lines
+
+
+def _grid(board: Leaderboard, width: int) -> Iterable[str]:
+    """As many strategies beside each other as there is room for; models that ran under none of these are left out."""
+    ties = board.rows[board.rows["in_best_set"].eq(True)]
+    best = set(zip(ties["model"], ties["strategy"], strict=True))
+    first = max(len(line) for model in board.grid.index for line in _wrapped(str(model), LONGEST_NAME))
+    for strategies in _blocks(board.grid, width - first):
+        heads = [_head(strategy) for strategy in strategies]
+        widths = [max(map(len, [*head, " " * (CELL + 1)])) for head in heads]
+        for at in range(height := max(map(len, heads))):
+            cells = [[""] * (height - len(head)) + head for head in heads]
+            yield _line("", [cell[at] for cell in cells], first, widths)
+        for model in board.grid.index[board.grid[strategies].notna().any(axis=1)]:
+            told = [_cell(board, model, strategy, (model, strategy) in best) for strategy in strategies]
+            *rest, last = _wrapped(str(model), LONGEST_NAME)
+            yield from rest
+            yield _line(last, told, first, widths)
+        yield ""
+
+
+def _blocks(grid: pd.DataFrame, room: int) -> Iterable[list[str]]:
+    """The strategies, in runs of which each fits into `room` columns, one at least."""
+    block: list[str] = []
+    used = 0
+    for strategy in map(str, grid):
+        needed = 1 + max(CELL + 1, *map(len, _head(strategy)))
+        if block and used + needed > room:
+            yield block
+            block, used = [], 0
+        block, used = [*block, strategy], used + needed
+    yield block
+
+
+def _head(strategy: str) -> list[str]:
+    """A strategy's name broken after its dashes: "over-", "sampling"."""
+    *parts, last = one_line(strategy).split("-")
+    return [*(f"{part}-" for part in parts), last]
+
+
+def _cell(board: Leaderboard, model: str, strategy: str, is_best: bool) -> str:
+    value, status = board.grid.at[model, strategy], str(board.grid_status.at[model, strategy])
+    if value != value:
+        return f"{MISSING if status == 'not run' else status} "
+    return f"{show(value, 'fraction')}{'*' if is_best else ' '}"
+
+
+def _line(first: str, cells: Sequence[str], width: int, widths: Sequence[int]) -> str:
+    return f"{first:<{width}} " + " ".join(f"{cell:>{n}}" for cell, n in zip(cells, widths, strict=True)).rstrip()
+
+
+def _wrapped(text: str, width: int, start: str = "", rest: str = "") -> list[str]:
+    """`text` in lines of `width`, broken between words alone."""
+    return textwrap.wrap(
+        one_line(text), width, initial_indent=start, subsequent_indent=rest, break_long_words=False,
+        break_on_hyphens=False,
+    ) or [start]  # fmt: skip
+
+
+def verify_lines(found: Verification, page_faults: Sequence[str] = ()) -> list[str]:
+    """What `verify` says: runs of which there is something to say, how many stand how, what contradicts."""
+    lines = [
+        f"{verdict.run_id}: {verdict.standing}: {remark}"
+        for verdict in found.verdicts
+        for remark in verdict.remarks[:3]
+    ]
+    counts = Counter(verdict.standing for verdict in found.verdicts)
+    told = ", ".join(f"{counts[standing]} {standing}" for standing in Standing if counts[standing])
+    faults = [*found.faults, *page_faults]
+    lines.append(told or "no run has scores")
+    if faults:
+        lines.append(f"{counted(len(faults), 'fault')} of the folder:\n{listing(faults)}")
+    if page_faults:
+        lines.append("`fer_bench report` writes the pages anew, which an update of fer_bench may call for too")
+    sound = found.is_sound and not page_faults
+    return [*lines, "nothing contradicts" if sound else "NOT ALL FIGURES FOLLOW FROM WHAT IS STORED"]
