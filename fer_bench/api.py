@@ -107,11 +107,11 @@ class Results:
         return target
 
     def _repr_html_(self) -> str:
-        from fer_bench.report import plain_sentences
+        from fer_bench.report import in_short
 
         board = self.board
         shown = board.rows[[name for name in SHOWN if name in board.rows]].round(3)
-        said = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in plain_sentences(board))
+        said = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in in_short(board))
         return f"<h3>{html.escape(board.data.name)}</h3><ul>{said}</ul>{shown.to_html(escape=True, max_rows=20)}"
 
     @cached_property

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fer_bench.analysis.effects import BASE_STRATEGY
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -66,12 +68,12 @@ def _use(board: Leaderboard) -> Iterator[Finding]:
 
 def _strategies(board: Leaderboard) -> Iterator[Finding]:
     """What strategies do on average over the models, and which classes gain and pay."""
-    pooled = board.pooled.get("test")
-    if pooled is None or pooled.empty:
+    pooled = board.pooled["test"]
+    if pooled.empty:
         return
-    changes = pooled.sort_values("macro_f1", ascending=False).reset_index().to_dict("records")
+    names = [f"{measure}{end}" for measure in ("macro_f1", "accuracy") for end in ("", "_low", "_high")]
     groups: dict[str, list[dict[str, Any]]] = {"raise": [], "lower": [], "unclear": []}
-    for line in changes:
+    for line in pooled[["strategy", "n_models", *names]].to_dict("records"):
         side = "raise" if line["macro_f1_low"] > 0 else "lower" if line["macro_f1_high"] < 0 else "unclear"
         groups[side].append({str(name): value for name, value in line.items()})
     yield Finding("STRATEGIES_POOLED", {**groups, "n_models": int(pooled["n_models"].max())})
@@ -79,7 +81,7 @@ def _strategies(board: Leaderboard) -> Iterator[Finding]:
 
 
 def _who_pays(board: Leaderboard) -> Iterator[Finding]:
-    speaking = set(board.rows.loc[board.rows["speaks"].eq(True) & (board.rows["strategy"] == "none"), "model"])
+    speaking = set(board.rows.loc[board.rows["speaks"].eq(True) & (board.rows["strategy"] == BASE_STRATEGY), "model"])
     effects = board.effects["test"]
     effects = effects[effects["model"].isin(speaking)]
     rose = {name: int((effects[f"{name}_low"] > 0).sum()) for name in board.data.class_names}

@@ -8,6 +8,7 @@ from .sheets import write_copies as write_copies
 from .sheets import write_hard_faces as write_hard_faces
 from .terminal import overview as overview
 from .terminal import verify_lines as verify_lines
+from .text import in_short as in_short
 from .text import sentences as sentences
 from .writing import FORMATS as FORMATS
 from .writing import page_faults as page_faults

@@ -195,8 +195,6 @@ COLUMNS: tuple[Column, ...] = (
            "What a network really started from: random numbers, weights learned on ImageNet, or a file."),
     Column("tuned", "tuned", "flag", "Whether a search on the validation images found its settings."),
     Column("parameters", "settings", "text", "What differs from the model's own recipe."),
-    Column("missing", "missing", "text", "Trainings that were tried and have no scores.",
-           compute=_joined("missing", "; ")),
     Column("runs", "runs", "text", "Names of the folders of its trainings under `runs/`.",
            compute=_joined("runs", " ")),
 )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from fer_bench.analysis.effects import BASE_STRATEGY
 from fer_bench.report.columns import COLUMNS, MISSING, show
 from fer_bench.report.figures import quality_against_time
 from fer_bench.report.text import (
@@ -32,7 +33,6 @@ MODEL_COLUMNS = (
     "accuracy", "macro_precision", "macro_recall", "macro_f1", "clean_macro_f1", "rank", "seconds", "n_parameters",
     "n_seeds",
 )  # fmt: skip
-BASE_STRATEGY = "none"
 VERDICTS = {
     "n_helps": "helps",
     "n_hurts": "hurts",
@@ -52,9 +52,9 @@ def page(board: Leaderboard) -> str:
     others = [one for one in board.findings if not any(one is shown for shown in (*warnings, *in_short))]
     against = [one for one in others if one.code == "CLASSICAL_AGAINST_DEEP"]
     legend = [BY_NAME[name] for name in MODEL_COLUMNS if name in board.rows and board.rows[name].notna().any()]
+    files = {name: file_name(board.suffix, name) for name in ("html", "csv", "png")}
     return environment(is_markdown=True).get_template("page.md.j2").render(
-        board=board, data=board.data, audit=board.audit, files={name: file_name(board.suffix, name) for name in ("html", "csv", "png")},
- base=BASE_STRATEGY, missing=MISSING,
+        board=board, data=board.data, audit=board.audit, files=files, base=BASE_STRATEGY, missing=MISSING,
         by_class=list(zip(board.data.class_names, board.data.support, strict=True)), warnings=warnings,
         in_short=in_short, against=against, further=[one for one in others if one not in against],
         has_picture=bool((board.rows["seconds"] > 0).any()), models=_models(board), grid=_grid(board),
@@ -110,40 +110,27 @@ def _grid(board: Leaderboard) -> Markup | None:
 
 def _strategies(board: Leaderboard) -> Markup | None:
     """What each strategy changes on average over the models, who gains and pays, how many models it helps and hurts."""
-    pooled, clean = board.pooled.get("test"), board.pooled.get("clean")
-    if pooled is None or pooled.empty:
+    pooled, clean = board.pooled["test"], board.pooled.get("clean")
+    if pooled.empty:
         return None
-    on_clean = clean["macro_f1"].to_dict() if clean is not None and board.data.test_has_copies else {}
-    recall = _recall_changes(board)
+    on_clean = dict(zip(clean["strategy"], clean["macro_f1"], strict=True)) if clean is not None else {}
+    on_clean = on_clean if board.data.test_has_copies else {}
+    classes = list(board.data.class_names)
 
-    def cells(strategy: Any, line: pd.Series) -> Iterable[Any]:
-        yield strategy
+    def cells(line: pd.Series) -> Iterable[Any]:
+        yield line["strategy"]
         yield f"{signed(line['macro_f1'])} ({signed(line['macro_f1_low'])} to {signed(line['macro_f1_high'])})"
         if on_clean:
-            yield signed(on_clean[strategy])
+            yield signed(on_clean[line["strategy"]])
         yield f"{points(line['accuracy'])} ({points(line['accuracy_low'])} to {points(line['accuracy_high'])})"
-        own = recall.loc[strategy]
-        yield from (f"{name} {points(own[name])}" for name in (own.idxmax(), own.idxmin()))
+        recall = line[classes].astype(float)
+        yield from (f"{name} {points(recall[name])}" for name in map(str, (recall.idxmax(), recall.idxmin())))
         yield f"{line['n_models']:.0f}"
         yield from (f"{line[name]:.0f}" for name in VERDICTS)
 
-    headers = [
-        "strategy",
-        "macro-F1",
-        *["clean macro-F1"] * bool(on_clean),
-        "accuracy, points",
-        "gains most",
-        "pays most",
-    ]
-    ordered = pooled.sort_values("macro_f1", ascending=False)
-    return table([*headers, "models", *VERDICTS.values()], [cells(*item) for item in ordered.iterrows()])
-
-
-def _recall_changes(board: Leaderboard) -> pd.DataFrame:
-    """How recall of each class changes under each strategy: means over the models that beat a constant answer."""
-    speaking = board.rows.loc[board.rows["speaks"].eq(True) & (board.rows["strategy"] == BASE_STRATEGY), "model"]
-    effects = board.effects["test"]
-    return effects[effects["model"].isin(speaking)].groupby("strategy")[list(board.data.class_names)].mean()
+    headers = ["strategy", "macro-F1", *["clean macro-F1"] * bool(on_clean), "accuracy, points"]
+    headers += ["gains most", "pays most", "models", *VERDICTS.values()]
+    return table(headers, [cells(line) for _, line in pooled.iterrows()])
 
 
 def _recall(board: Leaderboard) -> Markup | None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from fer_bench.analysis import Standing
 from fer_bench.errors import listing
 from fer_bench.report.columns import MISSING, show
-from fer_bench.report.text import IN_SHORT, WARNINGS, counted, first_of, one_line, sentences
+from fer_bench.report.text import counted, in_short, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,9 +23,8 @@ CELL, LONGEST_NAME, SHOWN = 5, 26, 3
 
 def overview(board: Leaderboard, width: int = 80) -> list[str]:
     """Lines of at most `width` columns, but where a single word is longer: warnings, in short, the grid."""
-    told = first_of(board.findings, (*WARNINGS, *IN_SHORT))
     lines = [f"Leaderboard: {one_line(board.data.name)}", ""]
-    for text in sentences(told):
+    for text in in_short(board):
         lines += _wrapped(text, width, "- ", "  ")
     if board.grid.notna().any(axis=None):
         lines += ["", "macro-F1 (*: may be the best)", *_grid(board, width)]
@@ -71,8 +70,8 @@ def _head(strategy: str) -> list[str]:
 
 
 def _cell(board: Leaderboard, model: str, strategy: str, is_best: bool) -> str:
-    value, status = board.grid.at[model, strategy], str(board.grid_status.at[model, strategy])
-    if value != value:
+    value, status = board.grid.to_dict()[strategy][model], board.grid_status.to_dict()[strategy][model]
+    if math.isnan(value):
         return f"{MISSING if status == 'not run' else status} "
     return f"{show(value, 'fraction')}{'*' if is_best else ' '}"
 
@@ -96,6 +95,8 @@ def verify_lines(found: Verification, page_faults: Sequence[str] = ()) -> list[s
         for verdict in found.verdicts
         for remark in verdict.remarks[:3]
     ]
+    from fer_bench.analysis import Standing
+
     counts = Counter(verdict.standing for verdict in found.verdicts)
     told = ", ".join(f"{counts[standing]} {standing}" for standing in Standing if counts[standing])
     faults = [*found.faults, *page_faults]

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from fer_bench.report.columns import MISSING, show
 
 if TYPE_CHECKING:
-    from fer_bench.analysis.findings import Finding
+    from fer_bench.analysis import Finding, Leaderboard
 
 WARNINGS = ("UNTRUSTED_DATA", "SUSPECT_ROWS", "UNPRETRAINED", "FAILED_RUNS", "NOT_AUDITED", "PEOPLE_UNKNOWN")
 IN_SHORT = (
@@ -118,6 +118,11 @@ def markdown_sentence(finding: Finding) -> Markup:
 def sentences(findings: Iterable[Finding]) -> list[str]:
     """`sentence` of each."""
     return [sentence(one) for one in findings]
+
+
+def in_short(board: Leaderboard) -> list[str]:
+    """Warnings, and what a person wants to know first."""
+    return sentences(first_of(board.findings, (*WARNINGS, *IN_SHORT)))
 
 
 def _rendered(finding: Finding, is_markdown: bool) -> Markup:
