@@ -137,11 +137,11 @@ def _recall(board: Leaderboard) -> Markup | None:
     """Recall per class of the classical model and the network picked on validation."""
     picked = [board.picks[family].row for family in ("classical", "deep") if family in board.picks]
     subsets = {"test": board.data.support} | ({"clean": board.data.clean_support} if board.data.test_has_copies else {})
+    recall = board.recall.T.to_dict("list")
     lines: list[Sequence[Any]] = []
     for subset, support in subsets.items():
         lines += [
-            [_bold(row, True), subset, *(show(value, "percent") for value in board.recall.loc[(row, subset)])]
-            for row in picked
+            [_bold(row, True), subset, *(show(value, "percent") for value in recall[row, subset])] for row in picked
         ]
         lines.append(["", f"{subset} images", *(f"{n:,}" for n in support)])
     return table(["", "", *board.data.class_names], lines, left=2) if picked else None

@@ -22,32 +22,39 @@ CELL, LONGEST_NAME, SHOWN = 5, 26, 3
 
 
 def overview(board: Leaderboard, width: int = 80) -> list[str]:
-    """Lines of at most `width` columns, but where a single word is longer: warnings, in short, the grid."""
+    """Lines of at most `width` columns, but where a single word is longer: the grid, warnings, in short."""
     lines = [f"Leaderboard: {one_line(board.data.name)}", ""]
+    if board.grid.notna().any(axis=None):
+        lines += ["macro-F1 (*: may be the best)", *_grid(board, width)]
     for text in in_short(board):
         lines += _wrapped(text, width, "- ", "  ")
-    if board.grid.notna().any(axis=None):
-        lines += ["", "macro-F1 (*: may be the best)", *_grid(board, width)]
     return lines
 
 
 def _grid(board: Leaderboard, width: int) -> Iterable[str]:
-    """As many strategies beside each other as there is room for; models that ran under none of these are left out."""
+    """As many strategies beside each other as there is room for, then the models that ran under one alone."""
     ties = board.rows[board.rows["in_best_set"].eq(True)]
     best = set(zip(ties["model"], ties["strategy"], strict=True))
-    first = max(len(line) for model in board.grid.index for line in _wrapped(str(model), LONGEST_NAME))
-    for strategies in _blocks(board.grid, width - first):
+    is_alone = board.grid.notna().sum(axis=1) < 2
+    alone = [] if is_alone.all() else list(board.grid.index[is_alone])
+    grid = board.grid.drop(index=alone)
+    first = max(len(line) for model in grid.index for line in _wrapped(str(model), LONGEST_NAME))
+    for strategies in _blocks(grid, width - first):
         heads = [_head(strategy) for strategy in strategies]
         widths = [max(map(len, [*head, " " * (CELL + 1)])) for head in heads]
         for at in range(height := max(map(len, heads))):
             cells = [[""] * (height - len(head)) + head for head in heads]
             yield _line("", [cell[at] for cell in cells], first, widths)
-        for model in board.grid.index[board.grid[strategies].notna().any(axis=1)]:
+        for model in grid.index[grid[strategies].notna().any(axis=1)]:
             told = [_cell(board, model, strategy, (model, strategy) in best) for strategy in strategies]
             *rest, last = _wrapped(str(model), LONGEST_NAME)
             yield from rest
             yield _line(last, told, first, widths)
         yield ""
+    others = board.rows[board.rows["model"].isin(alone)]
+    known = [f"{one.model} {show(one.macro_f1, 'fraction')}" for one in others.itertuples()]
+    if known:
+        yield from (*_wrapped(f"under one strategy alone: {', '.join(known)}", width), "")
 
 
 def _blocks(grid: pd.DataFrame, room: int) -> Iterable[list[str]]:
