@@ -97,13 +97,13 @@ def _who_pays(board: Leaderboard) -> Iterator[Finding]:
 def _belief(board: Leaderboard) -> Iterator[Finding]:
     """How far the figures can be trusted."""
     rows, data = board.rows, board.data
-    if board.audit is None:
-        yield Finding("NOT_AUDITED", {"n_folds": data.n_folds})
-    elif board.audit.straddling_groups is None:
+    if board.audit is None and not data.n_folds:
+        yield Finding("NOT_AUDITED")
+    if board.audit is not None and board.audit.straddling_groups is None:
         yield Finding("PEOPLE_UNKNOWN")
     if data.test_has_copies:
         yield from _copies(board)
-    elif board.audit is not None:
+    elif board.audit is not None or data.n_folds:  # copies of an image stay together in one fold
         yield Finding("NO_COPIES", {"n_test": data.n_test})
     once = int((rows["n_seeds"] == 1).sum())
     if once:

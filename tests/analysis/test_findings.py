@@ -1,0 +1,163 @@
+import pandas as pd
+import pytest
+from boards import audit, board, row
+
+from fer_bench.analysis.comparisons import Pick
+from fer_bench.analysis.findings import Finding
+from fer_bench.analysis.references import REFERENCES
+
+
+def found(made, code):
+    return next((finding.values for finding in made.findings if finding.code == code), None)
+
+
+def codes(made):
+    return [finding.code for finding in made.findings]
+
+
+def versus(classical, deep, value, low, high, how="picked", subset="test"):
+    measured = {"classical": classical, "deep": deep, "classical_value": 0.5, "deep_value": 0.5 + value}
+    cost = {"classical_seconds": 62.0, "deep_seconds": 480.0}
+    return [
+        {"how": how, "subset": subset, "measure": measure, "value": value, "low": low, "high": high, **measured, **cost}
+        for measure in ("accuracy", "macro_f1")
+    ]
+
+
+def test_the_best_row_and_those_that_tie_with_it():
+    tied = row("cnn", "smote", 0.69)
+    made = board(row("cnn", macro_f1=0.7), tied, row("hog-svm", macro_f1=0.5, in_best_set=False))
+    best = found(made, "BEST")
+    assert (best["row"], best["n_rows"], best["n_members"]) == ("cnn / none", 3, 0)
+    assert (best["macro_f1"], best["macro_f1_low"], best["macro_f1_high"]) == pytest.approx((0.7, 0.68, 0.72))
+    assert found(made, "TIES_WITH_BEST") == {"n": 1, "rows": ["cnn / smote"]}
+
+
+def test_one_row_ties_with_nothing():
+    assert found(board(row("cnn")), "TIES_WITH_BEST") is None
+
+
+def test_an_ensemble_tells_of_how_many_it_is_made():
+    mixed = row("ensemble", "greedy-selection", 0.7, family="ensemble")
+    runs = pd.DataFrame({"members": [{"a": 0.5, "b": 0.5}]}, index=[mixed["runs"][0]])
+    assert found(board(mixed, runs=runs), "BEST")["n_members"] == 2
+
+
+@pytest.mark.parametrize(("value", "low", "high"), [(0.1, 0.05, 0.15), (-0.1, -0.15, -0.05), (0.01, -0.02, 0.04)])
+def test_classical_against_deep_tells_the_difference_and_what_it_costs(value, low, high):
+    lines = versus("hog-svm / none", "cnn / none", value, low, high)
+    made = board(row("cnn"), row("hog-svm"), versus=pd.DataFrame(lines))
+    told = found(made, "CLASSICAL_AGAINST_DEEP")
+    assert (told["classical"], told["deep"], told["how"]) == ("hog-svm / none", "cnn / none", "picked")
+    assert told["test_macro_f1"] == {"value": value, "low": low, "high": high, "classical": 0.5, "deep": 0.5 + value}
+    assert (told["classical_seconds"], told["deep_seconds"]) == (62, 480)
+    assert "clean_macro_f1" not in told
+
+
+def test_classical_against_deep_on_clean_images_only_where_some_have_copies():
+    pair = ("hog-svm / none", "cnn / none")
+    frame = pd.DataFrame([*versus(*pair, 0.1, 0.05, 0.15), *versus(*pair, 0.2, 0.1, 0.3, subset="clean")])
+    rows = row("cnn"), row("hog-svm")
+    assert found(board(*rows, versus=frame, clean=True), "CLASSICAL_AGAINST_DEEP")["clean_accuracy"]["value"] == 0.2
+    assert "clean_accuracy" not in found(board(*rows, versus=frame), "CLASSICAL_AGAINST_DEEP")
+
+
+def test_what_is_picked_stands_before_what_is_best():
+    pair = ("hog-svm / none", "cnn / none")
+    frame = pd.DataFrame([*versus(*pair, 0.1, 0.05, 0.15), *versus(*pair, 0.2, 0.1, 0.3, how="best")])
+    told = [one.values["how"] for one in board(row("cnn"), row("hog-svm"), versus=frame).findings
+            if one.code == "CLASSICAL_AGAINST_DEEP"]  # fmt: skip
+    assert told == ["picked", "best"]
+
+
+def test_what_to_use_with_minutes_and_hours_and_what_is_as_good_in_less_time():
+    slow, quick = row("cnn", macro_f1=0.7, seconds=4000.0), row("cnn", "smote", 0.69, seconds=1000.0)
+    minutes = row("hog-svm", macro_f1=0.5, in_best_set=False)
+    picked = Pick("cnn / none", ("cnn / none", "cnn / smote"), "cnn / none")
+    picks = {"all": picked, "hours": picked, "minutes": Pick("hog-svm / none", ("hog-svm / none",), "hog-svm / none")}
+    told = found(board(slow, quick, minutes, picks=picks), "USE")
+    assert told["hours"]["row"] == "cnn / none" and told["hours"]["within"] == ["cnn / smote"]
+    assert told["hours"]["faster"] == {"row": "cnn / smote", "seconds": 1000}
+    assert (told["minutes"]["row"], told["minutes"]["faster"], told["minutes"]["ties"]) == (
+        "hog-svm / none",
+        None,
+        False,
+    )
+    assert told["gpu"] is None
+
+
+def test_strategies_that_raise_macro_f1_and_who_pays():
+    rows = [row("cnn", "smote", 0.6), row("cnn", "focal-loss", 0.505), row("cnn"), row("cnn", "under-sampling", 0.4)]
+    told = found(made := board(*rows), "STRATEGIES_POOLED")
+    groups = {name: [one["strategy"] for one in told[name]] for name in ("raise", "lower", "unclear")}
+    assert groups == {"raise": ["smote"], "lower": ["under-sampling"], "unclear": ["focal-loss"]}
+    assert told["raise"][0]["macro_f1"] == pytest.approx(0.1) and told["n_models"] == 1
+    assert found(made, "WHO_PAYS") == {
+        "gainer": "angry", "gainer_rose": 3, "gainer_fell": 0, "payer": "sad", "payer_rose": 0, "payer_fell": 3, "n": 3
+    }  # fmt: skip
+
+
+def test_models_that_beat_no_constant_answer_do_not_count_for_who_pays():
+    assert found(board(row("cnn", "smote", 0.6), row("cnn", speaks=False)), "WHO_PAYS") is None
+
+
+def test_copies_are_counted_and_what_scores_are_without_them():
+    made = board(row("cnn", macro_f1=0.7), row("hog-svm", clean_macro_f1=0.66), audit=audit(15), clean=True)
+    copies = found(made, "COPIES")
+    assert (copies["n"], copies["n_test"], copies["n_rows"]) == (15, 120, 2)
+    assert copies["macro_f1"] == pytest.approx((0.05 - 0.16) / 2)
+    assert copies["accuracy"] == pytest.approx((0.25 + 0.05) / 2)  # recall on clean images is a half everywhere
+    clean = found(made, "CLEAN")
+    assert (clean["row"], clean["n_images"], clean["ties"]) == ("hog-svm / none", 105, ["cnn / none"])
+
+
+def test_data_without_copies_or_audit_or_people():
+    assert found(board(row("cnn"), audit=audit()), "NO_COPIES") == {"n_test": 120}
+    assert {"NOT_AUDITED"} == {"NOT_AUDITED", "PEOPLE_UNKNOWN"} & set(codes(board(row("cnn"))))
+    assert {"PEOPLE_UNKNOWN"} == {"NOT_AUDITED", "PEOPLE_UNKNOWN"} & set(codes(board(row("cnn"), audit=audit())))
+    assert "PEOPLE_UNKNOWN" not in codes(board(row("cnn"), audit=audit(straddling=0)))
+
+
+def test_folds_keep_copies_together():
+    made = board(row("cnn"), n_folds=5)
+    assert found(made, "NO_COPIES") and "NOT_AUDITED" not in codes(made)
+
+
+def test_rows_of_one_seed_and_families_of_which_the_spread_is_not_known():
+    from fer_bench.analysis.comparisons import Draws
+
+    draws = {"test": Draws((), (), None, {"deep": False, "classical": True})}
+    made = board(row("cnn"), row("hog-svm", n_seeds=3), draws=draws)
+    assert found(made, "ONE_SEED") == {"n": 1, "n_rows": 2, "unknown": ["deep"]}
+
+
+def test_a_constant_answer_names_the_most_frequent_class_and_rows_that_are_not_better():
+    told = found(board(row("cnn", speaks=False)), "CONSTANT_ANSWER")
+    assert told == {
+        "class_name": "happy", "accuracy": 0.5, "macro_f1": pytest.approx(2 / 3 / 3), "rows": ["cnn / none"]
+    }  # fmt: skip
+
+
+def test_published_accuracies_stand_below_within_and_above_the_interval_of_the_best_row():
+    best = row("cnn", macro_f1=0.66, accuracy=0.708, accuracy_low=0.695, accuracy_high=0.722)
+    told = found(board(best, references=REFERENCES["fer2013"]), "PUBLISHED")
+    assert (len(told["below"]), len(told["within"]), len(told["above"])) == (2, 1, 5)
+
+
+def test_warnings_stand_first():
+    unranked = pd.DataFrame(
+        {"suspect": [True], "reasons": [(Finding("TOO_GOOD", {"subset": "test", "accuracy": 0.99}),)],
+         "accuracy": [0.99], "macro_f1": [0.99]}, index=["odd / none"]
+    )  # fmt: skip
+    failures = pd.DataFrame([{"model": "cnn", "strategy": "none", "seed": 1, "status": "failed", "reason": "no room"}])
+    made = board(row("vgg16", unpretrained=True), unranked=unranked, failures=failures)
+    assert codes(made)[:3] == ["SUSPECT_ROWS", "UNPRETRAINED", "FAILED_RUNS"]
+    assert found(made, "UNPRETRAINED") == {"models": ["vgg16"], "n_rows": 1}
+    assert found(made, "FAILED_RUNS") == {"n": 1, "models": ["cnn"]}
+
+
+def test_untrusted_data_rank_nothing():
+    reason = Finding("GROUPS_ACROSS_SUBSETS", {"n": 7})
+    made = board(suspicions=(reason,))
+    assert codes(made) == ["UNTRUSTED_DATA", "NOTHING_RANKED"]
+    assert found(made, "UNTRUSTED_DATA")["reasons"] == (reason,)
