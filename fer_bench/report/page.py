@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from fer_bench.analysis.effects import BASE_STRATEGY
-from fer_bench.report.columns import COLUMNS, MISSING, show
+from fer_bench.report.columns import COLUMNS, MISSING, Column, show
 from fer_bench.report.figures import quality_against_time
 from fer_bench.report.text import (
     IN_SHORT,
@@ -51,7 +51,6 @@ def page(board: Leaderboard) -> str:
     warnings, in_short = first_of(board.findings, WARNINGS), first_of(board.findings, IN_SHORT)
     others = [one for one in board.findings if not any(one is shown for shown in (*warnings, *in_short))]
     against = [one for one in others if one.code == "CLASSICAL_AGAINST_DEEP"]
-    legend = [BY_NAME[name] for name in MODEL_COLUMNS if name in board.rows and board.rows[name].notna().any()]
     files = {name: file_name(board.suffix, name) for name in ("html", "csv", "png")}
     return environment(is_markdown=True).get_template("page.md.j2").render(
         board=board, data=board.data, audit=board.audit, files=files, base=BASE_STRATEGY, missing=MISSING,
@@ -59,7 +58,7 @@ def page(board: Leaderboard) -> str:
         in_short=in_short, against=against, further=[one for one in others if one not in against],
         has_picture=bool((board.rows["seconds"] > 0).any()), models=_models(board), grid=_grid(board),
         strategies=_strategies(board), glossary=_glossary(board), recall=_recall(board), unranked=_unranked(board),
-        failures=_failures(board), references=_references(board), legend=legend,
+        failures=_failures(board), references=_references(board), legend=_shown(board),
         command=Markup(one_line(board.command)), environment=_environment(board),
     )  # fmt: skip
 
@@ -78,10 +77,17 @@ def file_name(suffix: str, name: str) -> str:
     return f"{'report' if name == 'html' else 'leaderboard'}{suffix}.{ending}"
 
 
+def _shown(board: Leaderboard) -> list[Column]:
+    """The columns of the table of models; without copies, all test images are clean."""
+    rows, test_has_copies = board.rows, board.data.test_has_copies
+    known = [name for name in MODEL_COLUMNS if name in rows and rows[name].notna().any()]
+    return [BY_NAME[name] for name in known if test_has_copies or not name.startswith("clean_")]
+
+
 def _models(board: Leaderboard) -> Markup | None:
     """One row per model, at the strategy picked on validation; bold: what to use."""
     rows = board.best_of_model
-    shown = [BY_NAME[name] for name in MODEL_COLUMNS if name in rows and rows[name].notna().any()]
+    shown = _shown(board)
     picks = {pick.row for pick in board.picks.values()}
 
     def cells(row: str, line: pd.Series) -> Iterable[Any]:

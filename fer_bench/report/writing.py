@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from fer_bench.analysis import Leaderboard
     from fer_bench.analysis.predictions import Split
-    from fer_bench.records import Audit, ReadableFolder
+    from fer_bench.records import Audit, PublishedFolder, ResultsFolder
 
 FORMATS = ("md", "html", "csv", "json", "latex")
 DEFAULT = ("md", "html", "csv")
@@ -38,7 +38,7 @@ SHOWN = 3
 
 
 def write(
-    folder: ReadableFolder,
+    folder: ResultsFolder | PublishedFolder,
     formats: Sequence[str] = DEFAULT,
     command: str | None = None,
     split: Split | None = None,
@@ -95,7 +95,7 @@ def up_to_date(folder: Path, n_folds: int = 0) -> Path | None:
     return folder / page if page and intact and known["made_from"] == _state(folder) else None
 
 
-def page_faults(folder: ReadableFolder) -> list[str]:
+def page_faults(folder: ResultsFolder | PublishedFolder) -> list[str]:
     """What the pages and tables in `folder` show and its records do not give."""
     found = (PAGE.fullmatch(path.name) for path in folder.path.glob("leaderboard*"))
     faults: list[str] = []
@@ -107,7 +107,7 @@ def page_faults(folder: ReadableFolder) -> list[str]:
     return faults
 
 
-def _faults(folder: ReadableFolder, n_folds: int) -> Iterator[str]:
+def _faults(folder: ResultsFolder | PublishedFolder, n_folds: int) -> Iterator[str]:
     from fer_bench.analysis import load_leaderboard, newest_splits
     from fer_bench.report.export import csv_text
     from fer_bench.report.page import file_name, page
