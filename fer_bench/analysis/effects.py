@@ -78,8 +78,8 @@ class Changes:
         stacked = np.stack(deviations, axis=1) if lines else np.zeros((1, *shape), dtype=np.float32)
         changed, spread = (np.array(rows).reshape(shape) for rows in (values, spreads))
         smoothing, shrinkage = _smoothing(changed, spread, shares, support)
-        effects = pd.DataFrame(lines, columns=["model", "strategy", "n_runs", "same"])
-        smoothing[effects["same"].to_numpy(dtype=bool)] = 0
+        effects = pd.DataFrame(lines, columns=["model", "strategy", "n_runs", "same"]).astype({"same": bool})
+        smoothing[effects["same"]] = 0
         return cls(effects, own_measures, changed, stacked, smoothing, shrinkage)
 
 
