@@ -66,7 +66,8 @@ def latex(board: Leaderboard) -> str:
 
 def _unranked(board: Leaderboard) -> pd.DataFrame:
     """Rows that are not ranked: model, strategy, accuracy, macro_f1, and why in words."""
-    model, strategy = (board.unranked.index.astype(str).str.rpartition(" / ").get_level_values(level) for level in (0, 2))
+    names = [str(row).rpartition(" / ") for row in board.unranked.index]
+    model, strategy = [name[0] for name in names], [name[2] for name in names]
     return board.unranked.assign(model=model, strategy=strategy, reasons=board.unranked["reasons"].map(sentences))
 
 
