@@ -6,10 +6,8 @@ import pytest
 from settings import QUICK
 
 from fer_bench.data import Dataset, Split
-from fer_bench.execution.cluster import connect
-from fer_bench.execution.plan import CLASSICAL, Wanted, make_plan
-from fer_bench.execution.prepare import prepare
-from fer_bench.execution.runner import Options, run_plan
+from fer_bench.execution import Options, Selection, Watcher, connected, make_plan, prepare, run_plan
+from fer_bench.execution.plan import CLASSICAL
 from fer_bench.models.features import stored_features
 from fer_bench.models.registry import FEATURES
 
@@ -17,17 +15,11 @@ TARGET = 1.7
 STRATEGIES = "none,class-weights,over-sampling,under-sampling"
 
 
-class Silent:
-    """A watcher that keeps the statuses."""
+class Statuses(Watcher):
+    """Keeps them."""
 
     def __init__(self):
         self.statuses = []
-
-    def waiting(self, what):
-        pass
-
-    def progress(self, run_id, done, text):
-        pass
 
     def ended(self, planned, status, seconds, seconds_left):
         self.statuses.append(status)
@@ -45,14 +37,14 @@ def test_workers(benchmark, tell, data, seconds, tmp_path, n_workers):
 
     models, strategies = ("majority,pca-logistic", "none") if QUICK else (CLASSICAL, STRATEGIES)
     prepared = prepare(data, tmp_path)
-    plan = make_plan(prepared.results, prepared.fingerprints, Wanted(models, strategies))
+    plan = make_plan(prepared, Selection("all", models, strategies))
     dataset, split = Dataset.load(prepared.dataset_folder), Split.load(prepared.split_folder)
     for features in {planned.card.features for planned in plan}:
         stored_features(FEATURES[features], dataset, split)  # or the first to be timed would compute them for both
-    watcher = Silent()
+    watcher = Statuses()
     with (
         LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=None) as cluster,
-        connect(cluster.scheduler_address) as place,
+        connected(cluster.scheduler_address) as place,
     ):
         started = time.perf_counter()
         benchmark.pedantic(run_plan, (plan, prepared, Options(), watcher, place), rounds=1)

@@ -11,11 +11,9 @@ from settings import QUICK
 
 from fer_bench import metrics
 from fer_bench.data import Dataset, Split
-from fer_bench.execution.auditing import audit_data
 from fer_bench.execution.environment import cores
-from fer_bench.execution.job import Job
-from fer_bench.execution.plan import Wanted, make_plan
-from fer_bench.execution.prepare import prepare, store_split
+from fer_bench.execution.plan import Job, Selection, make_plan
+from fer_bench.execution.preparation import audit_data, prepare, store_split
 from fer_bench.models.plugins import load_plugins
 
 pytestmark = pytest.mark.timeout(1800)
@@ -80,18 +78,14 @@ def many_records(folder: Path, data: str, n: int) -> None:
     prepared = prepare(data, folder)
     prepared.results.prepare()
     store_split(prepared)
-    audit_data(prepared, "benchmark")
+    audit_data(prepared)
     load_plugins(())
-    wanted = Wanted("*", "*", tuple(range(1 + n // 100)))
-    plan = [planned for planned in make_plan(prepared.results, prepared.fingerprints, wanted) if not planned.reason]
+    selection = Selection("zoo", seeds=range(1 + n // 100))
+    plan = [planned for planned in make_plan(prepared, selection) if not planned.reason]
     dataset, split = Dataset.load(prepared.dataset_folder), Split.load(prepared.split_folder)
     rng, skill = np.random.default_rng(0), {}
     for planned in sorted(plan, key=lambda planned: planned.spec.seed)[:n]:
-        job = Job(
-            planned.spec, planned.card.family, planned.card.features, prepared.results.path, prepared.dataset_folder,
-            prepared.split_folder, prepared.name, prepared.class_names, prepared.counts[0], prepared.split_source,
-            prepared.notes, (), "benchmark", n_jobs=1, record_digest=None,
-        )  # fmt: skip
+        job = Job(planned.spec, planned.card.family, planned.card.features, prepared, command="benchmark")
         lean = skill.setdefault(planned.spec.model, rng.uniform(0.2, 2.2)) + rng.normal(0, 0.05)
         arrays, scores = {}, {}
         for name in ("validation", "test"):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,11 @@ def watched():
     return watch
 
 
+def heed_interrupts() -> None:
+    """In a child process: SIGINT arrives, though a shell that starts the tests in the background has it ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def program(tmp_path, tiny_npz):
     """Start `python -m fer_bench ...` in an empty folder; returns a function of its arguments."""
@@ -61,7 +67,7 @@ def program(tmp_path, tiny_npz):
     def arguments(*given: str) -> dict:
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "COLUMNS": "120"}
         command = [sys.executable, "-m", "fer_bench", *given]
-        return {"args": command, "cwd": tmp_path, "env": environment, "text": True}
+        return {"args": command, "cwd": tmp_path, "env": environment, "text": True, "preexec_fn": heed_interrupts}
 
     def run(*given: str) -> subprocess.CompletedProcess:
         return subprocess.run(**arguments(*given), capture_output=True, timeout=300)

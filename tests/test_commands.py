@@ -9,7 +9,7 @@ import numpy as np
 import typer
 from typer.testing import CliRunner
 
-from fer_bench.cli.options import Selection, with_selection
+from fer_bench.cli.options import PlanOptions, with_plan_options
 
 OPTIONS = (
     "--image-size 96 --augment erasing --mixup 0.2 --label-smoothing 0.3 --precision bfloat16 --schedule plateau "
@@ -49,9 +49,9 @@ def test_options_become_a_recipe():
     program = typer.Typer()
 
     @program.command()
-    @with_selection
-    def command(selection: Selection) -> None:
-        recipes.append(selection.recipe())
+    @with_plan_options
+    def command(options: PlanOptions) -> None:
+        recipes.append(options.recipe())
 
     assert CliRunner().invoke(program, OPTIONS.split()).exit_code == 0
     assert CliRunner().invoke(program, []).exit_code == 0

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from fer_bench.data import Dataset, Split, make_split, stored_split
-from fer_bench.execution.job import Job
+from fer_bench.execution.plan import Job
+from fer_bench.execution.preparation import Prepared
 from fer_bench.execution.worker import do_run
 from fer_bench.models.registry import MODELS, STRATEGIES, why_not
 from fer_bench.records.spec import RunSpec
+from fer_bench.records.store import ResultsFolder
 
 N = 300
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [150, 60, 90]))
@@ -56,13 +58,11 @@ def run(tmp_path_factory):
             "none" if card.pretrained else "",
             parameters=(("image_size", SMALL_IMAGES[model]),) if model in SMALL_IMAGES else (),
         )  # fmt: skip
-        job = Job(
-            spec=spec, family=card.family, features=card.features, results=folder, dataset_folder=folder,
-            split_folder=split_folder, dataset="made", class_names=dataset.class_names,
-            counts=(len(split.train), len(split.validation), len(split.test)), split_source=split.source,
-            data_notes=(), plugins=(), command="", n_jobs=2, record_digest=None,
-            weights="none" if card.pretrained else "",
+        prepared = Prepared(
+            "made", folder, split_folder, dataset.fingerprint, split.fingerprint, split.source, dataset.class_names,
+            {0: tuple(len(rows) for rows in split.subsets().values())}, (), ResultsFolder(folder),
         )  # fmt: skip
+        job = Job(spec, card.family, card.features, prepared, n_jobs=2, weights="none" if card.pretrained else "")
         with pytest.MonkeyPatch.context() as patch:
             patch.setitem(MODELS._cards, model, dataclasses.replace(card, steps=card.steps and {"quick": steps}))
             record = do_run(job, folder, lambda done, text: None)

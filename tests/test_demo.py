@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fer_bench.execution.demo import Way, lines, ways
+from fer_bench.cli.demo import Way, lines, ways
 
 
 @pytest.fixture(scope="module")

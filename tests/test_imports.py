@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from fer_bench.execution import prepare
+
 ROOT = Path(__file__).parents[1]
 IMPORT_AND_TELL = """
 import importlib, sys
@@ -63,9 +65,21 @@ def imported_while_running(command: str, folder: Path) -> set[str]:
     return imported
 
 
-@pytest.mark.parametrize("command", ["--help", "list", "plan --data tiny.npz", "report --name faces"])
-def test_light_commands_stay_light_while_they_run(command, tiny_npz, stored_runs, tmp_path):
-    assert not {"tensorflow", "keras", "sklearn"} & imported_while_running(command, tmp_path)
+HEAVY = {"numpy", "cv2", "pandas", "pydantic", "scipy", "sklearn", "matplotlib", "tensorflow", "keras", "joblib", "PIL"}
+
+
+@pytest.mark.parametrize("command", ["--help", "run --help", "list", "list models -v"])
+def test_help_and_lists_import_no_library_of_arrays_tables_or_schemas(command, tmp_path):
+    assert not HEAVY & imported_while_running(command, tmp_path)
+
+
+def test_a_plan_of_data_that_are_decoded_imports_none_either(tiny_npz, tmp_path):
+    prepare(tiny_npz, tmp_path / "results")
+    assert not HEAVY & imported_while_running("plan --data tiny.npz", tmp_path)
+
+
+def test_a_report_trains_nothing(stored_runs, tmp_path):
+    assert not {"tensorflow", "keras", "sklearn"} & imported_while_running("report --name faces", tmp_path)
 
 
 def test_a_command_given_again_stays_light(program, tmp_path):

@@ -2,12 +2,12 @@
 
 import io
 from dataclasses import replace
+from types import SimpleNamespace
 
 from rich.console import Console
 
 from fer_bench.cli.listing import plan_table, tables
-from fer_bench.execution.estimate import Estimate
-from fer_bench.execution.plan import OUTDATED, Wanted, make_plan
+from fer_bench.execution import OUTDATED, Estimate, Selection, make_plan
 from fer_bench.models.registry import MODELS, STRATEGIES, why_not
 from fer_bench.records.store import ResultsFolder
 
@@ -55,7 +55,8 @@ def test_models_without_a_network_say_nothing_about_one():
 
 
 def test_a_success_that_is_outdated_and_not_asked_for_again_is_done(tmp_path):
-    plan = make_plan(ResultsFolder(tmp_path), ("data", "split"), Wanted("hog-svm", "none,smote,class-weights"))
+    prepared = SimpleNamespace(results=ResultsFolder(tmp_path), fingerprints=("data", "split"), n_folds=0)
+    plan = make_plan(prepared, Selection("all", "hog-svm", "none,smote,class-weights"))
     plan = [replace(run, status=status) for run, status in zip(plan, ("success", OUTDATED, "failed"), strict=True)]
 
     def row(rerun):

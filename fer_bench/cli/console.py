@@ -10,16 +10,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from fer_bench.execution.estimate import spell
-from fer_bench.execution.plan import PlannedRun
-from fer_bench.execution.tuned import Trial, describe
-from fer_bench.records.store import ResultsFolder
+from fer_bench.execution import PlannedRun, Trial, TuneWatcher, Watcher, describe, spell
+from fer_bench.records import ResultsFolder
 
 _COLORS = {"success": "green", "not-applicable": "dim", "cancelled": "yellow"}
 _PATIENCE_SECONDS = 2.0
 
 
-class SuiteProgress:
+class SuiteProgress(Watcher):
     """A `Watcher` for terminals; where output is a file, the lines alone."""
 
     def __init__(self, console: Console, results: ResultsFolder, total: int) -> None:
@@ -79,7 +77,7 @@ class SuiteProgress:
         self._bar.update(self._task, description=escape("; ".join(self._running.values())))
 
 
-class TuneProgress:
+class TuneProgress(TuneWatcher):
     """A `TuneWatcher` for terminals; where output is a file, the lines alone."""
 
     def __init__(self, console: Console) -> None:
@@ -100,7 +98,7 @@ class TuneProgress:
         """Show how far the search has come."""
         self._bar.update(self._task, completed=done, description=escape(text))
 
-    def told(self, text: str) -> None:
+    def note(self, text: str) -> None:
         """Print `text`."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 

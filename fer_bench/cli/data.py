@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fer_bench.cli.options import MOST_SEED, Data, Name, Results, SkipBad, SplitSeed, Votes
-from fer_bench.cli.terminal import command_line, console, open_data, say
+from fer_bench.cli.terminal import command_line, console, open_data, say, write_data_card
 
 app = typer.Typer()
 data_app = typer.Typer(no_args_is_help=True, help="Look at data, or write the built-in faces to a folder.")
@@ -28,16 +28,23 @@ def audit(
 ) -> None:
     """Look for copies, leaks and odd labels, and write the data card; exit code 1 where the data are suspect."""
     from fer_bench.cli.console import reading_progress
-    from fer_bench.execution.auditing import audit_data, write_sheet
-    from fer_bench.execution.prepare import prepare
-    from fer_bench.judging.data_card import CARD_FILE, terminal_lines
+    from fer_bench.data import Dataset, Split, stored_copies
+    from fer_bench.execution import audit_data, prepare
+    from fer_bench.judging.data_card import terminal_lines
     from fer_bench.judging.gate import data_suspicions
+    from fer_bench.judging.pair_sheet import write_pair_sheet
+    from fer_bench.records import AUDIT_FILE, Audit
 
     with reading_progress(console) as progress:
         prepared = prepare(data, results, name, votes, skip_bad, split_seed, progress=progress)
-        found = audit_data(prepared, command_line(), progress)
-        sheet = write_sheet(prepared)
-    say(*terminal_lines(found), "", f"{prepared.results.path / CARD_FILE}, pairs to look at: {sheet}")
+        audit_data(prepared, progress)
+        folder = prepared.results.path
+        sheet = folder / "sheets" / "copies.png"
+        dataset = Dataset.load(prepared.dataset_folder)
+        write_pair_sheet(sheet, dataset, Split.load(prepared.split_folder), stored_copies(dataset))
+    card = write_data_card(folder, command_line())
+    found = Audit.load(folder / AUDIT_FILE)
+    say(*terminal_lines(found), "", f"{card}, pairs to look at: {sheet}")
     if data_suspicions(found):
         raise typer.Exit(1)
 
@@ -46,7 +53,7 @@ def audit(
 def leak() -> None:
     """Over-sample before the split, as many notebooks do, and see the validation score lie."""
     from fer_bench.cli.console import reading_progress
-    from fer_bench.execution.demo import leak as demonstration
+    from fer_bench.cli.demo import leak as demonstration
 
     with reading_progress(console) as progress:
         lines = demonstration(progress)

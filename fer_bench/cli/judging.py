@@ -111,7 +111,7 @@ def hard_faces(
 
 
 def _results_folder(path: Path) -> Any:
-    from fer_bench.records.store import ResultsFolder
+    from fer_bench.records import ResultsFolder
 
     folder = ResultsFolder(path)
     if not folder.runs.is_dir():

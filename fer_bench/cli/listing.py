@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from rich import box
 from rich.table import Table
+from rich.text import Text
 
-from fer_bench.execution.estimate import Estimate, spell
-from fer_bench.execution.plan import OUTDATED, SUITES, PlannedRun
+from fer_bench.execution import OUTDATED, SUITES, Estimate, PlannedRun, Trial, Tuned, describe, spell
 from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, Choice, ModelCard, Range, StrategyCard, why_not
 
 
@@ -35,13 +36,33 @@ def plan_table(plan: list[PlannedRun], rerun: str, name: str, estimate: Estimate
         runs = [planned for planned in plan if planned.spec.model == model]
         apply = [planned for planned in runs if not planned.reason]
         due = Counter(planned.spec.strategy for planned in apply if planned.is_due(rerun))
-        told = ", ".join(f"{strategy} x {n}" if n > 1 else strategy for strategy, n in due.items())
+        names = ", ".join(f"{strategy} x {n}" if n > 1 else strategy for strategy, n in due.items())
         left = Counter(planned.status for planned in apply if not planned.is_due(rerun))
         done, excluded = left.pop("success", 0), left.pop("not-applicable", 0) + len(runs) - len(apply)
         done += left.pop(OUTDATED, 0)
         seconds = next((estimate.measured(planned) for planned in apply if not planned.needs_base), None)
         takes = "?" if seconds is None else spell(seconds)
-        table.add_row(model, told, str(done), str(left.total()), str(excluded), takes)
+        table.add_row(model, names, str(done), str(left.total()), str(excluded), takes)
+    return table
+
+
+def tuned_table(tuned: Tuned) -> Table:
+    """The trials of a search, the best first, those on a part of the steps and those that failed at the end."""
+    gain = tuned.macro_f1 - tuned.untuned_macro_f1
+    table = Table(
+        title=Text(f"{tuned.model} · {tuned.strategy}: macro-F1 on validation"),
+        caption=Text(f"untuned {tuned.untuned_macro_f1:.3f}, tuned {tuned.macro_f1:.3f} ({gain:+.3f})"),
+        box=box.SIMPLE_HEAD,
+    )
+    for name in ("trial", "macro-F1", "steps", "time"):
+        table.add_column(name, justify="right")
+    table.add_column("parameters", overflow="fold")
+    trials = [Trial(**trial) for trial in tuned.trials]
+    for trial in sorted(trials, key=lambda trial: (trial.macro_f1 is None, -trial.share, -(trial.macro_f1 or 0))):
+        score = "failed" if trial.macro_f1 is None else f"{trial.macro_f1:.3f}"
+        seconds = "" if trial.seconds is None else spell(trial.seconds)
+        what = describe(trial.parameters) + (f": {trial.reason}" if trial.reason else "")
+        table.add_row(*map(Text, (str(trial.number), score, f"{trial.share:.0%}", seconds, what)))
     return table
 
 

@@ -8,11 +8,14 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from fer_bench.errors import FerBenchError
+
+if TYPE_CHECKING:
+    from fer_bench.execution import Selection
 
 
 class Budget(StrEnum):
@@ -97,7 +100,7 @@ def recipe_option(*names: str, help: str, metavar: str | None = None, min: float
 
 
 @dataclass(frozen=True)
-class Selection:
+class PlanOptions:
     """What `run` and `plan` are about."""
 
     suite: SuiteName = "all"
@@ -131,14 +134,22 @@ class Selection:
         FineTune | None, recipe_option(help="How far from the head pre-trained ones are tuned; last-block without.")
     ] = None
 
+    def selection(self) -> Selection:
+        """What to combine. Raises FerBenchError for seeds and augmentations that there are not."""
+        from fer_bench.execution import Selection
+
+        return Selection(
+            self.suite, self.models, self.strategies, parse_seeds(self.seeds), self.budget.value, self.weights,
+            self.recipe(), self.tuned,
+        )  # fmt: skip
+
     def recipe(self) -> dict[str, Any]:
         """What was asked of networks, as `Task.parameters`, augmentations in the order of their list.
 
         "auto", "cosine" and no mixup leave it to the model. An image size or a depth of fine-tuning is another run even
-        where it is the model's own. Raises FerBenchError for a value that they cannot be trained with.
+        where it is the model's own.
         """
         from fer_bench.models.deep.augmentation import check_names
-        from fer_bench.models.deep.parameters import check_parameters
 
         asked = {
             "image_size": self.image_size,
@@ -150,18 +161,16 @@ class Selection:
             "patience": self.patience,
             "fine_tune": self.fine_tune and self.fine_tune.value,
         }
-        recipe = {name: value for name, value in asked.items() if value is not None}
-        check_parameters(recipe)
-        return recipe
+        return {name: value for name, value in asked.items() if value is not None}
 
 
-def with_selection(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that takes `Selection`'s fields as options of its own, before those it has besides `selection`."""
-    hints = get_type_hints(Selection, include_extras=True)
+def with_plan_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that takes the fields of `PlanOptions` as options of its own, before those it has besides them."""
+    hints = get_type_hints(PlanOptions, include_extras=True)
     keyword = inspect.Parameter.KEYWORD_ONLY
     shared = [
         inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name])
-        for field in fields(Selection)
+        for field in fields(PlanOptions)
     ]
     types = get_type_hints(command, include_extras=True)
     own = [
@@ -172,7 +181,7 @@ def with_selection(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def flat(**given: Any) -> None:
-        command(Selection(**{name: given.pop(name) for name in names}), **given)
+        command(PlanOptions(**{name: given.pop(name) for name in names}), **given)
 
     flat.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
     flat.__annotations__ = {parameter.name: parameter.annotation for parameter in [*shared, *own]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,16 +15,15 @@ from fer_bench.cli.options import (
     Data,
     Method,
     Name,
+    PlanOptions,
     Plugin,
     Rerun,
     Results,
-    Selection,
     SkipBad,
     SplitSeed,
     Votes,
     Weights,
-    parse_seeds,
-    with_selection,
+    with_plan_options,
 )
 from fer_bench.cli.terminal import (
     INTERRUPTED,
@@ -34,7 +33,12 @@ from fer_bench.cli.terminal import (
     say,
     say_stopped,
     show_leaderboard,
+    write_data_card,
 )
+from fer_bench.errors import FerBenchError
+
+if TYPE_CHECKING:
+    from fer_bench.execution import PlannedRun, Prepared
 
 app = typer.Typer()
 
@@ -56,9 +60,9 @@ class Kind(StrEnum):
 
 
 @app.command(epilog="Example: `python -m fer_bench run --suite classical --data fer2013.csv --jobs 2`")
-@with_selection
+@with_plan_options
 def run(
-    selection: Selection,
+    options: PlanOptions,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once; the cores are shared out.")] = 1,
     timeout: Annotated[float | None, typer.Option(min=1, help="Seconds a run may take.")] = None,
     executor: Annotated[Executor, typer.Option(help="This machine's processes, or a Dask cluster.")] = (
@@ -68,38 +72,38 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
 ) -> None:
     """Train and score every combination that is not done yet, then write the leaderboard."""
-    from fer_bench.cli.console import SuiteProgress
-    from fer_bench.execution.places import open_place
-    from fer_bench.execution.runner import Options, run_plan
-
     if dry_run:
-        _show_plan(*_plan(selection)[:2], selection.rerun)
+        _show_plan(*_plan(options), options.rerun)
         return
+    from fer_bench.cli.console import SuiteProgress
+    from fer_bench.execution import Options, connected, run_plan
+
+    if (executor == Executor.dask) != (scheduler is not None) or (scheduler and jobs != 1):
+        raise FerBenchError("--executor dask and --scheduler ADDRESS go together, and without --jobs")
     command = command_line()
-    with open_place(executor.value, scheduler, jobs) as place:
-        prepared, plan, plugins = _plan(selection)
-        options = Options(selection.rerun.value, timeout, selection.weights, plugins, command)
-        due = sum(planned.is_due(selection.rerun) and planned.reason is None for planned in plan)
-        _say_start(prepared, plan, due, selection.rerun)
+    with connected(scheduler) as place:
+        prepared, planned = _plan(options)
+        due = sum(run.is_due(options.rerun) and run.reason is None for run in planned)
+        _say_start(prepared, planned, due, options.rerun)
+        how = Options(options.rerun.value, timeout, options.weights, tuple(options.plugin or ()), jobs, command)
         with SuiteProgress(console, prepared.results, due) as progress:
-            summary = run_plan(plan, prepared, options, progress, place)
+            finished = run_plan(planned, prepared, how, progress, place)
+    write_data_card(prepared.results.path, command)
     show_leaderboard(prepared.results, command, prepared.fingerprints)
-    if summary.interrupted:
+    if finished.interrupted:
         say_stopped(command)
         raise typer.Exit(INTERRUPTED)
-    if summary.failed:
-        console.print(f"{len(summary.failed)} runs did not succeed:", style="red")
-        for run_id in summary.failed:
-            console.print(f"  {prepared.results.runs / run_id / 'log.txt'}", markup=False, soft_wrap=True)
+    if finished.failed:
+        console.print(f"{len(finished.failed)} runs did not succeed:", style="red")
+        say(*(f"  {prepared.results.runs / run_id / 'log.txt'}" for run_id in finished.failed))
         raise typer.Exit(1)
 
 
 @app.command(epilog="Example: `python -m fer_bench plan --models 'hog-*' --seeds 0,1,2`")
-@with_selection
-def plan(selection: Selection) -> None:
+@with_plan_options
+def plan(options: PlanOptions) -> None:
     """Show what `run` would do: what is due and how long it may take, what is done, what does not apply and why."""
-    prepared, planned, _ = _plan(selection)
-    _show_plan(prepared, planned, selection.rerun)
+    _show_plan(*_plan(options), options.rerun)
 
 
 @app.command(epilog="Example: `python -m fer_bench tune hog-svm --trials 20`")
@@ -121,10 +125,9 @@ def tune(
 ) -> None:
     """Search a model's parameters on the validation images, for `run --tuned`. Stopped, it goes on where it was."""
     from fer_bench.cli.console import TuneProgress, reading_progress
-    from fer_bench.execution.prepare import prepare
-    from fer_bench.execution.tuned import tuned_path, tuned_table
-    from fer_bench.execution.tuning import TuneRequest, searchable
-    from fer_bench.execution.tuning import tune as search
+    from fer_bench.cli.listing import tuned_table
+    from fer_bench.execution import TuneRequest, prepare, searchable, tuned_path
+    from fer_bench.execution import tune as search
 
     load_registered(plugin)
     request = TuneRequest(model, trials, strategy, method.value, budget.value, seed, weights, command=command_line())
@@ -138,8 +141,7 @@ def tune(
         say_stopped(request.command)
         raise typer.Exit(INTERRUPTED) from None
     console.print(tuned_table(tuned))
-    path = tuned_path(prepared.results.path, model)
-    say(f"Written to {path}; `run --tuned` uses it")
+    say(f"Written to {tuned_path(prepared.results.path, model)}; `run --tuned` uses it")
 
 
 @app.command(name="list", epilog="Example: `python -m fer_bench list models -v`")
@@ -156,52 +158,41 @@ def list_(
         console.print(table)
 
 
-def _plan(selection: Selection) -> tuple[Any, Any, tuple[Path, ...]]:
+def _plan(options: PlanOptions) -> tuple[Prepared, list[PlannedRun]]:
     from fer_bench.cli.console import reading_progress
-    from fer_bench.execution.plan import Wanted, find_suite, make_plan
-    from fer_bench.execution.prepare import prepare
-    from fer_bench.execution.tuned import load_all_tuned
-    from fer_bench.models.deep.pretrained import weights_request_id
+    from fer_bench.execution import make_plan, prepare
 
-    wants = selection
-    plugins = load_registered(wants.plugin)
-    suite = find_suite(wants.suite)
-    request, seeds, recipe = weights_request_id(wants.weights), parse_seeds(wants.seeds), wants.recipe()
+    load_registered(options.plugin)
+    selection = options.selection()
+    selection.patterns()  # before data are read
     with reading_progress(console) as progress:
         prepared = prepare(
-            wants.data, wants.results, wants.name, wants.votes, wants.skip_bad, wants.split_seed, wants.folds, progress
-        )
-    models = suite.models if wants.models is None else wants.models
-    tuned = load_all_tuned(prepared.results.path, prepared.fingerprints, models) if wants.tuned else {}
-    wanted = Wanted(
-        models, suite.strategies if wants.strategies is None else wants.strategies, seeds, wants.folds,
-        wants.budget.value, request, recipe, tuned,
-    )  # fmt: skip
-    return prepared, make_plan(prepared.results, prepared.fingerprints, wanted), plugins
+            options.data, options.results, options.name, options.votes, options.skip_bad, options.split_seed,
+            options.folds, progress,
+        )  # fmt: skip
+    return prepared, make_plan(prepared, selection)
 
 
-def _say_start(prepared: Any, plan: list, due: int, rerun: Rerun) -> None:
-    from fer_bench.execution.plan import OUTDATED
-    from fer_bench.judging.cells import counted
+def _say_start(prepared: Prepared, plan: list[PlannedRun], due: int, rerun: Rerun) -> None:
+    from fer_bench.execution import OUTDATED
 
     n_train, n_validation, n_test = next(iter(prepared.counts.values()))
-    each = f" in each of {len(prepared.counts)} folds" if len(prepared.counts) > 1 else ""
+    each = f" in each of {prepared.n_folds} folds" if prepared.n_folds else ""
     done = sum(planned.status in ("success", OUTDATED) and not planned.is_due(rerun) for planned in plan)
     excluded = sum(planned.reason is not None for planned in plan)
-    lines = (
+    say(
         f"{prepared.name}: {n_train:,} train, {n_validation:,} validation, {n_test:,} test images{each}",
         f"split: {prepared.split_source}",
-        f"{counted(due, 'run')} to do, {done} done before, {excluded} do not apply",
+        f"{due} {'run' if due == 1 else 'runs'} to do, {done} done before, {excluded} do not apply",
     )
-    say(*lines)
     outdated = sorted({planned.spec.model for planned in plan if planned.status == OUTDATED and planned.is_due(rerun)})
     if outdated:
         say(f"done again, as they or what they start from changed since: {', '.join(outdated)}")
 
 
-def _show_plan(prepared: Any, plan: list, rerun: Rerun) -> None:
+def _show_plan(prepared: Prepared, plan: list[PlannedRun], rerun: Rerun) -> None:
     from fer_bench.cli.listing import plan_table
-    from fer_bench.execution.estimate import Estimate, spell
+    from fer_bench.execution import Estimate, spell
 
     estimate = Estimate(prepared.results.raw_records(), prepared.n_train)
     console.print(plan_table(plan, rerun.value, prepared.name, estimate))

@@ -10,6 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
+from fer_bench.cache import write_atomic
+
 INTERRUPTED = 130
 console = Console(soft_wrap=False)
 
@@ -24,13 +26,11 @@ def command_line() -> str:
     return shlex.join(["python", "-m", "fer_bench", *sys.argv[1:]])
 
 
-def load_registered(plugin: list[Path] | None) -> tuple[Path, ...]:
-    """Load plugin files and installed plugins; the files again."""
+def load_registered(plugin: list[Path] | None) -> None:
+    """Load plugin files and installed plugins."""
     from fer_bench.models.plugins import load_plugins
 
-    plugins = tuple(plugin or ())
-    load_plugins(plugins)
-    return plugins
+    load_plugins(tuple(plugin or ()))
 
 
 def open_data(data: str, name: str | None, votes: Path | None, skip_bad: bool) -> Any:
@@ -44,8 +44,19 @@ def open_data(data: str, name: str | None, votes: Path | None, skip_bad: bool) -
 
 def say_stopped(command: str) -> None:
     """Say that `command`, given again, goes on where it was stopped."""
-    told = f"Stopped. What is finished is kept; to go on:\n  {command}"
-    console.print(told, style="yellow", markup=False, soft_wrap=True)
+    text = f"Stopped. What is finished is kept; to go on:\n  {command}"
+    console.print(text, style="yellow", markup=False, soft_wrap=True)
+
+
+def write_data_card(folder: Path, command: str) -> Path:
+    """Write the data card of a results folder where its audit is newer; returns where it is."""
+    from fer_bench.judging.data_card import CARD_FILE, data_card
+    from fer_bench.records import AUDIT_FILE, Audit
+
+    audit, card = folder / AUDIT_FILE, folder / CARD_FILE
+    if audit.exists() and not (card.exists() and card.stat().st_mtime_ns >= audit.stat().st_mtime_ns):
+        write_atomic(card, data_card(Audit.load(audit), command))
+    return card
 
 
 def write_leaderboard(

@@ -7,28 +7,33 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from filelock import Timeout
 
 from fer_bench.errors import FerBenchError, is_no_room
-from fer_bench.execution.environment import KERAS, out_of_memory_kills, set_defaults
-from fer_bench.execution.job import Job, now
-from fer_bench.execution.lifeline import die_with_parent
-from fer_bench.execution.streams import redirect_output
+from fer_bench.execution.environment import (
+    KERAS,
+    die_with_parent,
+    out_of_memory_kills,
+    redirect_output,
+    set_defaults,
+)
+from fer_bench.execution.plan import Job, now
 from fer_bench.progress import Progress
-from fer_bench.records.store import FINISHED, ResultsFolder
+from fer_bench.records import FINISHED
 
 BUSY = "busy"
 _EXIT_BUSY, _EXIT_NO_SPACE = 75, 74
 _POLL_SECONDS = 0.5
-_PRELOAD_ALWAYS = (
-    "sklearn.metrics", "sklearn.decomposition", "scipy.optimize", "skimage.feature", "matplotlib.backends.backend_agg",
-)  # fmt: skip
+_PRELOAD_ALWAYS = ("sklearn.metrics", "sklearn.decomposition", "scipy.optimize", "skimage.feature")
 _PRELOAD = {
     "baseline": ("sklearn.dummy", "sklearn.linear_model"),
     "classical": ("sklearnex.svm", "sklearn.ensemble", "sklearn.neural_network", "imblearn.over_sampling"),
@@ -39,6 +44,7 @@ _LIBRARY_THREADS = (
 )  # fmt: skip
 # The C library hands arrays of more than 128 KiB back to the system at once: a third of a perceptron's time went there.
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}  # bytes; glibc's
+_starting = threading.Lock()
 
 
 def _context() -> Any:
@@ -57,12 +63,25 @@ def warm_up(families: Iterable[str], n_jobs: int) -> None:
     context = _context()
     context.set_forkserver_preload(["fer_bench.execution.forkserver"])
     process = context.Process(target=_nothing)
-    process.start()
+    with _without_main():
+        process.start()
     process.join()
 
 
 def _nothing() -> None:
-    """The errand of a child that is started only to see the fork server ready."""
+    """What a child does that is started only to see the fork server ready."""
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Children started inside do not import the program that starts them: a script without a guard would run again."""
+    with _starting:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 def launch(job: Job, timeout: float | None, stopped: Callable[[], bool], progress: Progress, patient: bool) -> str:
@@ -72,29 +91,30 @@ def launch(job: Job, timeout: float | None, stopped: Callable[[], bool], progres
     another runner instead of returning "busy".
     Raises FerBenchError where results cannot be written any more.
     """
-    results = ResultsFolder(job.results)
+    results = job.prepared.results
     work = results.work_path(job.spec.run_id)
     started, kills = now(), out_of_memory_kills()
     context = _context()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(job, work, sender, patient))
-    process.start()
+    with _without_main():
+        process.start()
     sender.close()
     ended = _watch(process, receiver, timeout, stopped, progress)
     receiver.close()
     try:
         if process.exitcode == _EXIT_NO_SPACE:
             raise FerBenchError(
-                f"no space left, or no right to write, in {job.results} or the cache: "
+                f"no space left, or no right to write, in {results.path} or the cache: "
                 "make room and give the same command again; what is finished is kept"
             )
         if process.exitcode == _EXIT_BUSY:
             return BUSY
-        if is_done(results, job):  # though it may have been killed just afterwards
+        if is_done(job):  # though it may have been killed just afterwards
             return results.status(job.spec.run_id) or "failed"
         reason, status = _verdict(ended, process.exitcode, timeout, kills)
         if status != "cancelled" or work.exists():  # or it waited for another runner
-            _put_on_record(results, job, work, status, reason=reason, started=started, traceback=_tail(work))
+            _put_on_record(job, work, status, reason=reason, started=started, traceback=_tail(work))
         return status
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -102,17 +122,21 @@ def launch(job: Job, timeout: float | None, stopped: Callable[[], bool], progres
 
 def record_without_child(job: Job, status: str, reason: str) -> None:
     """Put a run on record that no child lived to see the end of, unless another runner is at it."""
-    results = ResultsFolder(job.results)
-    _put_on_record(results, job, results.work_path(job.spec.run_id), status, reason=reason)
+    _put_on_record(job, job.prepared.results.work_path(job.spec.run_id), status, reason=reason)
 
 
-def _put_on_record(results: ResultsFolder, job: Job, work: Path, status: str, **known: Any) -> None:
+def is_done(job: Job) -> bool:
+    """Whether a record of `job` was written since it was planned: no clock is asked, as file servers have their own."""
+    return job.prepared.results.standing(job.spec.run_id).digest not in (None, job.record_digest)
+
+
+def _put_on_record(job: Job, work: Path, status: str, **known: Any) -> None:
     """Commit a record with `status`, unless another runner has done the run meanwhile, or a finished one would go."""
-    run_id = job.spec.run_id
+    results, run_id = job.prepared.results, job.spec.run_id
     try:
         with results.lock(run_id).acquire(timeout=10):
             is_finished = status == "cancelled" and results.status(run_id) in FINISHED
-            if is_finished or is_done(results, job):
+            if is_finished or is_done(job):
                 shutil.rmtree(work, ignore_errors=True)
             else:
                 results.commit(job.record(status, **known), work)
@@ -123,11 +147,7 @@ def _put_on_record(results: ResultsFolder, job: Job, work: Path, status: str, **
 
 
 def _watch(
-    process: Any,
-    receiver: Connection,
-    timeout: float | None,
-    stopped: Callable[[], bool],
-    progress: Callable[..., None],
+    process: Any, receiver: Connection, timeout: float | None, stopped: Callable[[], bool], progress: Progress
 ) -> str | None:
     """Wait for the child's end, passing its progress on. Returns "timeout" or "cancelled" where it was killed.
 
@@ -180,13 +200,13 @@ def _child(job: Job, work: Path, sender: Connection, patient: bool) -> None:
 
 
 def _do(job: Job, work: Path, sender: Connection, patient: bool) -> None:
-    results = ResultsFolder(job.results)
+    results = job.prepared.results
     lock = results.lock(job.spec.run_id)
     try:
         lock.acquire(blocking=patient)
     except Timeout:
         sys.exit(_EXIT_BUSY)
-    if is_done(results, job):
+    if is_done(job):
         return
     work.mkdir(parents=True)
     redirect_output(work / "log.txt")
@@ -211,8 +231,3 @@ class _Reporter:
             self._last = moment
             print(f"{done:4.0%} {text}", flush=True)
             self._sender.send((done, text))
-
-
-def is_done(results: ResultsFolder, job: Job) -> bool:
-    """Whether a record of `job` was written since it was planned: no clock is asked, as file servers have their own."""
-    return results.standing(job.spec.run_id).digest not in (None, job.record_digest)

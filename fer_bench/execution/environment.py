@@ -1,17 +1,26 @@
-"""Where a run runs: environment variables, versions, processor, revision, memory."""
+"""The process that a run is done in: environment variables, streams, memory, its end; and what a record says of it."""
 
+from __future__ import annotations
+
+import ctypes
 import functools
 import os
 import platform
 import resource
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fer_bench import __version__
-from fer_bench.records.schema import Environment
+
+if TYPE_CHECKING:
+    from fer_bench.records import Environment
 
 PACKAGES = (
     "numpy",
@@ -40,24 +49,52 @@ def set_defaults(variables: Mapping[str, str]) -> None:
         os.environ.setdefault(name, value)
 
 
-@functools.cache
-def environment(n_jobs: int) -> Environment:
-    """What a record says of its surroundings, for a run on `n_jobs` cores."""
-    return Environment(
-        python=platform.python_version(),
-        platform=f"{platform.system()} {platform.machine()}",
-        processor=_processor(),
-        n_jobs=n_jobs,
-        versions=_versions(),
-        git_revision=_git_revision(),
-    )
-
-
 def cores() -> int:
     """Processor cores that this process may use: fewer than there are under `taskset` or a container's limit."""
     from joblib import cpu_count  # here, because it takes its time
 
     return cpu_count()
+
+
+def die_with_parent() -> None:
+    """Ask Linux to kill this process when the one that started it dies; elsewhere do nothing."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+@contextmanager
+def errors_in(file: Path) -> Iterator[None]:
+    """Inside, what is written to standard error, by libraries written in C too, goes to the end of `file`."""
+    kept = os.dup(2)
+    with file.open("ab") as end:
+        os.dup2(end.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def import_quietly(modules: Iterable[str]) -> None:
+    """Import `modules` without a word: TensorFlow's C++ writes notes before anyone can ask it not to.
+
+    One that cannot be imported is left out: whoever needs it will say why.
+    """
+    with errors_in(Path(os.devnull)):
+        for module in modules:
+            with suppress(Exception):
+                import_module(module)
+
+
+def redirect_output(log: Path) -> None:
+    """Send everything printed from here on, by libraries written in C too, to `log`."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115  lives as long as the child
+    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 def peak_memory_mb() -> float:
@@ -68,20 +105,33 @@ def peak_memory_mb() -> float:
 
 def out_of_memory_kills() -> int:
     """How many processes this system has killed for want of memory since it started; 0 where it does not tell."""
-    try:
-        lines = Path("/proc/vmstat").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+    with suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+@functools.cache
+def environment(n_jobs: int) -> Environment:
+    """What a record says of its surroundings, for a run on `n_jobs` cores."""
+    from fer_bench.records import Environment
+
+    return Environment(
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        processor=_processor(),
+        n_jobs=n_jobs,
+        versions=_versions(),
+        git_revision=_git_revision(),
+    )
 
 
 def _versions() -> dict[str, str]:
     versions = {"fer_bench": __version__}
     for package in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return versions
 
 
@@ -98,14 +148,11 @@ def _git_revision() -> str | None:
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return None
-    git = ["git", "-C", str(here)]
     try:
-        revision = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changes = subprocess.run(
-            [*git, "status", "--porcelain", "--", "fer_bench"], capture_output=True, text=True, check=True
-        ).stdout
+        revision, changes = (
+            subprocess.run(["git", "-C", here, *command], capture_output=True, text=True, check=True).stdout
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "fer_bench"])
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return revision + ("+changes" if changes else "")
+    return revision.strip() + ("+changes" if changes else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 from fer_bench.errors import FerBenchError
@@ -15,14 +15,19 @@ _PRIOR_ROWS = 2400
 _DERIVED_SHARE = 0.1  # of its model's seconds, for a run that starts from a finished one
 
 
-class _Known:
-    """The mean of numbers that come one by one and are not kept: it is asked for of every waiting run, after each."""
+class _Means:
+    """Means of numbers that come one by one and are not kept: they are asked for of every waiting run, after each."""
 
-    mean, _count = 0.0, 0
+    def __init__(self) -> None:
+        self._sums: dict[Hashable, tuple[float, int]] = defaultdict(lambda: (0.0, 0))
 
-    def add(self, number: float) -> None:
-        self._count += 1
-        self.mean += (number - self.mean) / self._count
+    def add(self, key: Hashable, number: float) -> None:
+        total, count = self._sums[key]
+        self._sums[key] = total + number, count + 1
+
+    def get(self, key: Hashable) -> float | None:
+        total, count = self._sums.get(key, (0.0, 0))
+        return total / count if count else None
 
 
 class Estimate:
@@ -35,9 +40,7 @@ class Estimate:
 
     def __init__(self, records: Iterable[Mapping[str, Any]], n_train: int) -> None:
         self._scale = max(1.0, n_train / _PRIOR_ROWS)
-        self._by_recipe: dict[tuple[str, str, str], _Known] = defaultdict(_Known)
-        self._by_step: dict[str, _Known] = defaultdict(_Known)
-        self._by_family: dict[str, _Known] = defaultdict(_Known)
+        self._by_recipe, self._by_step, self._by_family = _Means(), _Means(), _Means()
         derived = {card.name for card in STRATEGIES if card.starts_from}  # they cost next to nothing
         for record in records:
             try:
@@ -50,38 +53,37 @@ class Estimate:
         if record["status"] != "success" or not seconds or spec["strategy"] in derived:
             return
         spent = sum(value for phase, value in seconds.items() if phase != "features")
-        self._by_recipe[spec["model"], spec["budget"], str(spec.get("parameters", []))].add(spent)
+        self._by_recipe.add((spec["model"], spec["budget"], str(spec.get("parameters", []))), spent)
         planned = MODELS[spec["model"]].steps  # patience, or a head alone, makes fewer
         if spec["budget"] and planned:
-            per_step = seconds["fit"] / planned[spec["budget"]]
-            self._by_step[spec["model"]].add(per_step)
+            self._by_step.add(spec["model"], seconds["fit"] / planned[spec["budget"]])
 
     def learn(self, planned: PlannedRun, seconds: float) -> None:
         """`planned` took `seconds`."""
         if not planned.needs_base:
-            self._by_recipe[_recipe(planned)].add(seconds)
-            self._by_family[planned.card.family].add(seconds)
+            self._by_recipe.add(_recipe(planned), seconds)
+            self._by_family.add(planned.card.family, seconds)
 
     def measured(self, planned: PlannedRun) -> float | None:
         """Expected seconds of `planned` from runs of the same model, or None where none has ended."""
         if planned.reason:
             return 0.0
-        if known := self._by_recipe.get(_recipe(planned)):
-            return _share(planned) * known.mean
-        if planned.card.steps and (known := self._by_step.get(planned.spec.model)):
-            return _share(planned) * known.mean * planned.card.steps[planned.spec.budget]
-        return None
+        seconds = self._by_recipe.get(_recipe(planned))
+        per_step = self._by_step.get(planned.spec.model)
+        if seconds is None and planned.card.steps and per_step is not None:
+            seconds = per_step * planned.card.steps[planned.spec.budget]
+        return None if seconds is None else _share(planned) * seconds
 
     def seconds(self, planned: PlannedRun) -> float:
         """Expected seconds of `planned`; 0 where it does not apply."""
         measured = self.measured(planned)
         if measured is not None:
             return measured
-        if known := self._by_family.get(planned.card.family):
-            return _share(planned) * known.mean
-        # networks train for a number of steps, the others grow with the rows
-        scale = 1 if planned.card.family == "deep" else self._scale
-        return _share(planned) * _PRIOR_SECONDS[planned.card.family] * scale
+        family = planned.card.family
+        seconds = self._by_family.get(family)
+        if seconds is None:  # networks train for a number of steps, the others grow with the rows
+            seconds = _PRIOR_SECONDS[family] * (1 if family == "deep" else self._scale)
+        return _share(planned) * seconds
 
 
 def _recipe(planned: PlannedRun) -> tuple[str, str, str]:

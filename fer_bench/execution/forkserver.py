@@ -8,9 +8,9 @@ itself, but not before the libraries are imported.
 import os
 import signal
 
-from fer_bench.execution.lifeline import die_with_parent
-from fer_bench.execution.streams import import_quietly
-
 signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+from fer_bench.execution.environment import die_with_parent, import_quietly  # noqa: E402  takes its time
+
 die_with_parent()
 import_quietly(os.environ.get("FER_BENCH_PRELOAD", "").split())

@@ -1,15 +1,24 @@
-"""From a suite, patterns and seeds to a plan of frozen run specs."""
+"""From a suite, patterns and seeds to a plan of frozen run specs, and each as a job for a process of its own."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fer_bench.errors import FerBenchError
-from fer_bench.models.deep.parameters import COMMON
+from fer_bench.execution.search import load_all_tuned
+from fer_bench.models.deep.parameters import COMMON, check_parameters
+from fer_bench.models.deep.pretrained import weights_request_id
 from fer_bench.models.registry import MODELS, STRATEGIES, ModelCard, StrategyCard, plugin_code, why_not
 from fer_bench.models.task import FOCAL
-from fer_bench.records.spec import RunSpec
-from fer_bench.records.store import FINISHED, ResultsFolder, Standing
+from fer_bench.records import FINISHED, ResultsFolder, RunSpec, Standing
+
+if TYPE_CHECKING:
+    from fer_bench.execution.preparation import Prepared
+    from fer_bench.records import Record
 
 
 @dataclass(frozen=True)
@@ -42,11 +51,40 @@ SUITES = {
 
 
 @dataclass(frozen=True)
+class Selection:
+    """What to combine: models, strategies and seeds; and what is set for all of them.
+
+    models, strategies: names or shell patterns, with commas or in a list; None: those of the suite. budget: of gradient
+    steps. weights: where pre-trained networks start: "auto", "imagenet", "none" or a weight file. parameters: what
+    networks are trained with where not by their own recipe, by the names of `Task.parameters`. tuned: whether to use
+    the parameters that `tune` found.
+    """
+
+    suite: str = "all"
+    models: str | Sequence[str] | None = None
+    strategies: str | Sequence[str] | None = None
+    seeds: Sequence[int] = (0,)
+    budget: str = "quick"
+    weights: str = "auto"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    tuned: bool = False
+
+    def patterns(self) -> tuple[str, str]:
+        """Of models and of strategies, comma-separated. Raises FerBenchError listing all suites for an unknown one."""
+        if self.suite not in SUITES:
+            raise FerBenchError(f"no suite {self.suite!r}; there are {', '.join(SUITES)}")
+        suite = SUITES[self.suite]
+        models = suite.models if self.models is None else self.models
+        strategies = suite.strategies if self.strategies is None else self.strategies
+        return _joined(models), _joined(strategies)
+
+
+@dataclass(frozen=True)
 class PlannedRun:
     """One run of a plan.
 
-    reason: why it does not apply, or None. status: what was on disk, or None. record_digest: of the record
-    that was there, or None. asked: whether it was asked for, not brought along as the base of what was.
+    reason: why it does not apply, or None. status: what was on disk, or None. record_digest: of the record that was
+    there, or None. asked: whether it was asked for, not brought along as the base of what was.
     """
 
     spec: RunSpec
@@ -71,59 +109,107 @@ class PlannedRun:
         return rerun != "missing" and self.status not in FINISHED
 
 
-def find_suite(name: str) -> Suite:
-    """The suite `name`. Raises FerBenchError listing all for an unknown one."""
-    if name not in SUITES:
-        raise FerBenchError(f"no suite {name!r}; there are {', '.join(SUITES)}")
-    return SUITES[name]
-
-
 @dataclass(frozen=True)
-class Wanted:
-    """What to combine: models and strategies (patterns), seeds, folds, and what is set for all of them.
+class Job:
+    """One run to do. It holds paths and plain values only, so that it can travel to any process.
 
-    n_folds: 0 for the one split. weights: a request's id. recipe: parameters that networks are asked to train
-    with, by name. tuned: parameters that a search found, by model.
+    plugins: files to load first. record_digest: of the record that was there when it was planned, or None; where
+    another one is found, the run needs no repeat. weights: what `spec.weights` came down to on this machine: "none",
+    "imagenet" or a path; "" where none are used. weights_reason: why, in words.
     """
 
-    models: str
-    strategies: str
-    seeds: tuple[int, ...] = (0,)
-    n_folds: int = 0
-    budget: str = "quick"
-    weights: str = "auto"
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    tuned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    spec: RunSpec
+    family: str
+    features: str
+    prepared: Prepared
+    plugins: tuple[Path, ...] = ()
+    command: str = ""
+    n_jobs: int = 1
+    record_digest: str | None = None
+    weights: str = ""
+    weights_reason: str = ""
+
+    @property
+    def base_id(self) -> str:
+        """The id of the run under "none" that this one would start from."""
+        return replace(self.spec, strategy=BASE).run_id
+
+    def record(self, status: str, **known: Any) -> Record:
+        """The record of this job with `status` and whatever else is `known`."""
+        from fer_bench.execution.environment import environment
+        from fer_bench.records import Record, Spec
+
+        prepared = self.prepared
+        n_train, n_validation, n_test = prepared.counts[self.spec.fold]
+        return Record(
+            run_id=self.spec.run_id,
+            status=status,  # type: ignore[arg-type]  # pydantic checks it
+            spec=Spec(**asdict(self.spec)),
+            dataset=prepared.name,
+            family=self.family,
+            features=self.features,
+            class_names=list(prepared.class_names),
+            n_train=n_train,
+            n_validation=n_validation,
+            n_test=n_test,
+            split_source=prepared.split_source,
+            data_notes=list(prepared.notes),
+            command=self.command,
+            **{"started": now(), "environment": environment(self.n_jobs), **known},
+        )
 
 
-def make_plan(results: ResultsFolder, fingerprints: tuple[str, str], wanted: Wanted) -> list[PlannedRun]:
-    """Every combination that is `wanted`, on the data and split `fingerprints`.
+def now() -> str:
+    """This moment in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def make_plan(prepared: Prepared, selection: Selection) -> list[PlannedRun]:
+    """Every combination of `selection` on the data, in each fold where there are folds.
 
     A combination that no seed can change is planned once, as seed 0. A strategy that starts from the run
     under "none" brings that run along. Cheap families come first, so that the leaderboard fills early.
-    Raises FerBenchError for names that match nothing, and for a budget that a model knows no steps for.
+    Raises FerBenchError for names that match nothing, a budget that a model knows no steps for, and parameters that
+    networks cannot be trained with.
     """
     order = {"baseline": 0, "classical": 1, "deep": 2}
-    cards = sorted(MODELS.match(wanted.models), key=lambda card: order[card.family])
-    strategies = STRATEGIES.match(wanted.strategies)
-    lacking = [card.name for card in cards if card.steps and wanted.budget not in card.steps]
+    models, names = selection.patterns()
+    cards = sorted(MODELS.match(models), key=lambda card: order[card.family])
+    strategies = STRATEGIES.match(names)
+    check_parameters(selection.parameters)
+    lacking = [card.name for card in cards if card.steps and selection.budget not in card.steps]
     if lacking:
-        raise FerBenchError(f"--budget {wanted.budget}: no gradient steps are registered for {', '.join(lacking)}")
+        raise FerBenchError(f"--budget {selection.budget}: no gradient steps are registered for {', '.join(lacking)}")
+    results = prepared.results
+    tuned = load_all_tuned(results.path, prepared.fingerprints, models) if selection.tuned else {}
+    weights = weights_request_id(selection.weights)
     plan: dict[str, PlannedRun] = {}
     for card in cards:
         for strategy in _with_base(card, strategies):
             reason, code = why_not(card, strategy), plugin_code(card, strategy)
-            for seed in wanted.seeds if card.stochastic or strategy.stochastic else (0,):
-                for fold in range(1, wanted.n_folds + 1) or (0,):
-                    spec = _spec(card, strategy, seed, fold, fingerprints, wanted)
-                    run_id = spec.run_id
-                    standing = results.standing(run_id)
+            parameters = _parameters(card, strategy, selection.parameters, tuned.get(card.name, {}))
+            common = RunSpec(
+                card.name, strategy.name, 0, *prepared.fingerprints,
+                budget=selection.budget if card.steps else "",
+                weights=weights if card.pretrained else "",
+                n_folds=prepared.n_folds,
+                tuned=bool(tuned.get(card.name)),
+                parameters=tuple(sorted(parameters.items())),
+            )  # fmt: skip
+            for seed in selection.seeds if card.stochastic or strategy.stochastic else (0,):
+                for fold in range(1, prepared.n_folds + 1) or (0,):
+                    spec = replace(common, seed=seed, fold=fold)
+                    standing = results.standing(spec.run_id)
                     status = _status(standing, reason, code)
                     if status == "success" and strategy.starts_from and _base_differs(spec, standing, plan, results):
                         status = OUTDATED
-                    is_asked = strategy in strategies
-                    plan.setdefault(run_id, PlannedRun(spec, card, reason, status, standing.digest, is_asked))
+                    asked = strategy in strategies
+                    plan.setdefault(spec.run_id, PlannedRun(spec, card, reason, status, standing.digest, asked))
     return list(plan.values())
+
+
+def _joined(names: str | Sequence[str]) -> str:
+    return names if isinstance(names, str) else ",".join(names)
 
 
 def _status(standing: Standing, reason: str | None, code: str) -> str | None:
@@ -153,37 +239,20 @@ def _with_base(card: ModelCard, strategies: list[StrategyCard]) -> list[Strategy
     return strategies
 
 
-def _parameters(card: ModelCard, strategy: StrategyCard, wanted: Wanted) -> dict[str, Any]:
+def _parameters(
+    card: ModelCard, strategy: StrategyCard, asked: Mapping[str, Any], tuned: Mapping[str, Any]
+) -> dict[str, Any]:
     """What a search found for a model, and before it what somebody asks of networks, where that makes a difference.
 
     The recipe is nothing to what is no network, fine-tuning nothing to what starts from no weights, and label smoothing
     nothing to the focal loss; what the model is trained with anyway is left out.
     """
-    tuned = wanted.tuned.get(card.name, {})
     if not card.is_network:
         return dict(tuned)
     is_idle = {
         "fine_tune": not card.pretrained,
         "label_smoothing": strategy.loss == FOCAL and not strategy.starts_from,  # whose spec is that of its base
     }
-    asked = {name: value for name, value in wanted.recipe.items() if not is_idle.get(name)}
+    wanted = {name: value for name, value in asked.items() if not is_idle.get(name)}
     own = {**COMMON, **{name: how.start for name, how in card.search.items()}}
-    return {name: value for name, value in {**tuned, **asked}.items() if own.get(name) != value}
-
-
-def _spec(
-    card: ModelCard, strategy: StrategyCard, seed: int, fold: int, fingerprints: tuple[str, str], wanted: Wanted
-) -> RunSpec:
-    return RunSpec(
-        model=card.name,
-        strategy=strategy.name,
-        seed=seed,
-        data_fingerprint=fingerprints[0],
-        split_fingerprint=fingerprints[1],
-        budget=wanted.budget if card.steps else "",
-        weights=wanted.weights if card.pretrained else "",
-        fold=fold,
-        n_folds=wanted.n_folds,
-        tuned=bool(wanted.tuned.get(card.name)),
-        parameters=tuple(sorted(_parameters(card, strategy, wanted).items())),
-    )
+    return {name: value for name, value in {**tuned, **wanted}.items() if own.get(name) != value}

@@ -6,41 +6,47 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
-from fer_bench.execution.auditing import audit_data
 from fer_bench.execution.children import BUSY, record_without_child
 from fer_bench.execution.estimate import Estimate
-from fer_bench.execution.job import Job
-from fer_bench.execution.places import Place, ThisMachine
-from fer_bench.execution.plan import PlannedRun
-from fer_bench.execution.prepare import Prepared, store_split
+from fer_bench.execution.places import Place, ThisMachine, connected
+from fer_bench.execution.plan import Job, PlannedRun, Selection, make_plan
+from fer_bench.execution.preparation import Prepared, audit_data, prepare, store_split
 from fer_bench.models.deep.backend import check_backend
 from fer_bench.models.deep.pretrained import Resolution, resolve_weights
-from fer_bench.progress import Progress
-from fer_bench.records.store import ResultsFolder
+from fer_bench.models.plugins import load_plugins, plugin_files
+from fer_bench.models.registry import FEATURES, STRATEGIES
+from fer_bench.progress import Progress, silent
+from fer_bench.records import ResultsFolder
 
 _POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to run. timeout: seconds per run. weights: "auto", "imagenet", "none" or a path."""
+    """How to run.
+
+    rerun: "missing", "failed" (missing or not finished) or "all". timeout: seconds per run. weights: of the selection
+    that was planned. plugins: files with models. jobs: runs at once on this machine. command: what is on record as
+    having asked for the runs.
+    """
 
     rerun: str = "failed"
     timeout: float | None = None
     weights: str = "auto"
     plugins: tuple[Path, ...] = ()
+    jobs: int = 1
     command: str = ""
 
 
-class Watcher(Protocol):
-    """Who is told how a suite goes on."""
+class Watcher:
+    """Who is told how a suite goes on. This one keeps it to itself."""
 
     def waiting(self, what: str) -> None:
         """Nothing runs yet, because of `what`."""
@@ -53,52 +59,101 @@ class Watcher(Protocol):
 
 
 @dataclass
-class Summary:
+class Finished:
     """How a plan went: the ids of the runs that did not succeed, and whether it was stopped."""
 
-    interrupted: bool = False
+    prepared: Prepared
     failed: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def run(
+    data: str | Path = "synthetic",
+    *,
+    suite: str = "all",
+    models: str | Sequence[str] | None = None,
+    strategies: str | Sequence[str] | None = None,
+    seeds: Sequence[int] = (0,),
+    folds: int = 0,
+    budget: str = "quick",
+    weights: str = "auto",
+    parameters: Mapping[str, Any] | None = None,
+    tuned: bool = False,
+    results: str | Path = "results",
+    name: str | None = None,
+    votes: str | Path | None = None,
+    skip_bad: bool = False,
+    split_seed: int = 0,
+    plugins: Sequence[str | Path] = (),
+    rerun: str = "failed",
+    timeout: float | None = None,
+    jobs: int = 1,
+    scheduler: str | None = None,
+    command: str = "",
+    progress: Progress = silent,
+    watcher: Watcher | None = None,
+) -> Finished:
+    """Prepare `data`, plan, and do what is not done yet. See `prepare`, `Selection` and `Options` for the arguments.
+
+    scheduler: address of a Dask cluster to run on. progress: is told how far the reading of data is.
+    Raises FerBenchError for what of them cannot be, and as `run_plan` does.
+    """
+    options = Options(rerun, timeout, weights, tuple(map(Path, plugins)), jobs, command)
+    load_plugins(options.plugins)
+    selection = Selection(suite, models, strategies, tuple(seeds), budget, weights, parameters or {}, tuned)
+    with connected(scheduler) as place:
+        prepared = prepare(data, results, name, votes, skip_bad, split_seed, folds, progress)
+        return run_plan(make_plan(prepared, selection), prepared, options, watcher, place)
 
 
 def run_plan(
-    plan: list[PlannedRun], prepared: Prepared, options: Options, watcher: Watcher, place: Place | None = None
-) -> Summary:
+    plan: list[PlannedRun],
+    prepared: Prepared,
+    options: Options = Options(),
+    watcher: Watcher | None = None,
+    place: Place | None = None,
+) -> Finished:
     """Do every due run of `plan` in a child process of its own, and put each on record.
 
-    place: where they are done; without, on this machine one after the other. A run that fails, times out or is killed
-    costs itself only. Ctrl-C and SIGTERM cancel what is going on and return; call it from the main thread, where
-    signals arrive.
+    place: where they are done; None: on this machine. A run that fails, times out or is killed costs itself only.
+    Ctrl-C and SIGTERM cancel what is going on and return, where this is called from the main thread.
     Raises FerBenchError where the results cannot be written, wanted weights cannot be had, or Keras has no backend.
     """
+    watcher = watcher or Watcher()
     due = [planned for planned in plan if planned.is_due(options.rerun)]
-    summary = Summary()
+    finished = Finished(prepared)
     if due:
         prepared.results.prepare()
         due = _cleaned(due, prepared.results, options.rerun)
     store_split(prepared)  # this and the audit read what is there and write what is new: cheap where nothing is
-    if 0 in prepared.counts:  # folds are drawn here, copies together: none straddles them
-        audit_data(prepared, options.command, lambda done, text: watcher.waiting(f"{text} {done:.0%}"))
-    if not due:
-        return summary
-    place = place or ThisMachine(1)
-    jobs = _jobs(due, prepared, options, watcher, place.n_jobs)
+    if not prepared.n_folds:  # folds are drawn here, copies together: none straddles them
+        audit_data(prepared, lambda done, text: watcher.waiting(f"{text} {done:.0%}"))
+    if due:
+        _run_due(due, prepared, options, watcher, place or ThisMachine(options.jobs), finished)
+    return finished
+
+
+def _run_due(
+    due: list[PlannedRun], prepared: Prepared, options: Options, watcher: Watcher, place: Place, finished: Finished
+) -> None:
     runnable = []
-    for planned, job in zip(due, jobs, strict=True):
+    for planned, job in zip(due, _jobs(due, prepared, options, watcher, place.n_jobs), strict=True):
         if planned.reason:
             record_without_child(job, "not-applicable", planned.reason)
         else:
             runnable.append((planned, job))
+    if not runnable:
+        return
     if any(planned.card.is_network for planned, _ in runnable):
         check_backend()
-    if runnable:
-        watcher.waiting("loading libraries")
-        try:
-            place.make_ready(tuple(dict.fromkeys(planned.card.family for planned, _ in runnable)), prepared.results)
-        except KeyboardInterrupt:
-            summary.interrupted = True
-            return summary
-        _Run(runnable, prepared, options, watcher, summary, place).all()
-    return summary
+    watcher.waiting("loading libraries")
+    try:
+        place.make_ready(tuple(dict.fromkeys(planned.card.family for planned, _ in runnable)))
+    except KeyboardInterrupt:
+        finished.interrupted = True
+        return
+    estimate = Estimate(prepared.results.raw_records(), prepared.n_train)
+    _Run(runnable, estimate, options, watcher, finished, place).all()
 
 
 def _cleaned(due: list[PlannedRun], results: ResultsFolder, rerun: str) -> list[PlannedRun]:
@@ -120,29 +175,35 @@ def _jobs(due: list[PlannedRun], prepared: Prepared, options: Options, watcher: 
         watcher.waiting("looking for ImageNet weights")
     found = resolve_weights(options.weights, files) if files else {}
     unused = Resolution("", "")
-    return [_job(p, prepared, options, found.get(p.card.pretrained or "", unused), n_jobs) for p in due]
+    prepared, plugins = prepared.absolute(), _plugins(due, options)
+    jobs = []
+    for planned in due:
+        resolution = found.get(planned.card.pretrained or "", unused)
+        jobs.append(
+            Job(
+                spec=planned.spec,
+                family=planned.card.family,
+                features=planned.card.features,
+                prepared=prepared,
+                plugins=plugins,
+                command=options.command,
+                n_jobs=n_jobs,
+                record_digest=planned.record_digest,
+                weights=resolution.weights,
+                weights_reason=resolution.reason,
+            )
+        )
+    return jobs
 
 
-def _job(planned: PlannedRun, prepared: Prepared, options: Options, found: Resolution, n_jobs: int) -> Job:
-    return Job(
-        spec=planned.spec,
-        family=planned.card.family,
-        features=planned.card.features,
-        results=prepared.results.path,
-        dataset_folder=prepared.dataset_folder,
-        split_folder=prepared.split_folder,
-        dataset=prepared.name,
-        class_names=prepared.class_names,
-        counts=prepared.counts[planned.spec.fold],
-        split_source=prepared.split_source,
-        data_notes=prepared.notes,
-        plugins=options.plugins,
-        command=options.command,
-        n_jobs=n_jobs,
-        record_digest=planned.record_digest,
-        weights=found.weights,
-        weights_reason=found.reason,
-    )
+def _plugins(due: list[PlannedRun], options: Options) -> tuple[Path, ...]:
+    """The files that define what is due, those of scripts and notebooks too, after the files that were named."""
+    functions: list[Callable[..., Any]] = []
+    for planned in due:
+        features, strategy = FEATURES[planned.card.features], STRATEGIES[planned.spec.strategy]
+        functions += [planned.card.build, features.build, strategy.plan]
+    named = [file.resolve() for file in options.plugins]
+    return tuple(dict.fromkeys([*named, *plugin_files(functions)]))
 
 
 _Due = tuple[PlannedRun, Job]
@@ -152,17 +213,10 @@ class _Run:
     """The state of one pass over the due runs."""
 
     def __init__(
-        self,
-        runs: list[_Due],
-        prepared: Prepared,
-        options: Options,
-        watcher: Watcher,
-        summary: Summary,
-        place: Place,
+        self, runs: list[_Due], estimate: Estimate, options: Options, watcher: Watcher, finished: Finished, place: Place
     ) -> None:
-        self.waiting, self.options, self.watcher, self.summary = list(runs), options, watcher, summary
-        self.place, self.slots = place, 1
-        self.estimate = Estimate(prepared.results.raw_records(), prepared.n_train)
+        self.waiting, self.options, self.watcher, self.finished = list(runs), options, watcher, finished
+        self.place, self.slots, self.estimate = place, 1, estimate
         self.stop = threading.Event()
         self.started: dict[str, float] = {}
 
@@ -177,8 +231,8 @@ class _Run:
                     if busy:
                         self.watcher.waiting("waiting for another runner")
                     lost = self._pass(executor, busy, patient=True)
-                    self.summary.failed += [planned.spec.run_id for planned, _ in lost]
-                self.summary.interrupted = self.stop.is_set()
+                    self.finished.failed += [planned.spec.run_id for planned, _ in lost]
+                self.finished.interrupted = self.stop.is_set()
             finally:
                 self.stop.set()
                 executor.shutdown(wait=True, cancel_futures=True)
@@ -225,15 +279,22 @@ class _Run:
         if status == "success":
             self.estimate.learn(planned, seconds)
         elif status != "not-applicable":
-            self.summary.failed.append(planned.spec.run_id)
+            self.finished.failed.append(planned.spec.run_id)
         left = sum(self.estimate.seconds(planned) for planned, _ in self.waiting) / max(1, self.slots)
         self.watcher.ended(planned, status, seconds, left)
 
 
 @contextmanager
 def _signals_set(stop: threading.Event) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM set `stop`: an exception raised at any moment could leave a lock held for ever."""
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Let Ctrl-C and SIGTERM set `stop`: an exception raised at any moment could leave a lock held for ever.
+
+    What arrives ignored stays ignored, as SIGINT is in the background of a script; only the main thread is told at all.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heeded = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in heeded}
     try:
         yield
     finally:

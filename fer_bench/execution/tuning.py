@@ -9,37 +9,37 @@ import time
 import traceback
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from fer_bench import metrics
 from fer_bench.cache import digest
 from fer_bench.data import Dataset, Split
 from fer_bench.errors import FerBenchError, is_no_room
-from fer_bench.execution.environment import KERAS, cores, environment, set_defaults
+from fer_bench.execution.environment import KERAS, cores, environment, errors_in, set_defaults
 from fer_bench.execution.estimate import spell
-from fer_bench.execution.oracles import (
+from fer_bench.execution.fitting import choosing_rows, fit, make_task, predict, with_made_rows
+from fer_bench.execution.plan import BASE
+from fer_bench.execution.preparation import Prepared
+from fer_bench.execution.search import (
     BAYESIAN,
     HYPERBAND,
     HYPERBAND_EPOCHS,
     HYPERBAND_TRIALS,
+    METHODS,
     OBJECTIVE,
+    Trial,
+    Tuned,
     chosen,
+    describe,
     make_oracle,
     open_folder,
 )
-from fer_bench.execution.outcome import choosing_rows, fit, make_task, predict, with_made_rows
-from fer_bench.execution.plan import BASE
-from fer_bench.execution.prepare import Prepared
-from fer_bench.execution.streams import errors_in
-from fer_bench.execution.tuned import Trial, Tuned, describe
 from fer_bench.models.deep.backend import check_backend
 from fer_bench.models.deep.pretrained import AUTO, IMAGENET, NONE, UNAVAILABLE, resolve_weights, weights_request_id
 from fer_bench.models.deep.training import forget_networks
 from fer_bench.models.features import features_card, stored_features
 from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, ModelCard, plugin_code, why_not
 from fer_bench.progress import Progress
-
-METHODS = (BAYESIAN, HYPERBAND)
 
 
 @dataclass(frozen=True)
@@ -57,20 +57,20 @@ class TuneRequest:
     command: str = ""
 
 
-class TuneWatcher(Protocol):
-    """Who is told how a search goes on."""
+class TuneWatcher:
+    """Who is told how a search goes on. This one keeps it to itself."""
 
     def progress(self, done: float, text: str) -> None:
         """The search has come to `done` (0..1)."""
 
-    def told(self, text: str) -> None:
+    def note(self, text: str) -> None:
         """Something that holds for all trials."""
 
     def ended(self, trial: Trial, n_trials: int, seconds_left: float) -> None:
         """A trial ended; the rest should take `seconds_left`."""
 
 
-def tune(request: TuneRequest, prepared: Prepared, watcher: TuneWatcher) -> Tuned:
+def tune(request: TuneRequest, prepared: Prepared, watcher: TuneWatcher = TuneWatcher()) -> Tuned:  # noqa: B008
     """Search until there are `request.n_trials` trials, and write the best values for `run --tuned`.
 
     What an earlier call tried is not tried again; one that was stopped goes on where it was.
@@ -132,7 +132,7 @@ class _Search:
     def _resolved_weights(self, file_name: str) -> str:
         """`Task.weights`, the same for all trials: a download that fails after all is an error, not random weights."""
         resolution = resolve_weights(self.request.weights, [file_name])[file_name]
-        self.watcher.told(resolution.reason)
+        self.watcher.note(resolution.reason)
         return IMAGENET if resolution.weights == AUTO else resolution.weights
 
     def _identity(self) -> dict[str, Any]:
@@ -195,9 +195,9 @@ class _Search:
             trial.status = "COMPLETED"
         oracle.end_trial(trial)
         oracle.save()  # once more: what `end_trial` saved counts the trial as still going on
-        self._tell(oracle, trial)
+        self._report(oracle, trial)
 
-    def _tell(self, oracle: Any, trial: Any) -> None:
+    def _report(self, oracle: Any, trial: Any) -> None:
         seconds = [known.seconds for known in map(self._trial, oracle.trials.values()) if known.seconds is not None]
         left = (self.request.n_trials - _n_finished(oracle)) * sum(seconds) / len(seconds)
         self.left = f", about {spell(left)} left"
@@ -248,7 +248,7 @@ class _Trainer:
         self.request, self.card, self.weights, self.code = request, card, weights, code
         self.dataset = Dataset.load(prepared.dataset_folder)
         self.split = Split.load(prepared.split_folder)
-        self.choosers = choosing_rows(prepared.dataset_folder, prepared.split_folder, 0, progress)
+        self.choosers = choosing_rows(prepared, 0, progress)
 
     def __call__(self, trial: Trial, checkpoint: Path, progress: Progress) -> float:
         """Macro-F1 of the model with a trial's parameters, on the validation images that choose."""

@@ -5,23 +5,54 @@ from __future__ import annotations
 import csv
 import time
 import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_bench import metrics
+from fer_bench import cache, metrics
 from fer_bench.data import Dataset, Split
-from fer_bench.errors import is_no_room
+from fer_bench.errors import FerBenchError, is_no_room
 from fer_bench.execution.environment import environment, peak_memory_mb
-from fer_bench.execution.job import Job, now
-from fer_bench.execution.outcome import Clock, NotApplicable, adjusted, origin_on_record, trained
-from fer_bench.judging.figures import draw_run
+from fer_bench.execution.fitting import NotApplicable, choosing_rows, fit, make_task, predict, with_made_rows
+from fer_bench.execution.plan import BASE, Job, now
+from fer_bench.models.adjustment import adjust, choose_tau
+from fer_bench.models.classical import n_parameters
+from fer_bench.models.features import features_card, stored_features
 from fer_bench.models.plugins import load_plugins
-from fer_bench.models.registry import STRATEGIES
+from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, plugin_code
+from fer_bench.models.task import TrainingPlan
 from fer_bench.progress import Progress
-from fer_bench.records.schema import Record
+from fer_bench.records import Record, Timing
 
 if TYPE_CHECKING:
     import numpy as np
+
+WEIGHTS_FILE = "model.weights.h5"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run brought: float32 (n, n_classes) of validation and test, rows of history.csv, fields of the record."""
+
+    probabilities: dict[str, np.ndarray]
+    history: list[dict[str, Any]]
+    facts: dict[str, Any]
+
+
+class Clock:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, phase: str | None = None) -> None:
+        """Book the time since the last call under `phase`, or nowhere."""
+        now = time.perf_counter()
+        if phase:
+            self.seconds[phase] = now - self._last
+        self._last = now
 
 
 def do_run(job: Job, work: Path, progress: Progress) -> Record:
@@ -34,7 +65,7 @@ def do_run(job: Job, work: Path, progress: Progress) -> Record:
     try:
         return _measured(job, work, progress, started)
     except NotApplicable as reason:
-        return job.record("not-applicable", reason=str(reason), started=started, **origin_on_record(job))
+        return job.record("not-applicable", reason=str(reason), started=started, **origin(job))
     except MemoryError:
         return job.record(
             "out-of-memory", reason="the run asked for more memory than there is",
@@ -55,11 +86,11 @@ def _measured(job: Job, work: Path, progress: Progress, started: str) -> Record:
     clock = Clock()
     progress(0, "loading")
     load_plugins(job.plugins)
-    dataset = Dataset.load(job.dataset_folder)
-    split = Split.load(job.split_folder, job.spec.fold)
+    dataset = Dataset.load(job.prepared.dataset_folder)
+    split = Split.load(job.prepared.split_folder, job.spec.fold)
     clock.lap("load")
     starts_from = STRATEGIES[job.spec.strategy].starts_from
-    make = adjusted if starts_from == "probabilities" else trained
+    make: Callable[..., Outcome] = adjusted if starts_from == "probabilities" else trained
     outcome = make(job, work, dataset, split, clock, progress)
     labels = {name: dataset.labels[split.subsets()[name]] for name in outcome.probabilities}
     scores = {
@@ -68,7 +99,7 @@ def _measured(job: Job, work: Path, progress: Progress, started: str) -> Record:
     clock.lap("score")
     _save_predictions(work / "predictions.npz", dataset, split, outcome.probabilities)
     _save_history(work / "history.csv", outcome.history)
-    record = job.record(
+    return job.record(
         "success",
         started=started,
         **scores,
@@ -77,8 +108,160 @@ def _measured(job: Job, work: Path, progress: Progress, started: str) -> Record:
         cpu_seconds=time.process_time(),
         seconds=clock.seconds,
     )
-    draw_run(record, outcome.history, work)
-    return record
+
+
+def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, progress: Progress) -> Outcome:
+    """Train the job's classifier on the rows that its strategy plans, and predict."""
+    card, strategy, parameters = MODELS[job.spec.model], STRATEGIES[job.spec.strategy], dict(job.spec.parameters)
+    known = origin(job)
+    progress(0, f"features: {card.features}")
+    features = stored_features(features_card(FEATURES[card.features], parameters), dataset, split)
+    clock.lap()
+    labels, wanted = dataset.labels[split.train], dataset.labels[split.validation]
+    plan = strategy.plan(labels, len(dataset.class_names), job.spec.seed)
+    X, y, plan = with_made_rows(features.train, labels, plan)
+    task = make_task(
+        dataset,
+        (features.validation, wanted),
+        plan,
+        random_state=job.spec.seed,
+        n_jobs=job.n_jobs,
+        steps=card.steps[job.spec.budget] if card.steps else None,
+        weights=job.weights or "none",
+        parameters=parameters,
+        checkpoint=checkpoint_file(job),
+        code=known["plugin_code"] or "",
+        progress=progress,
+    )
+    classifier = card.build(task)
+    progress(0, "fitting")
+    earlier = _fit(job, classifier, X, y, plan)
+    clock.lap("fit")
+    frozen = _attribute(classifier, "frozen_")
+    passed = frozen.seconds if frozen else 0.0
+    progress(1, "predicting")
+    images = {"validation": features.validation, "test": features.test}
+    probabilities = predict(classifier, images, wanted, task.n_classes)
+    clock.lap("predict")
+    clock.seconds["fit"] += earlier - passed
+    clock.seconds["features"], ms_per_image = features.seconds, features.ms_per_image
+    if frozen:  # shared like features, and booked like them, whichever run did the pass
+        clock.seconds["predict"] -= frozen.seconds - passed
+        clock.seconds["features"] += frozen.total_seconds
+        ms_per_image += frozen.ms_per_image
+    if card.is_network and job.spec.strategy == BASE:
+        classifier.network.model.save_weights(work / WEIGHTS_FILE)  # what re-training of the classifier starts from
+    predicted = len(split.validation) + len(split.test)
+    weights = _attribute(classifier, "weights_", "")
+    facts = {
+        "device": _attribute(classifier, "device_"),
+        "initial_weights": weights.partition(" ")[0] or None,
+        "weights_note": weights or job.weights_reason,
+        "notes": [*_attribute(classifier, "notes_", []), *filter(None, [job.weights_reason])],
+        "n_rows": len(plan.rows),
+        "steps": _attribute(classifier, "steps_") or (task.steps if card.steps else None),
+        "stochastic": card.stochastic or strategy.stochastic,
+        "n_parameters": n_parameters(classifier),
+        "ms_per_image": ms_per_image + 1000 * clock.seconds["predict"] / predicted,
+        "parameters": _parameters(classifier),
+    }
+    return Outcome(probabilities, _history(classifier), facts | known)
+
+
+def adjusted(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, progress: Progress) -> Outcome:
+    """Adjust the probabilities of the finished run under "none"; nothing is trained."""
+    import numpy as np
+
+    known = origin(job)
+    base, folder = base_run(job)
+    plan = STRATEGIES[job.spec.strategy].plan(dataset.labels[split.train], len(dataset.class_names), job.spec.seed)
+    with np.load(folder / "predictions.npz", allow_pickle=False) as stored:
+        before = {name: stored[f"{name}_probabilities"] for name in ("validation", "test")}
+    chosen_on = choosing_rows(job.prepared, job.spec.fold, progress)
+    tau = choose_tau(before["validation"][chosen_on], dataset.labels[split.validation][chosen_on], plan.log_prior)
+    clock.lap("fit")
+    earlier = base.seconds or Timing()
+    clock.seconds["fit"] += earlier.fit
+    clock.seconds["features"] = earlier.features
+    after = {name: adjust(rows, plan.log_prior, tau) for name, rows in before.items()}
+    clock.lap("predict")
+    kept = (
+        "device", "initial_weights", "weights_note", "notes", "n_rows", "steps", "stochastic", "n_parameters",
+        "ms_per_image",
+    )  # fmt: skip
+    facts = {name: getattr(base, name) for name in kept}
+    facts |= {"adjusted_from": base.run_id, "parameters": {**base.parameters, "tau": tau}}
+    return Outcome(after, [], facts | known)
+
+
+def checkpoint_file(job: Job) -> Path:
+    """The file in the cache for unfinished training: each results folder has its own, as it has its own locks."""
+    folder = cache.digest({"results": str(job.prepared.results.path.absolute())})[:8]
+    return cache.entry_path("checkpoints", f"{job.spec.run_id}.{folder}.npz")
+
+
+def origin(job: Job) -> dict[str, str | None]:
+    """The fields of the record that say what plugins define of `job`, and what the run answers that it starts from.
+
+    To be asked before that run is read: if it is done again meanwhile, and answers otherwise, `job` is due again.
+    """
+    strategy = STRATEGIES[job.spec.strategy]
+    base = job.prepared.results.predictions_digest(job.base_id) if strategy.starts_from else None
+    return {"plugin_code": plugin_code(MODELS[job.spec.model], strategy) or None, "base_predictions": base}
+
+
+def base_run(job: Job) -> tuple[Record, Path]:
+    """The record and folder of the finished run under "none" that `job` starts from.
+
+    Raises FerBenchError where there is none.
+    """
+    results, run_id = job.prepared.results, job.base_id
+    record = results.record(run_id)
+    if record is None or record.status != "success":
+        raise FerBenchError(f"starts from the run {run_id}, which is {record.status if record else 'not there'}")
+    return record, results.runs / run_id
+
+
+def _fit(job: Job, classifier: Any, X: np.ndarray, y: np.ndarray, plan: TrainingPlan) -> float:
+    """Fit, or re-train; returns the seconds that were spent on the classifier before."""
+    earlier = 0.0
+    if STRATEGIES[job.spec.strategy].starts_from == "weights":
+        from fer_bench.models.deep.retraining import retrain_head
+
+        base, folder = base_run(job)
+        if not (folder / WEIGHTS_FILE).exists():
+            raise FerBenchError(
+                f"starts from {WEIGHTS_FILE} of the run {folder.name}, which is not in its folder (weights are not "
+                "published with results): do that run again, with --strategies none --rerun all"
+            )
+        retrain_head(classifier, folder / WEIGHTS_FILE, X, y, plan.rows)
+        earlier = base.seconds.fit if base.seconds else 0.0
+    else:
+        fit(classifier, X, y, plan)
+    return earlier + getattr(classifier, "earlier_seconds_", 0.0)
+
+
+def _attribute(classifier: Any, name: str, default: Any = None) -> Any:
+    """What a classifier of this package says of its training; others may mean something else by the same name."""
+    is_own = any(cls.__module__.startswith("fer_bench.") for cls in type(classifier).__mro__)
+    return getattr(classifier, name, default) if is_own else default
+
+
+def _history(classifier: Any) -> list[dict[str, Any]]:
+    """A row per evaluation of a network, per epoch of a perceptron; none for the others."""
+    history = _attribute(classifier, "history_")
+    if history is not None:
+        return history
+    return [{"epoch": epoch, "loss": loss} for epoch, loss in enumerate(getattr(classifier, "loss_curve_", []), 1)]
+
+
+def _parameters(classifier: Any) -> dict[str, Any]:
+    """The classifier's class and its plain parameters, for the record."""
+    parameters = classifier.get_params() if hasattr(classifier, "get_params") else {}
+    plain = {key: value for key, value in parameters.items() if isinstance(value, bool | int | str | None)}
+    numbers = {key: value for key, value in parameters.items() if isinstance(value, float) and value == value}
+    cls = type(classifier)
+    return {"class": f"{cls.__module__}.{cls.__qualname__}", **plain, **numbers}
 
 
 def _save_predictions(path: Path, dataset: Dataset, split: Split, probabilities: dict[str, np.ndarray]) -> None:

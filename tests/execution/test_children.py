@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from fer_bench.execution import children
-from fer_bench.execution.job import Job
+from fer_bench.execution.plan import Job
 from fer_bench.records.spec import RunSpec
-from fer_bench.records.store import ResultsFolder
 
 
 class Child:
@@ -50,16 +49,12 @@ def test_waiting_for_another_runner_is_no_time_of_the_run(child, speaks, ended):
 
 
 @pytest.fixture
-def job(tmp_path):
+def job(facts):
     """A run as it is planned now, of which nothing or a record is on disk."""
     spec = RunSpec("majority", "none", 0, "d" * 16, "s" * 16)
-    results = ResultsFolder(tmp_path)
 
     def planned() -> Job:
-        return Job(
-            spec, "baseline", "images", results.path, tmp_path, tmp_path, "tiny", ("a", "b"), (1, 1, 1), "drawn", (),
-            (), "", 1, results.standing(spec.run_id).digest,
-        )  # fmt: skip
+        return Job(spec, "baseline", "images", facts(), record_digest=facts().results.standing(spec.run_id).digest)
 
     return planned
 
@@ -70,14 +65,14 @@ def test_a_run_is_done_once_its_record_is_another_whatever_clock_its_server_has(
         children.record_without_child(planned, "failed", reason)
         os.utime(results.record_path(planned.spec.run_id), (moment, moment))
 
-    first, results = job(), ResultsFolder(job().results)
-    assert not children.is_done(results, first)
+    first, results = job(), job().prepared.results
+    assert not children.is_done(first)
     put_on_record(first, "once")
-    assert children.is_done(results, first)
+    assert children.is_done(first)
     second = job()
-    assert not children.is_done(results, second)
+    assert not children.is_done(second)
     put_on_record(second, "twice")
-    assert children.is_done(results, second) and children.is_done(results, first)
+    assert children.is_done(second) and children.is_done(first)
     assert results.record(second.spec.run_id).reason == "twice"
 
 
@@ -99,10 +94,11 @@ def test_interrupt_while_libraries_are_loaded_leaves_no_traceback(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", STOPPED_WHILE_LOADING], cwd=tmp_path, env={**os.environ, "PYTHONPATH": search},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # it may be ignored here: see conftest.py
     )  # fmt: skip
     (tmp_path / "loading").read_text()  # waits for the fork server
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    told, complaints = process.communicate(timeout=60)
+    told, complaints = process.communicate(timeout=250)
     assert (told, complaints, process.returncode) == ("stopped\n", "", 0)
 
 
@@ -126,7 +122,7 @@ def test_what_libraries_write_while_they_are_loaded_is_not_shown_and_what_childr
     search = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
     told = subprocess.run(
         [sys.executable, "-c", TALKATIVE], cwd=tmp_path, env={**os.environ, "PYTHONPATH": search},
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=250,
     )  # fmt: skip
     assert (tmp_path / "loaded").exists()
     assert (told.stdout, told.returncode) == ("ready\n", 0)

@@ -8,23 +8,21 @@ import signal
 import socket
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import distributed
 import pytest
 
+from fer_bench import __version__
+from fer_bench.cli import app
 from fer_bench.errors import FerBenchError
-from fer_bench.execution import errand as errands
-from fer_bench.execution.cluster import Cluster, connect
-from fer_bench.execution.errand import NO_DATA, Answer, Errand, do, write_files
-from fer_bench.execution.job import Job
-from fer_bench.execution.outcome import checkpoint_file
-from fer_bench.execution.places import open_place
+from fer_bench.execution import places
+from fer_bench.execution.places import connected
+from fer_bench.execution.plan import Job
 from fer_bench.records.spec import RunSpec
-from fer_bench.records.store import ResultsFolder
 
 PLUGIN = """
 import os, signal
@@ -168,43 +166,18 @@ def test_interrupt_ends_the_child_on_the_worker(program, suite, tmp_path):
 
 
 def test_a_killed_runner_takes_the_child_along(program, suite, tmp_path):
-    results = ResultsFolder(tmp_path / "results" / "tiny")
     process = program.start(*suite, "--models", "held")
     child = held_child(tmp_path)
-    results.clean()
-    assert [path.read_text() for path in results.runs.glob(".runner-*/token")]  # it is at work
     process.kill()
-    child.wait(timeout=30)
+    child.wait(timeout=60)
     assert not child.is_running()
     process.wait()
-    results.clean()
-    assert list(results.runs.glob(".runner-*")) == []
 
 
-def test_results_are_brought_home_from_workers_that_see_neither_them_nor_the_data(
-    program, suite, tmp_path, monkeypatch
-):
-    worker_cache = Path(os.environ["FER_BENCH_CACHE"])
-    monkeypatch.setenv("FER_BENCH_CACHE", "/proc/self/cwd/own-cache")  # a path that means another folder to others
-    command = (*suite, "--results", "/proc/self/cwd/results", "--models", "fine,raises,pca-logistic")
-    done = program(*command, "--strategies", "none,post-hoc-adjustment")
-    assert done.returncode == 1, done.stdout + done.stderr
-    table = rows(tmp_path)
-    statuses = {(model, strategy): row["status"] for (model, strategy, _), row in table.items()}
-    assert statuses == {
-        ("fine", "none"): "success", ("fine", "post-hoc-adjustment"): "success",
-        ("pca-logistic", "none"): "success", ("pca-logistic", "post-hoc-adjustment"): "success",
-        ("raises", "none"): "failed", ("raises", "post-hoc-adjustment"): "failed",
-    }  # fmt: skip
-    runs = tmp_path / "results" / "tiny" / "runs"
-    assert {path.name for path in runs.iterdir()} == {row["run_id"] for row in table.values()}
-    files = {path.name for path in (runs / table["pca-logistic", "none", "0"]["run_id"]).iterdir()}
-    assert files == {"record.json", "predictions.npz", "history.csv", "confusion.png", "log.txt"}
-    assert fits(tmp_path) == ["Fine.0", "Raises.0"]
-    (dataset,) = (path for path in (tmp_path / "own-cache" / "datasets").iterdir() if path.is_dir())
-    sent = worker_cache / "datasets" / dataset.name / "images.npy"
-    assert sent.read_bytes() == (dataset / "images.npy").read_bytes()
-    assert program("verify", "results/tiny").returncode == 0
+def test_a_worker_that_does_not_see_the_results_is_told(program, suite):
+    elsewhere = ("--results", "/proc/self/cwd/results")  # a path that means another folder to others
+    done = program(*suite, "--models", "fine", *elsewhere)
+    assert done.returncode == 2 and "that runner and workers share" in done.stderr
 
 
 def test_a_scheduler_that_is_not_there_is_told_in_one_line(program):
@@ -217,139 +190,53 @@ def test_a_scheduler_that_is_not_there_is_told_in_one_line(program):
     assert len(done.stderr.splitlines()) == 1 and done.stdout == ""
 
 
-@pytest.mark.parametrize(
-    "executor, scheduler, jobs, told",
-    [
-        ("dask", "nowhere", 1, "--scheduler nowhere: no Dask scheduler answers there"),
-        ("dask", None, 1, "--executor dask needs --scheduler ADDRESS"),
-        ("processes", "tcp://127.0.0.1:8786", 1, "--scheduler tcp://127.0.0.1:8786 is for --executor dask"),
-        ("dask", "tcp://127.0.0.1:8786", 2, "--jobs 2 is for this machine"),
-    ],
-)
-def test_options_that_contradict_are_refused(executor, scheduler, jobs, told):
-    with pytest.raises(FerBenchError, match=told), open_place(executor, scheduler, jobs):
-        pass
+@pytest.mark.parametrize("options", ["--executor dask", "--scheduler tcp://127.0.0.1:1", "--executor dask --jobs 2"])
+def test_options_that_contradict_are_refused(options):
+    with pytest.raises(FerBenchError, match="go together"):
+        app(["run", *options.split()], standalone_mode=False)
 
 
 def test_missing_dask_is_told_with_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(FerBenchError, match=r"pip install 'fer_bench\[dask\]'"), connect("tcp://127.0.0.1:8786"):
+    with pytest.raises(FerBenchError, match=r"pip install 'fer_bench\[dask\]'"), connected("tcp://127.0.0.1:8786"):
         pass
 
 
-@pytest.fixture
-def errand(tmp_path) -> Errand:
-    """That of a run whose results folder the worker sees."""
-    job = Job(
-        RunSpec("majority", "none", 0, "d" * 16, "s" * 16), "baseline", "images", tmp_path, tmp_path, tmp_path, "tiny",
-        ("a", "b"), (1, 1, 1), "drawn", (), (), "", 1, None,
-    )  # fmt: skip
-    return Errand("suite", job, (), (b"", b""), (), None, False, tmp_path / "token")
-
-
-@pytest.fixture
-def worker(tmp_path):
-    """What a task sees of its Dask worker."""
-    state = SimpleNamespace(tasks={"task": SimpleNamespace(state="executing")})
-    return SimpleNamespace(
-        address="tcp://worker", state=state, local_directory=str(tmp_path), get_current_task=lambda: "task"
-    )
-
-
-def test_a_worker_of_several_threads_does_one_run_at_a_time(errand, worker, monkeypatch):
-    begun, go = queue.Queue(), threading.Event()
+def test_a_worker_of_several_threads_does_one_run_at_a_time(facts, tmp_path, monkeypatch):
+    begun, go, states = queue.Queue(), threading.Event(), {}
+    (tmp_path / "runs").mkdir()
 
     def launch(job, *_):
         begun.put(job.spec.seed)
         go.wait(timeout=60)
         return "success"
 
-    def of(seed: int) -> Errand:
-        job = replace(errand.job, spec=replace(errand.job.spec, seed=seed))
-        return replace(errand, suite=f"suite-{seed}", job=job)
+    def task(seed: int) -> str:
+        states[seed] = SimpleNamespace(state="executing")
+        state = SimpleNamespace(tasks=states, nthreads=2)
+        worker = SimpleNamespace(address="tcp://worker", state=state, get_current_task=lambda: seed)
+        monkeypatch.setattr(distributed, "get_worker", lambda: worker)
+        job = Job(RunSpec("majority", "none", seed, "d" * 16, "s" * 16), "baseline", "images", facts())
+        return places.do_on_worker(job, (), None, False, "topic", __version__)
 
-    monkeypatch.setattr(errands, "launch", launch)
-    monkeypatch.setattr(errands, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(places, "launch", launch)
+    monkeypatch.setattr(places, "_make_ready", lambda *_: None)
+    monkeypatch.setattr(places, "_POLL_SECONDS", 0.01)
     with ThreadPoolExecutor(3) as tasks:
-        first = tasks.submit(errands._done, of(0), of(0).job, worker)
+        first = tasks.submit(task, 0)
         assert begun.get(timeout=60) == 0
-        stopped, third = (tasks.submit(errands._done, of(seed), of(seed).job, worker) for seed in (1, 2))
-        monkeypatch.setattr(errands, "_stopped", {"suite-1"})
-        assert stopped.result(timeout=60).status == "cancelled"
+        second = tasks.submit(task, 1)
+        while 1 not in states:
+            time.sleep(0.01)
+        states[1].state = "cancelled"
+        assert second.result(timeout=60) == "cancelled"
         assert begun.empty()
         go.set()
-        assert first.result(timeout=60).status == third.result(timeout=60).status == "success"
+        assert first.result(timeout=60) == tasks.submit(task, 2).result(timeout=60) == "success"
     assert begun.get() == 2 and begun.empty()
 
 
-def test_a_run_that_is_brought_home_has_the_checkpoint_of_its_results_folder(errand, worker, monkeypatch):
-    launched = []
-    monkeypatch.setattr(errands, "launch", lambda job, *_: launched.append(job) or "cancelled")
-    for token in (errand.token, None):
-        errands._done(replace(errand, token=token), errand.job, worker)
-    seen, away = launched
-    assert seen.results == errand.job.results != away.results
-    assert checkpoint_file(seen) == checkpoint_file(away)
-    assert checkpoint_file(replace(seen, results=seen.results / "other")) != checkpoint_file(seen)
-
-
-class Client:
-    """Stands for Dask's where nothing is to be done by a cluster. meeting: whom sending data waits for."""
-
-    def __init__(self) -> None:
-        self.meeting, self.met, self.sent = threading.Barrier(2), False, 0
-
-    def get_executor(self, pure):
-        return None
-
-    def run(self, function, *arguments, **options):
-        self.sent += 1
-        with suppress(threading.BrokenBarrierError):
-            self.meeting.wait(timeout=0.2)
-            self.met = True
-
-    def subscribe_topic(self, topic, handler):
-        pass
-
-    def close(self, timeout):
-        pass
-
-
-def test_data_are_in_memory_for_one_worker_at_a_time(errand, monkeypatch):
-    client, answers = Client(), queue.Queue()
-    for answer in (*[Answer(NO_DATA, "worker")] * 2, *[Answer("success", "worker")] * 2):
-        answers.put(answer)
-    cluster = Cluster(client, "address")
-    monkeypatch.setattr(cluster, "_asked", lambda *_: answers.get())
-    with ThreadPoolExecutor(2) as threads:
-        ended = [threads.submit(cluster._answer, errand, lambda: False) for _ in range(2)]
-        assert [future.result(timeout=60).status for future in ended] == ["success"] * 2
-    assert client.sent == 2 and not client.met
-
-
-def test_a_runner_that_ends_leaves_no_token(tmp_path):
-    results = ResultsFolder(tmp_path)
-    results.prepare()
-    cluster = Cluster(Client(), "address")
-    cluster.make_ready((), results)
-    results.clean()
-    (token,) = results.runs.glob(".runner-*/token")
-    assert token.read_text() == cluster._suite
-    cluster.close()
-    assert [path for path in tmp_path.rglob("*") if "runner" in path.name] == []
-
-
-def test_a_worker_with_another_version_or_without_a_plugin_says_so(cluster, errand, tmp_path):
-    errand = replace(errand, needed=(tmp_path / "absent.py",), token=None)
-    with cluster.get_client() as client:
-        with pytest.raises(FerBenchError, match=r"no .*absent\.py: put it where runner and workers both see it"):
-            client.submit(do, errand, pure=False).result()
-        with pytest.raises(FerBenchError, match="install the same version on both"):
-            client.submit(do, replace(errand, version="0.0"), pure=False).result()
-
-
-def test_file_names_that_are_paths_are_refused(tmp_path):
-    (tmp_path / "run").mkdir()
-    with pytest.raises(FerBenchError, match="not the name of a file"):
-        write_files(tmp_path / "run", {"../escaped": b""})
-    assert list(tmp_path.rglob("*")) == [tmp_path / "run"]
+def test_a_worker_with_another_version_says_so(cluster, facts):
+    job = Job(RunSpec("majority", "none", 0, "d" * 16, "s" * 16), "baseline", "images", facts())
+    with cluster.get_client() as client, pytest.raises(FerBenchError, match="install the same"):
+        client.submit(places.do_on_worker, job, (), None, False, "topic", "0.0", pure=False).result()

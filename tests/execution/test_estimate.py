@@ -1,19 +1,15 @@
 """How long is left: the best evidence counts, and what was never measured is said to be unknown."""
 
-import pickle
-
 import pytest
 
 from fer_bench.execution.estimate import Estimate, spell
-from fer_bench.execution.plan import Wanted, make_plan
-from fer_bench.records.store import ResultsFolder
+from fer_bench.execution.plan import Selection, make_plan
 
 
 @pytest.fixture
-def plan(tmp_path):
+def plan(facts):
     def make(models, strategies="none", budget="quick"):
-        wanted = Wanted(models, strategies, budget=budget)
-        return make_plan(ResultsFolder(tmp_path), ("data", "split"), wanted)
+        return make_plan(facts(), Selection("all", models, strategies, budget=budget))
 
     return make
 
@@ -44,18 +40,6 @@ def test_what_was_never_measured_is_unknown_and_guessed_only_for_the_time_left(p
     assert estimate.measured(planned) is None and estimate.seconds(planned) > 0
     estimate.learn(planned, 40.0)
     assert estimate.measured(planned) == 40.0
-
-
-def test_what_is_known_does_not_grow_with_the_runs_that_ended(plan):
-    """Else the time left, which is told after every run, costs the more the longer a plan is."""
-    (planned,) = plan("hog-svm")
-    estimate = Estimate([], 3000)
-    estimate.learn(planned, 1.0)
-    size = len(pickle.dumps(estimate))
-    for seconds in range(2, 101):
-        estimate.learn(planned, float(seconds))
-    assert estimate.measured(planned) == pytest.approx(50.5)
-    assert len(pickle.dumps(estimate)) == size
 
 
 def test_a_damaged_record_tells_nothing(plan):

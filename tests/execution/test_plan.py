@@ -6,16 +6,18 @@ from dataclasses import replace
 import pytest
 
 from fer_bench.errors import FerBenchError
-from fer_bench.execution.plan import OUTDATED, SUITES, Wanted, find_suite, make_plan
+from fer_bench.execution import plan as planning
+from fer_bench.execution.plan import OUTDATED, SUITES, Selection, make_plan
 from fer_bench.models.registry import MODELS, STRATEGIES, plugin_code
 from fer_bench.records.spec import RunSpec
 from fer_bench.records.store import ResultsFolder
 
 
 @pytest.fixture
-def plan(tmp_path):
-    def make(models="*", strategies="*", **options):
-        return make_plan(ResultsFolder(tmp_path), ("data", "split"), Wanted(models, strategies, **options))
+def plan(facts, monkeypatch):
+    def make(models="*", strategies="*", n_folds=0, tuned=None, **options):
+        monkeypatch.setattr(planning, "load_all_tuned", lambda *_: tuned)
+        return make_plan(facts(n_folds), Selection("all", models, strategies, tuned=bool(tuned), **options))
 
     return make
 
@@ -118,9 +120,18 @@ def test_what_did_not_apply_to_a_plugin_s_model_is_missing_once_it_may(plan, on_
 
 def test_unknown_names_are_told(plan):
     with pytest.raises(FerBenchError, match="no suite 'al'"):
-        find_suite("al")
+        make_plan(None, Selection("al"))
     with pytest.raises(FerBenchError, match="no model 'cnnn'"):
         plan("cnnn")
+
+
+def test_names_come_as_text_or_as_a_list(plan):
+    assert plan(["hog-svm", "pca-*"], ["none"]) == plan("hog-svm,pca-*", "none")
+
+
+def test_parameters_that_nothing_can_be_trained_with_are_refused(plan):
+    with pytest.raises(FerBenchError, match="mixup is -1"):
+        plan("cnn", "none", parameters={"mixup": -1})
 
 
 def test_every_suite_names_what_is_registered(plan):
@@ -188,7 +199,7 @@ def test_folds_multiply_runs_and_share_nothing(plan):
 
 
 def test_recipes_are_for_networks_and_tuned_values_for_their_model(plan):
-    options = {"recipe": {"mixup": 0.2}, "tuned": {"cnn": {"dropout": 0.3}, "hog-svm": {"C": 9.0}}}
+    options = {"parameters": {"mixup": 0.2}, "tuned": {"cnn": {"dropout": 0.3}, "hog-svm": {"C": 9.0}}}
     specs = {p.spec.model: p.spec for p in plan("cnn,hog-svm,pca-svm,cnn-small", "none", **options)}
     assert specs["cnn"].parameters == (("dropout", 0.3), ("mixup", 0.2)) and specs["cnn"].tuned
     assert specs["cnn-small"].parameters == (("mixup", 0.2),) and not specs["cnn-small"].tuned
@@ -200,7 +211,7 @@ def test_recipes_are_for_networks_and_tuned_values_for_their_model(plan):
 
 def test_what_is_asked_for_goes_before_what_a_search_found_and_without_effect_is_left_out(plan):
     recipe = {"mixup": 0.2, "fine_tune": "head"}
-    options = {"recipe": recipe, "tuned": {"vgg16": {"mixup": 0.4, "dropout": 0.3}}}
+    options = {"parameters": recipe, "tuned": {"vgg16": {"mixup": 0.4, "dropout": 0.3}}}
     specs = {p.spec.model: p.spec for p in plan("cnn,vgg16", "none", **options)}
     assert dict(specs["vgg16"].parameters) == {"mixup": 0.2, "dropout": 0.3, "fine_tune": "head"}
     assert dict(specs["cnn"].parameters) == {"mixup": 0.2}  # it starts from no weights that could be tuned
@@ -208,16 +219,16 @@ def test_what_is_asked_for_goes_before_what_a_search_found_and_without_effect_is
 
 def test_what_a_network_is_trained_with_anyway_makes_no_other_run(plan):
     own = {"label_smoothing": 0.1, "augmentation": "mirror,rotation,zoom,shift"}
-    plain, asked = (plan("cnn,vgg16", "none", recipe=recipe) for recipe in ({}, own))
+    plain, asked = (plan("cnn,vgg16", "none", parameters=recipe) for recipe in ({}, own))
     assert [p.spec for p in plain] == [p.spec for p in asked]
     found = {"cnn": {"label_smoothing": 0.2, "dropout": 0.4}}
-    (planned,) = plan("cnn", "none", recipe=own, tuned=found)
+    (planned,) = plan("cnn", "none", parameters=own, tuned=found)
     assert planned.spec.parameters == (("dropout", 0.4),)
 
 
 def test_label_smoothing_is_nothing_to_the_focal_loss(plan):
     for strategies, runs in (("focal-loss,balanced-focal-loss", [(), ()]), ("none", [(("label_smoothing", 0.2),)])):
-        planned = plan("cnn", strategies, recipe={"label_smoothing": 0.2})
+        planned = plan("cnn", strategies, parameters={"label_smoothing": 0.2})
         assert [p.spec.parameters for p in planned] == runs
     (planned,) = plan("cnn", "focal-loss", tuned={"cnn": {"label_smoothing": 0.2}})
     assert planned.spec.parameters  # what a search found goes together

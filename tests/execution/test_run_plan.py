@@ -6,9 +6,9 @@ import pytest
 
 from fer_bench.cache import old_path
 from fer_bench.execution.children import BUSY, is_done
-from fer_bench.execution.plan import Wanted, make_plan
-from fer_bench.execution.prepare import prepare
-from fer_bench.execution.runner import Options, run_plan
+from fer_bench.execution.plan import Selection, make_plan
+from fer_bench.execution.preparation import prepare
+from fer_bench.execution.runner import Watcher, run_plan
 from fer_bench.models.deep import pretrained
 from fer_bench.models.registry import MODELS
 
@@ -21,7 +21,7 @@ class Pretended:
     def __init__(self, busy: bool = False) -> None:
         self.jobs, self.busy = [], busy
 
-    def make_ready(self, families, results) -> None:
+    def make_ready(self, families) -> None:
         pass
 
     def slots(self) -> int:
@@ -34,8 +34,8 @@ class Pretended:
         return "success"
 
 
-class Told:
-    """A watcher that notes what it is told of runs."""
+class Noting(Watcher):
+    """Notes what it is told of runs."""
 
     def __init__(self) -> None:
         self.waited, self.shown, self.ended_as = [], [], {}
@@ -54,10 +54,10 @@ class Told:
 def hand_over(tiny_npz, tmp_path):
     """Plan `models` under "none" and have a place do them; returns what the watcher was told."""
 
-    def run(models: str, place: Pretended) -> Told:
-        prepared, watcher = prepare(str(tiny_npz), tmp_path / "results"), Told()
-        plan = make_plan(prepared.results, prepared.fingerprints, Wanted(models, "none"))
-        assert not run_plan(plan, prepared, Options(), watcher, place).failed
+    def run(models: str, place: Pretended) -> Noting:
+        prepared, watcher = prepare(str(tiny_npz), tmp_path / "results"), Noting()
+        plan = make_plan(prepared, Selection("all", models, "none"))
+        assert not run_plan(plan, prepared, watcher=watcher, place=place).failed
         return watcher
 
     return run
@@ -89,7 +89,7 @@ def test_runs_of_another_runner_are_not_shown_as_going_on_here(hand_over):
 def test_a_record_put_back_after_a_kill_counts_as_what_it_is(hand_over, tiny_npz, tmp_path, status, n_jobs):
     prepared = prepare(str(tiny_npz), tmp_path / "results")
     results = prepared.results
-    (planned,) = make_plan(results, prepared.fingerprints, Wanted("majority", "none"))
+    (planned,) = make_plan(prepared, Selection("all", "majority", "none"))
     run = results.record_path(planned.spec.run_id).parent
     left = old_path(run)
     left.mkdir(parents=True)
@@ -97,4 +97,4 @@ def test_a_record_put_back_after_a_kill_counts_as_what_it_is(hand_over, tiny_npz
     place = Pretended()
     hand_over("majority", place)
     assert run.exists() and not left.exists()
-    assert [is_done(results, job) for job in place.jobs] == [False] * n_jobs
+    assert [is_done(job) for job in place.jobs] == [False] * n_jobs

@@ -22,7 +22,7 @@ from PIL import Image
 
 from fer_bench.data import open_dataset
 from fer_bench.execution.estimate import Estimate
-from fer_bench.execution.prepare import prepare
+from fer_bench.execution.preparation import prepare
 from fer_bench.judging.evidence import Evidence
 from fer_bench.judging.external import read_predictions
 from fer_bench.judging.leaderboard import newest_splits

@@ -10,7 +10,7 @@ from tabulate import tabulate
 from fer_bench.data import Dataset, find_copies, make_audit, make_split, make_synthetic
 from fer_bench.judging.gate import MARK, data_suspicions
 from fer_bench.progress import Progress, silent
-from fer_bench.records.audit import Audit
+from fer_bench.records import Audit
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,4 +1,4 @@
-"""Where probabilities come from: training, or a finished run that is not trained again."""
+"""A run from start to finish: trained here, or derived from a finished run that is not trained again."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 from fer_bench.data import Dataset, Split, stored_split
-from fer_bench.execution import outcome
-from fer_bench.execution.job import Job
-from fer_bench.execution.outcome import WEIGHTS_FILE, predict
-from fer_bench.execution.worker import do_run
+from fer_bench.execution import worker
+from fer_bench.execution.fitting import choosing_rows, predict
+from fer_bench.execution.plan import Job
+from fer_bench.execution.preparation import Prepared
+from fer_bench.execution.worker import WEIGHTS_FILE, do_run
 from fer_bench.metrics import probabilities_from_scores
 from fer_bench.models.adjustment import adjust, choose_tau
 from fer_bench.models.registry import MODELS, STRATEGIES, plugin_code
+from fer_bench.progress import silent
 from fer_bench.records.schema import Record
 from fer_bench.records.spec import RunSpec
 from fer_bench.records.store import ResultsFolder
@@ -33,28 +35,31 @@ def data(tmp_path_factory):
     return folder
 
 
+def made(dataset, folder, split_folder, fold=0, results=None) -> Prepared:
+    """What preparing says of data that a test has made."""
+    split = Split.load(split_folder, fold)
+    counts = {fold: tuple(len(rows) for rows in split.subsets().values())}
+    return Prepared(
+        "made", folder, split_folder, dataset.fingerprint, split.fingerprint, split.source, dataset.class_names, counts,
+        (), results,
+    )  # fmt: skip
+
+
 @pytest.fixture
 def run(data, tmp_path):
     """Do and commit a run of a model under a strategy; returns its record."""
     results = ResultsFolder(tmp_path / "results")
 
     def make(model: str, strategy: str, n_folds: int = 0, fold: int = 0, **options) -> Record:
-        dataset, split_folder = Dataset.load(data), stored_split(data, 0, n_folds)
-        split = Split.load(split_folder, fold)
-        card = MODELS[model]
+        dataset, card = Dataset.load(data), MODELS[model]
+        prepared = made(dataset, data, stored_split(data, 0, n_folds), fold, results)
+        weights = "none" if card.pretrained else ""
         spec = RunSpec(
-            model, strategy, 0, dataset.fingerprint, split.fingerprint, "quick" if card.steps else "",
-            "none" if card.pretrained else "", fold, n_folds, **options,
-        )  # fmt: skip
-        job = Job(
-            spec=spec, family=card.family, features=card.features, results=results.path, dataset_folder=data,
-            split_folder=split_folder, dataset="made", class_names=dataset.class_names,
-            counts=(len(split.train), len(split.validation), len(split.test)), split_source=split.source,
-            data_notes=(), plugins=(), command="", n_jobs=2, record_digest=None,
-            weights="none" if card.pretrained else "",
-        )  # fmt: skip
+            model, strategy, 0, *prepared.fingerprints, "quick" if card.steps else "", weights, fold, n_folds, **options
+        )
+        job = Job(spec, card.family, card.features, prepared, n_jobs=2, weights=weights)
         work = results.work_folder(spec.run_id)
-        record = do_run(job, work, lambda done, text: None)
+        record = do_run(job, work, silent)
         results.commit(record, work)
         return record
 
@@ -93,11 +98,12 @@ def test_tau_is_chosen_on_validation_images_without_a_copy_in_train(tmp_path):
     images[40:45] = images[:5]
     subsets = np.repeat(["train", "validation", "test"], [40, 10, 10])
     ids = np.arange(60).astype(str)
-    Dataset("copied", images, np.arange(60) % 2, ("a", "b"), ids, subsets=subsets).save(tmp_path)
-    chosen_on = outcome.choosing_rows(tmp_path, stored_split(tmp_path, 0), 0, lambda done, text: None)
+    dataset = Dataset("copied", images, np.arange(60) % 2, ("a", "b"), ids, subsets=subsets)
+    dataset.save(tmp_path)
+    chosen_on = choosing_rows(made(dataset, tmp_path, stored_split(tmp_path, 0)), 0, silent)
     assert chosen_on.tolist() == [False] * 5 + [True] * 5
-    folds = stored_split(tmp_path, 0, 2)
-    assert outcome.choosing_rows(tmp_path, folds, 1, lambda done, text: None).all()
+    folds = made(dataset, tmp_path, stored_split(tmp_path, 0, 2), 1)
+    assert choosing_rows(folds, 1, silent).all()
 
 
 def test_tau_ignores_images_that_do_not_choose(run, data, monkeypatch):
@@ -108,7 +114,7 @@ def test_tau_ignores_images_that_do_not_choose(run, data, monkeypatch):
     stored = lean_towards_the_frequent(path, dataset.labels, split, log_prior)["validation_probabilities"]
     labels = dataset.labels[split.validation]
     right = stored.argmax(axis=1) == labels  # for which nothing needs adjusting
-    monkeypatch.setattr(outcome, "choosing_rows", lambda *given: right)
+    monkeypatch.setattr(worker, "choosing_rows", lambda *given: right)
     assert choose_tau(stored, labels, log_prior) > 0
     assert run("pca-logistic", "post-hoc-adjustment").parameters["tau"] == 0
 
@@ -197,12 +203,6 @@ def test_what_plugins_define_is_told_to_the_builder_and_put_on_record(run, monke
         assert record.status == status, record.traceback
         assert record.plugin_code == plugin_code(MODELS["mine"], STRATEGIES[strategy])
     assert codes == [plugin_code(MODELS["mine"], STRATEGIES["none"])] * 2  # the adjusted run is not trained
-
-
-def test_a_run_leaves_figures(run):
-    record = run("pca-mlp", "none")
-    folder = run.results.runs / record.run_id
-    assert {"curves.png", "confusion.png"} <= {path.name for path in folder.iterdir()}
 
 
 class Foreign:

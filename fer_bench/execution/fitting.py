@@ -1,0 +1,102 @@
+"""A classifier fitted as a strategy plans, and its probabilities: what runs and trials of a search have in common."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fer_bench import metrics
+from fer_bench.data import Split, read_copies, stored_audit
+from fer_bench.models.task import Task, TrainingPlan
+from fer_bench.progress import Progress
+from fer_bench.records import choosers
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fer_bench.data import Dataset
+    from fer_bench.execution.preparation import Prepared
+
+
+class NotApplicable(Exception):
+    """A strategy turns out not to fit a model once the classifier is there."""
+
+
+def choosing_rows(prepared: Prepared, fold: int, progress: Progress) -> np.ndarray:
+    """Which validation images decide what is fitted to them, bool (n,): all of a fold, where copies stay together.
+
+    See `records.images.choosers`.
+    """
+    import numpy as np
+
+    rows = Split.load(prepared.split_folder, fold).validation
+    if fold:
+        return np.ones(len(rows), dtype=bool)
+    return choosers(read_copies(stored_audit(prepared.dataset_folder, prepared.split_folder, progress))[rows])
+
+
+def make_task(dataset: Dataset, validation: tuple[np.ndarray, np.ndarray], plan: TrainingPlan, **wanted: Any) -> Task:
+    """What a builder may know: of `dataset`, `validation` as in `Task`, and `plan`; and what else is `wanted`."""
+    return Task(
+        class_names=dataset.class_names,
+        n_rows=len(plan.rows),
+        image_shape=dataset.images.shape[1:],
+        validation=validation,
+        loss=plan.loss,
+        balanced_bootstrap=plan.balanced_bootstrap,
+        **wanted,
+    )
+
+
+def with_made_rows(X: np.ndarray, y: np.ndarray, plan: TrainingPlan) -> tuple[np.ndarray, np.ndarray, TrainingPlan]:
+    """X, y and a plan for all of their rows, where `plan` makes up rows of features; otherwise all as they are."""
+    import numpy as np
+
+    if plan.resample is None:
+        return X, y, plan
+    X, y = plan.resample(X[plan.rows], y[plan.rows])
+    return X, y, replace(plan, rows=np.arange(len(X)), resample=None)
+
+
+def fit(classifier: Any, X: np.ndarray, y: np.ndarray, plan: TrainingPlan) -> None:
+    """Fit on the plan's rows of X and y.
+
+    Raises NotApplicable where weights are planned and the classifier's `fit` takes none.
+    """
+    import numpy as np
+
+    takes = inspect.signature(classifier.fit).parameters
+    options: dict[str, Any] = {}
+    if plan.sample_weight is not None:
+        if "sample_weight" not in takes:
+            raise NotApplicable("its fit takes no sample_weight")
+        options["sample_weight"] = plan.sample_weight
+    as_they_are = len(plan.rows) == len(X) and (plan.rows == np.arange(len(X))).all()
+    if not as_they_are and "rows" in takes:  # what a network computes once from X serves all strategies
+        options["rows"] = plan.rows
+    elif not as_they_are:
+        X, y = X[plan.rows], y[plan.rows]
+    classifier.fit(X, y, **options)
+
+
+def predict(
+    classifier: Any, subsets: Mapping[str, np.ndarray], validation_labels: np.ndarray, n_classes: int
+) -> dict[str, np.ndarray]:
+    """Probabilities, float32 (n, n_classes), of each of `subsets`; scores are calibrated on "validation"."""
+    classes = list(getattr(classifier, "classes_", range(n_classes)))
+    if classes != list(range(n_classes)):
+        raise ValueError(
+            f"columns are of the classes {classes[:10]}, not 0..{n_classes - 1}: fit on the labels as given"
+        )
+    if hasattr(classifier, "predict_proba"):
+        outputs = {name: classifier.predict_proba(rows) for name, rows in subsets.items()}
+    else:
+        scores = {name: classifier.decision_function(rows) for name, rows in subsets.items()}
+        temperature = metrics.temperature(scores["validation"], validation_labels)
+        outputs = {name: metrics.probabilities_from_scores(rows, temperature) for name, rows in scores.items()}
+    for name, rows in outputs.items():
+        if rows.ndim != 2 or rows.shape[1] != n_classes:
+            raise ValueError(f"{name} probabilities have shape {rows.shape}, expected (n, {n_classes})")
+    return {name: rows.astype("float32") for name, rows in outputs.items()}

@@ -1,0 +1,137 @@
+"""Before a plan: data decoded and audited, split made, results folder known. Light where the cache has it all."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fer_bench.cache import reading, write_atomic
+from fer_bench.data import Split, open_dataset, read_copies, split_csv, split_file, stored_audit, stored_split
+from fer_bench.progress import Progress, silent
+from fer_bench.records import ResultsFolder
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data and split as paths and facts; nothing of it is an array.
+
+    counts: training, validation and test images by fold; 0 where there are no folds.
+    """
+
+    name: str
+    dataset_folder: Path
+    split_folder: Path
+    data_fingerprint: str
+    split_fingerprint: str
+    split_source: str
+    class_names: tuple[str, ...]
+    counts: dict[int, tuple[int, int, int]]
+    notes: tuple[str, ...]
+    results: ResultsFolder
+
+    @property
+    def fingerprints(self) -> tuple[str, str]:
+        """Of data and split."""
+        return self.data_fingerprint, self.split_fingerprint
+
+    @property
+    def n_folds(self) -> int:
+        """How many folds there are; 0 for the one split."""
+        return 0 if 0 in self.counts else len(self.counts)
+
+    @property
+    def n_train(self) -> int:
+        """Training images, of the first fold where there are folds."""
+        return next(iter(self.counts.values()))[0]
+
+    def absolute(self) -> Prepared:
+        """The same for processes with another working folder."""
+        return replace(
+            self,
+            dataset_folder=self.dataset_folder.absolute(),
+            split_folder=self.split_folder.absolute(),
+            results=ResultsFolder(self.results.path.absolute()),
+        )
+
+
+def prepare(
+    data: str | Path,
+    results: str | Path = "results",
+    name: str | None = None,
+    votes: str | Path | None = None,
+    skip_bad: bool = False,
+    split_seed: int = 0,
+    n_folds: int = 0,
+    progress: Progress = silent,
+) -> Prepared:
+    """Open `data`, make its split or folds, and name its results folder. Raises FerBenchError for bad data."""
+    votes_file = None if votes is None else Path(votes)
+    opened = open_dataset(str(data), name=name, votes=votes_file, skip_bad=skip_bad, progress=progress)
+    split_folder = stored_split(opened.folder, split_seed, n_folds, progress)
+    with reading(split_folder):
+        split = json.loads((split_folder / "about.json").read_text())
+    with reading(opened.folder):
+        about = json.loads((opened.folder / "about.json").read_text())
+    return Prepared(
+        name=opened.name,
+        dataset_folder=opened.folder,
+        split_folder=split_folder,
+        data_fingerprint=opened.fingerprint,
+        split_fingerprint=split["fingerprint"],
+        split_source=split["source"],
+        class_names=tuple(split["class_names"]),
+        counts={int(fold): (train, validation, test) for fold, (train, validation, test) in split["counts"].items()},
+        notes=tuple(about["notes"]),
+        results=ResultsFolder(Path(results) / opened.name),
+    )
+
+
+def store_split(prepared: Prepared) -> None:
+    """Put the split beside the results, `split-<fingerprint>.csv.gz`, a file per fold, unless that very split is there.
+
+    The fingerprint is that of the ids: where a label was corrected, the file is written anew.
+    """
+    from fer_bench.data import Dataset
+    from fer_bench.records import write_gzipped
+
+    dataset = Dataset.load(prepared.dataset_folder)
+    for fold in prepared.counts:
+        path = prepared.results.path / split_file(prepared.split_fingerprint, fold)
+        write_gzipped(path, split_csv(dataset, Split.load(prepared.split_folder, fold)))
+
+
+def audit_data(prepared: Prepared, progress: Progress = silent) -> None:
+    """Write audit.json and the facts about images beside the runs, where they are missing or speak of something else.
+
+    Copies are looked for once for each dataset and split: the cache has them.
+    """
+    from fer_bench.records import AUDIT_FILE
+
+    folder = stored_audit(prepared.dataset_folder, prepared.split_folder, progress)
+    content = (folder / "audit.json").read_bytes()
+    target = prepared.results.path / AUDIT_FILE
+    if not target.exists() or target.read_bytes() != content:
+        write_atomic(target, content)
+    _store_images(prepared, folder)
+
+
+def _store_images(prepared: Prepared, audit_folder: Path) -> None:
+    """Put the facts about validation and test images beside the results; votes that are known there stay known."""
+    import numpy as np
+
+    from fer_bench.data import Dataset
+    from fer_bench.records import ImageFacts, images_path, write_images
+
+    dataset, split = Dataset.load(prepared.dataset_folder), Split.load(prepared.split_folder)
+    copies = read_copies(audit_folder)
+    rows = np.concatenate([split.validation, split.test])
+    subset = np.repeat(["validation", "test"], [len(split.validation), len(split.test)])
+    facts = ImageFacts(dataset.sample_ids[rows], subset, copies[rows])
+    path = images_path(prepared.results.path, prepared.split_fingerprint)
+    if dataset.votes is not None and dataset.vote_names:
+        facts = replace(facts, votes=dataset.votes[rows], vote_names=dataset.vote_names)
+    elif path.exists():
+        known = ImageFacts.load(path).of(facts.ids)
+        facts = replace(facts, votes=known.votes, vote_names=known.vote_names)
+    write_images(path, facts)
