@@ -13,9 +13,8 @@ def facts(tmp_path):
     """facts(n_folds): what is known of data of two classes, their results in the test's folder."""
 
     def of(n_folds: int = 0, path: Path = tmp_path) -> Prepared:
-        return Prepared(
-            "tiny", path, path, "data", "split", "drawn", ("a", "b"), dict.fromkeys(range(1, n_folds + 1) or [0], (1, 1, 1)), (),
-            ResultsFolder(path),
-        )  # fmt: skip
+        counts = dict.fromkeys(range(1, n_folds + 1) or [0], (1, 1, 1))
+        results = ResultsFolder(path)
+        return Prepared("tiny", path, path, "data", "split", "drawn", ("a", "b"), counts, (), results)
 
     return of

@@ -89,7 +89,7 @@ def test_suite_from_data_to_leaderboard_and_nothing_twice(program, tmp_path):
     for run in runs:
         if json.loads((run / "record.json").read_text())["status"] == "success":
             files = {path.name for path in run.iterdir()}
-            assert files == {"record.json", "predictions.npz", "history.csv", "confusion.png", "log.txt"}
+            assert files == {"record.json", "predictions.npz", "history.csv", "log.txt"}
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and "runs" in path.parts}
     page = (folder / "leaderboard.md").read_bytes()
     again = program(*command)

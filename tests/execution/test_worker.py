@@ -145,7 +145,8 @@ def test_without_the_run_under_none_there_is_nothing_to_adjust(run):
     assert "starts from the run pca-logistic.none.s0-" in record.reason and "not there" in record.reason
 
 
-def test_classifier_retraining_starts_from_the_weights_of_the_run_under_none(run):
+def test_classifier_retraining_starts_from_the_weights_of_the_run_under_none(run, monkeypatch):
+    monkeypatch.setitem(MODELS._cards, "cnn-small", replace(MODELS["cnn-small"], steps={"quick": 8}))
     base = run("cnn-small", "none")
     weights = run.results.runs / base.run_id / WEIGHTS_FILE
     assert weights.exists()
