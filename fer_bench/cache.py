@@ -156,6 +156,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def sync(path: Path) -> None:
     """Return once the file `path`, or every file in the folder `path`, is on the disk and not in memory alone."""
-    for file in path.iterdir() if path.is_dir() else (path,):
+    for file in filter(Path.is_file, path.rglob("*")) if path.is_dir() else (path,):
         with file.open("rb") as handle:
             os.fsync(handle.fileno())

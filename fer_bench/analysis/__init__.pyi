@@ -12,5 +12,6 @@ from .predictions import SCORED as SCORED
 from .predictions import Predictions as Predictions
 from .predictions import Run as Run
 from .predictions import newest_splits as newest_splits
+from .publish import publish as publish
 from .verify import Standing as Standing
 from .verify import Verification as Verification

@@ -1,4 +1,4 @@
-"""Commands that judge what is on record: report, judge, verify, ensemble, hard-faces."""
+"""Commands that judge what is on record: report, judge, verify, publish, ensemble, hard-faces."""
 
 from __future__ import annotations
 
@@ -79,6 +79,22 @@ def verify(
     say(*report(found))
     if not found.is_sound:
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: `python -m fer_bench publish results/fer2013`")
+def publish(
+    folder: Annotated[Path, typer.Argument(help="A dataset's folder under the results.")],
+    to: Annotated[
+        Path | None, typer.Option(help="By default `published/` beside it, under its name.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Write all runs of a dataset as a few files to share, which `report` and `verify` read like the folder itself."""
+    from fer_bench.analysis import publish
+
+    target = to or folder.parent / "published" / folder.name
+    publish(_results_folder(folder), target)
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    say(f"{target}: {size / 1e6:.1f} MB")
 
 
 @app.command(epilog="Example: `python -m fer_bench ensemble --name fer2013`")

@@ -1,8 +1,9 @@
 """Published evidence: the records and probabilities of one dataset in a few files, read and never added to.
 
 records.jsonl.gz has a line a run: its record, history, the end of its log, and the names of the ids that its
-probabilities are of. probabilities.npz has these ids, and `<run id>/<subset>`: float16 (n, k), SCALE times the
-probabilities. Split, facts about images, audit and tuned values lie beside them as in a folder of runs.
+probabilities are of. probabilities.npz has these ids, and `<run id>/<subset>`, probabilities (n, k): float32 as they
+are, or float16, SCALE times a probability of at most a half, and SCALE times that minus 1 for a larger one (-0.0 is
+1), so that both ends of the range are fine. What else lies in a folder of runs lies here, too.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ BESIDE = ("split-*.csv.gz", "images-*.csv.gz", AUDIT_FILE, "tuned/*.json")
 
 @dataclass(frozen=True)
 class PublishedRun:
-    """All that is published of one run. predictions: as `ReadableFolder.predictions` gives them."""
+    """All that is published of one run.
+
+    predictions: as `ReadableFolder.predictions` gives them; they take half the room if they are `rounded`.
+    """
 
     record: Record
     history: History
@@ -45,7 +49,7 @@ class PublishedRun:
 
 
 class PublishedFolder(ReadableFolder):
-    """What `write_published` wrote; probabilities are rounded to float16."""
+    """What `write_published` wrote."""
 
     advice = "they were changed since they were published; take them from where they were published, or publish again"
     resolution = 2.0**-11
@@ -66,7 +70,8 @@ class PublishedFolder(ReadableFolder):
         found: dict[str, np.ndarray] = {}
         for subset, ids in self._lines.get(run_id, {}).get("ids", {}).items():
             found[f"{subset}_ids"] = self._array(ids)
-            found[f"{subset}_probabilities"] = self._array(f"{run_id}/{subset}").astype("float32") / SCALE
+            rows = self._array(f"{run_id}/{subset}")
+            found[f"{subset}_probabilities"] = _unpacked(rows) if rows.dtype == "float16" else rows
         return found or None
 
     def predictions_digest(self, run_id: str) -> str | None:
@@ -82,7 +87,9 @@ class PublishedFolder(ReadableFolder):
     def _lines(self) -> dict[str, dict[str, Any]]:
         path = self.path / RECORDS_FILE
         try:
-            lines = [json.loads(line) for line in gunzip(path).decode().splitlines()]
+            lines = [json.loads(line) for line in gunzip(path).decode().split("\n")[:-1]]
+            if not lines:
+                raise ValueError("no records")
             return {line["record"]["run_id"]: line for line in lines}
         except (OSError, EOFError, ValueError, TypeError, KeyError, RecursionError, zlib.error) as error:
             raise FerBenchError(f"{path}: damaged ({error!r}); {self.advice}") from error
@@ -120,24 +127,32 @@ class PublishedFolder(ReadableFolder):
 
 
 def rounded(probabilities: np.ndarray) -> np.ndarray:
-    """What is published of `probabilities`, float (n, k): float32 (n, k), each row with the same most probable class.
+    """What is published of `probabilities`, float (n, k): float32 (n, k), off by `PublishedFolder.resolution` at most.
 
-    Where two classes become equal that were not, the more probable one gets the next larger number.
+    What was equal stays equal, and each row keeps its most probable class: where another one would become as probable,
+    that class gets the next larger number.
     """
-    return _halved(probabilities).astype("float32") / SCALE
+    return _unpacked(_packed(probabilities))
 
 
-def _halved(probabilities: np.ndarray) -> np.ndarray:
+def _packed(probabilities: np.ndarray) -> np.ndarray:
     import numpy as np
 
-    half = (probabilities.astype(np.float64) * SCALE).astype(np.float16)
-    half[(half == 0) & (probabilities > 0)] = np.finfo(np.float16).smallest_subnormal
-    rows, best = np.arange(len(half)), probabilities.argmax(axis=1)
-    top = half[rows, best]
-    behind = probabilities < probabilities[rows, best][:, None]
-    tied = ((half == top[:, None]) & behind).any(axis=1)
-    half[rows[tied], best[tied]] = np.nextafter(top[tied], np.float16(np.inf))
-    return half
+    large, given = probabilities > 0.5, probabilities.astype(np.float64)
+    packed = (np.where(large, -(1 - given), given) * SCALE).astype(np.float16)
+    packed[(packed == 0) & (given > 0) & ~large] = np.finfo(np.float16).smallest_subnormal
+    rows, best = np.arange(len(packed)), probabilities.argmax(axis=1)
+    after, most = _unpacked(packed), probabilities[rows, best]
+    tied = ((after >= after[rows, best][:, None]) & (probabilities < most[:, None])).any(axis=1)
+    packed[rows[tied], best[tied]] = np.nextafter(packed[rows[tied], best[tied]], np.float16(np.inf))
+    return packed
+
+
+def _unpacked(packed: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    rows = packed.astype(np.float64) / SCALE
+    return np.where(np.signbit(packed), 1 + rows, rows).astype(np.float32)
 
 
 def write_published(source: ReadableFolder, target: Path, runs: Iterable[PublishedRun]) -> None:
@@ -164,7 +179,9 @@ def _write(source: Path, work: Path, runs: list[PublishedRun]) -> None:
                 of = run.predictions[f"{subset}_ids"]
                 ids[subset] = f"ids-{hashlib.sha256(of.tobytes()).hexdigest()[:16]}"
                 arrays[ids[subset]] = of
-                arrays[f"{run_id}/{subset}"] = _halved(run.predictions[f"{subset}_probabilities"])
+                rows = run.predictions[f"{subset}_probabilities"]
+                packed = _packed(rows)
+                arrays[f"{run_id}/{subset}"] = packed if np.array_equal(_unpacked(packed), rows) else rows
         line = {"record": run.record.model_dump(mode="json"), "history": run.history, "log": run.log, "ids": ids}
         lines.append(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
     (work / RECORDS_FILE).write_bytes(gzip.compress("".join(lines).encode(), mtime=0))

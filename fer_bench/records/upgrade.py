@@ -19,10 +19,10 @@ def upgrade(raw: Any) -> Any:
     if not isinstance(raw, dict) or raw.get("schema_version") != 1:
         return raw
     record: dict[str, Any] = {**raw, "schema_version": 2}
-    words, notes, parameters = record.pop("weights", ""), record.get("notes", []), record.get("parameters", {})
-    if isinstance(words, str):
-        first = words.partition(" ")[0]
-        record |= {"weights_note": words, "initial_weights": first or None}
+    notes, parameters = record.get("notes", []), record.get("parameters", {})
+    if isinstance(words := record.get("weights"), str):
+        del record["weights"]
+        record |= {"weights_note": words, "initial_weights": words.partition(" ")[0] or None}
     if isinstance(notes, list):
         record |= _from_notes([str(note) for note in notes], is_network=record.get("family") == "deep")
     if isinstance(parameters, dict):

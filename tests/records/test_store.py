@@ -192,3 +192,23 @@ def test_what_planning_asks_of_a_record_is_told_whatever_is_in_the_file(results,
     path.write_text(text)
     standing = results.standing("a-run")
     assert (standing.status, standing.plugin_code) == (results.status("a-run"), code) == (status, code)
+
+
+def test_history_and_the_end_of_the_log_are_read(results, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    publish(results, record())
+    run = results.runs / record().run_id
+    assert results.history(record().run_id) == [] and results.log_tail("no-run") == ""
+    (run / "history.csv").write_text("epoch,loss\n1,0.5\n2,nan\n")
+    (run / "log.txt").write_text(f"first\n{'x' * 9000}\n\x1b[31mred\x1b[0m\a {tmp_path}/a /home/somebody/b\n")
+    assert results.history(record().run_id)[0] == {"epoch": 1, "loss": 0.5}
+    assert results.log_tail(record().run_id).splitlines()[-1] == "red ./a ~/b"
+    assert results.predictions(record().run_id) is None
+
+
+def test_damaged_predictions_are_named(results):
+    publish(results, record())
+    (results.runs / record().run_id / "predictions.npz").write_bytes(b"PK, but no archive")
+    with pytest.raises(FerBenchError, match=r"predictions\.npz: cannot be read"):
+        results.predictions(record().run_id)

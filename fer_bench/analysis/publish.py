@@ -1,0 +1,89 @@
+"""From a folder of runs to published evidence: probabilities rounded, and the figures that follow from these."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fer_bench.analysis.predictions import Predictions, Run, split_of
+from fer_bench.errors import FerBenchError
+from fer_bench.metrics import score
+from fer_bench.records import PublishedFolder, PublishedRun, rounded, write_published
+
+if TYPE_CHECKING:
+    from fer_bench.records import ResultsFolder
+    from fer_bench.records.schema import Record, Scores
+
+MOST = 1e-3
+"""By how much rounding may move a figure."""
+OF_PROBABILITIES = ("pr_auc", "log_loss", "brier", "ece", "top2_accuracy")
+
+
+def publish(source: ResultsFolder, target: Path) -> PublishedFolder:
+    """Write what is known of all runs in `source` as the few files of a folder `target`, in place of earlier evidence.
+
+    Figures of answers stay as they are; those of probabilities are computed anew from the rounded ones.
+    Raises FerBenchError where `source` is damaged, its figures do not follow, or something else is at `target`.
+    """
+    records = source.records()
+    if not records:
+        raise FerBenchError(f"{source.path}: no records to publish")
+    kept: dict[str, _Kept] = defaultdict(_Kept)
+    for split, n_folds in sorted({split_of(record)[1:] for record in records}):
+        predictions = Predictions.load(source, split, n_folds, records)
+        for run in predictions.runs:
+            for record, subset, labels, rows in _parts(predictions, run):
+                kept[record.run_id].add(record, subset, labels, rows, predictions.class_names)
+    write_published(source, target, [_published(source, record, kept[record.run_id]) for record in records])
+    return PublishedFolder(target)
+
+
+@dataclass
+class _Kept:
+    """What is published in the place of a record's scores and probabilities, by subset."""
+
+    scores: dict[str, Scores] = field(default_factory=dict)
+    probabilities: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def add(
+        self, record: Record, subset: str, labels: np.ndarray, rows: np.ndarray, class_names: tuple[str, ...]
+    ) -> None:
+        """Take rounded `rows`, or `rows` as they are where rounding moves a figure by more than MOST."""
+        before = getattr(record, subset)
+        for answers in (rounded(rows), rows):
+            after = score(labels, answers, class_names)
+            if before is None or before.confusion != after.confusion:
+                raise FerBenchError(f"{record.run_id}: its {subset} figures do not follow from its probabilities")
+            self.scores[subset], self.probabilities[f"{subset}_probabilities"] = after, answers
+            if _furthest(before, after) <= MOST:
+                break
+
+
+def _furthest(before: Scores, after: Scores) -> float:
+    """By how much the figures of probabilities differ at most."""
+    pairs = [(getattr(before, name), getattr(after, name)) for name in OF_PROBABILITIES]
+    return max((abs(first - second) for first, second in pairs if first is not None), default=0.0)
+
+
+def _parts(predictions: Predictions, run: Run) -> Iterator[tuple[Record, str, np.ndarray, np.ndarray]]:
+    """Each record and subset of `run` with labels, int (n,), and probabilities, float32 (n, k)."""
+    for subset, rows in predictions.stored(run).items():
+        ends = np.cumsum(predictions.lengths[subset])[:-1]
+        labels = np.split(predictions.labels[subset], ends)
+        for record, own, answers in zip(run.records, labels, np.split(rows, ends), strict=True):
+            yield record, subset, own, answers
+
+
+def _published(source: ResultsFolder, record: Record, kept: _Kept) -> PublishedRun:
+    run_id, predictions = record.run_id, source.predictions(record.run_id)
+    return PublishedRun(
+        record.model_copy(update=kept.scores),
+        source.history(run_id),
+        source.log_tail(run_id),
+        None if predictions is None else predictions | kept.probabilities,
+    )
