@@ -8,9 +8,10 @@ interval or a set is what is shown and what decides. tests/analysis/test_simulat
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 MEASURES = ("accuracy", "macro_f1")
 """The first columns of `bootstrap.score_draws`; the recall of each class follows."""
+LEAST_DF = 4
+"""Fewer degrees of freedom count as so many: noise with one or two has no variance, and would tie all rows."""
 LEAST_ERROR = 1e-6
 """What a standard error is at least, so that equal answers, with none, differ by 0 and rounding of it."""
 NORMAL = 1.645
@@ -50,77 +53,90 @@ class Draws:
 class TrainingNoise:
     """How the runs of one family of rows differ by their seeds, beyond what the redraws of images show of it.
 
-    root: float (M, M), a square root of the covariance between seeds, pooled over rows. images: float (M,), the share
-    of the variance that comes from the images: two runs that are right about different images score differently on
-    these images, and differ on the redraws too. df: degrees of freedom; 0 where no row has several runs.
+    root: float32 (M, M), a square root of the covariance between seeds, pooled over rows. scale: float32 (draws, M), by
+    how much more or less of it each draw takes. df: degrees of freedom; 0 where no row has several runs.
     """
 
     root: np.ndarray
-    images: np.ndarray
+    scale: np.ndarray
     df: int
 
     @classmethod
-    def pooled(cls, rows: list[np.ndarray]) -> TrainingNoise:
-        """From the draws, float (r, 1 + draws, M), of each row's runs."""
-        m, df = rows[0].shape[-1], sum(len(runs) - 1 for runs in rows)
-        between, on_images = np.zeros((m, m)), np.zeros(m)
+    def pooled(cls, rows: list[list[np.ndarray]]) -> TrainingNoise:
+        """From the draws, float (1 + draws, M), of each row's runs.
+
+        Two runs that are right about different images score differently on these images for that alone, and differ on
+        the redraws too: that share of the variance is left out. The variance is known from a few runs only, and each
+        draw takes another that it may be, the same for all rows.
+        """
+        n_draws, m = rows[0][0][1:].shape
+        between, on_images, df = np.zeros((m, m)), np.zeros(m), 0
         for runs in rows:
             if len(runs) > 1:
-                apart = runs - runs.mean(axis=0, dtype=np.float64)
+                apart = np.subtract(runs, np.mean(runs, axis=0, dtype=np.float64))
                 between += apart[:, 0].T @ apart[:, 0]
                 on_images += apart[:, 1:].var(axis=1, ddof=1).sum(axis=0)
+                df += len(runs) - 1
         variance = between.diagonal()
         share = np.divide(on_images, variance, out=np.zeros(m), where=variance > 0)
         values, vectors = np.linalg.eigh(between / max(df, 1))
-        return cls((vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T, share, df)
+        root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+        doubt = max(df, LEAST_DF)
+        may_be = doubt / np.random.default_rng(0).chisquare(doubt, (n_draws, 1))
+        scale = np.sqrt(np.maximum(may_be - share, 0))
+        return cls(root.astype(np.float32), scale.astype(np.float32), df)
 
-    def draw(self, name: str, n_runs: int, n_draws: int) -> np.ndarray:
-        """Noise of the mean of `n_runs`, float (n_draws, M): the same for the same name, whatever the other rows.
-
-        The variance is known from `df` degrees of freedom only: each draw takes another that it may be, the same for
-        all rows of the family. Its part from the images is left out, as the redraws have it.
-        """
-        if not self.df:
-            return np.zeros((n_draws, len(self.root)))
-        may_be = self.df / np.random.default_rng(self.df).chisquare(self.df, n_draws)
-        scale = np.sqrt(np.maximum(may_be[:, None] - self.images, 0) / n_runs)
-        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
-        return np.random.default_rng(seed).standard_normal((n_draws, len(self.root))) @ self.root * scale
+    def of(self, runs: Sequence[Any]) -> np.ndarray:
+        """Noise of the mean of `runs`, which are of one row: float32 (draws, M), the same whatever the other rows."""
+        seed = int.from_bytes(hashlib.sha256(runs[0].row.encode()).digest()[:8], "big")
+        normal = np.random.default_rng(seed).standard_normal(self.scale.shape, dtype=np.float32)
+        return normal @ self.root * self.scale / np.float32(len(runs) ** 0.5)
 
 
-def training_noise(run_draws: Mapping[str, np.ndarray], runs: pd.DataFrame) -> dict[str, TrainingNoise]:
-    """The noise of training of each family; see `row_draws`. Runs that another seed would not change have no part."""
-    noise = {}
-    for family, members in runs[~is_deterministic(runs)].groupby("family"):
-        rows = [np.stack([run_draws[run] for run in sorted(one.index)]) for _, one in members.groupby("row")]
-        noise[str(family)] = TrainingNoise.pooled(rows)
-    return noise
+RunDraws = Mapping[str, np.ndarray]
 
 
-def is_deterministic(runs: pd.DataFrame) -> pd.Series:
-    """Which runs another seed would not change, bool; those of which that is not known are taken for those it would."""
-    return runs["stochastic"].eq(False)
+def runs_of_rows(runs: pd.DataFrame) -> dict[str, list[Any]]:
+    """The runs of each row as named tuples in the order of their Index, the run id; rows sorted."""
+    rows = defaultdict(list)
+    for run in runs.sort_index().itertuples():
+        rows[run.row].append(run)
+    return dict(sorted(rows.items()))
 
 
-def mean_draws(run_draws: Mapping[str, np.ndarray], runs: pd.DataFrame) -> np.ndarray:
-    """The mean over `runs` of their draws, float64 (1 + draws, M), whatever their order."""
-    return np.asarray(np.mean([run_draws[run] for run in sorted(runs.index)], axis=0, dtype=np.float64))
+def is_deterministic(runs: Sequence[Any]) -> bool:
+    """Whether another seed would not change them; where that is not known, it would."""
+    return all(run.stochastic is not None and not run.stochastic for run in runs)
 
 
-def row_draws(run_draws: Mapping[str, np.ndarray], runs: pd.DataFrame, measures: tuple[str, ...]) -> Draws:
+def training_noise(run_draws: RunDraws, rows: Mapping[str, Sequence[Any]]) -> dict[str, TrainingNoise]:
+    """The noise of training of each family with rows that another seed would change."""
+    families = defaultdict(list)
+    for runs in rows.values():
+        if not is_deterministic(runs):
+            families[runs[0].family].append([run_draws[run.Index] for run in runs])
+    return {family: TrainingNoise.pooled(members) for family, members in families.items()}
+
+
+def mean_draws(run_draws: RunDraws, runs: Sequence[Any]) -> np.ndarray:
+    """The mean over `runs` of their draws, float64 (1 + draws, M)."""
+    return np.asarray(np.mean([run_draws[run.Index] for run in runs], axis=0, dtype=np.float64))
+
+
+def row_draws(run_draws: RunDraws, runs: pd.DataFrame, measures: tuple[str, ...]) -> Draws:
     """The draws of rows from those of their runs, float32 (1 + draws, M).
 
     runs: index run_id; columns row, family, stochastic (False, True, or None where that is not known). Rows come out
     sorted. The variance between seeds is pooled over the rows of a family, so that a row of one run has it too.
     """
-    noise, values = training_noise(run_draws, runs), {}
-    for name, members in runs.groupby("row"):
-        own = mean_draws(run_draws, members)
-        if not is_deterministic(members).all():
-            own[1:] += noise[members["family"].iloc[0]].draw(str(name), len(members), len(own) - 1)
-        values[str(name)] = own.astype(np.float32)
-    known = {str(family): family not in noise or noise[family].df > 0 for family in runs["family"].unique()}
-    return Draws(tuple(values), tuple(measures), np.stack(list(values.values()), axis=1), known)
+    rows = runs_of_rows(runs)
+    noise, values = training_noise(run_draws, rows), []
+    for members in rows.values():
+        values.append(mean_draws(run_draws, members).astype(np.float32))
+        if not is_deterministic(members) and noise[members[0].family].df:
+            values[-1][1:] += noise[members[0].family].of(members)
+    known = {family: family not in noise or noise[family].df > 0 for family in sorted(set(runs["family"]))}
+    return Draws(tuple(rows), tuple(measures), np.stack(values, axis=1), known)
 
 
 def best_set(draws: Draws, measure: str = "macro_f1") -> pd.DataFrame:

@@ -5,14 +5,22 @@ All intervals of a table hold together, 95 times in 100, so that an interval wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fer_bench.analysis.bootstrap import ALPHA
-from fer_bench.analysis.comparisons import LEAST_ERROR, TrainingNoise, is_deterministic, mean_draws, training_noise
+from fer_bench.analysis.comparisons import (
+    LEAST_ERROR,
+    RunDraws,
+    TrainingNoise,
+    is_deterministic,
+    mean_draws,
+    runs_of_rows,
+    training_noise,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,9 +58,7 @@ class Changes:
     shrinkage: np.ndarray
 
     @classmethod
-    def of(
-        cls, run_draws: Mapping[str, np.ndarray], runs: pd.DataFrame, measures: Sequence[str], support: np.ndarray
-    ) -> Changes:
+    def of(cls, run_draws: RunDraws, runs: pd.DataFrame, measures: Sequence[str], support: np.ndarray) -> Changes:
         """From the draws of runs, float32 (1 + draws, 2 + k), of accuracy, macro_f1 and the recall of each class.
 
         runs: index run_id; columns row, model, strategy, seed, family, stochastic. measures: what the 2 + k are.
@@ -62,16 +68,16 @@ class Changes:
 
         shares = _shares(support)
         columns = {run: np.hstack([draws[:, 1:2], draws[:, 2:] @ shares.T]) for run, draws in run_draws.items()}
-        noise = training_noise(columns, runs)
-        lines, values, deviations, spreads = [], [], [], []
-        for model, strategy, before, after in _pairs(runs):
+        rows = runs_of_rows(runs)
+        noise, lines, values, deviations, spreads = training_noise(columns, rows), [], [], [], []
+        for before, after in _pairs(rows.values()):
             change = mean_draws(columns, after) - mean_draws(columns, before)
             same = not change.any()
-            lines.append((model, strategy, max(len(before), len(after)), same))
+            lines.append((after[0].model, after[0].strategy, max(len(before), len(after)), same))
             values.append(change[0])
             spreads.append(change[1:].var(axis=0, ddof=1))
             if not same:
-                change[1:] += _noise(noise, after, len(change) - 1) - _noise(noise, before, len(change) - 1)
+                change[1:] += _noise(noise, after) - _noise(noise, before)
             deviations.append((change[1:] - change[1:].mean(axis=0)).astype(np.float32))
         own_measures = (*DECIDING, *measures[2:])
         shape = (len(lines), len(own_measures))
@@ -90,22 +96,22 @@ def _shares(support: np.ndarray) -> np.ndarray:
     return np.vstack([n / n.sum(), few / max(few.sum(), 1), np.eye(len(n))]).astype(np.float32)
 
 
-def _pairs(runs: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame, pd.DataFrame]]:
-    """Model, strategy, and the runs under none and under it, of the same seeds; a run that no seed changes has all."""
-    is_base = runs["strategy"] == BASE_STRATEGY
-    for (model, strategy), after in runs[~is_base].groupby(["model", "strategy"]):
-        before = runs[is_base & (runs["model"] == model)]
-        if not (is_deterministic(before).all() or is_deterministic(after).all()):
-            before, after = before[before["seed"].isin(after["seed"])], after[after["seed"].isin(before["seed"])]
-        if len(before) and len(after):
-            yield str(model), str(strategy), before, after
+def _pairs(rows: Iterable[list[Any]]) -> Iterator[tuple[list[Any], list[Any]]]:
+    """The runs of a model under none and under a strategy, of the same seeds; a run that no seed changes has all."""
+    variants = {(runs[0].model, runs[0].strategy): runs for runs in rows}
+    for (model, strategy), after in sorted(variants.items()):
+        before = variants.get((model, BASE_STRATEGY), [])
+        if strategy != BASE_STRATEGY and not (is_deterministic(before) or is_deterministic(after)):
+            common = {run.seed for run in before} & {run.seed for run in after}
+            before, after = ([run for run in runs if run.seed in common] for runs in (before, after))
+        if strategy != BASE_STRATEGY and before and after:
+            yield before, after
 
 
-def _noise(noise: Mapping[str, TrainingNoise], runs: pd.DataFrame, n_draws: int) -> np.ndarray | float:
+def _noise(noise: Mapping[str, TrainingNoise], runs: Sequence[Any]) -> np.ndarray | float:
     """The noise of training in the mean of `runs`, which are of one row."""
-    if is_deterministic(runs).all():
-        return 0.0
-    return noise[runs["family"].iloc[0]].draw(str(runs["row"].iloc[0]), len(runs), n_draws)
+    known = not is_deterministic(runs) and noise[runs[0].family].df
+    return noise[runs[0].family].of(runs) if known else 0.0
 
 
 def _smoothing(

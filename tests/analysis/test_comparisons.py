@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -66,27 +68,35 @@ def test_noise_does_not_depend_on_the_other_rows_nor_on_order(rng):
     assert (every.values[:, [0, 2]] == some.values).all()
 
 
+def pooled(values):
+    """The noise of rows, from draws of their runs, (rows, runs, 1 + draws, M)."""
+    return TrainingNoise.pooled([list(row) for row in values])
+
+
+def noise_of(noise):
+    return noise.of([SimpleNamespace(row="row")])
+
+
 def test_the_share_of_images_in_the_spread_between_seeds_is_not_counted_twice(rng):
     """Runs that differ by the images that they get right, and by nothing else, differ as much on redraws."""
-    images = rng.standard_normal((30, 3, 2001, 1)) * 0.01
-    noise = TrainingNoise.pooled(list(0.5 + images))
-    assert (noise.df, noise.images) == (60, pytest.approx(1, abs=0.4))
-    added = noise.draw("row", 1, 2000).std()
-    seeds = rng.standard_normal((30, 3, 1, 1)) * 0.01
-    assert added < 0.8 * TrainingNoise.pooled(list(0.5 + images / 100 + seeds)).draw("row", 1, 2000).std()
+    images, seeds = rng.standard_normal((30, 3, 2001, 1)) * 0.01, rng.standard_normal((30, 3, 1, 1)) * 0.01
+    by_images, by_seeds = pooled(0.5 + images), pooled(0.5 + images / 100 + seeds)
+    assert by_images.df == 60
+    assert noise_of(by_images).std() < 0.8 * noise_of(by_seeds).std()
+    assert noise_of(by_seeds).std() == pytest.approx(0.01, rel=0.2)
 
 
 def test_few_degrees_of_freedom_widen_the_noise(rng):
-    runs = 0.5 + 0.01 * rng.standard_normal((40, 3, 1, 1)) + np.zeros((1, 1, 50, 1))
-    known = TrainingNoise.pooled(list(runs))
-    few = TrainingNoise(known.root, known.images, 4)
-    reach = [np.quantile(np.abs(noise.draw("row", 1, 2000)), 0.95) for noise in (known, few)]
-    assert reach[1] / reach[0] == pytest.approx(2.776 / 1.99, rel=0.15)  # quantiles of t with 4 and 80
+    flat = np.zeros((1, 1, 2001, 1))
+    for n_rows, quantile in ((40, 1.99), (2, 2.776), (1, 2.776)):  # of t with 80 and 4 degrees; of fewer as of 4
+        noise = pooled(0.5 + 0.01 * rng.standard_normal((n_rows, 3, 1, 1)) + flat)
+        reach = np.quantile(np.abs(noise_of(noise)), 0.95)
+        assert reach == pytest.approx(quantile * noise.root[0, 0], rel=0.15)
 
 
 def test_measures_of_a_row_share_its_luck(rng):
     lucky = rng.standard_normal((40, 3, 1, 1)) * np.array([0.01, 0.02])
-    noise = TrainingNoise.pooled(list(0.5 + lucky + np.zeros((1, 1, 50, 1)))).draw("row", 1, 2000)
+    noise = noise_of(pooled(0.5 + lucky + np.zeros((1, 1, 2001, 1))))
     assert np.corrcoef(noise.T)[0, 1] > 0.99
     assert noise.std(axis=0)[1] / noise.std(axis=0)[0] == pytest.approx(2, rel=0.1)
 
