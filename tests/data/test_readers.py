@@ -10,22 +10,24 @@ import numpy as np
 import pytest
 
 from fer_bench import cache
-from fer_bench.data import Dataset, OpenedDataset, open_dataset
-from fer_bench.data.readers import source as readers
+from fer_bench.data import Dataset, make_split, make_synthetic, open_dataset, stored_split
+from fer_bench.data.readers import source
 from fer_bench.errors import FerBenchError
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def decodings(monkeypatch) -> list[str]:
     """The sources that were decoded, not served from the cache."""
     seen = []
-    read = readers._read
+    read = source._read
 
-    def counted(source, *others):
-        seen.append(source.path.name)
-        return read(source, *others)
+    def counted(found, *others):
+        seen.append(found.path.name)
+        return read(found, *others)
 
-    monkeypatch.setattr(readers, "_read", counted)
+    monkeypatch.setattr(source, "_read", counted)
     return seen
 
 
@@ -42,22 +44,29 @@ def folder(write_images) -> Path:
 
 
 def test_every_source_opens_by_its_path(csv_lines, write_csv, npz, folder):
-    for source, name, n in [(write_csv(csv_lines), "faces", 9), (npz, "my-faces", 4), (folder, "faces", 3)]:
-        opened = open_dataset(str(source))
+    for path, name, n in [(write_csv(csv_lines), "faces", 9), (npz, "my-faces", 4), (folder, "faces", 3)]:
+        opened = open_dataset(str(path))
         dataset = opened.load()
-        assert isinstance(opened, OpenedDataset)
         assert (opened.name, len(dataset)) == (name, n)
         assert (opened.name, opened.fingerprint) == (dataset.name, dataset.fingerprint)
         assert isinstance(dataset.images, np.memmap)
+        assert opened.folder.parent == cache.root() / "datasets"
         assert sorted(path.name for path in opened.folder.iterdir()) == ["about.json", "images.npy", "rows.npz"]
 
 
-def test_synthetic(decodings):
-    told = []
-    opened = open_dataset("synthetic", progress=lambda share, text: told.append(text))
-    assert opened.name == "synthetic"
-    assert len(opened.load()) == 3000
-    assert told
+def test_the_same_file_is_the_same_data_and_split_on_every_machine_so_far(csv_lines, write_csv):
+    """Results on disk are found by these."""
+    opened = open_dataset(str(write_csv(csv_lines)))
+    assert opened.fingerprint == "4c798f37dcc60671"
+    assert make_split(opened.load()).fingerprint == "df868b7b29e3368a"
+
+
+def test_synthetic(decodings, monkeypatch):
+    faces, texts = make_synthetic(40), []
+    monkeypatch.setattr("fer_bench.data.synthetic.dataset.make_synthetic", lambda: faces)
+    opened = open_dataset("synthetic", progress=lambda share, text: texts.append(text))
+    assert (opened.name, opened.fingerprint) == ("synthetic", faces.fingerprint)
+    assert texts
     assert open_dataset("synthetic") == opened
     assert decodings == ["synthetic"]
 
@@ -89,26 +98,25 @@ def test_known_names_are_for_the_known_data(name, csv_lines, write_csv):
 
 
 def test_second_opening_decodes_nothing(csv_lines, write_csv, npz, folder, decodings):
-    for source in (write_csv(csv_lines), npz, folder):
-        first = open_dataset(str(source))
+    for path in (write_csv(csv_lines), npz, folder):
+        first = open_dataset(str(path))
         decodings.clear()
-        assert open_dataset(str(source), progress=lambda share, text: pytest.fail(text)) == first
+        assert open_dataset(str(path), progress=lambda share, text: pytest.fail(text)) == first
         assert decodings == []
 
 
-def test_second_opening_imports_no_numpy(csv_lines, write_csv, folder):
-    sources = [str(write_csv(csv_lines)), str(folder)]
-    for source in sources:
-        open_dataset(source)
+def test_what_is_stored_is_opened_without_numpy(csv_lines, write_csv, write_images):
+    images = write_images({f"{name}/{number}.png": (4, 4) for name in ("happy", "sad") for number in range(4)})
+    paths = [str(write_csv(csv_lines)), str(images)]
+    for path in paths:
+        stored_split(open_dataset(path).folder, 0)
     code = (
-        "import sys; from fer_bench.data.readers import open_dataset\n"
-        "for source in sys.argv[1:]: open_dataset(source)\n"
-        "print([name for name in ('numpy', 'cv2', 'pandas', 'kagglehub') if name in sys.modules])"
+        "import sys; from fer_bench.data import Split, open_dataset, stored_split\n"
+        "for path in sys.argv[1:]: stored_split(open_dataset(path).folder, 0)\n"
+        "print([name for name in ('numpy', 'cv2', 'pandas', 'pydantic', 'kagglehub') if name in sys.modules])"
     )
-    told = subprocess.run(
-        [sys.executable, "-c", code, *sources], capture_output=True, text=True, cwd=Path(readers.__file__).parents[2]
-    )
-    assert told.stdout.strip() == "[]", told.stderr
+    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_relative_and_linked_paths_share_one_entry(csv_lines, write_csv, monkeypatch, tmp_path):
@@ -148,14 +156,14 @@ def test_changed_folder_is_never_served(change, folder, write_images):
 
 def test_file_that_changes_while_it_is_read(csv_lines, write_csv, monkeypatch, cache_folder):
     path = write_csv(csv_lines)
-    read = readers._read
+    read = source._read
 
     def read_and_change(*arguments):
         dataset = read(*arguments)
         path.write_text(path.read_text() + "0,1 2 3 4,Training\n")
         return dataset
 
-    monkeypatch.setattr(readers, "_read", read_and_change)
+    monkeypatch.setattr(source, "_read", read_and_change)
     with pytest.raises(FerBenchError, match="changed while it was read"):
         open_dataset(str(path))
     assert [entry for entry in (cache_folder / "datasets").iterdir() if entry.is_dir()] == []
@@ -171,14 +179,13 @@ def test_changed_votes_are_never_served(csv_lines, write_csv):
 
 def test_skip_bad_is_told_apart(csv_lines, write_csv):
     path = write_csv([*csv_lines, "0,1 2,Training"])
-    with pytest.raises(FerBenchError, match="1 bad rows of 10"):
-        open_dataset(str(path))
-    assert "dropped 1 bad rows" in open_dataset(str(path), skip_bad=True).load().notes[0]
-    with pytest.raises(FerBenchError, match="1 bad rows of 10"):
-        open_dataset(str(path))
+    for _ in range(2):
+        with pytest.raises(FerBenchError, match="1 bad rows of 10"):
+            open_dataset(str(path))
+        assert len(open_dataset(str(path), skip_bad=True).load()) == 9
 
 
-@pytest.mark.parametrize("missing", readers.SAVED)
+@pytest.mark.parametrize("missing", source.SAVED)
 def test_entry_that_lost_a_file_is_rebuilt(missing, csv_lines, write_csv, decodings):
     path = write_csv(csv_lines)
     opened = open_dataset(str(path))
@@ -188,14 +195,11 @@ def test_entry_that_lost_a_file_is_rebuilt(missing, csv_lines, write_csv, decodi
     assert len(decodings) == 2
 
 
-@pytest.mark.parametrize("damaged", readers.SAVED)
+@pytest.mark.parametrize("damaged", source.SAVED)
 def test_damaged_entry_is_reported(damaged, csv_lines, write_csv):
     opened = open_dataset(str(write_csv(csv_lines)))
     (opened.folder / damaged).write_bytes((opened.folder / damaged).read_bytes()[:20])
-    with pytest.raises(FerBenchError, match="damaged cache entry") as raised:
-        open_dataset(str(opened.folder.parents[2] / "faces.csv")).load()
-    assert str(opened.folder) in str(raised.value)
-    with pytest.raises(FerBenchError, match=r"damaged cache entry .*; delete that folder and start again"):
+    with pytest.raises(FerBenchError, match=f"{opened.folder}: damaged"):
         Dataset.load(opened.folder)
 
 
@@ -206,7 +210,7 @@ def test_cache_that_cannot_be_written(csv_lines, write_csv, monkeypatch, tmp_pat
         open_dataset(str(write_csv(csv_lines)))
 
 
-def test_full_disk_is_told_and_leaves_nothing(folder, monkeypatch, cache_folder):
+def test_full_disk_is_reported_and_leaves_nothing(folder, monkeypatch, cache_folder):
     def full(self, folder):
         raise OSError(28, "No space left on device")
 
@@ -217,44 +221,37 @@ def test_full_disk_is_told_and_leaves_nothing(folder, monkeypatch, cache_folder)
 
 
 SOURCES = {
-    "a missing file": ("nowhere/faces.csv", "no such file or folder; give a file, a folder, or a name"),
-    "a misspelt name": ("sythetic", "did you mean 'synthetic'"),
-    "another kind of file": ("photo.png", "neither a folder nor a .csv"),
+    "a missing file": ("nowhere/faces.csv", "no such file"),
+    "a misspelt name": ("sythetic", "'synthetic'"),
+    "another kind of file": ("photo.png", ".csv"),
     "an empty file": ("empty.csv", "empty file"),
     "an empty folder": ("nothing", "no class folders"),
 }
 
 
-@pytest.mark.parametrize(("source", "problem"), SOURCES.values(), ids=SOURCES)
-def test_bad_source(source, problem, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("path", "problem"), SOURCES.values(), ids=SOURCES)
+def test_bad_source(path, problem, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photo.png").write_bytes(b"x")
     (tmp_path / "empty.csv").write_bytes(b"")
     (tmp_path / "nothing").mkdir()
     with pytest.raises(FerBenchError) as raised:
-        open_dataset(source)
-    assert source in str(raised.value)
-    assert problem in str(raised.value)
+        open_dataset(path)
+    assert path in str(raised.value) and problem in str(raised.value)
 
 
 def test_votes_that_cannot_be(csv_lines, write_csv, tmp_path, folder):
     votes = write_csv(["happy,sad", "1,2"], "votes.csv")
-    for source, path, problem in [
-        (str(write_csv(csv_lines)), tmp_path / "missing.csv", "no such file"),
-        (str(write_csv(csv_lines)), votes, "1 rows of votes for 9 rows"),
-        (str(folder), votes, "has no rows, only files"),
-        ("synthetic", votes, "none for the synthetic data"),
-    ]:
-        with pytest.raises(FerBenchError, match=problem) as raised:
-            open_dataset(source, votes=path)
-        assert str(path) in str(raised.value)
+    data = write_csv(csv_lines)
+    for path, given in [(data, tmp_path / "missing.csv"), (data, votes), (folder, votes), ("synthetic", votes)]:
+        with pytest.raises(FerBenchError, match=str(given)):
+            open_dataset(str(path), votes=given)
 
 
 def test_problems_of_the_whole_name_the_source(csv_lines, write_csv):
     path = write_csv([csv_lines[0], *["3,1 2 3 4,Training"] * 3])
-    with pytest.raises(FerBenchError, match="1 class, at least 2 are needed") as raised:
+    with pytest.raises(FerBenchError, match=f"{path}: .*1 class"):
         open_dataset(str(path))
-    assert str(path) in str(raised.value)
 
 
 def test_hidden_folders_and_deep_ones_are_left_alone(folder, write_images):
@@ -263,8 +260,3 @@ def test_hidden_folders_and_deep_ones_are_left_alone(folder, write_images):
     again = open_dataset(str(folder)).load()
     assert again.fingerprint == first.fingerprint
     assert again.notes == ()
-
-
-def test_entry_is_in_the_cache(csv_lines, write_csv):
-    opened = open_dataset(str(write_csv(csv_lines)))
-    assert opened.folder.parent == cache.root() / "datasets"

@@ -29,6 +29,13 @@ def names(data: Dataset, split: Split) -> np.ndarray:
     return where
 
 
+def apart(groups: np.ndarray, split: Split) -> list[set[int]]:
+    """The groups in each subset, which have none in common."""
+    train, validation, test = (set(groups[rows].tolist()) for rows in split.subsets().values())
+    assert not train & validation and not train & test and not validation & test
+    return [train, validation, test]
+
+
 def test_every_row_is_in_one_subset_and_every_class_in_each():
     data = dataset()
     split = make_split(data, 0)
@@ -121,17 +128,15 @@ def test_people_who_show_every_class_are_dealt_out_whole(n_people, n_folds):
     data = dataset(counts, groups=np.arange(sum(counts)) % n_people)
     splits = make_folds(data, n_folds) if n_folds else [make_split(data)]
     for split in splits:
-        sides = [set(data.groups[rows].tolist()) for rows in split.subsets().values()]
-        assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
-        train, validation, test = (len(side) for side in sides)
+        train, validation, test = map(len, apart(data.groups, split))
         held_out = round(n_people / n_folds) if n_folds else max(1, round(0.1 * n_people))
         assert (train + validation + test, test) == (n_people, held_out)
         assert abs(validation - 0.1 * (n_people - (test if n_folds else 0))) <= 1
 
 
-def test_too_few_people_are_told():
+def test_too_few_people_are_refused():
     data = dataset((20, 20), groups=np.tile(np.arange(2), 20))
-    with pytest.raises(FerBenchError, match=r"images of one group count as one[^:]*:\n.*20 images, 2 of them"):
+    with pytest.raises(FerBenchError, match="a: 20 images, 2 of them"):
         make_split(data)
 
 
@@ -182,10 +187,10 @@ def test_each_class_that_enough_people_show_is_in_each_subset(n_folds):
     rng, n_subsets = np.random.default_rng(4), n_folds or 3  # some of these find a way at the second go only
     drawn = [
         contents
-        for contents in (some_people(rng) for _ in range(60))
+        for contents in (some_people(rng) for _ in range(30))
         if ((contents > 0).sum(axis=0) >= n_subsets).all()
     ]
-    assert len(drawn) > 30
+    assert len(drawn) > 15
     for contents in drawn:
         data = made_of_people(contents)
         for split in make_folds(data, n_folds) if n_folds else [make_split(data)]:
@@ -200,11 +205,8 @@ def test_people_who_leave_no_way_to_have_each_class_in_each_subset_are_told():
     contents[:, 0] = 5
     for label, shown_by in enumerate([[0, 1, 2], [0, 1, 3], [0, 2, 3]], start=1):
         contents[shown_by, label] = 2
-    with pytest.raises(
-        FerBenchError, match=r"groups .* dealt out whole.*\n  - \w: 6 images in 3 groups, none of them in t"
-    ) as error:
+    with pytest.raises(FerBenchError, match=r"\w: 6 images in 3 groups, none of them in t"):
         make_split(made_of_people(contents))
-    assert "distinct" not in str(error.value)
 
 
 def test_classes_that_are_too_small_are_all_named():
@@ -253,11 +255,11 @@ def test_a_stored_split_that_lost_a_file_is_made_again(tmp_path, lost):
 
 @pytest.mark.parametrize("damaged", ["about.json", "rows.npz"])
 @pytest.mark.parametrize("kept", [0, 20])
-def test_a_damaged_stored_split_is_told(tmp_path, damaged, kept):
+def test_a_damaged_stored_split_is_named(tmp_path, damaged, kept):
     dataset().save(tmp_path)
     folder = stored_split(tmp_path, 0)
     (folder / damaged).write_bytes((folder / damaged).read_bytes()[:kept])
-    with pytest.raises(FerBenchError, match=r"splits.*: damaged cache entry .*; delete that folder and start again"):
+    with pytest.raises(FerBenchError, match=f"{folder}: damaged"):
         Split.load(folder)
 
 
@@ -290,12 +292,10 @@ def test_every_row_is_tested_in_exactly_one_fold_and_never_seen_in_it_before():
 
 
 def test_folds_keep_groups_together():
-    data = dataset((110, 60, 30))
     groups = np.arange(200) // 4
-    data = replace(data, groups=groups)
+    data = dataset((110, 60, 30), groups=groups)
     for split in make_folds(data, 5):
-        sides = [set(groups[rows].tolist()) for rows in split.subsets().values()]
-        assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
+        apart(groups, split)
 
 
 def test_official_test_images_are_in_no_fold():

