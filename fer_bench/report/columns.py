@@ -36,7 +36,7 @@ class Column:
     shown: bool = False
     has_interval: bool = False
     has_spread: bool = False
-    compute: Callable[[pd.DataFrame], pd.Series] | None = None
+    compute: Callable[[pd.DataFrame], pd.Series | None] | None = None
 
     def of(self, rows: pd.DataFrame) -> pd.Series:
         """Its values, index `row`; all missing where `rows` does not know it."""
@@ -93,8 +93,9 @@ def _joined(name: str, separator: str) -> Callable[[pd.DataFrame], pd.Series]:
     return lambda rows: rows[name].map(separator.join)
 
 
-def _clean_rank(rows: pd.DataFrame) -> pd.Series:
-    return rows["clean_macro_f1"].rank(ascending=False, method="min")
+def _clean_rank(rows: pd.DataFrame) -> pd.Series | None:
+    known = rows.get("clean_macro_f1")
+    return None if known is None else known.rank(ascending=False, method="min")
 
 
 COLUMNS: tuple[Column, ...] = (

@@ -52,7 +52,6 @@ def write(
     Raises OSError where `folder` cannot be written, FerBenchError where what is stored there is damaged.
     """
     from fer_bench.analysis import load_leaderboard
-    from fer_bench.report import html
     from fer_bench.report.export import csv_text, json_text, latex
     from fer_bench.report.page import file_name, page, picture
 
@@ -62,6 +61,8 @@ def write(
     paths = {name: folder.path / file_name(board.suffix, name) for name in formats}
     for name, path in paths.items():
         if name == "html":
+            from fer_bench.report import html
+
             html.write(board, path, images)
         else:
             cache.write_atomic(path, texts[name](board))
