@@ -4,6 +4,7 @@ from .columns import columns as columns
 from .columns import values as values
 from .data_card import CARD_FILE as CARD_FILE
 from .data_card import audit_lines as audit_lines
+from .html import write_html as write_html
 from .sheets import write_copies as write_copies
 from .sheets import write_hard_faces as write_hard_faces
 from .terminal import overview as overview

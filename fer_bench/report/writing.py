@@ -53,6 +53,7 @@ def write(
     """
     from fer_bench.analysis import load_leaderboard
     from fer_bench.report.export import csv_text, json_text, latex
+    from fer_bench.report.html import write_html
     from fer_bench.report.page import file_name, page, picture
 
     made_from = _state(folder.path)
@@ -61,9 +62,7 @@ def write(
     paths = {name: folder.path / file_name(board.suffix, name) for name in formats}
     for name, path in paths.items():
         if name == "html":
-            from fer_bench.report import html
-
-            html.write(board, path, images)
+            write_html(board, path, images)
         else:
             cache.write_atomic(path, texts[name](board))
     if "md" in formats and (drawn := picture(board)):

@@ -1,0 +1,96 @@
+"""The document around what the script draws: tables that stand without it, a policy that lets nothing else in."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fer_bench.cache import write_atomic
+from fer_bench.report.columns import COLUMNS, MISSING, Column, columns, show, values
+from fer_bench.report.html.payload import payload
+from fer_bench.report.text import sentences
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fer_bench.analysis.leaderboard import Leaderboard
+
+SCRIPTS = ("core", "charts", "ranking", "sections", "run", "compare", "start")
+"""Of `static/`, in the order in which they are read."""
+POLICY = (
+    "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; "
+    "script-src '{script}'; style-src '{style}'"
+)
+"""What the page may load: nothing, but for its own script and style, known by their digests, and images inside it."""
+
+
+AFTER_PAINT = """let begun = false;
+const beginOnce = () => { if (!begun) { begun = true; begin(); } };
+new PerformanceObserver(beginOnce).observe({ type: "paint", buffered: true });
+setTimeout(beginOnce, 3000);"""
+"""The script begins once the tables are on the screen, and also where nothing is painted, as behind another tab."""
+
+
+def write_html(board: Leaderboard, path: Path, images: np.ndarray | None = None) -> None:
+    """Write the report of `board` to `path`, whole or not at all.
+
+    images: the test images, uint8 (n_test, h, w) gray or (n_test, h, w, 3) RGB, in the order of `board.labels`; with
+    them the report shows the hardest faces and each run's most confident mistakes.
+    """
+    write_atomic(path, page(board, images))
+
+
+def page(board: Leaderboard, images: np.ndarray | None = None) -> str:
+    """The report as HTML. It asks for no other file, and stands without JavaScript as tables."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("fer_bench.report", "html"),
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined,
+    )  # fmt: skip
+    static = resources.files("fer_bench.report.html") / "static"
+    style = (static / "report.css").read_text("utf-8")
+    parts = "\n".join((static / f"{name}.js").read_text("utf-8") for name in SCRIPTS)
+    script = f'"use strict";\n{AFTER_PAINT}\nfunction begin() {{\n{parts}\n}}\n'
+    known = columns(board)
+    return environment.get_template("report.html.j2").render(
+        board=board,
+        ranking=_ranking(board, known),
+        words=[one for one in known if one in COLUMNS],
+        show=show,
+        summary=sentences(board.findings),
+        reasons=sentences,
+        has_images=images is not None,
+        policy=POLICY.format(script=_digest(script), style=_digest(style)),
+        style=Markup(style),
+        script=Markup(script),
+        payload=Markup(embedded(payload(board, images))),
+    )
+
+
+def embedded(value: Any) -> str:
+    """`value` as JSON that may stand in a page's <script>: nothing in it ends the element or begins another."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.translate({ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _ranking(board: Leaderboard, known: Sequence[Column]) -> tuple[Sequence[Column], list[list[str]]]:
+    """The columns that are shown before anybody chooses, and their text for each row."""
+    shown = [one for one in known if one.shown]
+    return shown, [[_cell(one, line) for one in shown] for line in values(board).to_dict("records")]
+
+
+def _cell(column: Column, line: Mapping[Any, Any]) -> str:
+    text = column.text(line[column.name])
+    low, high = (column.text(line.get(column.name + end)) for end in ("_low", "_high"))
+    return f"{text} ({low} to {high})" if column.has_interval and MISSING not in (low, high) else text

@@ -1,0 +1,202 @@
+"""What the report's script draws from: the frames of a leaderboard as plain lists and dictionaries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from fer_bench.report.columns import Column, columns, values
+from fer_bench.report.html.galleries import galleries
+
+if TYPE_CHECKING:
+    from fer_bench.analysis.leaderboard import Leaderboard
+
+DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+"""An answer takes one character: the index of its class to the base 36."""
+PREDICTIONS_LIMIT = 1_500_000  # bytes
+PAIRED_ROWS = 300  # the report carries the standard error of every difference between two of so many rows
+ERROR_UNIT = 1e-5
+LOG_LINES, LOG_CHARACTERS, HISTORY_LINES = 12, 1_000, 200
+PLACED = ("row", "model", "strategy", "family", "model_name", "is_scored", "missing_folds", "versions")
+"""Columns of `runs` that the report shows elsewhere, or that say nothing more."""
+
+
+def payload(board: Leaderboard, images: np.ndarray | None = None) -> dict[str, Any]:
+    """All of `board` that the report shows, ready for JSON: numbers to five digits, None where nothing is known.
+
+    Rows and runs are named by their place in the lists `rows` and `runs`. images: see `write_html`.
+    """
+    carried = _carried(board)
+    known = columns(board)
+    return plain(
+        {
+            "data": vars(board.data) if board.data else {},
+            "columns": [_column(one) for one in known],
+            "rows": _rows(board),
+            "runs": _runs(board, carried),
+            "recall": {subset: _recall(board, subset) for subset in _subsets(board)},
+            "scores": list(board.scores.columns),
+            "versions": _versions(board),
+            "grid": {"models": board.grid.index, "strategies": board.grid.columns, "status": board.grid_status.values},
+            "effects": {subset: _lines(frame) for subset, frame in board.effects.items()},
+            "pooled": {subset: _lines(frame, "strategy") for subset, frame in board.pooled.items()},
+            "picks": {name: vars(one) for name, one in board.picks.items()},
+            "best_of_model": [board.rows.index.get_loc(row) for row in board.best_of_model.index],
+            "errors": {subset: _errors(board, subset) for subset in _subsets(board) if subset in board.draws},
+            "labels": _digits(board.labels) if _fits(board) else "",
+            "clean": None if board.clean is None else "".join(map(str, np.asarray(board.clean, dtype=int))),
+            "carried": "none" if not carried else "all" if len(carried) == len(board.predicted) else "first",
+            "galleries": None if images is None else galleries(board, images),
+        }
+    )
+
+
+def plain(value: Any) -> Any:
+    """`value` in JSON's own types: floats to five digits, NaN and infinities as None, arrays as lists."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return None if not math.isfinite(value) else int(value) if value.is_integer() else float(f"{value:.5g}")
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray, pd.Index, pd.Series)):
+        return [plain(one) for one in value]
+    return None if value is pd.NaT or value is pd.NA else str(value)
+
+
+def _subsets(board: Leaderboard) -> list[str]:
+    known = set(board.recall.index.get_level_values("subset"))
+    return [subset for subset in ("test", "clean") if subset in known]
+
+
+def _column(column: Column) -> dict[str, Any]:
+    names = ("name", "title", "kind", "sentence", "higher_is_better", "shown", "has_interval", "has_spread")
+    return {name: getattr(column, name) for name in names}
+
+
+def _rows(board: Leaderboard) -> list[dict[str, Any]]:
+    """A dictionary per row, best first: its values by their names in files, and its runs by their places.
+
+    Of scores whose twin on test-clean is no column, `clean_<score>` is there too.
+    """
+    scored = [run_id for run_id in board.runs.index if run_id in board.predicted]
+    place = {run_id: number for number, run_id in enumerate(scored)}
+    table = values(board)
+    table = table.join(
+        board.rows[[name for name in board.rows if str(name).startswith("clean_") and name not in table]]
+    )
+    found = []
+    for (row, own), line in zip(board.rows.iterrows(), table.to_dict("records"), strict=True):
+        known = {name: value for name, value in plain(line).items() if value is not None and value != ""}
+        runs = [place[run_id] for run_id in own["runs"]]
+        found.append(known | {"row": row, "family": own["family"], "runs": runs})
+    return found
+
+
+def _recall(board: Leaderboard, subset: str) -> list[list[float] | None]:
+    table = board.recall.xs(subset, level="subset")
+    return [list(table.loc[row]) if row in table.index else None for row in board.rows.index]
+
+
+def _runs(board: Leaderboard, carried: set[str]) -> list[dict[str, Any]]:
+    """A dictionary per run that has scores."""
+    row = {name: number for number, name in enumerate(board.rows.index)}
+    versions = _versions(board)
+    scores = {subset: board.scores.xs(subset, level="subset").T.to_dict("list") for subset in _scored(board)}
+    found = []
+    for run_id, line in zip(board.runs.index, board.runs.to_dict("records"), strict=True):
+        if run_id not in board.predicted:
+            continue
+        own = line.get("versions")
+        settings = {name: plain(value) for name, value in line.items() if name not in PLACED}
+        found.append(
+            {
+                "id": run_id,
+                "row": row.get(line["row"]),
+                "settings": {
+                    name: value
+                    for name, value in settings.items()
+                    if value is not False and value not in (None, "", [], {})
+                },
+                "versions": versions.index(dict(own)) if own else None,
+                "scores": {subset: values[run_id] for subset, values in scores.items() if run_id in values},
+                "predicted": _digits(board.predicted[run_id]) if run_id in carried else None,
+                "reliability": np.nan_to_num(board.reliability[run_id]) if run_id in board.reliability else None,
+                "history": _history(board, run_id),
+                "log": _log(board, run_id),
+            }
+        )
+    return found
+
+
+def _scored(board: Leaderboard) -> list[str]:
+    known = set(board.scores.index.get_level_values("subset"))
+    return [subset for subset in ("test", "clean", "validation") if subset in known]
+
+
+def _versions(board: Leaderboard) -> list[dict[str, Any]]:
+    """The sets of versions that runs were made with, each once."""
+    found: list[dict[str, Any]] = []
+    for own in board.runs.get("versions", ()):
+        if own and dict(own) not in found:
+            found.append(dict(own))
+    return found
+
+
+def _history(board: Leaderboard, run_id: str) -> dict[str, list[Any]]:
+    lines = board.folder.history(run_id)
+    lines = lines[:: max(1, math.ceil(len(lines) / HISTORY_LINES))]
+    return {name: [line.get(name) for line in lines] for name in lines[0]} if len(lines) > 1 else {}
+
+
+def _log(board: Leaderboard, run_id: str) -> str:
+    return "\n".join(board.folder.log_tail(run_id).splitlines()[-LOG_LINES:])[-LOG_CHARACTERS:]
+
+
+def _carried(board: Leaderboard) -> set[str]:
+    """The runs whose answers the report brings: all, or each row's first where all take too much, or none."""
+    if not _fits(board):
+        return set()
+    first = {runs[0] for runs in board.rows["runs"] if runs}
+    for kept in (set(board.predicted), first & set(board.predicted)):
+        if len(kept) * len(board.labels) <= PREDICTIONS_LIMIT:
+            return kept
+    return set()
+
+
+def _fits(board: Leaderboard) -> bool:
+    return board.labels is not None and len(board.labels) > 0 and len(board.data.class_names) <= len(DIGITS)
+
+
+def _digits(classes: np.ndarray) -> str:
+    return np.frombuffer(DIGITS.encode(), dtype=np.uint8)[np.asarray(classes, dtype=np.intp)].tobytes().decode()
+
+
+def _lines(frame: pd.DataFrame, index: str = "") -> list[Any]:
+    return (frame.reset_index(names=index) if index and index not in frame else frame).to_dict("records")
+
+
+def _errors(board: Leaderboard, subset: str) -> dict[str, Any]:
+    """Standard errors of the differences between rows, in ERROR_UNIT, for accuracy and macro-F1.
+
+    rows: the places of the rows that are carried. For each measure the differences between the first and the second,
+    the first and the third, ..., the second and the third, ...: the upper triangle of a symmetric table, row by row.
+    """
+    draws = board.draws[subset]
+    where = {row: place for place, row in enumerate(draws.rows)}
+    kept = [(number, where[row]) for number, row in enumerate(board.rows.index) if row in where][:PAIRED_ROWS]
+    found: dict[str, Any] = {"rows": [number for number, _ in kept]}
+    upper = np.triu_indices(len(kept), k=1)
+    for measure in ("accuracy", "macro_f1"):
+        values = draws.values[1:, [place for _, place in kept], list(draws.measures).index(measure)]
+        covariance = np.atleast_2d(np.cov(values, rowvar=False))
+        variance = np.diag(covariance)
+        of_difference = variance[:, None] + variance[None, :] - 2 * covariance
+        found[measure] = np.rint(np.sqrt(np.maximum(of_difference[upper], 0)) / ERROR_UNIT).astype(int)
+    return found

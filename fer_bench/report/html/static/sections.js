@@ -1,0 +1,171 @@
+// Sections under the ranking: the grid, quality against time, strategies, recall of classes, galleries.
+
+const SCORES = report.columns.filter((column) => !isText(column) && column.name !== "rank" && column.higher_is_better !== null);
+const STRATEGY_MEASURES = [["macro_f1", "macro-F1"], ["accuracy", "accuracy"], ["minority_recall", "recall of rare classes"]];
+const VERDICTS = { helps: "helps", hurts: "hurts", "trade-off": "trade-off", "no-evidence": "no evidence", "same-answers": "same answers" };
+
+// Columns to choose a score from; on test-clean those with a twin show it.
+function scoreChoice(chosen, change) {
+  const named = SCORES.filter((column) => !(column.name.startsWith("clean_") && column.name.slice(6) in columnOf));
+  return select("score", named.map((column) => [column.name, column.title]), chosen, change);
+}
+
+function buildGrid(place) {
+  let name = "macro_f1";
+  const shown = html("div");
+  const redraw = () => shown.replaceChildren(gridTable(columnOf[name]));
+  place.replaceChildren(html("div", { class: "tools" }, scoreChoice(name, (value) => { name = value; redraw(); })), shown);
+  followSubset(redraw);
+}
+
+function gridTable(column) {
+  const { models, strategies, status } = report.grid;
+  const at = new Map(rows.map((row, number) => [JSON.stringify([row.model, row.strategy]), number]));
+  const cells = models.map((model) => strategies.map((strategy) => at.get(JSON.stringify([model, strategy]))));
+  const values = cells.flat().filter((one) => one !== undefined).map((one) => valueOf(rows[one], column.name));
+  const [low, high] = spreadOf(values, column);
+  const lines = models.map((model, i) => [heading(model), ...strategies.map((_, j) => {
+    const row = cells[i][j];
+    if (row === undefined) return number(status[i][j] === "not run" ? "·" : status[i][j], { class: "muted", title: status[i][j] });
+    const value = valueOf(rows[row], column.name);
+    return html("td", { class: `number ${heat(column.higher_is_better ? value : -value, low, high)}` },
+      html("button", { type: "button", class: "plain", title: rows[row].row, click: () => openRow(row) }, show(value, column.kind)));
+  })]);
+  return table(null, [html("td"), ...strategies.map((one) => html("th", { scope: "col", class: "slanted" }, one))], lines, { class: "grid" });
+}
+
+// Between which values the colours run: from the lowest tenth to the best, so that outliers leave colours to the rest.
+function spreadOf(values, column) {
+  const ordered = values.filter(known).map((value) => (column.higher_is_better ? value : -value)).sort((one, other) => one - other);
+  return [ordered[Math.floor(ordered.length / 10)] ?? 0, ordered.at(-1) ?? 1];
+}
+
+function buildTime(place) {
+  let name = "macro_f1";
+  const shown = html("div", { class: "drawing" });
+  const tip = html("div", { class: "tip", hidden: true });
+  const hover = (point, event) => {
+    tip.hidden = !point;
+    if (!point) return;
+    const column = columnOf[name];
+    tip.replaceChildren(html("strong", null, point.row.row), html("span", null, `${column.title} ${show(point.value, column.kind)}`),
+      html("span", null, `${duration(point.seconds)}${point.row.on_gpu ? " on a GPU" : ""}`));
+    const box = shown.getBoundingClientRect();
+    tip.style.left = `${Math.min(event.clientX - box.left + 12, box.width - 220)}px`;
+    tip.style.top = `${event.clientY - box.top + 14}px`;
+  };
+  const redraw = () => {
+    const points = rows.map((row, at) => ({ row, at, seconds: row.seconds, value: valueOf(row, name) }))
+      .filter((point) => point.seconds > 0 && known(point.value));
+    shown.replaceChildren(...(points.length ? [scatter(points, columnOf[name], Math.max(320, shown.clientWidth || 900), hover,
+      (point) => openRow(point.at)), tip] : [html("p", { class: "muted" }, "No row was timed.")]));
+  };
+  const families = [...new Set(rows.map((row) => row.family))];
+  place.replaceChildren(html("div", { class: "tools" }, scoreChoice(name, (value) => { name = value; redraw(); }),
+    html("ul", { class: "legend" }, families.map((family) => html("li", null, familyMark(family), family)),
+      html("li", null, svg("svg", { viewBox: "0 0 16 10", width: 16, height: 10, "aria-hidden": "true" },
+        svg("path", { class: "frontier", d: "M0,8H8V2H16" })), "best for its time"))), shown);
+  followSubset(redraw);
+  let width = shown.clientWidth;
+  new ResizeObserver(() => {
+    if (shown.clientWidth !== width) { width = shown.clientWidth; redraw(); }
+  }).observe(shown);
+}
+
+function buildStrategies(place) {
+  const models = [...new Set((report.effects.test ?? []).map((line) => line.model))];
+  if (!models.length) return;
+  let model = "";
+  const shown = html("div");
+  const redraw = () => {
+    const lines = model ? (report.effects[page.subset] ?? []).filter((line) => line.model === model) : report.pooled[page.subset] ?? [];
+    shown.replaceChildren(forest(lines, !model), changesByClass(model));
+  };
+  place.replaceChildren(html("div", { class: "tools" },
+    select("model", [["", "mean over all that beat a constant answer"], ...models.map((one) => [one, one])], "",
+      (value) => { model = value; redraw(); })), shown);
+  followSubset(redraw);
+}
+
+// Changes against `none` with their intervals, an entry a strategy, all on one scale a measure.
+function forest(lines, isPooled) {
+  const ordered = [...lines].sort((one, other) => (other.macro_f1 ?? -9) - (one.macro_f1 ?? -9));
+  const measures = STRATEGY_MEASURES.filter(([name]) => ordered.some((line) => known(line[name])));
+  const ranges = measures.map(([name]) => extent(ordered.flatMap((line) => [0, line[name], line[`${name}_low`], line[`${name}_high`]])));
+  const change = (line, [name], at) => {
+    const [value, low, high] = ["", "_low", "_high"].map((end) => line[name + end]);
+    const clear = low > 0 ? "rise" : high < 0 ? "fall" : "";
+    return number([html("span", { class: clear }, signed(value)), whisker(value, low, high, ...ranges[at], { zero: true })],
+      { title: known(low) ? `${signed(low)} to ${signed(high)} (95 %)` : null, class: "change" });
+  };
+  const counts = isPooled ? ["n_models", "n_helps", "n_hurts", "n_trade_off", "n_no_evidence", "n_same"] : ["n_runs"];
+  const titles = { n_models: "models", n_helps: "helps", n_hurts: "hurts", n_trade_off: "trade-off", n_no_evidence: "no evidence",
+    n_same: "same answers", n_runs: "runs" };
+  const head = ["strategy", ...measures.map(([, title]) => html("th", { scope: "col", class: "number" }, title)),
+    ...counts.map((name) => html("th", { scope: "col", class: "number" }, titles[name])), ...(isPooled ? [] : ["verdict"])];
+  return table("Change against none", head, ordered.map((line) => [heading(line.strategy),
+    ...measures.map((measure, at) => change(line, measure, at)), ...counts.map((name) => number(show(line[name], "count"))),
+    ...(isPooled ? [] : [VERDICTS[line.verdict] ?? line.verdict])]), { class: "forest" });
+}
+
+// Who pays: the change in each class's recall, and in how many models it rose or fell beyond chance.
+function changesByClass(model) {
+  const lines = (report.effects[page.subset] ?? []).filter((line) => (model ? line.model === model : speaks(line.model)));
+  const strategies = [...new Set(lines.map((line) => line.strategy))];
+  const cells = strategies.map((strategy) => classNames.map((name) => {
+    const own = lines.filter((line) => line.strategy === strategy && known(line[name]));
+    return own.length ? {
+      value: own.reduce((sum, line) => sum + line[name], 0) / own.length,
+      rises: own.filter((line) => line[`${name}_low`] > 0).length,
+      falls: own.filter((line) => line[`${name}_high`] < 0).length,
+    } : null;
+  }));
+  const widest = Math.max(0.01, ...cells.flat().map((cell) => Math.abs(cell?.value ?? 0)));
+  return table("Who pays: change in the recall of each class; ▲ and ▼ count the models in which it rose or fell beyond chance",
+    ["strategy", ...classNames.map((name) => html("th", { scope: "col", class: "number" }, name))],
+    strategies.map((strategy, at) => [heading(strategy), ...cells[at].map((cell) => !cell ? number(MISSING)
+      : html("td", { class: `number ${heatOfChange(cell.value, widest / 2)}` }, signed(cell.value),
+        html("small", null, `${cell.rises ? ` ▲${cell.rises}` : ""}${cell.falls ? ` ▼${cell.falls}` : ""}`)))]), { class: "grid" });
+}
+
+function speaks(model) {
+  return rows.some((row) => row.model === model && row.strategy === "none" && row.speaks);
+}
+
+function buildClasses(place) {
+  let all = false;
+  const shown = html("div");
+  const redraw = () => {
+    const chosen = all || !report.best_of_model.length ? rows.map((_, at) => at) : report.best_of_model;
+    const support = page.subset === "clean" ? report.data.clean_support : report.data.support;
+    const lines = chosen.filter((at) => report.recall[page.subset][at]).map((at) => [
+      html("th", { scope: "row" }, html("button", { type: "button", class: "plain left", click: () => openRow(at) }, rows[at].row)),
+      ...report.recall[page.subset][at].map((value) => number(show(value, "fraction"), { class: heat(value, 0, 1) }))]);
+    shown.replaceChildren(table(null, [html("td"), ...classNames.map((name, at) => html("th", { scope: "col", class: "number" }, name,
+      support?.[at] !== undefined ? html("small", null, ` ${grouped(support[at])}`) : null))], lines, { class: "grid" }));
+  };
+  place.replaceChildren(html("div", { class: "tools" }, segments("Rows", [["best", "one row a model"], ["all", "all rows"]], "best",
+    (value) => { all = value === "all"; redraw(); })), shown);
+  followSubset(redraw);
+}
+
+// Faces out of the sprite: [tile, ...] entries, each with its caption.
+function faces(entries, caption) {
+  const { picture, width, height, tiles_a_line: perLine } = report.galleries;
+  const sheet = new Image();
+  const tiles = entries.map((entry) => {
+    const canvas = html("canvas", { width, height, role: "img", "aria-label": report.galleries.faces[entry[0]][0] });
+    return { canvas, entry };
+  });
+  sheet.addEventListener("load", () => tiles.forEach(({ canvas, entry: [tile] }) => canvas.getContext("2d").drawImage(sheet,
+    (tile % perLine) * width, Math.floor(tile / perLine) * height, width, height, 0, 0, width, height)));
+  sheet.src = picture;
+  return html("ul", { class: "faces" }, tiles.map(({ canvas, entry }) =>
+    html("li", { title: report.galleries.faces[entry[0]][0] }, canvas, caption(entry, classNames[report.galleries.faces[entry[0]][1]]))));
+}
+
+function buildGallery(place) {
+  if (!report.galleries) return;
+  place.replaceChildren(faces(report.galleries.hardest, ([, missed, probability], label) =>
+    [html("b", null, label), html("span", null, `missed by ${(100 * missed).toFixed(0)} %`), html("span", null, `at ${(100 * probability).toFixed(0)} %`)]));
+}
