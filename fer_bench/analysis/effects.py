@@ -148,7 +148,13 @@ def strategy_effects(changes: Changes) -> pd.DataFrame:
     better, worse = (low > 0).any(axis=1), (high < 0).any(axis=1)
     against = (changes.values[:, 0] < 0) | (own_high < 0).any(axis=1), (own_low > 0).any(axis=1)
     verdict = np.select(
-        [changes.effects["same"], better & (worse | against[0]), worse & against[1], better, worse],
+        [
+            changes.effects["same"].to_numpy(dtype=bool),
+            better & (worse | against[0]),
+            worse & against[1],
+            better,
+            worse,
+        ],
         [SAME, TRADE_OFF, TRADE_OFF, HELPS, HURTS],
         NO_EVIDENCE,
     )
