@@ -204,7 +204,8 @@ def _effects(
 ) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
     """What strategies did to each model, and over the models that beat a constant answer under none, by subset."""
     base = rows[(rows["strategy"] == BASE_STRATEGY) & rows["speaks"]]
-    speaking, trained = set(base["model"]), runs[~runs["family"].isin(UNTRAINED)]
+    about = ["row", "model", "strategy", "seed", "family", "stochastic"]
+    speaking, trained = set(base["model"]), runs.loc[~runs["family"].isin(UNTRAINED), about]
     effects, pooled = {}, {}
     for subset, labels in evaluator.test_labels.items():
         support = np.bincount(labels, minlength=len(measures) - len(MEASURES))

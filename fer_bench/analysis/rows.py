@@ -18,6 +18,7 @@ from fer_bench.analysis.scores import CLEAN, SCORES, TEST, Evaluation, Evaluator
 UNTRAINED = ("external", "ensemble")
 """Families of rows that this suite did not train."""
 MEANS = ("fit_seconds", "feature_seconds", "ms_per_image", "peak_memory_mb")
+PLACES = ("in_best_set", "rank_low", "rank_high")
 Variant = tuple[str, str, str, tuple[tuple[str, Any], ...], bool]
 
 
@@ -136,14 +137,15 @@ def rows_frame(
         runs=("seed", lambda seeds: tuple(seeds.index)),
     )  # fmt: skip
     rows = rows.join(_means(scores, runs, TEST)).join(_means(scores, runs, CLEAN).add_prefix("clean_"))
-    rows = rows.join(_costs(order))
+    rows = rows.join(_costs(runs))
     rows["unpretrained"] = (rows["weights_asked"] != "") & (rows["initial_weights"] == "random")
     for subset, labels in evaluator.test_labels.items():
         prefix = "clean_" if subset == CLEAN else ""
         at = evaluator.clean if subset == CLEAN else slice(None)
         predicted = {run_id: evaluations[run_id].predicted[TEST][at] for run_id in runs.index}
         rows = rows.join(_intervals(rows["runs"], run_draws[subset], predicted, labels).add_prefix(prefix))
-        rows = rows.join(best_set(draws[subset]).add_prefix(prefix))
+        places = best_set(draws[subset]) if subset in draws else pd.DataFrame(columns=list(PLACES))
+        rows = rows.join(places.add_prefix(prefix))
     labels = evaluator.labels
     rows["speaks"] = rows["accuracy"] > np.bincount(labels).max() / len(labels)
     rows = rows.sort_index().sort_values("macro_f1", ascending=False, kind="stable")
@@ -166,9 +168,10 @@ def recall_frame(rows: pd.DataFrame, evaluations: Mapping[str, Evaluation], clas
 
 def _means(scores: pd.DataFrame, runs: pd.DataFrame, subset: str) -> pd.DataFrame:
     """Means over the runs of each row, and standard deviations of SCORES as `<score>_sd`."""
-    if subset not in scores.index.get_level_values("subset"):
+    own = scores[scores.index.get_level_values("subset") == subset].droplevel("subset")
+    if own.empty and subset != TEST:
         return pd.DataFrame(index=runs["row"].unique())
-    own = scores.xs(subset, level="subset").drop(columns="n_images").reindex(runs.index).astype(float)
+    own = own.drop(columns="n_images").reindex(runs.index).astype(float)
     if subset != TEST:
         own = own[list(SCORES)]
     grouped = own.groupby(runs["row"])
@@ -176,19 +179,14 @@ def _means(scores: pd.DataFrame, runs: pd.DataFrame, subset: str) -> pd.DataFram
     return means.join(grouped[list(SCORES)].std(ddof=1).add_suffix("_sd"))
 
 
-def _costs(order: Any) -> pd.DataFrame:
+def _costs(runs: pd.DataFrame) -> pd.DataFrame:
     """Seconds, milliseconds and memory of each row, of the runs off a GPU where there are some."""
-
-    def of(group: pd.DataFrame) -> pd.Series:
-        on_gpu = (group["device"] == "gpu").all()
-        timed = group if on_gpu else group[group["device"] != "gpu"]
-        means = timed[list(MEANS)].astype(float).mean(skipna=False)
-        return pd.concat([means, pd.Series({"on_gpu": bool(on_gpu)})])
-
-    costs = pd.DataFrame({row: of(group) for row, group in order}).T
-    costs[list(MEANS)] = costs[list(MEANS)].astype(float)
-    costs["on_gpu"] = costs["on_gpu"].astype(bool)
-    return costs.assign(seconds=costs["fit_seconds"] + costs["feature_seconds"])
+    off_gpu = runs["device"].ne("gpu")
+    on_gpu = ~off_gpu.groupby(runs["row"]).any()
+    timed = runs[off_gpu | runs["row"].isin(on_gpu.index[on_gpu])]
+    grouped = timed[list(MEANS)].astype(float).groupby(timed["row"])
+    means = grouped.mean().where(grouped.count().eq(grouped.size(), axis=0))
+    return means.assign(on_gpu=on_gpu, seconds=means["fit_seconds"] + means["feature_seconds"])
 
 
 def _intervals(
@@ -205,4 +203,5 @@ def _intervals(
             low, high = bca_interval(draws[0, column], draws[1:, column], effects[:, column])
             line |= {f"{measure}_low": low, f"{measure}_high": high}
         lines[row] = line
-    return pd.DataFrame.from_dict(lines, orient="index")
+    columns = [f"{measure}_{end}" for measure in MEASURES for end in ("low", "high")]
+    return pd.DataFrame.from_dict(lines, orient="index", columns=columns)

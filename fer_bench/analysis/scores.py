@@ -206,7 +206,7 @@ def scores_frame(evaluations: Mapping[str, Evaluation]) -> pd.DataFrame:
             if scores is not None:
                 line = {name: getattr(scores, name) for name in ("n_images", *SCORES)}
                 lines.append({"run_id": run_id, "subset": subset, **line, **_further(one.figures, subset)})
-    columns = ["run_id", "subset", "n_images", *SCORES]
+    columns = ["run_id", "subset", "n_images", *SCORES, "ece_scaled", "temperature", "validation_macro_f1"]
     return pd.DataFrame(lines, columns=None if lines else columns).set_index(["run_id", "subset"])
 
 
