@@ -1,0 +1,595 @@
+"""The tables of a leaderboard: rows, ranks, grid, effects, what is picked, and what is not ranked and why."""
+
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score
+from stored import SUBSETS, StoredRuns
+
+from fer_bench import cache, metrics
+from fer_bench.analysis import Predictions, difference, load_leaderboard, newest_splits, scores
+from fer_bench.analysis.bootstrap import Resamples, bca_interval, influence, score_draws
+from fer_bench.errors import FerBenchError
+from fer_bench.records import Audit, PublishedRun, Timing, open_results, rounded, write_published
+
+
+def board_of(runs: StoredRuns, **given):
+    return load_leaderboard(runs.folder, **given)
+
+
+def without(runs: StoredRuns, *models: str) -> None:
+    for record in runs.folder.records():
+        if record.spec.model in models:
+            shutil.rmtree(runs.folder.runs / record.run_id)
+
+
+def codes(board, row: str) -> list[str]:
+    return [finding.code for finding in board.unranked.at[row, "reasons"]]
+
+
+# Rows
+
+
+def test_every_run_is_on_the_board(board, suite):
+    in_rows = sum(len(runs) for runs in board.rows["runs"])
+    not_applicable = board.runs["status"].eq("not-applicable").sum()
+    assert in_rows + len(board.failures) + not_applicable == len(suite.folder.records()) == len(board.runs)
+    assert board.unranked.empty
+
+
+def test_rows_are_ranked_by_macro_f1_and_frames_agree(board):
+    assert board.rows["macro_f1"].is_monotonic_decreasing and board.rows["rank"].is_monotonic_increasing
+    for row, line in board.rows.iterrows():
+        assert row == f"{line['model']} / {line['strategy']}"
+        own = board.scores.loc[[(run, "test") for run in line["runs"]], "macro_f1"]
+        assert line["macro_f1"] == pytest.approx(own.mean())
+        assert line["macro_recall"] == pytest.approx(board.recall.loc[(row, "test")].mean())
+        assert (line["macro_f1_low"] <= line["macro_f1"] <= line["macro_f1_high"]) and line["rank_low"] >= 1
+        assert line["in_best_set"] == (line["rank_low"] == 1) and line["rank_low"] <= line["rank_high"]
+
+
+def test_the_order_of_records_does_not_matter(suite, board):
+    records = suite.folder.records()
+    shuffled = Predictions.load(suite.folder, suite.split, 0, random.Random(1).sample(records, len(records)))
+    assert [run.run_id for run in shuffled.runs] == board.runs.index.tolist()
+
+
+def test_scores_and_intervals_are_those_of_the_probabilities(stored_runs):
+    labels, rows = stored_runs.labels["test"], stored_runs.predictions(2.0, seed=2)["test"]
+    record = stored_runs.find("hog-svm")
+    stored_runs.rewrite(record, test=record.test.model_copy(update={"macro_f1": 0.99}))
+    line = board_of(stored_runs).rows.loc["hog-svm / none"]
+    expected, answers = metrics.score(labels, rows, "abc"), rows.argmax(axis=1)
+    assert [line[name] for name in scores.SCORES] == pytest.approx([getattr(expected, name) for name in scores.SCORES])
+    draws = score_draws(Resamples.of(labels, 3), answers[None])[0, :, 1]
+    interval = bca_interval(draws[0], draws[1:], influence(labels, 3, answers)[:, 1])
+    assert (line["macro_f1_low"], line["macro_f1_high"]) == pytest.approx(interval, abs=1e-6)
+    assert line["ece_scaled"] > 0 and line["temperature"] > 0
+
+
+def test_rows_that_differ_by_one_answer_are_not_told_apart_and_bad_ones_are(stored_runs):
+    rows = stored_runs.predictions(2.0, seed=2)
+    rows["test"][0] = np.eye(3)[(stored_runs.labels["test"][0] + 1) % 3]
+    stored_runs.add("twin-svm", rows)
+    best = board_of(stored_runs).rows
+    assert best["in_best_set"].to_dict() == {
+        "hog-svm / none": True, "twin-svm / none": True, "pca-svm / none": False, "majority / none": False,
+    }  # fmt: skip
+    assert best.loc["majority / none", ["rank_low", "rank_high"]].tolist() == [4, 4]
+
+
+def test_equal_scores_share_a_rank(stored_runs):
+    stored_runs.add("a-twin", stored_runs.predictions(1.0, seed=1))
+    rows = board_of(stored_runs).rows
+    assert rows["rank"].to_dict() == {
+        "hog-svm / none": 1, "a-twin / none": 2, "pca-svm / none": 2, "majority / none": 4,
+    }  # fmt: skip
+
+
+def test_seeds_are_averaged_with_their_standard_deviation_and_failed_ones_are_named(stored_runs):
+    made = [stored_runs.add("cnn", stored_runs.predictions(1.5, seed=40 + s), seed=s, family="deep") for s in range(3)]
+    failed = stored_runs.add("cnn", status="failed", reason="boom", seed=3, family="deep")
+    board = board_of(stored_runs)
+    line, values = board.rows.loc["cnn / none"], [record.test.macro_f1 for record in made]
+    assert line["macro_f1"] == pytest.approx(statistics.fmean(values))
+    assert line["macro_f1_sd"] == pytest.approx(statistics.stdev(values))
+    assert (line["n_seeds"], line["runs"]) == (3, tuple(record.run_id for record in made))
+    assert board.failures["run_id"].tolist() == [failed.run_id]
+    expected = np.mean([[one.recall for one in record.test.per_class] for record in made], axis=0)
+    assert board.recall.loc[("cnn / none", "test")].to_numpy() == pytest.approx(expected)
+    assert np.isnan(board.rows.loc["hog-svm / none", "macro_f1_sd"])
+
+
+def test_a_mean_with_a_missing_value_is_missing(stored_runs):
+    for seed, cost in enumerate((0.4, None)):
+        stored_runs.add(
+            "cnn", stored_runs.predictions(1.0, seed), seed=seed, ms_per_image=cost, seconds=Timing(fit=12.5)
+        )
+    line = board_of(stored_runs).rows.loc["cnn / none"]
+    assert np.isnan(line["ms_per_image"]) and line["fit_seconds"] == 12.5
+
+
+def test_seconds_are_those_off_a_gpu_where_some_are(stored_runs):
+    for model, devices in {"cnn": ("gpu", "cpu"), "resnet": ("gpu", "gpu")}.items():
+        for seed, device in enumerate(devices):
+            seconds = Timing(fit=10 if device == "gpu" else 100)
+            stored_runs.add(
+                model, stored_runs.predictions(1.0, seed), seed=seed, device=device, seconds=seconds, family="deep"
+            )
+    rows = board_of(stored_runs).rows
+    assert rows.loc[["cnn / none", "resnet / none"], "seconds"].tolist() == [100, 10]
+    assert rows.loc[["cnn / none", "resnet / none"], "on_gpu"].tolist() == [False, True]
+
+
+def test_variants_of_a_model_are_rows_of_their_own(stored_runs):
+    digest = "sha256:" + "0123456789abcdef" * 4
+    asked = {
+        "vgg16": [
+            {"budget": "quick", "weights": "auto"},
+            {"budget": "standard", "weights": "auto"},
+            {"budget": "standard", "weights": digest},
+        ],
+        "cnn": [{"budget": "quick", "parameters": (("image_size", 64),)}],
+        "hog-svm": [{"tuned": True, "parameters": (("C", 9.5),)}],
+        "pca-svm": [
+            {"tuned": True, "parameters": (("C", 9.5), ("gamma", 0.3))},
+            {"tuned": True, "parameters": (("C", 2.0), ("gamma", 0.3))},
+            {"tuned": True, "parameters": (("C", 2.0), ("gamma", 0.3), ("mixup", 0.2))},
+        ],
+    }
+    for model, variants in asked.items():
+        for number, one in enumerate(variants):
+            stored_runs.add(model, stored_runs.predictions(1.0, number), asked=one)
+    assert set(board_of(stored_runs).rows["model"]) == {
+        "vgg16 (quick, weights auto)", "vgg16 (standard, weights auto)", "vgg16 (standard, weights sha256:01234567)",
+        "cnn (quick, image size 64)", "hog-svm", "hog-svm (tuned)", "majority", "pca-svm",
+        "pca-svm (tuned, C 9.5)", "pca-svm (tuned, C 2.0)", "pca-svm (tuned, C 2.0, mixup 0.2)",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "weights", "unpretrained"),
+    [("auto", "random", True), ("none", "random", True), ("auto", "imagenet", False), ("", "random", False)],
+)
+def test_rows_that_could_have_been_pretrained_are_marked(stored_runs, asked, weights, unpretrained):
+    rows = stored_runs.predictions(1.0)
+    stored_runs.add("vgg16", rows, family="deep", asked={"weights": asked}, initial_weights=weights)
+    assert board_of(stored_runs).rows.loc["vgg16 / none", "unpretrained"] == unpretrained
+
+
+def test_rows_no_better_than_a_constant_answer_do_not_speak(stored_runs):
+    stored_runs.add("cnn", stored_runs.predictions(-9.0, seed=9))
+    assert board_of(stored_runs).rows["speaks"].to_dict() == {
+        "hog-svm / none": True, "pca-svm / none": True, "cnn / none": False,
+        "majority / none": stored_runs.find("majority").test.accuracy > 1 / 3,
+    }  # fmt: skip
+
+
+# What surrounds the rows
+
+
+def test_the_grid_shows_why_a_cell_is_empty(board):
+    assert board.grid.columns[0] == "none" and board.grid.shape == board.grid_status.shape
+    status = board.grid_status
+    assert status.at["hog-svm", "focal-loss"] == "n/a" and np.isnan(board.grid.at["hog-svm", "focal-loss"])
+    assert status.at["vgg16 (quick)", "over-sampling"] == "out-of-memory"
+    assert status.at["cnn (quick)", "focal-loss"] == ""  # one of two seeds ended
+    for row, line in board.rows.iterrows():
+        assert board.grid.at[line["model"], line["strategy"]] == line["macro_f1"], row
+    assert (board.grid_status.eq("") == board.grid.notna()).all(axis=None)
+
+
+def test_what_was_not_tried_is_not_run(stored_runs):
+    stored_runs.add("extra", status="cancelled")
+    stored_runs.add("hog-svm", stored_runs.predictions(1.0), strategy="over-sampling")
+    status = board_of(stored_runs).grid_status
+    assert status.loc["extra"].to_dict() == {"none": "cancelled", "over-sampling": "not run"}
+    assert status.at["pca-svm", "over-sampling"] == "not run"
+
+
+def test_failures_keep_status_and_reason(board):
+    assert board.failures[["model", "strategy", "seed", "status", "reason"]].to_numpy().tolist() == [
+        ["cnn (quick)", "focal-loss", 1, "timeout", "stopped after 600 s"],
+        ["vgg16 (quick)", "over-sampling", 0, "out-of-memory", "killed at 4.0 GiB"],
+    ]
+
+
+def test_reasons_that_repeat_are_grouped(board):
+    assert set(board.not_applicable.itertuples(index=False, name=None)) == {
+        (("class-weights", "focal-loss", "over-sampling"), ("majority",), "guesses"),
+        (("focal-loss",), ("hog-svm", "pca-svm"), "knows cross-entropy"),
+    }
+
+
+def test_data_and_environment_are_told(board, suite):
+    data = board.data
+    assert (data.name, data.split_fingerprint, data.n_folds) == ("faces", suite.split, 0)
+    assert (data.n_train, data.n_validation, data.n_test) == (90, 90, 90)
+    assert (data.support, data.clean_support, data.minority, data.vote_counts) == ((30, 30, 30), (), (), None)
+    assert data.notes == ("2 bad rows dropped",) and data.n_choosers == 90
+    assert board.environment["processor"] == ("Example CPU",) and board.environment["numpy"] == ("2.4.0",)
+    assert board.timed_alike and board.command == "python -m fer_bench run" and board.audit is None
+    assert board.findings and all(finding.code.isupper() for finding in board.findings)
+
+
+def test_machines_that_differ_are_not_timed_alike(stored_runs, board, suite):
+    environment = suite.find("cnn").environment.model_copy(update={"processor": "Another", "git_revision": None})
+    for model, one in {"hog-svm": environment, "pca-svm": suite.find("cnn").environment}.items():
+        stored_runs.rewrite(stored_runs.find(model), environment=one)
+    other = board_of(stored_runs)
+    assert not other.timed_alike
+    assert other.environment["processor"] == ("Another", "Example CPU")
+    assert other.environment["git revision"] == ("abc1234",)
+
+
+def test_minority_classes_have_less_than_half_an_even_share(tmp_path):
+    runs = StoredRuns(tmp_path / "faces")
+    runs.labels = {name: np.minimum(np.arange(90) % 10, 2) for name in SUBSETS}
+    runs.write_split(runs.labels)
+    runs.add("hog-svm", runs.predictions(1.0))
+    assert board_of(runs).data.minority == ("top", "middle")
+
+
+def test_the_newest_split_is_judged_and_the_others_are_counted(stored_runs):
+    other = StoredRuns(stored_runs.folder.path, prefix="image")
+    other.add("cnn", other.predictions(1.0), started="2026-02-01T00:00:00+00:00")
+    board = load_leaderboard(stored_runs.folder)
+    assert (board.rows.index.tolist(), board.n_elsewhere) == (["cnn / none"], 3)
+    asked = load_leaderboard(stored_runs.folder, split=("d" * 16, stored_runs.split, 0))
+    assert (len(asked.rows), asked.n_elsewhere) == (3, 1)
+
+
+def test_no_record_is_one_message_and_no_success_a_board(tmp_path):
+    runs = StoredRuns(tmp_path / "faces")
+    with pytest.raises(FerBenchError, match="faces"):
+        board_of(runs)
+    runs.add("hog-svm", status="failed", reason="boom")
+    board = board_of(runs)
+    assert (len(board.rows), len(board.failures), board.picks) == (0, 1, {})
+    assert board.grid_status.at["hog-svm", "none"] == "failed"
+    assert [finding.code for finding in board.findings if finding.code == "NOTHING_RANKED"]
+
+
+def test_a_missing_split_file_is_one_message(stored_runs):
+    stored_runs.split_path.unlink()
+    with pytest.raises(FerBenchError, match=stored_runs.split_path.name):
+        board_of(stored_runs)
+
+
+# Test-clean and votes
+
+
+def test_without_facts_test_clean_is_unknown_and_with_them_it_is_another_score(stored_runs):
+    before = board_of(stored_runs)
+    assert before.clean is None and "clean_macro_f1" not in before.rows.dropna(axis=1)
+    clean = np.arange(90) % 3 != 1
+    labels, n = stored_runs.labels["test"].copy(), 90
+    labels[:] = np.arange(n) // 30  # so that every class keeps clean images
+    stored_runs.labels = dict.fromkeys(SUBSETS, labels)
+    stored_runs.write_split(stored_runs.labels)
+    stored_runs.mark_copies(~clean)
+    board = board_of(stored_runs)
+    assert sum(board.data.clean_support) == board.clean.sum() == 60 and board.data.test_has_copies
+    line = board.rows.loc["hog-svm / none"]
+    rows = stored_runs.folder.predictions(stored_runs.find("hog-svm").run_id)["test_probabilities"]
+    expected = metrics.score(labels[clean], rows[clean], "abc")
+    assert line["clean_macro_f1"] == pytest.approx(expected.macro_f1)
+    assert line["clean_accuracy_low"] <= expected.accuracy <= line["clean_accuracy_high"]
+    assert board.rows["clean_in_best_set"].any() and board.draws["clean"].rows
+    assert board.recall.loc[("hog-svm / none", "clean")].tolist() == pytest.approx(
+        [one.recall for one in expected.per_class]
+    )
+
+
+def test_votes_are_scored_where_there_are_some(stored_runs):
+    counted = 8 * np.eye(3, 4, dtype=np.int64)[stored_runs.labels["test"]]
+    counted[::5] = (0, 0, 0, 9)
+    stored_runs.mark_copies(np.zeros(90, dtype=bool), counted, (*stored_runs.CLASS_NAMES, "unknown"))
+    board = board_of(stored_runs)
+    assert board.data.vote_counts == (72, 18, 0, 0)
+    assert (board.rows["votes_accuracy"].between(0, 1) & board.rows["votes_macro_f1"].between(0, 1)).all()
+
+
+# What is picked
+
+
+def test_rows_are_picked_by_validation_images_without_a_copy_in_train(stored_runs):
+    """Those left have little skill, and remember no copy."""
+    labels = stored_runs.labels["validation"]
+    copied = np.arange(len(labels)) % 3 == 1
+    labels = np.arange(90) // 30
+    stored_runs.labels = dict.fromkeys(SUBSETS, labels)
+    stored_runs.write_split(stored_runs.labels)
+    without(stored_runs, "hog-svm", "pca-svm", "majority")
+    weak = stored_runs.predictions(0.1, seed=4)
+    right = 0.98 * np.eye(3)[labels] + 0.02 / 3
+    stored_runs.add("remembers", weak | {"validation": np.where(copied[:, None], right, weak["validation"])})
+    honest = stored_runs.predictions(0.8, seed=5)
+    stored_runs.add("honest", honest)
+    assert board_of(stored_runs).picks["all"].best == "remembers / none"
+    stored_runs.mark_copies(copied)
+    board = board_of(stored_runs)
+    assert board.picks["all"].row == board.picks["all"].best == "honest / none"
+    answers = honest["validation"].argmax(axis=1)
+    score = f1_score(labels[~copied], answers[~copied], average="macro")
+    assert board.rows.loc["honest / none", "validation_macro_f1"] == pytest.approx(score)
+    assert board.data.n_choosers == 60
+
+
+def test_the_choice_ignores_test_scores(stored_runs):
+    without(stored_runs, "hog-svm", "pca-svm", "majority")
+    poor, good = stored_runs.predictions(-1.0, seed=3), stored_runs.predictions(2.0, seed=4)
+    stored_runs.add("lucky", {"validation": poor["validation"], "test": good["test"]})
+    stored_runs.add("steady", {"validation": good["validation"], "test": poor["test"]})
+    board = board_of(stored_runs)
+    assert board.rows.index[0] == "lucky / none" and board.picks["all"].row == "steady / none"
+
+
+def test_picks_go_by_family_and_by_what_there_is_to_train_with(stored_runs):
+    for model, family, device, seconds in (
+        ("cnn", "deep", "cpu", 7200), ("resnet", "deep", "gpu", 30), ("tiny", "deep", "cpu", 60),
+    ):  # fmt: skip
+        rows = stored_runs.predictions(2.6 if model == "resnet" else 1.5, seed=sum(map(ord, model)))
+        stored_runs.add(model, rows, family=family, device=device, seconds=Timing(fit=seconds))
+    for model in ("hog-svm", "pca-svm"):
+        stored_runs.rewrite(stored_runs.find(model), seconds=Timing(fit=5))
+    board = board_of(stored_runs)
+    rows, found = board.rows, board.picks
+    assert found["gpu"].row == "resnet / none" == found["deep"].best == found["all"].best
+    assert found["hours"].row == "cnn / none"
+    assert found["classical"].row == "hog-svm / none"
+    assert rows.at[found["minutes"].row, "seconds"] <= 600 and not rows.at[found["minutes"].row, "on_gpu"]
+    for one in found.values():
+        assert {one.row, one.best} <= set(one.within) <= set(rows.index)
+
+
+def test_rows_from_elsewhere_and_rows_fitted_to_validation_images_are_ranked_and_never_picked(stored_runs):
+    stored_runs.add("mine", stored_runs.predictions(2.2, seed=7), strategy="external", family="external")
+    stored_runs.add("greedy", stored_runs.predictions(2.2, seed=8), strategy="greedy-selection", family="ensemble")
+    base = stored_runs.find("hog-svm").run_id
+    stored_runs.add("hog-svm", stored_runs.predictions(2.2, seed=9), strategy="logit-adjustment", adjusted_from=base)
+    board = board_of(stored_runs)
+    others = {"mine / external", "greedy / greedy-selection", "hog-svm / logit-adjustment"}
+    assert others <= set(board.rows.index)
+    assert not any(others & {one.row, *one.within} for one in board.picks.values())
+    assert board.rows.loc["hog-svm / logit-adjustment", "fitted"]
+    assert set(board.grid.index) == {"hog-svm", "pca-svm", "majority"}
+    assert "hog-svm / none" in board.best_of_model.index
+
+
+def test_each_model_stands_once_at_the_strategy_picked_on_validation(board):
+    best = board.best_of_model
+    assert sorted(best["model"]) == sorted(set(board.rows["model"]))
+    pd.testing.assert_frame_equal(best, board.rows.loc[best.index])
+    assert best["macro_f1"].is_monotonic_decreasing
+
+
+def test_classical_against_deep(board):
+    versus = board.versus.set_index(["how", "subset", "measure"])
+    assert set(versus.index) == {(how, "test", m) for how in ("picked", "best") for m in ("accuracy", "macro_f1")}
+    for (how, subset, measure), line in versus.iterrows():
+        assert line["value"] == pytest.approx(line["deep_value"] - line["classical_value"], abs=1e-6)
+        change = difference(board.draws[subset], line["classical"], line["deep"], measure)
+        assert (line["low"], line["high"]) == (change.low, change.high)
+        assert line["low"] <= line["value"] <= line["high"]
+        for family in ("classical", "deep"):
+            own = board.rows[board.rows["family"] == family]
+            assert line[family] == (board.picks[family].row if how == "picked" else own.index[0])
+            assert line[f"{family}_seconds"] == board.rows.at[line[family], "seconds"]
+
+
+def test_one_family_alone_has_no_opponent(stored_runs):
+    assert board_of(stored_runs).versus.empty
+
+
+# Strategies
+
+
+def test_effects_compare_a_model_with_itself(board):
+    effects = board.effects["test"].set_index(["model", "strategy"])
+    assert set(effects.index) == {
+        (line["model"], line["strategy"]) for _, line in board.rows.iterrows() if line["strategy"] != "none"
+    }
+    for (model, strategy), line in effects.iterrows():
+        if model != "cnn (quick)":  # whose seeds are paired
+            change = board.rows.at[f"{model} / {strategy}", "macro_f1"] - board.rows.at[f"{model} / none", "macro_f1"]
+            assert line["macro_f1"] == pytest.approx(change, abs=1e-6)
+    assert set(board.pooled["test"]["strategy"]) == {"class-weights", "focal-loss", "over-sampling"}
+    assert (board.pooled["test"]["n_models"] <= 4).all()
+
+
+def test_effects_have_verdicts_by_subset(stored_runs):
+    """A strategy that is right about copies alone helps, and on test-clean does nothing."""
+    labels = np.arange(90) // 30
+    clean = np.arange(90) % 3 != 1
+    stored_runs.labels = dict.fromkeys(SUBSETS, labels)
+    stored_runs.write_split(stored_runs.labels)
+    stored_runs.mark_copies(~clean)
+    plain = stored_runs.predictions(0.3, seed=9)
+    right = 0.98 * np.eye(3, dtype=np.float32)[labels] + np.float32(0.02 / 3)
+    stored_runs.add("cnn", plain)
+    stored_runs.add("cnn", plain | {"test": np.where(clean[:, None], plain["test"], right)}, strategy="over-sampling")
+    board = board_of(stored_runs)
+    assert board.effects["test"]["verdict"].tolist() == ["helps"]
+    assert board.effects["clean"]["verdict"].tolist() == ["same-answers"]
+
+
+def test_models_that_learned_nothing_do_not_speak_for_a_strategy(stored_runs):
+    stored_runs.add("cnn", stored_runs.predictions(-9.0, seed=9))
+    stored_runs.add("cnn", stored_runs.predictions(2.0, seed=9), strategy="over-sampling")
+    board = board_of(stored_runs)
+    assert board.effects["test"]["verdict"].tolist() == ["helps"] and board.pooled["test"].empty
+
+
+# What is not ranked
+
+
+def test_suspects_are_not_ranked_and_say_why(stored_runs):
+    perfect = {name: np.eye(3, dtype=np.float32)[rows] for name, rows in stored_runs.labels.items()}
+    stored_runs.add("too-good", perfect)
+    board = board_of(stored_runs)
+    assert board.unranked["suspect"].to_dict() == {"too-good / none": True}
+    assert codes(board, "too-good / none") == ["TOO_GOOD"] and "too-good / none" not in board.rows.index
+    assert board.unranked.at["too-good / none", "macro_f1"] == 1
+    assert board.grid_status.at["too-good", "none"] == "suspect"
+
+
+def test_runs_that_cannot_be_compared_say_why_and_stop_nobody(stored_runs):
+    bare = stored_runs.add("bare", stored_runs.predictions(1.0, seed=5))
+    stored_runs.predictions_path(bare).unlink()
+    torn = stored_runs.add("torn", stored_runs.predictions(1.0, seed=6))
+    stored_runs.predictions_path(torn).write_bytes(b"PK\x03\x04 torn")
+    board = board_of(stored_runs)
+    assert board.unranked["suspect"].to_dict() == {"bare / none": False, "torn / none": False}
+    for record in (bare, torn):
+        (finding,) = board.unranked.at[f"{record.spec.model} / none", "reasons"]
+        assert (finding.code, finding.values["run_id"]) == ("NOT_COMPARABLE", record.run_id)
+    assert len(board.rows) == 3
+    assert board.grid_status.at["bare", "none"] == "not comparable"
+
+
+def test_a_run_that_selected_on_the_test_images_is_suspect(stored_runs):
+    predicted = stored_runs.predictions(1.0, seed=5)
+    record, ids = stored_runs.add("peeking", predicted), np.array(stored_runs.ids["test"])
+    arrays = {"validation_ids": ids, "test_ids": ids}
+    arrays |= {f"{name}_probabilities": rows for name, rows in predicted.items()}
+    np.savez(stored_runs.predictions_path(record), **arrays)
+    board = board_of(stored_runs)
+    assert board.unranked["suspect"].to_dict() == {"peeking / none": True}
+    assert "SELECTED_ON_TEST" in codes(board, "peeking / none")
+
+
+def test_suspect_data_leave_no_row_ranked(stored_runs):
+    stored_runs.write_audit(straddling_groups=4)
+    board = board_of(stored_runs)
+    assert isinstance(board.audit, Audit) and board.rows.empty and board.picks == {}
+    assert board.unranked["suspect"].tolist() == [True] * 3
+    assert all(codes(board, row) == ["GROUPS_ACROSS_SUBSETS"] for row in board.unranked.index)
+    assert board.findings[0].code == "UNTRUSTED_DATA"
+
+
+# Folds
+
+
+@pytest.fixture
+def folds(tmp_path) -> list[StoredRuns]:
+    """Two models over three folds; `pca-svm`, which is better, lacks the second."""
+    parts = StoredRuns.folds(tmp_path / "faces")
+    for part in parts:
+        part.add("hog-svm", part.predictions(1.0, seed=part.fold))
+        if part.fold != 2:
+            part.add("pca-svm", part.predictions(3.0, seed=part.fold))
+    return parts
+
+
+def test_folds_are_pooled_and_scored_as_one_run_over_all_images(folds):
+    board = load_leaderboard(folds[0].folder)
+    labels = np.concatenate([part.labels["test"] for part in folds])
+    rows = np.concatenate([part.predictions(1.0, seed=part.fold)["test"] for part in folds])
+    line, answers = board.rows.loc["hog-svm / none"], rows.argmax(axis=1)
+    assert (line["n_seeds"], len(line["runs"]), board.data.n_folds, board.data.n_test) == (1, 1, 3, len(labels))
+    assert line["accuracy"] == pytest.approx((answers == labels).mean())
+    assert line["macro_f1"] == pytest.approx(f1_score(labels, answers, average="macro"))
+    assert board.recall.loc[("hog-svm / none", "test")].tolist() == pytest.approx(
+        [(answers[labels == c] == c).mean() for c in range(3)]
+    )
+    assert np.array_equal(board.labels, labels) and np.array_equal(board.predicted[line["runs"][0]], answers)
+    assert board.suffix == "-3-folds" and board.audit is None
+
+
+def test_a_missing_fold_leaves_a_row_unranked(folds):
+    board = load_leaderboard(folds[0].folder)
+    assert board.rows.index.tolist() == ["hog-svm / none"]
+    (finding,) = board.unranked.at["pca-svm / none", "reasons"]
+    assert (finding.code, finding.values["folds"]) == ("FOLDS_MISSING", [2])
+    assert not board.unranked.at["pca-svm / none", "suspect"]
+
+
+def test_folds_have_a_leaderboard_of_their_own(stored_runs):
+    parts = StoredRuns.folds(stored_runs.folder.path)
+    for part in parts:
+        part.add("hog-svm", part.predictions(1.0, seed=part.fold))
+    splits = newest_splits(stored_runs.folder.records())
+    assert [n_folds for *_, n_folds in splits] == [0, 3]
+    assert [len(load_leaderboard(stored_runs.folder, split=split).rows) for split in splits] == [3, 1]
+
+
+# The cache
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv(cache.ENVIRONMENT_VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_what_was_judged_is_not_computed_again(stored_runs, own_cache, monkeypatch):
+    first = board_of(stored_runs)
+    monkeypatch.setattr(metrics, "score", None)
+    again = board_of(stored_runs)
+    pd.testing.assert_frame_equal(first.rows, again.rows)
+
+
+def test_other_labels_copies_and_votes_are_judged_anew(stored_runs, own_cache):
+    before = board_of(stored_runs).rows.loc["hog-svm / none"]
+    votes = np.eye(3, dtype=np.int64)[stored_runs.labels["test"]]
+    stored_runs.mark_copies(np.arange(90) < 9, votes, stored_runs.CLASS_NAMES)
+    marked = board_of(stored_runs).rows.loc["hog-svm / none"]
+    assert marked["macro_f1"] == before["macro_f1"] and 0 < marked["votes_accuracy"] < 1 and marked["clean_accuracy"]
+    labels = stored_runs.labels["test"].copy()
+    labels[:30] = (labels[:30] + 1) % 3
+    stored_runs.write_split(stored_runs.labels | {"test": labels})
+    assert board_of(stored_runs).rows.loc["hog-svm / none", "accuracy"] < before["accuracy"]
+
+
+@pytest.mark.parametrize("name", [scores.FIGURES, scores.ARRAYS])
+def test_a_damaged_entry_of_the_cache_is_computed_again(stored_runs, own_cache, name):
+    without(stored_runs, "pca-svm", "majority")
+    found = board_of(stored_runs)
+    (damaged,) = (own_cache / "judged").glob(f"*/{name}")
+    content = damaged.read_bytes()
+    for left in (content[:60], b""):
+        damaged.write_bytes(left)
+        pd.testing.assert_frame_equal(board_of(stored_runs).rows, found.rows)
+        assert len(damaged.read_bytes()) == len(content)
+
+
+# Published evidence
+
+
+def test_published_evidence_gives_the_rows_of_its_source(suite, board, tmp_path):
+    """Probabilities are rounded to be published, and no answer changes."""
+    runs = []
+    for record in suite.folder.records():
+        stored = suite.folder.predictions(record.run_id)
+        if stored:
+            stored |= {f"{one}_probabilities": rounded(stored[f"{one}_probabilities"]) for one in SUBSETS}
+        runs.append(PublishedRun(record, [], "", stored))
+    write_published(suite.folder, tmp_path / "published", runs)
+    published = load_leaderboard(open_results(tmp_path / "published"))
+    counted = [
+        "rank", "n_seeds", "accuracy", "macro_precision", "macro_recall", "macro_f1", "mcc", "macro_f1_low",
+        "macro_f1_high", "in_best_set", "rank_low", "rank_high", "validation_macro_f1", "seconds", "speaks",
+    ]  # fmt: skip
+    pd.testing.assert_frame_equal(published.rows[counted], board.rows[counted])
+    for name in ("effects", "pooled"):
+        pd.testing.assert_frame_equal(getattr(published, name)["test"], getattr(board, name)["test"])
+    close = ["log_loss", "brier", "ece", "pr_auc"]
+    np.testing.assert_allclose(published.rows[close], board.rows[close], atol=2e-3)
+    assert published.picks == board.picks
+
+
+def test_what_is_cached_is_judged_without_tensorflow_scikit_learn_and_matplotlib(suite, board):
+    code = (
+        "import sys; from pathlib import Path; from fer_bench.records import open_results;"
+        "from fer_bench.analysis import load_leaderboard; load_leaderboard(open_results(Path(sys.argv[1])));"
+        "print([name for name in ('tensorflow', 'keras', 'sklearn', 'matplotlib', 'cv2') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, suite.folder.path]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
