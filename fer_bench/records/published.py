@@ -69,7 +69,9 @@ class PublishedFolder(ReadableFolder):
     def predictions(self, run_id: str) -> dict[str, np.ndarray] | None:
         found: dict[str, np.ndarray] = {}
         for subset, ids in self._lines.get(run_id, {}).get("ids", {}).items():
-            found[f"{subset}_ids"] = self._array(ids)
+            if ids not in self._ids:  # many runs are of the same images
+                self._ids[ids] = self._array(ids)
+            found[f"{subset}_ids"] = self._ids[ids]
             rows = self._array(f"{run_id}/{subset}")
             found[f"{subset}_probabilities"] = _unpacked(rows) if rows.dtype == "float16" else rows
         return found or None
@@ -82,6 +84,10 @@ class PublishedFolder(ReadableFolder):
         for name, array in sorted(predictions.items()):
             sha.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
         return sha.hexdigest()
+
+    @cached_property
+    def _ids(self) -> dict[str, np.ndarray]:
+        return {}
 
     @cached_property
     def _lines(self) -> dict[str, dict[str, Any]]:
