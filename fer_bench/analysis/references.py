@@ -25,11 +25,11 @@ REFERENCES = {
             "a small experiment on the original images",
         ),
         Reference(
-            "mini-Xception, 60,000 parameters", "66", "Arriaga et al. 2017, arXiv:1710.07557",
+            "mini-Xception (60,000 parameters)", "66", "Arriaga et al. 2017, arXiv:1710.07557",
             "which images were scored is not said",
         ),
         Reference(
-            "contest winner, network with SVM loss", "71.2", "Tang 2013, arXiv:1306.0239",
+            "contest winner (network with SVM loss)", "71.2", "Tang 2013, arXiv:1306.0239",
             "scored by the contest on PrivateTest, the test images here",
         ),
         Reference(

@@ -83,7 +83,9 @@ def show(value: Any, kind: Kind) -> str:
 
 
 def duration(seconds: float) -> str:
-    """About how long: "4.2 s", "62 s", "25 min", "3.4 h"."""
+    """About how long: "0.03 s", "4.2 s", "62 s", "25 min", "3.4 h"."""
+    if seconds < 0.095:
+        return f"{seconds:.1g} s"
     if seconds < 99.5:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} h"

@@ -58,8 +58,8 @@ def page(board: Leaderboard) -> str:
         in_short=in_short, against=against, further=[one for one in others if one not in against],
         has_picture=bool((board.rows["seconds"] > 0).any()), models=_models(board), grid=_grid(board),
         strategies=_strategies(board), glossary=_glossary(board), recall=_recall(board), unranked=_unranked(board),
-        failures=_failures(board), references=_references(board), legend=_shown(board),
-        command=Markup(one_line(board.command)), environment=_environment(board),
+        failures=_failures(board), not_applicable=_not_applicable(board), references=_references(board),
+        legend=_shown(board), command=Markup(one_line(board.command)), environment=_environment(board),
     )  # fmt: skip
 
 
@@ -93,7 +93,9 @@ def _models(board: Leaderboard) -> Markup | None:
     def cells(row: str, line: pd.Series) -> Iterable[Any]:
         yield _bold(line["model"], row in picks)
         yield line["strategy"]
-        yield from (one.cell(line) if one.name in WITH_INTERVAL else one.text(line[one.name]) for one in shown)
+        for column in shown:
+            text = column.cell(line) if column.name in WITH_INTERVAL else column.text(line[column.name])
+            yield f"{text}, GPU" if column.name == "seconds" and line["on_gpu"] else text
 
     headers = ["model", "strategy", *(column.title for column in shown)]
     return table(headers, [cells(str(row), line) for row, line in rows.iterrows()], left=2) if len(rows) else None
@@ -189,10 +191,15 @@ def _glossary(board: Leaderboard) -> dict[str, list[tuple[str, str]]]:
     return {kind: lines for kind, lines in found.items() if lines}
 
 
+def _not_applicable(board: Leaderboard) -> list[str]:
+    """Which strategies do not apply to some models, and why."""
+    return [f"{listed(one.strategies, 3)} (the model {one.reason})" for one in board.not_applicable.itertuples()]
+
+
 def _environment(board: Leaderboard) -> list[str]:
     """Such as "numpy 2.4.6"; how many there are where runs had several."""
     known = board.environment.items()
-    return [f"{name} {listed(values, 2)}" for name, values in known if name not in ("platform", "git revision")]
+    return [f"{name} {listed(values, 3)}" for name, values in known if name not in ("platform", "git revision")]
 
 
 def _bold(text: Any, is_bold: bool) -> Markup:

@@ -47,7 +47,7 @@ def test_a_value_as_a_person_reads_it(value, kind, text):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.04, "0.0 s"), (4.24, "4.2 s"), (62, "62 s"), (100, "2 min"), (3927, "65 min"), (13648, "3.8 h")],
+    [(0.043, "0.04 s"), (4.24, "4.2 s"), (62, "62 s"), (100, "2 min"), (3927, "65 min"), (13648, "3.8 h")],
 )
 def test_durations_are_in_their_natural_unit(seconds, text):
     assert duration(seconds) == text
