@@ -14,7 +14,8 @@ from fer_bench.cli import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = [README, *(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))]
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [README, *(path.read_text() for path in DOCS)]
 
 COMMAND = re.compile(r"(?:\w+=\S* )*python -m fer_bench (.*)")
 PROGRAM = get_command(app)
@@ -64,8 +65,13 @@ def test_help_has_a_worked_example_that_parses(name, command):
 
 def test_the_help_starts_where_the_readme_does():
     start = re.fullmatch(r"Start here: `(.*)`", PROGRAM.epilog)[1]
-    (shown,) = commands(f"    {start}")
-    assert commands()[0] == [*shown, "--results", "mine"]  # the repository's own results would count as done
+    assert commands()[0] == commands(f"    {start}")[0]
+
+
+def test_the_readme_is_short_and_every_page_is_linked_from_it_once():
+    assert len(README.splitlines()) <= 120
+    for page in DOCS:
+        assert README.count(f"](docs/{page.name})") == 1, page.name
 
 
 def test_the_example_model_runs_as_shown(program, tmp_path):
