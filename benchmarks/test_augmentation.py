@@ -4,14 +4,8 @@ import numpy as np
 import pytest
 from settings import QUICK
 
-from fer_bench.models.deep.augmentation import (
-    DEFAULT,
-    MAX_ROTATION,
-    MAX_SHIFT,
-    MAX_ZOOM,
-    NAMES,
-    augment,
-)
+from fer_bench.models.deep.batches import MAX_ROTATION, MAX_SHIFT, MAX_ZOOM, augment
+from fer_bench.models.deep.recipe import AUGMENTATIONS, DEFAULT_AUGMENTATION
 
 N, ROUNDS = 64, 2 if QUICK else 40  # images of a batch, and batches
 MEDIANS: dict[str, float] = {}
@@ -29,10 +23,10 @@ def measured(benchmark, name, function):
     MEDIANS[name] = benchmark.stats.stats.median
 
 
-@pytest.mark.parametrize("names", [DEFAULT, NAMES], ids=["default", "all"])
+@pytest.mark.parametrize("names", [DEFAULT_AUGMENTATION, AUGMENTATIONS], ids=["default", "all"])
 def test_suite(benchmark, tell, images, names):
     rng = np.random.default_rng(0)
-    name = "suite" if names == DEFAULT else "all"
+    name = "suite" if names == DEFAULT_AUGMENTATION else "all"
     assert (augment(images, rng, names) != images).any()
     measured(benchmark, name, lambda: augment(images, rng, names))
     tell(f"augmentation on one core: {', '.join(names)}", images_per_second=N / MEDIANS[name])

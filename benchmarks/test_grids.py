@@ -44,7 +44,7 @@ AT_LEAST = {"svm": 2.0, "classical": 1.0, "deep": 6.0}
 PLUGIN = """
 from fer_bench import register_model
 from fer_bench.models.deep.assembly import DEEP_LOSSES, with_defaults
-from fer_bench.models.deep.backbones import MOBILENET_V2
+from fer_bench.models.deep.pretrained import MOBILENET_V2
 from fer_bench.models.deep.transfer import transfer
 
 

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 from settings import QUICK
 
-from fer_bench.models.deep import training
-from fer_bench.models.deep.precision import resolve_precision
-from fer_bench.models.deep.watch import Watch
+from fer_bench.models.deep import watch
+from fer_bench.models.deep.backend import resolve_precision
 from fer_bench.models.registry import MODELS
 from fer_bench.models.task import Task
 
@@ -48,9 +47,9 @@ def keep(name, ends):
 def suite(images, labels):
     ends = []
     with pytest.MonkeyPatch.context() as patch:
-        note = Watch.__call__
-        patch.setattr(Watch, "__call__", lambda watch, logs: (note(watch, logs), ends.append(time.perf_counter())))
-        patch.setattr(training, "evaluation_steps", lambda steps, *_: frozenset({steps}))
+        note = watch.Watch.__call__
+        patch.setattr(watch.Watch, "__call__", lambda self, logs: (note(self, logs), ends.append(time.perf_counter())))
+        patch.setattr(watch, "evaluation_steps", lambda steps, *_: frozenset({steps}))
         classifier(images, labels).fit(images, labels)
     keep("suite", ends[:-1])  # the last one holds the validation
 

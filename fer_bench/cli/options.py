@@ -149,11 +149,11 @@ class PlanOptions:
         "auto", "cosine" and no mixup leave it to the model. An image size or a depth of fine-tuning is another run even
         where it is the model's own.
         """
-        from fer_bench.models.deep.augmentation import check_names
+        from fer_bench.models.deep.recipe import augmentation_names
 
         asked = {
             "image_size": self.image_size,
-            "augmentation": None if self.augment is None else ",".join(check_names(self.augment)) or "none",
+            "augmentation": None if self.augment is None else ",".join(augmentation_names(self.augment)) or "none",
             "mixup": self.mixup or None,
             "label_smoothing": self.label_smoothing,
             "precision": None if self.precision == Precision.auto else self.precision.value,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from fer_bench.errors import FerBenchError
 from fer_bench.execution.search import load_all_tuned
-from fer_bench.models.deep.parameters import COMMON, check_parameters
 from fer_bench.models.deep.pretrained import weights_request_id
+from fer_bench.models.deep.recipe import COMMON, Recipe
 from fer_bench.models.registry import MODELS, STRATEGIES, ModelCard, StrategyCard, plugin_code, why_not
 from fer_bench.models.task import FOCAL
 from fer_bench.records import FINISHED, ResultsFolder, RunSpec, Standing
@@ -176,7 +176,7 @@ def make_plan(prepared: Prepared, selection: Selection) -> list[PlannedRun]:
     models, names = selection.patterns()
     cards = sorted(MODELS.match(models), key=lambda card: order[card.family])
     strategies = STRATEGIES.match(names)
-    check_parameters(selection.parameters)
+    Recipe.of(selection.parameters)
     lacking = [card.name for card in cards if card.steps and selection.budget not in card.steps]
     if lacking:
         raise FerBenchError(f"--budget {selection.budget}: no gradient steps are registered for {', '.join(lacking)}")

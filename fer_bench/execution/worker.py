@@ -152,11 +152,10 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
     if card.is_network and job.spec.strategy == BASE:
         classifier.network.model.save_weights(work / WEIGHTS_FILE)  # what re-training of the classifier starts from
     predicted = len(split.validation) + len(split.test)
-    weights = _attribute(classifier, "weights_", "")
     facts = {
         "device": _attribute(classifier, "device_"),
-        "initial_weights": weights.partition(" ")[0] or None,
-        "weights_note": weights or job.weights_reason,
+        "initial_weights": _attribute(classifier, "initial_weights_"),
+        "weights_note": _attribute(classifier, "weights_note_", "") or job.weights_reason,
         "notes": [*_attribute(classifier, "notes_", []), *filter(None, [job.weights_reason])],
         "n_rows": len(plan.rows),
         "steps": _attribute(classifier, "steps_") or (task.steps if card.steps else None),

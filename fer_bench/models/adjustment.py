@@ -6,7 +6,7 @@ p / share^tau instead of the greatest p. tau = 0 changes nothing; tau = 1 is Bay
 
 import numpy as np
 
-from fer_bench.models.validation import macro_f1
+from fer_bench.metrics import macro_f1
 
 TAUS = tuple(step / 10 for step in range(21))  # 0, 0.1, ..., 2
 

@@ -5,8 +5,8 @@ import fnmatch
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
+from dataclasses import dataclass, field, fields
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 from fer_bench.cache import digest
 from fer_bench.errors import FerBenchError
@@ -14,23 +14,17 @@ from fer_bench.models.plugins import code_digest, is_cell, is_own
 
 Family = Literal["baseline", "classical", "deep"]
 StartsFrom = Literal["probabilities", "weights"]
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 SCALARS = (bool, int, float, str, type(None))
 
 
-class Card(Protocol):
-    """What every registered thing carries: its name, one line about it, and where it was defined."""
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What every registered thing carries: a name, unique in its registry, one line about it, where it is defined."""
 
-    @property
-    def name(self) -> str:
-        """Its name, unique in its registry."""
-
-    @property
-    def summary(self) -> str:
-        """One line about it."""
-
-    @property
-    def source(self) -> str:
-        """File and line of its definition."""
+    name: str
+    summary: str
+    source: str  # file and line
 
 
 CardType = TypeVar("CardType", bound=Card)
@@ -142,15 +136,26 @@ class Range:
 Search = Mapping[str, Choice | Range]
 
 
-@dataclass(frozen=True)
-class ModelCard:
-    """A model: features plus a classifier. See `register_model` for the fields."""
+@dataclass(frozen=True, kw_only=True)
+class ModelCard(Card):
+    """A model: features plus a classifier.
 
-    name: str
+    build: `build(task) -> classifier`, see `register_model`.
+    features: name of the registered features that the classifier's X holds ("pixels", "pca", "hog", "images", ...).
+    losses: the losses it can be trained with; strategies that need another one do not apply.
+    sample_weight: False where `fit` takes no weights. trainable: False for a guess that ignores its features.
+    stochastic: False where another seed gives the same model, which is then run once.
+    steps: gradient steps per budget ("quick", "standard", "full"), for models trained by steps.
+    image: what a network wants to see. pretrained: file name of its ImageNet weights in Keras' cache, if any.
+    n_parameters: what a network has with seven classes. balanced_bootstrap: whether it heeds `task.balanced_bootstrap`.
+    search: what `fer_bench tune` may try, by the names under which the builder looks into `task.parameters`;
+    "<features>.<name>" is a parameter of its features.
+
+    Raises FerBenchError for a family that there is not.
+    """
+
     build: Callable[..., Any]
     features: str
-    summary: str
-    source: str
     family: Family = "classical"
     losses: tuple[str, ...] = ("cross-entropy",)
     sample_weight: bool = True
@@ -163,31 +168,38 @@ class ModelCard:
     balanced_bootstrap: bool = False
     search: Search = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.family not in (families := get_args(Family)):
+            raise FerBenchError(
+                f"{self.source}: model {self.name!r}: family {self.family!r}, not {' or '.join(families)}"
+            )
+
     @property
     def is_network(self) -> bool:
         """Whether it is trained from images by `KerasClassifier`."""
         return self.image is not None
 
 
-@dataclass(frozen=True)
-class FeaturesCard:
-    """A feature extractor. See `register_features`."""
+@dataclass(frozen=True, kw_only=True)
+class FeaturesCard(Card):
+    """A feature extractor: `build(**parameters)`, see `register_features`."""
 
-    name: str
     build: Callable[..., Any]
-    summary: str
-    source: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class StrategyCard:
-    """A treatment of class imbalance. See `register_strategy`."""
+@dataclass(frozen=True, kw_only=True)
+class StrategyCard(Card):
+    """A treatment of class imbalance.
 
-    name: str
+    plan: `plan(labels, n_classes, random_state) -> TrainingPlan`, see `register_strategy`.
+    loss: the loss it trains with. needs_sample_weight: whether it weighs rows. makes_rows: whether it makes up rows
+    of features. balanced_bootstrap: whether it draws each tree's rows evenly from all classes.
+    starts_from: what it takes from the finished run of the same model under "none": its "probabilities", or its
+    trained "weights". stochastic: whether another seed gives another plan.
+    """
+
     plan: Callable[..., Any]
-    summary: str
-    source: str
     needs_sample_weight: bool = False
     loss: str = "cross-entropy"
     stochastic: bool = False
@@ -201,108 +213,49 @@ FEATURES: Registry[FeaturesCard] = Registry("features", "features")
 STRATEGIES: Registry[StrategyCard] = Registry("strategy", "strategies")
 
 
-def register_model(
-    name: str,
-    *,
-    features: str,
-    summary: str,
-    family: Family = "classical",
-    losses: tuple[str, ...] = ("cross-entropy",),
-    sample_weight: bool = True,
-    trainable: bool = True,
-    stochastic: bool = True,
-    steps: Mapping[str, int] | None = None,
-    image: ImageInput | None = None,
-    pretrained: str | None = None,
-    n_parameters: int | None = None,
-    balanced_bootstrap: bool = False,
-    search: Search | None = None,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def register_model(name: str, *, features: str, summary: str, **options: Any) -> Decorator:
     """Register the decorated `build(task) -> classifier` under `name`.
 
     The classifier has scikit-learn's `fit(X, y[, sample_weight])` and `predict_proba` or `decision_function`,
     its columns in the order of `task.class_names`. `task` is a `fer_bench.models.task.Task`.
 
-    features: name of the registered features that X holds ("pixels", "pca", "hog", "images", ...).
-    losses: the losses it can be trained with; strategies that need another one do not apply.
-    sample_weight: False where `fit` takes no weights. trainable: False for a guess that ignores its features.
-    stochastic: False where another seed gives the same model, which is then run once.
-    steps: gradient steps per budget ("quick", "standard", "full"), for models trained by steps.
-    image: what a network wants to see. pretrained: file name of its ImageNet weights in Keras' cache, if any.
-    n_parameters: what a network has with seven classes. balanced_bootstrap: whether it heeds `task.balanced_bootstrap`.
-    search: what `fer_bench tune` may try, by the names under which the builder looks into `task.parameters`;
-    "<features>.<name>" is a parameter of its features.
-
-    Raises FerBenchError on a malformed or repeated name, and a family that there is not.
+    features, options: fields of `ModelCard`, where they are described.
+    Raises FerBenchError on a malformed or repeated name, and an option or a family that there is not.
     """
-    families = get_args(Family)
-
-    def decorate(build: Callable[..., Any]) -> Callable[..., Any]:
-        if family not in families:
-            raise FerBenchError(f"{_source(build)}: model {name!r}: family {family!r}, not {' or '.join(families)}")
-        MODELS.add(
-            ModelCard(
-                name=name, build=build, features=features, summary=summary, source=_source(build), family=family,
-                losses=losses, sample_weight=sample_weight, trainable=trainable, stochastic=stochastic,
-                steps=steps, image=image, pretrained=pretrained, n_parameters=n_parameters,
-                balanced_bootstrap=balanced_bootstrap, search=search or {},
-            )
-        )  # fmt: skip
-        return build
-
-    return decorate
+    return _registering(MODELS, ModelCard, "build", name, features=features, summary=summary, **options)
 
 
-def register_features(
-    name: str, *, summary: str, **parameters: Any
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def register_features(name: str, *, summary: str, **parameters: Any) -> Decorator:
     """Register the decorated `build(**parameters) -> transformer` under `name`.
 
     The transformer has `fit(images, labels)`, called with training rows only, and `transform(images) -> array` with
     one row per image. `parameters` are part of the stored features' key. Raises FerBenchError on a bad name.
     """
-
-    def decorate(build: Callable[..., Any]) -> Callable[..., Any]:
-        FEATURES.add(
-            FeaturesCard(name=name, build=build, summary=summary, source=_source(build), parameters=parameters)
-        )
-        return build
-
-    return decorate
+    return _registering(FEATURES, FeaturesCard, "build", name, summary=summary, parameters=parameters)
 
 
-def register_strategy(
-    name: str,
-    *,
-    summary: str,
-    needs_sample_weight: bool = False,
-    loss: str = "cross-entropy",
-    stochastic: bool = False,
-    makes_rows: bool = False,
-    balanced_bootstrap: bool = False,
-    starts_from: StartsFrom | None = None,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def register_strategy(name: str, *, summary: str, **options: Any) -> Decorator:
     """Register the decorated `plan(labels, n_classes, random_state) -> TrainingPlan` under `name`.
 
-    `labels` are training labels, int64 (n,), and all that a strategy may see.
-
-    loss: the loss it trains with. needs_sample_weight: whether it weighs rows. makes_rows: whether it makes up rows
-    of features. balanced_bootstrap: whether it draws each tree's rows evenly from all classes.
-    starts_from: what it takes from the finished run of the same model under "none": its "probabilities", or its
-    trained "weights". stochastic: whether another seed gives another plan.
-
-    Raises FerBenchError on a bad name.
+    `labels` are training labels, int64 (n,), and all that a strategy may see. options: fields of `StrategyCard`.
+    Raises FerBenchError on a bad name, and an option that there is not.
     """
+    return _registering(STRATEGIES, StrategyCard, "plan", name, summary=summary, **options)
 
-    def decorate(plan: Callable[..., Any]) -> Callable[..., Any]:
-        STRATEGIES.add(
-            StrategyCard(
-                name=name, plan=plan, summary=summary, source=_source(plan), needs_sample_weight=needs_sample_weight,
-                loss=loss, stochastic=stochastic, makes_rows=makes_rows, balanced_bootstrap=balanced_bootstrap,
-                starts_from=starts_from,
+
+def _registering(registry: Registry, card: type[Any], role: str, name: str, **options: Any) -> Decorator:
+    """A decorator that adds a `card` to `registry`, the decorated function being its field `role`."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        source = _source(function)
+        known = {field.name for field in fields(card)} - {"name", "source", role}
+        if unknown := sorted(options.keys() - known):
+            raise FerBenchError(
+                f"{source}: {registry.kind} {name!r}: no option {', '.join(unknown)}; there are "
+                f"{', '.join(sorted(known))}"
             )
-        )  # fmt: skip
-        return plan
+        registry.add(card(name=name, source=source, **{role: function}, **options))
+        return function
 
     return decorate
 
@@ -337,7 +290,9 @@ def plugin_code(model: ModelCard, strategy: StrategyCard) -> str:
 
 
 def _source(function: Callable[..., Any]) -> str:
-    code = inspect.unwrap(function).__code__
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        raise FerBenchError(f"{function!r} is no function: decorate one that returns it")
     return f"{code.co_filename}:{code.co_firstlineno}"
 
 

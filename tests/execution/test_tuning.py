@@ -45,7 +45,9 @@ def probe(monkeypatch):
         return Probe(task)
 
     search = {"x": Range(0.2, 0.9, default=0.5), "kind": Choice((None, "a", 2))}
-    card = ModelCard("probe", build, "pixels", "", "here.py:1", steps={"quick": 90}, search=search)
+    card = ModelCard(
+        name="probe", build=build, features="pixels", summary="", source="here.py:1", steps={"quick": 90}, search=search
+    )
     monkeypatch.setitem(MODELS._cards, "probe", card)
     build.tasks = tasks
     return build

@@ -44,7 +44,7 @@ def counting():
 
 def test_fit_sees_training_rows_only_and_happens_once(dataset):
     Counting.calls.clear()
-    card = FeaturesCard("counting", counting, "", "here.py:1")
+    card = FeaturesCard(name="counting", build=counting, summary="", source="here.py:1")
     split = make_split(dataset)
     first = stored_features(card, dataset, split)
     again = stored_features(card, dataset, split)
@@ -72,13 +72,13 @@ def test_a_fit_of_ones_own_on_built_in_features_gets_the_training_images(dataset
 
     Counting.calls.clear()
     split = make_split(dataset)
-    stored_features(FeaturesCard("own", lambda: Own(8), "", "here.py:1"), dataset, split)
+    stored_features(FeaturesCard(name="own", build=lambda: Own(8), summary="", source="here.py:1"), dataset, split)
     assert np.array_equal(Counting.calls, [dataset.images[split.train]])
 
 
 def test_another_split_parameter_code_or_library_is_another_entry(dataset, monkeypatch):
     Counting.calls.clear()
-    card = FeaturesCard("counting", counting, "", "here.py:1")
+    card = FeaturesCard(name="counting", build=counting, summary="", source="here.py:1")
     stored_features(card, dataset, make_split(dataset, 1))
     stored_features(card, dataset, make_split(dataset, 2))
     assert len(Counting.calls) == 2
@@ -96,7 +96,11 @@ def test_an_extractor_that_loses_rows_is_named(dataset):
             return super().transform(images)[1:]
 
     with pytest.raises(FerBenchError, match="the features 'losing' made 71 rows of 72 images"):
-        stored_features(FeaturesCard("losing", lambda: Losing(), "", "here.py:1"), dataset, make_split(dataset))
+        stored_features(
+            FeaturesCard(name="losing", build=lambda: Losing(), summary="", source="here.py:1"),
+            dataset,
+            make_split(dataset),
+        )
 
 
 def folder_of(stored) -> Path:

@@ -1,5 +1,7 @@
 """The registry: names, typos, duplicates, origins."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -76,6 +78,14 @@ def test_decorator_returns_the_builder_and_a_name_is_taken_once(monkeypatch):
         register(lambda task: None)
 
 
+@pytest.mark.parametrize("options", [{"familly": "deep"}, {"family": "deeep"}, {"source": "here.py:1"}, {"build": len}])
+def test_options_that_a_card_has_not_are_refused_where_the_model_is_defined(options):
+    with pytest.raises(FerBenchError, match=rf"{__file__}:\d+: model 'mine': .*famil"):
+        register_model("mine", features="pca", summary="", **options)(lambda task: None)
+    with pytest.raises(FerBenchError, match="no function"):
+        register_model("mine", features="pca", summary="")(FerBenchError)
+
+
 @pytest.mark.parametrize(
     ("fields", "strategy", "words"),
     [
@@ -111,3 +121,10 @@ def test_what_plugins_define_of_a_run_is_told_by_the_files_of_its_model_features
 def test_choices_that_no_record_can_hold_are_refused(values):
     with pytest.raises(FerBenchError, match=r"^Choice: "):
         Choice(values)
+
+
+def test_cards_are_light():
+    """`list` and `plan` read them all."""
+    code = "import sys, fer_bench.models; print({'numpy', 'cv2', 'pandas', 'pydantic', 'keras'} & sys.modules.keys())"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "set()\n"

@@ -32,9 +32,9 @@ from fer_bench.models.deep.checkpoint import Checkpoint
 save, halt = Checkpoint.save, Path(__file__).with_name("halt")
 
 
-def save_and_halt(checkpoint, model):
-    save(checkpoint, model)
-    if checkpoint.watch.step == 10 and halt.exists():
+def save_and_halt(checkpoint, state, optimizer):
+    save(checkpoint, state, optimizer)
+    if state.step == 10 and halt.exists():
         halt.unlink()
         signal.pause()
 

@@ -1,4 +1,7 @@
-"""Training batches for networks: shuffled rows, seeded augmentation, prepared ahead by threads. No Keras here."""
+"""Training batches for networks: shuffled rows, seeded augmentation chosen by name, prepared ahead by threads.
+
+No Keras here.
+"""
 
 import math
 from collections import deque
@@ -9,7 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from fer_bench.data import resized
-from fer_bench.models.deep.augmentation import DEFAULT, augment, mixup
+from fer_bench.models.deep.recipe import DEFAULT_AUGMENTATION, GEOMETRIC
+
+MAX_ROTATION, MAX_ZOOM, MAX_SHIFT = 12.0, 0.12, 0.08  # degrees, and shares of the side
+MIN_CROP = 0.8  # of the side
+MAX_BRIGHTNESS, MAX_CONTRAST = 0.2, 0.3  # of white, and of each pixel's distance from the image's mean
+ERASED, ERASED_AREA, ERASED_ASPECT = 0.5, (0.02, 0.4), (0.3, 1 / 0.3)  # p, s_l and s_h, r_1 and r_2 of the paper
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
@@ -30,7 +38,7 @@ class Inputs(Protocol):
 class Pixels:
     """Images, uint8 (n, h, w) or (n, h, w, 3), as inputs uint8 (n, size, size, 1 or 3)."""
 
-    def __init__(self, images: np.ndarray, size: int, augmentation: tuple[str, ...] = DEFAULT) -> None:
+    def __init__(self, images: np.ndarray, size: int, augmentation: tuple[str, ...] = DEFAULT_AUGMENTATION) -> None:
         self.images, self.size, self.augmentation = images, size, augmentation
 
     def __len__(self) -> int:
@@ -104,3 +112,109 @@ def view(images: np.ndarray, size: int) -> np.ndarray:
     if images.shape[1:3] != (size, size):
         images = np.stack([resized(image, (size, size)) for image in images])
     return images if images.ndim == 4 else images[..., None]
+
+
+def augment(images: np.ndarray, rng: np.random.Generator, names: tuple[str, ...] = DEFAULT_AUGMENTATION) -> np.ndarray:
+    """Each image changed at random, as `names` say: uint8 (n, size, size, channels) to the same.
+
+    "mirror": left and right swapped, or not. "rotation", "zoom", "shift": by up to 12 degrees, 12 %, 8 % of the side.
+    "crop": a square of 80 to 100 % of the side, enlarged to the whole. "brightness": up to 20 % of white more or less.
+    "contrast": distances from the image's mean up to 30 % larger or smaller. "erasing": see `erase`.
+    The first five are one affine map and one interpolation per image; what comes into view repeats the border.
+    """
+    if set(names) & set(GEOMETRIC):
+        images = warp(images, affine_maps(len(images), images.shape[1], rng, names))
+    if "brightness" in names or "contrast" in names:
+        images = relight(images, rng, names)
+    return erase(images, rng) if "erasing" in names else images
+
+
+def affine_maps(n: int, size: int, rng: np.random.Generator, names: tuple[str, ...]) -> np.ndarray:
+    """`n` random maps, float64 (n, 2, 3), from a pixel's place (x, y) to where it comes to lie.
+
+    Mirror, rotation, zoom and shift are drawn even if not named, so that leaving one out does not change the others.
+    """
+
+    def drawn(name: str, values: np.ndarray, neutral: float) -> np.ndarray:
+        return values if name in names else np.full_like(values, neutral)
+
+    angle = np.radians(drawn("rotation", rng.uniform(-MAX_ROTATION, MAX_ROTATION, n), 0.0))
+    zoom = drawn("zoom", rng.uniform(1 - MAX_ZOOM, 1 + MAX_ZOOM, n), 1.0)
+    mirror = drawn("mirror", rng.choice([-1.0, 1.0], n), 1.0)
+    turn = np.array([[np.cos(angle) * mirror, -np.sin(angle)], [np.sin(angle) * mirror, np.cos(angle)]]) * zoom
+    turn = np.moveaxis(turn, -1, 0)  # (n, 2, 2), about the centre
+    centre = np.full(2, (size - 1) / 2)
+    shift = centre - turn @ centre + drawn("shift", rng.uniform(-MAX_SHIFT, MAX_SHIFT, (n, 2)), 0.0) * size
+    if "crop" in names:  # before the others
+        side = rng.uniform(MIN_CROP, 1.0, (n, 1))
+        corner = (1 - side) * (rng.random((n, 2)) * size - 0.5)  # half a pixel: places are those of pixels' centres
+        turn = turn / side[..., None]
+        shift = shift - np.einsum("nij,nj->ni", turn, corner)
+    return np.concatenate([turn, shift[..., None]], axis=2)
+
+
+def warp(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """Images, uint8 (n, size, size, channels), each under its map of `maps`, (n, 2, 3)."""
+    import cv2
+
+    size = images.shape[1]
+    warped = [
+        cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        for image, matrix in zip(images, maps, strict=True)
+    ]
+    return np.stack(warped).reshape(images.shape)
+
+
+def relight(images: np.ndarray, rng: np.random.Generator, names: tuple[str, ...]) -> np.ndarray:
+    """Images, uint8 (n, size, size, channels), of another brightness, contrast or both: one table per image."""
+    import cv2
+
+    n = len(images)
+    brightness, contrast = np.zeros((n, 1)), np.ones((n, 1))
+    if "brightness" in names:
+        brightness = rng.uniform(-MAX_BRIGHTNESS, MAX_BRIGHTNESS, (n, 1)) * 255
+    if "contrast" in names:
+        contrast = rng.uniform(1 - MAX_CONTRAST, 1 + MAX_CONTRAST, (n, 1))
+    mean = images.reshape(n, -1).mean(axis=1)[:, None]
+    levels = mean + contrast * (np.arange(256) - mean) + brightness
+    tables = np.rint(levels).clip(0, 255).astype(np.uint8)
+    relit = [cv2.LUT(image, table) for image, table in zip(images, tables, strict=True)]
+    return np.stack(relit).reshape(images.shape)
+
+
+def erase(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Half of the images, uint8 (n, size, size, channels), with random pixels in a random rectangle.
+
+    Random erasing: Zhong et al. 2020, algorithm 1. A rectangle longer than the image is cut to its side, not redrawn.
+    """
+    n, size = images.shape[:2]
+    area = rng.uniform(*ERASED_AREA, n) * size**2
+    aspect = rng.uniform(*ERASED_ASPECT, n)
+    sides = np.rint(np.sqrt([area * aspect, area / aspect])).clip(1, size).astype(int).T  # (n, 2): height, width
+    corners = rng.integers(0, size - sides + 1)
+    images = images.copy()
+    for i in np.flatnonzero(rng.random(n) < ERASED):
+        (top, left), (height, width) = corners[i], sides[i]
+        rectangle = images[i, top : top + height, left : left + width]
+        rectangle[...] = rng.integers(0, 256, rectangle.shape, dtype=np.uint8)
+    return images
+
+
+def mixup(
+    inputs: np.ndarray, labels: np.ndarray, weights: np.ndarray | None, rng: np.random.Generator, alpha: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """A batch blended with itself in another order by one share from Beta(alpha, alpha): Zhang et al. 2018, eq. 1.
+
+    inputs: (n, ...) of any type, kept. labels: one-hot float32 (n, k). weights: float32 (n,) or None; a label counts
+    by the weight of the row it comes from, so that the loss is the blend of both rows' weighted losses.
+    """
+    share, order = np.float32(rng.beta(alpha, alpha)), rng.permutation(len(inputs))
+
+    def blend(rows: np.ndarray) -> np.ndarray:
+        mixed = share * rows.astype(np.float32) + (1 - share) * rows[order].astype(np.float32)
+        return (np.rint(mixed) if rows.dtype == np.uint8 else mixed).astype(rows.dtype)
+
+    if weights is None:
+        return blend(inputs), blend(labels), None
+    weighed, total = blend(labels * weights[:, None]), blend(weights)
+    return blend(inputs), weighed / np.maximum(total, np.finfo(np.float32).tiny)[:, None], total

@@ -62,7 +62,7 @@ class FrozenPass:
 
     make: builds the frozen part where a pass is due: a model from pixels, uint8 (n, size, size, channels), to a list
     of outputs. names: theirs, for files. about: all that they depend on, besides images and Keras; JSON-like.
-    tell: called with what the passes asked for so far cost. progress: as in `Task`.
+    progress: as in `Task`.
 
     costs: of the passes asked for so far, whoever did them. seconds: of those done here.
     """
@@ -72,10 +72,9 @@ class FrozenPass:
         make: Callable[[], Any],
         names: tuple[str, ...],
         about: Mapping[str, Any],
-        tell: Callable[[str], None] = lambda text: None,
         progress: Progress = silent,
     ) -> None:
-        self.make, self.names, self.about, self.tell, self.progress = make, names, about, tell, progress
+        self.make, self.names, self.about, self.progress = make, names, about, progress
         self.model: Any = None
         self.costs: dict[str, Cost] = {}
         self.seconds = 0.0
@@ -91,7 +90,6 @@ class FrozenPass:
         with reading(folder):
             self.costs[key] = Cost(**json.loads((folder / COST_FILE).read_text()))
             outputs = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in self.names}
-        self.tell(str(self))
         return outputs
 
     @property

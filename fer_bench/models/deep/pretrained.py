@@ -1,25 +1,40 @@
-"""Where a network's first weights come from: decided once for all runs, without Keras.
+"""The backbones of keras.applications, and where their first weights come from: decided once for all runs.
 
 A request is "auto", "imagenet", "none" or the path of a weight file. What a run gets (`Task.weights`) is "imagenet",
 "none", a path, or one of two answers to "auto": AUTO, ImageNet weights with random ones to fall back on where
 the download fails after all, and UNAVAILABLE, random weights because ImageNet's are known to be out of reach.
+
+Keras is imported inside the functions: the cards that name the backbones are read where it must not be.
 """
 
 import hashlib
 import os
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from fer_bench.errors import FerBenchError
+from fer_bench import cache
+from fer_bench.errors import FerBenchError, is_no_room
+from fer_bench.models.deep.assembly import BATCH_NORM_MOMENTUM, IMAGENET_STD
+from fer_bench.models.registry import ImageInput
 
 AUTO, IMAGENET, NONE, UNAVAILABLE = "auto", "imagenet", "none", "unavailable"
-OUT_OF_REACH = "random (no network: ImageNet weights could not be had)"
+OUT_OF_REACH = "no network: ImageNet weights could not be had"
 DOWNLOAD_URL = "https://storage.googleapis.com/tensorflow/keras-applications/"
 PATIENCE_SECONDS = 5.0
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+class FirstWeights(NamedTuple):
+    """Where the weights come from that a network's training starts from, and more of it in words, or ""."""
+
+    origin: Literal["random", "imagenet", "file"]
+    note: str = ""
+
+
+RANDOM = FirstWeights("random")
 
 
 @dataclass(frozen=True)
@@ -117,3 +132,123 @@ def _weight_file(request: str) -> Path:
             f"--weights {request}: not an HDF5 weight file (.h5, .weights.h5 or .hdf5) as Keras writes it"
         )
     return path
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network of keras.applications without its top.
+
+    application: its name there. image: what it wants to see. file_name: of its ImageNet weights in Keras' cache.
+    cut: the layer whose output, a single tensor, is all that the last block takes. minimum: smallest side of images.
+    trained_size: the side of the images that the weights in `file_name` were trained on, where there are several files.
+    block_rate: learning rate for the last block; one without BatchNormalization bears less. batch_size: of training.
+    """
+
+    application: str
+    image: ImageInput
+    file_name: str
+    cut: str
+    minimum: int = 32
+    trained_size: int | None = None
+    block_rate: float = 5e-4
+    batch_size: int = 32
+
+
+KERNELS = "weights_tf_dim_ordering_tf_kernels"
+VGG16 = Backbone(
+    "VGG16", ImageInput(48, 3, "caffe"), f"vgg16_{KERNELS}_notop.h5", "block4_pool", block_rate=1e-4
+)  # fmt: skip
+RESNET50 = Backbone("ResNet50", ImageInput(48, 3, "caffe"), f"resnet50_{KERNELS}_notop.h5", "conv4_block6_out")
+INCEPTION_V3 = Backbone(
+    "InceptionV3", ImageInput(75, 3, "symmetric"), f"inception_v3_{KERNELS}_notop.h5", "mixed7", minimum=75
+)
+EFFICIENTNET_B0 = Backbone("EfficientNetB0", ImageInput(96, 3, "none"), "efficientnetb0_notop.h5", "block5c_add")
+MOBILENET_V2 = Backbone(
+    "MobileNetV2", ImageInput(96, 3, "symmetric"), f"mobilenet_v2_{KERNELS}_1.0_96_no_top.h5", "block_5_add",
+    trained_size=96, batch_size=64,
+)  # fmt: skip
+
+
+def load_backbone(backbone: Backbone, size: int, weights: str) -> tuple[Any, FirstWeights]:
+    """`backbone` for RGB images of `size` pixels, and where its weights come from; weights: as in `Task.weights`.
+
+    Raises FerBenchError where ImageNet weights are demanded and cannot be had, or the file does not fit the backbone,
+    and MemoryError or OSError where memory, a right or room on the disk is wanting.
+    """
+    import keras
+
+    def build(weights: str | None, size: int = size) -> Any:
+        application = getattr(keras.applications, backbone.application)
+        return application(include_top=False, weights=weights, input_shape=(size, size, 3))
+
+    if weights == NONE:
+        return build(None), RANDOM
+    if weights == UNAVAILABLE:
+        return build(None), FirstWeights("random", OUT_OF_REACH)
+    if weights not in (IMAGENET, AUTO):
+        return load_file(build(None), backbone.application, weights), FirstWeights("file", Path(weights).name)
+    try:
+        return with_imagenet(backbone, size, build), FirstWeights("imagenet")
+    except Exception as error:  # Keras raises bare Exception where a download fails
+        if isinstance(error, (MemoryError, PermissionError)) or is_no_room(error):
+            raise  # random weights would hide what is wrong with this machine
+        if weights == AUTO:
+            why = OUT_OF_REACH if type(error) is Exception else f"no ImageNet weights: {type(error).__name__}"
+            return build(None), FirstWeights("random", why)
+        where = cache_folder() / backbone.file_name
+        raise FerBenchError(f"{backbone.application}: no ImageNet weights ({error}); they belong at {where}") from error
+
+
+def load_file(model: Any, application: str, path: str) -> Any:
+    """`model` with the weights of a file. Raises FerBenchError where they do not fit, or the file is cut short."""
+    load_weights(model, path, f"{application} without its top")
+    divide_by_deviation(model)
+    return model
+
+
+def with_imagenet(backbone: Backbone, size: int, build: Callable[..., Any]) -> Any:
+    """`backbone` with the weights in `backbone.file_name`, whatever the size; downloaded by one process at a time."""
+    from filelock import FileLock
+
+    lock = cache.root() / f"{backbone.application.lower()}.weights.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        trained = build("imagenet", backbone.trained_size or size)
+    if trained.input_shape[1] == size:
+        return trained
+    model = build(None)
+    model.set_weights(trained.get_weights())
+    return model
+
+
+def divide_by_deviation(model: Any) -> None:
+    """Make an EfficientNet divide by ImageNet's standard deviations: its files hold them in the place of variances.
+
+    Keras puts another Rescaling behind the Normalization where it downloads the weights itself, and only there.
+    """
+    import numpy as np
+    from keras import layers
+
+    for layer in model.layers:
+        if isinstance(layer, layers.Normalization):
+            mean, variance, *count = layer.get_weights()
+            if np.allclose(variance, IMAGENET_STD, atol=1e-3):
+                layer.set_weights([mean, variance**2, *count])
+                layer.finalize_state()
+
+
+def freeze_batch_norm(backbone: Any) -> None:
+    """Keep every BatchNormalization as it is: Keras then runs it in inference mode, with ImageNet's statistics."""
+    from keras import layers
+
+    for layer in backbone.layers:
+        layer.trainable = not isinstance(layer, layers.BatchNormalization)
+
+
+def hasten_batch_norm(backbone: Any) -> None:
+    """Let moving statistics that start from nothing follow those of the batches within a short run."""
+    from keras import layers
+
+    for layer in backbone.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = BATCH_NORM_MOMENTUM

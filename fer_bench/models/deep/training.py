@@ -1,24 +1,25 @@
 """KerasClassifier: a Keras network in scikit-learn's coat, trained for a fixed number of gradient steps."""
 
 import math
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from fer_bench.models.deep.augmentation import DEFAULT, check_names
+from fer_bench.models.deep.assembly import loss_function
+from fer_bench.models.deep.backend import dtype_policy, has_gpu, resolve_precision
 from fer_bench.models.deep.batches import Batches, Inputs, Pixels, padded, prefetch
-from fer_bench.models.deep.checkpoint import Checkpoint, needed_by
-from fer_bench.models.deep.frozen import FrozenPass
-from fer_bench.models.deep.losses import LABEL_SMOOTHING, loss_function
-from fer_bench.models.deep.parameters import check_parameters
-from fer_bench.models.deep.precision import dtype_policy, has_gpu, resolve_precision
-from fer_bench.models.deep.watch import PLATEAU, Watch, evaluation_steps
+from fer_bench.models.deep.checkpoint import Checkpoint
+from fer_bench.models.deep.frozen import FrozenPass, Stored
+from fer_bench.models.deep.pretrained import RANDOM, FirstWeights
+from fer_bench.models.deep.recipe import PLATEAU, Recipe
+from fer_bench.models.deep.watch import Watch
 from fer_bench.models.registry import ImageInput
 from fer_bench.models.task import FOCAL, Task
+from fer_bench.version import __version__
 
-WEIGHT_DECAY = 0.05
 WARM_UP = 0.05  # of a phase's steps
 
 
@@ -28,7 +29,8 @@ class Phase:
 
     share: of the run's steps; shares add up to 1.
     model: what is trained, from the inputs of this phase to logits; by default the network.
-    view: images as the inputs of `model`; by default their pixels.
+    view: images as the inputs of this phase; by default their pixels.
+    trunk: a model that is not trained, which the inputs pass through first, or None.
     """
 
     name: str
@@ -36,20 +38,21 @@ class Phase:
     learning_rate: float
     model: Any = None
     view: Callable[[np.ndarray], Inputs] | None = None
+    trunk: Any = None
 
 
 @dataclass(frozen=True)
 class Network:
     """A built model from inputs to logits, its phases, and where its first weights come from.
 
-    The last phase trains `model` itself: its view is that of prediction too.
+    The view of the last phase is that of prediction too.
     merged: batches that one step takes together, unless a batch size is asked for; as many fewer are the steps.
     frozen: the pass that makes the inputs of `model` from images, or None; frozen_parameters: of what makes it.
     """
 
     model: Any
     phases: tuple[Phase, ...]
-    weights: str = "random"
+    weights: FirstWeights = RANDOM
     frozen: FrozenPass | None = None
     frozen_parameters: int = 0
     merged: int = 1
@@ -61,24 +64,20 @@ class KerasClassifier:
     AdamW (Loshchilov & Hutter 2019) with a warm-up and cosine schedule for exactly `task.steps` batches, whatever the
     number of rows; seeded augmentation of training images. The weights kept are those with the best unweighted
     macro-F1 on `task.validation`, looked at up to 20 times, the end included. Where `task.checkpoint` names a file,
-    training that was cut off goes on from there.
-
-    `task.parameters` may hold: batch_size; learning_rate, a factor on that of every phase; weight_decay;
-    label_smoothing; augmentation, names with commas between them; mixup, its alpha; precision, "auto", "float32" or
-    "bfloat16"; schedule, "cosine" or "plateau"; patience, evaluations without a better one after which to stop.
+    training that was cut off goes on from there. `task.parameters` may ask for another `Recipe`.
 
     Fitted: history_ (a dict per evaluation), n_parameters_, steps_ (gradient steps made: fewer where patience was
-    lost), weights_, device_ ("cpu" or "gpu"), notes_, earlier_seconds_ (of the training that was cut off), frozen_
-    (the pass that runs share, or None).
+    lost), device_ ("cpu" or "gpu"), initial_weights_ ("random", "imagenet" or "file"), weights_note_ (more of these, in
+    words), notes_ (for people), earlier_seconds_ (of the training that was cut off), frozen_ (the pass that runs share,
+    or None).
     """
 
     def __init__(self, task: Task, image: ImageInput, build: Callable[[], Network], batch_size: int) -> None:
         if not task.steps or task.steps < 1:
             raise ValueError(f"a network needs a positive number of gradient steps, not {task.steps}")
-        check_parameters(task.parameters)
+        self.recipe = Recipe.of(task.parameters)
         self.task, self.image, self.build = task, image, build
         self.own_steps, self.own_batch_size = task.steps, batch_size
-        self.augmentation = augmentation_names(task)
 
     def fit(
         self,
@@ -94,35 +93,107 @@ class KerasClassifier:
         """
         if sample_weight is not None and self.task.loss.name == FOCAL:
             raise ValueError("focal loss is not stacked on sample weights: it has a weight per class of its own, alpha")
-        rows = np.arange(len(X)) if rows is None else rows
         self.create()
-        alpha = float(self.task.parameters.get("mixup", 0.0))
-        seed, n_classes = self.task.random_state, self.task.n_classes
-        batches = Batches(rows, y[rows], sample_weight, n_classes, self.steps_, self.batch_size, seed, alpha)
-        with needed_by(self.task):
-            self._train(X, batches)
-        return self
+        return self.train(X, y, np.arange(len(X)) if rows is None else rows, sample_weight)
 
     def create(self) -> None:
         """Build the network, not trained yet, with an empty history; steps_ are those to make."""
         import keras
 
         keras.utils.set_random_seed(self.task.random_state)
-        self.policy = resolve_precision(self.task.parameters.get("precision", "auto"))
-        backend = keras.backend.backend()
-        self.notes_ = ["bfloat16" if self.policy == "mixed_bfloat16" else self.policy]
-        self.notes_ += [f"computed by {backend}"] * (backend != "tensorflow")
+        self.policy = resolve_precision(self.recipe.precision)
         self.device_ = "gpu" if has_gpu() else "cpu"
+        self.remarks: list[str] = []
         self.history_: list[dict[str, Any]] = []
         self.earlier_seconds_ = 0.0
         with dtype_policy(self.policy):
             self.network = self.build()
             self._predictors = {id(self.network.model): with_softmax(self.network.model)}
         self.steps_ = math.ceil(self.own_steps / self.network.merged)
-        self.batch_size = int(self.task.parameters.get("batch_size", self.own_batch_size * self.network.merged))
+        self.batch_size = self.recipe.batch_size or self.own_batch_size * self.network.merged
         self.frozen_ = self.network.frozen
         self.n_parameters_ = self.network.model.count_params() + self.network.frozen_parameters
-        self.weights_ = self.network.weights
+        self.initial_weights_, self.weights_note_ = self.network.weights
+
+    @property
+    def notes_(self) -> list[str]:
+        """For people: the precision, another backend than TensorFlow, and what else is worth knowing of this run."""
+        import keras
+
+        backend = keras.backend.backend()
+        notes = ["bfloat16" if self.policy == "mixed_bfloat16" else self.policy]
+        if backend != "tensorflow":
+            notes.append(f"computed by {backend}")
+        if self.frozen_ and self.frozen_.costs:
+            notes.append(f"pass of the frozen part {self.frozen_}")
+        return notes + self.remarks
+
+    def train(
+        self, X: np.ndarray, y: np.ndarray, rows: np.ndarray, sample_weight: np.ndarray | None = None
+    ) -> "KerasClassifier":
+        """Train the network as it was created, phase by phase, and put its best weights back; as `fit`."""
+        task, recipe, network = self.task, self.recipe, self.network
+        batches = Batches(
+            rows, y[rows], sample_weight, task.n_classes, self.steps_, self.batch_size, task.random_state, recipe.mixup
+        )
+        models = [network.model, *(phase.model for phase in network.phases if phase.model)]
+        variables = list({id(variable): variable for model in models for variable in model.variables}.values())
+        checkpoint = Checkpoint(task.checkpoint, variables, self._about(len(rows)))
+        with checkpoint.needed():
+            state = checkpoint.load()
+            self.history_, self.earlier_seconds_ = state.history, state.seconds
+            if checkpoint.note:
+                self.remarks.append(checkpoint.note)
+            watch = Watch(
+                state, recipe, network.model, task.validation[1], self.steps_, self.batch_size, len(rows),
+                task.progress, clock=self._clock,
+            )  # fmt: skip
+            done = state.step
+            for phase, steps in zip(network.phases, phase_steps(network.phases, self.steps_), strict=True):
+                if done < steps.stop:
+                    self._train_phase(phase, steps, done, X, batches, watch, checkpoint)
+        network.model.set_weights(state.best_weights)
+        self.steps_ = state.made
+        return self
+
+    def _train_phase(
+        self, phase: Phase, steps: range, done: int,
+        X: np.ndarray, batches: Batches, watch: Watch, checkpoint: Checkpoint,
+    ) -> None:  # fmt: skip
+        """Make the gradient steps of `phase`, numbered `steps`, but for the first `done` of the run."""
+        model, trunk = phase.model or self.network.model, phase.trunk
+        resumed, indices = done > steps.start, range(max(done, steps.start), steps.stop)
+        self.compile(model, phase.learning_rate, len(steps))
+        if resumed:
+            checkpoint.restore_optimizer(model.optimizer)
+        validation = self.view(phase, self.task.validation[0])
+        if trunk:  # its weights stay, so that what it makes of these does too
+            validation = Stored(in_batches(trunk, validation, self.batch_size)[np.newaxis], mirror=False)
+        watch.begin(phase.name, model.optimizer, lambda: self.forward(model, validation), indices.start, resumed)
+        for inputs, *targets in prefetch(batches, self.view(phase, X), indices, self.task.n_jobs):
+            if trunk:
+                inputs = np.asarray(trunk.predict_on_batch(inputs), np.float32)
+            watch(model.train_on_batch(inputs, *targets, return_dict=True))
+            if watch.has_lost_patience:
+                break
+            checkpoint.save_now_and_then(watch.state, model.optimizer)
+
+    def _about(self, n_rows: int) -> dict[str, Any]:
+        """All that the gradient steps depend on but the inputs and the first weights."""
+        import keras
+
+        task = self.task
+        return {
+            "versions": [__version__, keras.__version__], "code": task.code, "backend": keras.backend.backend(),
+            "policy": self.policy, "steps": task.steps, "batch_size": self.batch_size, "seed": task.random_state,
+            "rows": n_rows, "loss": asdict(task.loss), "parameters": dict(task.parameters),
+            "weights": self.network.weights,
+            "phases": [(phase.name, phase.share, phase.learning_rate) for phase in self.network.phases],
+        }  # fmt: skip
+
+    def _clock(self) -> float:
+        """Seconds without the passes of a frozen part, which are booked as features."""
+        return time.monotonic() - (self.frozen_.seconds if self.frozen_ else 0.0)
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Class probabilities, float32 (n, n_classes), of images as `fit` got them: the mean of each and its mirror."""
@@ -131,7 +202,7 @@ class KerasClassifier:
 
     def view(self, phase: Phase, X: np.ndarray) -> Inputs:
         """Images as the inputs of a phase."""
-        return phase.view(X) if phase.view else Pixels(X, self.image.size, self.augmentation)
+        return phase.view(X) if phase.view else Pixels(X, self.image.size, self.recipe.augmentation)
 
     def forward(self, model: Any, inputs: Inputs, mirrored: bool = False) -> np.ndarray:
         """Class probabilities, float32 (n, n_classes), that `model` gives `inputs` or their mirror images."""
@@ -139,41 +210,16 @@ class KerasClassifier:
             self._predictors[id(model)] = with_softmax(model)
         return in_batches(self._predictors[id(model)], inputs, self.batch_size, mirrored)
 
-    def _train(self, X: np.ndarray, batches: Batches) -> None:
-        validation = self.task.validation[0]
-        at = evaluation_steps(self.steps_, self.batch_size, len(validation))
-        watch = Watch(self, at, n_rows=len(batches.rows))
-        checkpoint = Checkpoint(self, watch)
-        end, first = 0, checkpoint.load()
-        for phase, steps in zip(self.network.phases, phase_steps(self.network.phases, self.steps_), strict=True):
-            start, end = end, end + steps
-            if first >= end:
-                continue
-            model = phase.model or self.network.model
-            self.compile(model, phase.learning_rate, steps)
-            if resumed := first > start:
-                checkpoint.restore_optimizer(model)
-            indices = range(max(start, first), end)
-            watch.begin(phase, model, self.view(phase, validation), indices.start, resumed)
-            for batch in prefetch(batches, self.view(phase, X), indices, self.task.n_jobs):
-                watch(model.train_on_batch(*batch, return_dict=True))
-                if watch.has_lost_patience:
-                    break
-                checkpoint.save_now_and_then(model)
-        watch.restore_best()
-        self.steps_ = watch.made
-
     def compile(self, model: Any, learning_rate: float, steps: int) -> None:
         """Compile `model` for `steps` gradient steps: AdamW, biases and normalisation not decayed, loss, schedule."""
         import keras
 
-        wanted = self.task.parameters
-        learning_rate *= float(wanted.get("learning_rate", 1.0))
-        schedule = learning_rate if wanted.get("schedule") == PLATEAU else cosine(learning_rate, steps)
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=float(wanted.get("weight_decay", WEIGHT_DECAY)))
+        recipe, rate = self.recipe, learning_rate * self.recipe.learning_rate
+        schedule = rate if recipe.schedule == PLATEAU else cosine(rate, steps)
+        optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         optimizer.build(model.trainable_variables)  # inside the first step it would cost TensorFlow a second trace
-        loss = loss_function(self.task.loss, float(wanted.get("label_smoothing", LABEL_SMOOTHING)))
+        loss = loss_function(self.task.loss, recipe.label_smoothing)
         # XLA takes a minute to compile on a CPU under TensorFlow; jax has nothing else
         model.compile(optimizer, loss=loss, metrics=["accuracy"], jit_compile=keras.backend.backend() == "jax")
 
@@ -204,16 +250,10 @@ def cosine(learning_rate: float, steps: int) -> Any:
     )
 
 
-def augmentation_names(task: Task) -> tuple[str, ...]:
-    """The augmentations asked for, or the default ones."""
-    asked = task.parameters.get("augmentation")
-    return DEFAULT if asked is None else check_names(asked)
-
-
-def phase_steps(phases: tuple[Phase, ...], steps: int) -> list[int]:
-    """Gradient steps of each phase by its share, adding up to `steps` exactly."""
-    ends = np.rint(np.cumsum([phase.share for phase in phases]) * steps).astype(int)
-    return np.diff(ends, prepend=0).tolist()
+def phase_steps(phases: tuple[Phase, ...], steps: int) -> list[range]:
+    """The gradient steps of each phase by its share: one range after another, `steps` in all."""
+    ends = np.rint(np.cumsum([phase.share for phase in phases]) * steps).astype(int).tolist()
+    return [range(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def forget_networks() -> None:

@@ -3,27 +3,32 @@
 Keras is imported inside the functions: the cards are read where it must not be.
 """
 
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from fer_bench.errors import FerBenchError
 from fer_bench.models.deep.assembly import DEEP_LOSSES, RECIPE_SEARCH, from_pixels, logits, sized, with_defaults
-from fer_bench.models.deep.backbones import (
+from fer_bench.models.deep.pretrained import (
     EFFICIENTNET_B0,
     INCEPTION_V3,
     MOBILENET_V2,
     RESNET50,
     VGG16,
     Backbone,
+    FirstWeights,
     freeze_batch_norm,
     hasten_batch_norm,
     load_backbone,
 )
-from fer_bench.models.deep.frozen import FrozenPass, Stored, weights_digest
-from fer_bench.models.deep.precision import dtype_policy
 from fer_bench.models.registry import Choice, Search, register_model
 from fer_bench.models.task import Task
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fer_bench.models.deep.frozen import FrozenPass, Stored
+    from fer_bench.models.deep.training import KerasClassifier, Network
 
 HEAD, LAST_BLOCK, ALL = "head", "last-block", "all"  # how far from its end a pre-trained network is tuned
 SHARES = {HEAD: (1.0,), LAST_BLOCK: (0.1, 0.9), ALL: (0.1, 0.4, 0.5)}  # of the gradient steps, by phase
@@ -34,7 +39,6 @@ SEARCH: Search = {
     "dropout": Choice((0.5, 0.2, 0.35)),
     "hidden": Choice((256, 128, 512)),
 }
-FROZEN_NOTE = "pass of the frozen part "
 MAPS, POOLED = "maps", "pooled"
 
 
@@ -113,7 +117,7 @@ def transfer(task: Task, backbone: Backbone) -> Any:
 
     def build() -> Network:
         trunk, weights = load_backbone(backbone, image.size, task.weights)
-        if not weights.startswith("random"):
+        if weights.origin != "random":
             freeze_batch_norm(trunk)
             return in_phases(classifier, backbone, trunk, weights)
         hasten_batch_norm(trunk)
@@ -153,21 +157,23 @@ class Head:
         return self.logits(self.dropout(self.hidden(pooled)))
 
 
-def in_phases(classifier: Any, backbone: Backbone, trunk: Any, weights: str) -> Any:
+def in_phases(classifier: KerasClassifier, backbone: Backbone, trunk: Any, weights: FirstWeights) -> Network:
     """Network of `classifier` on `trunk`, which has `weights`; each phase has a model of just what it trains.
 
     The models share their layers. Those of the first two phases take what the frozen part made of the images.
     """
     import keras
 
+    from fer_bench.models.deep.frozen import Stored
     from fer_bench.models.deep.training import Network, Phase
 
     task, image, head, how = classifier.task, classifier.image, Head(classifier.task), how_far(classifier.task)
     frozen = frozen_pass(classifier, backbone, trunk)
     cut = trunk.get_layer(backbone.cut).output
-    mirror = "mirror" in classifier.augmentation
-    if how != ALL and "augmentation" in task.parameters and set(classifier.augmentation) - {"mirror"}:
-        classifier.notes_.append("augmented by mirroring alone: what is stored of the frozen part fits nothing else")
+    augmentation = classifier.recipe.augmentation
+    mirror = "mirror" in augmentation
+    if how != ALL and "augmentation" in task.parameters and set(augmentation) - {"mirror"}:
+        classifier.remarks.append("augmented by mirroring alone: what is stored of the frozen part fits nothing else")
 
     def head_model() -> Any:
         pooled = keras.Input(trunk.output.shape[-1:])
@@ -203,12 +209,15 @@ def in_phases(classifier: Any, backbone: Backbone, trunk: Any, weights: str) -> 
     return Network(models[-1], phases, weights, frozen, frozen_parameters, merged)
 
 
-def frozen_pass(classifier: Any, backbone: Backbone, trunk: Any) -> FrozenPass:
-    """The pass of `trunk` over images: the maps at its cut, and its pooled output; noted in `classifier.notes_`.
+def frozen_pass(classifier: KerasClassifier, backbone: Backbone, trunk: Any) -> FrozenPass:
+    """The pass of `trunk` over images: the maps at its cut, and its pooled output.
 
     It is made by another copy of the trunk: by the time of a pass over test images, this one has been trained.
     """
     import keras
+
+    from fer_bench.models.deep.backend import dtype_policy
+    from fer_bench.models.deep.frozen import FrozenPass, weights_digest
 
     task, image = classifier.task, classifier.image
     policy = keras.config.dtype_policy().name
@@ -223,12 +232,8 @@ def frozen_pass(classifier: Any, backbone: Backbone, trunk: Any) -> FrozenPass:
             pooled = keras.layers.GlobalAveragePooling2D()(copy.output)
             return from_pixels(task, image, keras.Model(copy.input, [copy.get_layer(backbone.cut).output, pooled]))
 
-    def tell(text: str) -> None:
-        classifier.notes_ = [note for note in classifier.notes_ if not note.startswith(FROZEN_NOTE)]
-        classifier.notes_.append(FROZEN_NOTE + text)
-
     about = {
         "application": backbone.application, "weights": weights_digest(trunk.get_weights()), "cut": backbone.cut,
         "size": image.size, "precision": policy,
     }  # fmt: skip
-    return FrozenPass(make, (MAPS, POOLED), about, tell, task.progress)
+    return FrozenPass(make, (MAPS, POOLED), about, task.progress)

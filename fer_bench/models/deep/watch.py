@@ -1,111 +1,127 @@
-"""Watch: the eye on a network while it is trained; history, progress, and the best weights so far."""
-
-from __future__ import annotations
+"""Watch: what is looked at while a network is trained; history, progress, and the best weights so far."""
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from fer_bench.models.validation import macro_f1
+from fer_bench.metrics import macro_f1
+from fer_bench.models.deep.recipe import PLATEAU, Recipe
+from fer_bench.progress import Progress
 
-if TYPE_CHECKING:
-    from fer_bench.models.deep.batches import Inputs
-    from fer_bench.models.deep.training import KerasClassifier, Phase
-
-COSINE, PLATEAU = "cosine", "plateau"
 EVALUATIONS = 20  # at most, and no more images than EVALUATION_SHARE of those trained on: about 7 % of the time
 EVALUATION_SHARE = 0.2
 PLATEAU_PATIENCE, PLATEAU_FACTOR = 2, 0.3  # evaluations without a better one, and what the learning rate is times then
 
 
-class Watch:
-    """Counts gradient steps, evaluates at some of them, and knows the best weights by validation macro-F1.
+@dataclass
+class TrainingState:
+    """How far training is: all that it goes on from, but for the weights, the optimizer and torch's generators.
 
     step: number of the latest gradient step in the schedule. made: how many were made; fewer where patience was lost.
+    seconds: that training took, without passes of a frozen part and what lies between two sittings.
+    worse_in_a_row: evaluations without a better one. since: loss and accuracy of each step since the last evaluation.
+    history: a dict per evaluation. best_weights: those of `best_score`, validation macro-F1; empty before the first.
     """
 
-    def __init__(self, classifier: KerasClassifier, at: frozenset[int], n_rows: int) -> None:
-        self.classifier, self.at, self.n_rows = classifier, at, n_rows
-        self.step, self.made, self.worse_in_a_row = 0, 0, 0
-        self.started = self.told = time.monotonic()
-        self.since: list[tuple[float, float]] = []
-        self.best_score = -1.0
-        self.best_weights: list[np.ndarray] | None = None
+    step: int = 0
+    made: int = 0
+    seconds: float = 0.0
+    worse_in_a_row: int = 0
+    best_score: float = -1.0
+    since: list[tuple[float, float]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_weights: list[np.ndarray] = field(default_factory=list)
 
-    @property
-    def seconds(self) -> float:
-        """Since training began, without what lies between two sittings."""
-        return time.monotonic() - self.started
+
+@dataclass
+class Watch:
+    """Keeps `state` up to date: counts gradient steps, evaluates after some of them, keeps the best weights.
+
+    network: the model whose weights are kept. labels: int (n,), of the validation images. steps, batch_size: of the
+    whole training, on `n_rows` rows. clock: seconds, from anywhere.
+    """
+
+    state: TrainingState
+    recipe: Recipe
+    network: Any
+    labels: np.ndarray
+    steps: int
+    batch_size: int
+    n_rows: int
+    progress: Progress
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self.at = evaluation_steps(self.steps, self.batch_size, len(self.labels))
+        self.started, self.reported = self.clock() - self.state.seconds, time.monotonic()
 
     @property
     def has_lost_patience(self) -> bool:
         """Whether patience was asked for, and as many evaluations have brought nothing better."""
-        patience = int(self.classifier.task.parameters.get("patience", 0))
-        return 0 < patience <= self.worse_in_a_row
+        return 0 < self.recipe.patience <= self.state.worse_in_a_row
 
-    def begin(self, phase: Phase, model: Any, validation: Inputs, step: int, resumed: bool) -> None:
-        """From here on `model` is trained, in `phase`, after `step` steps."""
-        self.phase, self.model, self.validation, self.step = phase, model, validation, step
+    def begin(self, phase: str, optimizer: Any, predict: Callable[[], np.ndarray], step: int, resumed: bool) -> None:
+        """From here on `phase` goes on, after `step` steps.
+
+        predict: gives the probabilities of the validation images, float32 (n, n_classes).
+        """
+        self.phase, self.optimizer, self.predict, self.state.step = phase, optimizer, predict, step
         if not resumed:
-            self.worse_in_a_row = 0
+            self.state.worse_in_a_row = 0
 
     def __call__(self, logs: dict[str, float]) -> None:
         """Take note of one gradient step and its `logs`. Raises FloatingPointError where the loss is not finite."""
-        self.step += 1
-        self.made += 1
-        task, steps = self.classifier.task, self.classifier.steps_
+        state = self.state
+        state.step += 1
+        state.made += 1
+        state.seconds = self.clock() - self.started
         if not math.isfinite(logs["loss"]):
-            where = f"at step {self.step} of {steps} ({self.phase.name})"
+            where = f"at step {state.step} of {self.steps} ({self.phase})"
             raise FloatingPointError(f"the training loss became {logs['loss']} {where}")
-        self.since.append((logs["loss"], logs["accuracy"]))
-        if self.step in self.at:
+        state.since.append((float(logs["loss"]), float(logs["accuracy"])))
+        if state.step in self.at:
             self._evaluate()
-        if self.step in self.at or time.monotonic() - self.told > 1:
-            self.told = time.monotonic()
-            score = f", val macro-F1 {self.best_score:.3f}" if self.best_weights else ""
-            task.progress(self.step / steps, f"step {self.step}/{steps}{score}")
+        if state.step in self.at or time.monotonic() - self.reported > 1:
+            self.reported = time.monotonic()
+            score = f", val macro-F1 {state.best_score:.3f}" if state.best_weights else ""
+            self.progress(state.step / self.steps, f"step {state.step}/{self.steps}{score}")
 
     def _evaluate(self) -> None:
-        y = self.classifier.task.validation[1]
-        probabilities = self.classifier.forward(self.model, self.validation)
+        state, labels, probabilities = self.state, self.labels, self.predict()
         if not np.isfinite(probabilities).all():
-            raise FloatingPointError(
-                f"the validation probabilities are not finite at step {self.step} ({self.phase.name})"
-            )
+            raise FloatingPointError(f"the validation probabilities are not finite at step {state.step} ({self.phase})")
         predicted = probabilities.argmax(axis=1)
-        loss, accuracy = np.mean(self.since, axis=0)
-        score = macro_f1(y, predicted, probabilities.shape[1])
-        self.classifier.history_.append(
+        loss, accuracy = np.mean(state.since, axis=0)
+        score = macro_f1(labels, predicted, probabilities.shape[1])
+        state.history.append(
             {
-                "step": self.step,
-                "epoch": round(self.step * self.classifier.batch_size / self.n_rows, 3),
-                "phase": self.phase.name,
-                "seconds": round(self.seconds, 3),
-                "learning_rate": float(self.model.optimizer.learning_rate),
+                "step": state.step,
+                "epoch": round(state.step * self.batch_size / self.n_rows, 3),
+                "phase": self.phase,
+                "seconds": round(state.seconds, 3),
+                "learning_rate": float(self.optimizer.learning_rate),
                 "loss": float(loss),
                 "accuracy": float(accuracy),
-                "val_loss": float(-np.log(np.maximum(probabilities[np.arange(len(y)), y], 1e-7)).mean()),
-                "val_accuracy": float((predicted == y).mean()),
+                "val_loss": float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-7)).mean()),
+                "val_accuracy": float((predicted == labels).mean()),
                 "val_macro_f1": score,
             }
         )
-        self.since.clear()
+        state.since.clear()
         self._compare(score)
 
     def _compare(self, score: float) -> None:
         """Keep the weights if they are the best so far; lower the learning rate on a plateau where that is wanted."""
-        self.worse_in_a_row += 1
-        if score > self.best_score:
-            self.worse_in_a_row = 0
-            self.best_score, self.best_weights = score, self.classifier.network.model.get_weights()
-        elif self.classifier.task.parameters.get("schedule") == PLATEAU and self.worse_in_a_row % PLATEAU_PATIENCE == 0:
-            self.model.optimizer.learning_rate = float(self.model.optimizer.learning_rate) * PLATEAU_FACTOR
-
-    def restore_best(self) -> None:
-        """Put the weights with the best validation macro-F1 back into the network."""
-        self.classifier.network.model.set_weights(self.best_weights)
+        state = self.state
+        state.worse_in_a_row += 1
+        if score > state.best_score:
+            state.worse_in_a_row, state.best_score, state.best_weights = 0, score, self.network.get_weights()
+        elif self.recipe.schedule == PLATEAU and state.worse_in_a_row % PLATEAU_PATIENCE == 0:
+            self.optimizer.learning_rate = float(self.optimizer.learning_rate) * PLATEAU_FACTOR
 
 
 def evaluation_steps(steps: int, batch_size: int, n_validation: int) -> frozenset[int]:

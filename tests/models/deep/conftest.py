@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fer_bench.models.deep.backbones import Backbone
+from fer_bench.models.deep.pretrained import Backbone
 from fer_bench.models.deep.training import KerasClassifier, Network, Phase
 from fer_bench.models.registry import ImageInput
 from fer_bench.models.task import Task

@@ -1,14 +1,15 @@
-import re
+import sys
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from fer_bench.models.deep import checkpoint as checkpoints
+from fer_bench.models.deep.backend import resolve_precision
 from fer_bench.models.deep.checkpoint import Checkpoint
-from fer_bench.models.deep.precision import resolve_precision
 from fer_bench.models.deep.training import Network, Phase
-from fer_bench.models.deep.watch import Watch
+from fer_bench.models.deep.watch import TrainingState, Watch
 from fer_bench.models.task import LOGIT_ADJUSTED, Loss
 
 STEPS = 20  # eight of them in the first phase
@@ -20,40 +21,51 @@ RECIPES = {
 
 
 @pytest.fixture
-def regime(tiny, tmp_path):
+def regime(tiny, tmp_path, monkeypatch):
     """Training of a network with dropout in two phases, the first with more dropout."""
 
     class Regime:
         file = tmp_path / "work" / "checkpoint.npz"
 
-        def task(self, recipe="cosine", checkpoint=None, **changes):
+        def build(self):
+            return tiny.two_phases(dropout=0.3)
+
+        def classifier(self, recipe="cosine", build=None, **changes):
             defaults = {
                 "steps": STEPS,
                 "parameters": RECIPES[recipe],
                 "loss": Loss(LOGIT_ADJUSTED, log_prior=(-1, -1.2, -1.1)),
+                "validation": tiny.bars(6, seed=1),
+                "checkpoint": self.file,
             }
-            validation = tiny.bars(6, seed=1)
-            return tiny.task(**{**defaults, "checkpoint": checkpoint, "validation": validation, **changes})
+            return tiny.classifier(tiny.task(**{**defaults, **changes}), build or self.build)
 
-        def build(self):
-            return tiny.two_phases(dropout=0.3)
+        def fit(self, *how, **changes):
+            return self.classifier(*how, **changes).fit(*tiny.bars(60), np.linspace(0.5, 1.5, 60))
 
-        def fit(self, recipe="cosine", **changes):
-            task = self.task(recipe, checkpoint=self.file, **changes)
-            return tiny.fitted(task, self.build, sample_weight=np.linspace(0.5, 1.5, 60))
-
-        def cut(self, monkeypatch, step, recipe="cosine"):
+        def cut(self, step, recipe="cosine"):
             """Train until `step`, save there, and be interrupted."""
 
-            def save_and_stop(checkpoint, model):
-                if checkpoint.watch.step == step:
-                    checkpoint.save(model)
+            def save_and_stop(checkpoint, state, optimizer):
+                if state.step == step:
+                    checkpoint.save(state, optimizer)
                     raise KeyboardInterrupt
 
-            with monkeypatch.context() as patch:
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
                 patch.setattr(Checkpoint, "save_now_and_then", save_and_stop)
-                with pytest.raises(KeyboardInterrupt):
-                    self.fit(recipe)
+                self.fit(recipe)
+
+        def found(self, **changes):
+            """What training that begins says of the file that there is."""
+
+            def stop(*arguments, **options):
+                raise KeyboardInterrupt
+
+            classifier = self.classifier(**changes)
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(Watch, "begin", stop)
+                classifier.fit(*tiny.bars(60))
+            return classifier.notes_[-1]
 
     return Regime()
 
@@ -67,11 +79,11 @@ def assert_same_training(one, other):
 
 
 @pytest.mark.parametrize(("recipe", "cuts"), [("cosine", (1, 8, 20)), ("plateau", (5, 17)), ("impatient", (1, 9))])
-def test_training_that_was_cut_off_ends_as_if_it_had_not_been(tiny, regime, monkeypatch, recipe, cuts):
+def test_training_that_was_cut_off_ends_as_if_it_had_not_been(tiny, regime, recipe, cuts):
     undisturbed = regime.fit(recipe)
     assert not regime.file.exists()
     for step in cuts:
-        regime.cut(monkeypatch, step, recipe)
+        regime.cut(step, recipe)
     resumed = regime.fit(recipe)
     assert_same_training(undisturbed, resumed)
     images, _ = tiny.bars(10, seed=3)
@@ -85,10 +97,9 @@ def test_training_that_was_cut_off_ends_as_if_it_had_not_been(tiny, regime, monk
     assert [path.name for path in regime.file.parent.iterdir()] == []
 
 
-def test_an_interruption_at_any_moment_costs_the_steps_since_the_last_checkpoint(tiny, regime, monkeypatch):
+def test_an_interruption_at_any_moment_costs_the_steps_since_the_last_checkpoint(regime, monkeypatch):
     undisturbed = regime.fit()
     monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN", -1.0)
-
     told = []
 
     def stop(share, text):
@@ -103,142 +114,140 @@ def test_an_interruption_at_any_moment_costs_the_steps_since_the_last_checkpoint
     assert f"went on from step {told[-1] - 1} after an interruption" in resumed.notes_
 
 
-def test_a_checkpoint_is_saved_only_now_and_then(regime, monkeypatch):
+def test_a_checkpoint_is_saved_only_now_and_then_and_goes_in_the_end(regime, monkeypatch):
     saved = []
-    monkeypatch.setattr(Checkpoint, "save", lambda self, model: saved.append(self.watch.step))
+    monkeypatch.setattr(Checkpoint, "save", lambda self, state, optimizer: saved.append(state.step))
+    regime.file.parent.mkdir()
+    regime.file.with_name(f".{regime.file.name}.0123abcd").write_bytes(b"what a kill while saving left")
     regime.fit(steps=3)
     assert saved == []
+    assert list(regime.file.parent.iterdir()) == []
     monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN", -1.0)
     regime.fit(steps=3)
     assert saved == [1, 2, 3]
 
 
-def untrained(tiny, regime, build=None, **changes):
-    """A checkpoint of a classifier that has not made a step yet, and the classifier."""
-    classifier = tiny.classifier(regime.task(checkpoint=regime.file, **changes), build or regime.build)
-    classifier.create()
-    classifier.compile(classifier.network.model, 0.01, STEPS)
-    classifier.history_, classifier.notes_ = [], []
-    watch = Watch(classifier, frozenset(), n_rows=60)
-    watch.step = 3
-    return Checkpoint(classifier, watch), classifier
-
-
-def refusal(tiny, regime, build=None, **changes):
-    """What training notes about the checkpoint that there is; "" where it goes on from it."""
-    checkpoint, classifier = untrained(tiny, regime, build, **changes)
-    return classifier.notes_[0] if checkpoint.load() == 0 else ""
-
-
 @pytest.fixture
-def saved(tiny, regime):
+def saved(regime):
     """The file of a checkpoint that is in order."""
-    checkpoint, classifier = untrained(tiny, regime)
-    checkpoint.save(classifier.network.model)
-    assert refusal(tiny, regime) == ""
+    regime.cut(3)
+    assert regime.found() == "went on from step 3 after an interruption"
     return regime.file
 
 
-@pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.99])
-def test_a_checkpoint_cut_short_is_refused_with_a_note(tiny, regime, saved, kept):
+def test_a_checkpoint_cut_short_or_changed_is_refused_and_training_begins_anew(regime, saved):
     content = saved.read_bytes()
-    saved.write_bytes(content[: int(kept * len(content))])
-    assert re.fullmatch(
-        r"the checkpoint of an earlier attempt could not be read \(\w+\): training began anew", refusal(tiny, regime)
-    )
-
-
-def test_after_a_refusal_training_begins_anew_and_ends_well(tiny, regime, saved):
-    saved.write_bytes(saved.read_bytes()[:1000])
+    with zipfile.ZipFile(saved) as archive:
+        place = archive.getinfo("variable.0.npy").header_offset + 250  # past the headers
+    damaged = [content[: int(kept * len(content))] for kept in (0.0, 0.1, 0.5, 0.99)]
+    for broken in (*damaged, content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :]):
+        saved.write_bytes(broken)
+        assert "could not be read" in regime.found()
     classifier = regime.fit(steps=2)
     assert any("training began anew" in note for note in classifier.notes_)
-    assert int(classifier.network.model.optimizer.iterations) > 0
-    assert classifier.history_[-1]["step"] == 2
+    assert classifier.history_[-1]["step"] == 2 and int(classifier.network.model.optimizer.iterations) > 0
     assert classifier.earlier_seconds_ == 0
     assert not saved.exists()
 
 
-def test_a_checkpoint_with_a_changed_byte_is_refused(tiny, regime, saved):
-    content = bytearray(saved.read_bytes())
-    with zipfile.ZipFile(saved) as archive:
-        content[archive.getinfo("variable.0.npy").header_offset + 250] ^= 255  # past the headers
-    saved.write_bytes(content)
-    assert "could not be read (BadZipFile)" in refusal(tiny, regime)
+def test_a_checkpoint_of_another_training_is_refused(regime, saved, monkeypatch):
+    """What precision "auto" is depends on the machine, and machines may share a cache."""
+    import keras
 
-
-def test_a_checkpoint_of_another_network_is_refused(tiny, regime, saved):
     def larger():
         from keras import Model, layers
 
         network = regime.build()
-        x = layers.Dense(3, dtype="float32")(network.model.output)
-        return Network(Model(network.model.input, x), network.phases)
+        return Network(Model(network.model.input, layers.Dense(3)(network.model.output)), network.phases)
 
-    assert "belongs to another training" in refusal(tiny, regime, larger)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"steps": 3}, {"parameters": {"batch_size": 8}}, {"random_state": 5}, {"loss": Loss("focal", gamma=1)},
-        {"code": "of a plugin"},
-    ],
-)  # fmt: skip
-def test_a_checkpoint_of_another_training_is_refused(tiny, regime, saved, changes):
-    assert "belongs to another training" in refusal(tiny, regime, **changes)
+    for changes in (
+        {"build": larger}, {"steps": 3}, {"parameters": {"batch_size": 8}}, {"random_state": 5},
+        {"loss": Loss("focal", gamma=1)}, {"code": "of a plugin"},
+    ):  # fmt: skip
+        assert "belongs to another training" in regime.found(**changes), changes
+    other = {"float32": "mixed_bfloat16", "mixed_bfloat16": "float32"}[resolve_precision("auto")]
+    with monkeypatch.context() as patch:
+        patch.setattr("fer_bench.models.deep.training.resolve_precision", lambda request: other)
+        assert "belongs to another training" in regime.found()
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    assert "belongs to another training" in regime.found()
 
 
-@pytest.mark.parametrize("what", ["precision", "backend"])
-def test_a_checkpoint_of_another_precision_or_backend_is_refused(tiny, regime, saved, monkeypatch, what):
-    """What "auto" is depends on the machine, and machines may share a cache."""
+def test_a_file_that_is_no_checkpoint_is_refused(regime):
+    regime.file.parent.mkdir()
+    np.savez(regime.file, about=np.array('{"format": 0}'))
+    assert "belongs to another training" in regime.found()
+    np.savez(regime.file, weights=np.zeros(3))
+    assert "could not be read (KeyError)" in regime.found()
+
+
+def test_a_state_comes_back_as_it_was_also_where_two_save_at_once(tmp_path, monkeypatch):
     import keras
 
-    if what == "precision":
-        other = {"float32": "mixed_bfloat16", "mixed_bfloat16": "float32"}[resolve_precision("auto")]
-        monkeypatch.setattr("fer_bench.models.deep.training.resolve_precision", lambda request: other)
-    else:
-        monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    assert "belongs to another training" in refusal(tiny, regime)
-
-
-def test_two_that_save_at_once_leave_one_whole_file(tiny, regime, monkeypatch):
-    (one, classifier), (other, _) = (untrained(tiny, regime) for _ in range(2))
+    state = TrainingState(3, 2, 0.1, 1, 1 / 3, [(0.1, 0.2)], [{"step": 2, "loss": 1e-9}], [np.arange(3.0)])
+    variable, optimizer, file = keras.Variable([1.5]), keras.optimizers.AdamW(), tmp_path / "checkpoint.npz"
+    one, other = (Checkpoint(file, [variable], {}) for _ in range(2))
     savez = np.savez
 
     def save_both(*arguments, **arrays):
         monkeypatch.setattr(np, "savez", savez)
-        other.save(classifier.network.model)
+        other.save(state, optimizer)
         savez(*arguments, **arrays)
 
     monkeypatch.setattr(np, "savez", save_both)
-    one.save(classifier.network.model)
-    assert one.load() == 3
-    assert list(regime.file.parent.iterdir()) == [regime.file]
-
-
-def test_what_a_kill_while_saving_left_goes_once_training_has_ended(regime):
-    regime.file.parent.mkdir()
-    regime.file.with_name(f".{regime.file.name}.0123abcd").write_bytes(b"a part")
-    regime.fit(steps=3)
-    assert list(regime.file.parent.iterdir()) == []
-
-
-def test_a_file_that_is_no_checkpoint_is_refused(tiny, regime):
-    regime.file.parent.mkdir()
-    np.savez(regime.file, about=np.array('{"format": 0}'))
-    assert "belongs to another training" in refusal(tiny, regime)
-    np.savez(regime.file, weights=np.zeros(3))
-    assert "could not be read (KeyError)" in refusal(tiny, regime)
+    one.save(state, optimizer)
+    variable.assign([9.0])
+    loaded = one.load()
+    assert (loaded.step, loaded.made, loaded.seconds, loaded.worse_in_a_row, loaded.best_score) == (3, 2, 0.1, 1, 1 / 3)
+    assert (loaded.history, [tuple(logs) for logs in loaded.since]) == (state.history, state.since)
+    np.testing.assert_array_equal(loaded.best_weights, state.best_weights)
+    assert float(variable[0]) == 1.5
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_loss_that_is_not_finite_leaves_no_checkpoint(tiny, regime, monkeypatch):
     monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN", -1.0)
     phases = (Phase("sane", 0.5, 0.01), Phase("mad", 0.5, float("inf")))
-    saved = []
-    save = Checkpoint.save
-    monkeypatch.setattr(Checkpoint, "save", lambda self, model: (saved.append(1), save(self, model)))
-    task = regime.task(checkpoint=regime.file)
+    seen = []
+    task = tiny.task(checkpoint=regime.file, progress=lambda *said: seen.append(regime.file.exists()))
     with pytest.raises(FloatingPointError, match="mad"):
         tiny.fitted(task, lambda: tiny.network(phases=phases))
-    assert saved
+    assert any(seen)
     assert not regime.file.exists()
+
+
+class State:
+    """A generator's state, a tensor of bytes; on a GPU until `cpu` fetches it."""
+
+    def __init__(self, values, is_here=False):
+        self.values, self.is_here = values, is_here
+
+    def cpu(self):
+        return State(self.values, is_here=True)
+
+    def numpy(self):
+        assert self.is_here
+        return np.array(self.values, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("gpus", [[], [[4, 5], [6, 7]]])
+def test_what_torch_s_layers_draw_from_is_saved_and_restored(tmp_path, monkeypatch, gpus):
+    """torch is no dependency: a stand-in with a generator of its own and those of GPUs."""
+    import keras
+
+    torch = SimpleNamespace(own=[1, 2, 3], gpus=gpus)
+    torch.get_rng_state = lambda: State(torch.own)
+    torch.set_rng_state = lambda state: setattr(torch, "own", state.values)
+    torch.from_numpy = lambda array: State(array.tolist(), is_here=True)
+    torch.cuda = SimpleNamespace(
+        get_rng_state_all=lambda: [State(values) for values in torch.gpus],
+        set_rng_state_all=lambda states: setattr(torch, "gpus", [state.values for state in states]),
+    )
+    optimizer = keras.optimizers.AdamW()
+    checkpoint = Checkpoint(tmp_path / "checkpoint.npz", [], {})
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    checkpoint.save(TrainingState(), optimizer)
+    torch.own, torch.gpus = [0], [[0] for _ in gpus]
+    checkpoint.load()
+    assert (torch.own, torch.gpus) == ([1, 2, 3], gpus)

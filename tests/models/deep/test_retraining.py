@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from fer_bench.errors import FerBenchError
+from fer_bench.metrics import macro_f1
+from fer_bench.models.deep.batches import Pixels
 from fer_bench.models.deep.checkpoint import Checkpoint
 from fer_bench.models.deep.frozen import Stored
 from fer_bench.models.deep.retraining import SHARE, retrain_head
@@ -60,7 +62,7 @@ def test_its_fitted_attributes_tell_how(tiny, base):
     assert classifier.history_[-1]["step"] == classifier.steps_
     assert {row["phase"] for row in classifier.history_} == {"last layer"}
     assert classifier.n_parameters_ == base[0].n_parameters_
-    assert classifier.weights_ == "random"
+    assert classifier.initial_weights_ == "random"
     assert classifier.notes_[-1] == f"all but the last layer from {base[1].parent.name}"
     assert told[-1] == 1
     probabilities = classifier.predict_proba(tiny.bars(5)[0])
@@ -69,9 +71,6 @@ def test_its_fitted_attributes_tell_how(tiny, base):
 
 
 def test_what_is_kept_is_the_best_on_validation(tiny, base):
-    from fer_bench.models.deep.batches import Pixels
-    from fer_bench.models.deep.watch import macro_f1
-
     classifier = retrained(tiny, base[1], parameters={"learning_rate": 30.0})
     images, labels = classifier.task.validation
     predicted = classifier.forward(classifier.network.model, Pixels(images, tiny.side)).argmax(axis=1)
@@ -86,55 +85,26 @@ def test_same_seed_same_probabilities(tiny, base):
     np.testing.assert_array_equal(first, again)
 
 
-def test_one_that_was_cut_off_ends_as_if_it_had_not_been(tiny, base, tmp_path, monkeypatch):
-    whole = retrained(tiny, base[1])
-    file = tmp_path / "checkpoint.npz"
-
-    def save_and_stop(checkpoint, model):
-        if checkpoint.watch.step == 60:
-            checkpoint.save(model)
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Checkpoint, "save_now_and_then", save_and_stop)
-        retrained(tiny, base[1], checkpoint=file)
-    resumed = retrained(tiny, base[1], checkpoint=file)
-    assert "went on from step 60 after an interruption" in resumed.notes_
-    assert not file.exists()
-    for one, other in zip(whole.network.model.get_weights(), resumed.network.model.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert [row["val_loss"] for row in whole.history_] == [row["val_loss"] for row in resumed.history_]
-
-
-def test_one_that_was_cut_off_begins_anew_from_other_weights(tiny, base, tmp_path, monkeypatch):
+def test_one_that_was_cut_off_goes_on_but_from_other_weights_begins_anew(tiny, base, tmp_path, monkeypatch):
     """The run under "none" may have been done again meanwhile: its trunk is what counts."""
     file, other = tmp_path / "checkpoint.npz", tmp_path / "other.weights.h5"
     tiny.classifier(tiny.task(steps=STEPS, random_state=7)).fit(*imbalanced(tiny)).network.model.save_weights(other)
 
-    def save_and_stop(checkpoint, model):
-        checkpoint.save(model)
-        raise KeyboardInterrupt
+    def save_and_stop(checkpoint, state, optimizer):
+        if state.step == 60:
+            checkpoint.save(state, optimizer)
+            raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Checkpoint, "save_now_and_then", save_and_stop)
-        retrained(tiny, base[1], checkpoint=file)
-    anew, expected = retrained(tiny, other, checkpoint=file), retrained(tiny, other)
-    assert any("belongs to another training" in note for note in anew.notes_)
-    for one, same in zip(anew.network.model.get_weights(), expected.network.model.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, same)
-
-
-def test_one_that_diverges_leaves_no_checkpoint(tiny, base, tmp_path, monkeypatch):
-    file = tmp_path / "checkpoint.npz"
-
-    def save_and_diverge(checkpoint, model):
-        checkpoint.save(model)
-        raise FloatingPointError
-
-    monkeypatch.setattr(Checkpoint, "save_now_and_then", save_and_diverge)
-    with pytest.raises(FloatingPointError):
-        retrained(tiny, base[1], checkpoint=file)
-    assert not file.exists()
+    for weights, note in ((base[1], "went on from step 60"), (other, "belongs to another training")):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Checkpoint, "save_now_and_then", save_and_stop)
+            retrained(tiny, base[1], checkpoint=file)
+        whole, after = retrained(tiny, weights), retrained(tiny, weights, checkpoint=file)
+        assert any(note in said for said in after.notes_)
+        assert not file.exists()
+        for one, same in zip(whole.network.model.get_weights(), after.network.model.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, same)
+        assert [row["val_loss"] for row in whole.history_] == [row["val_loss"] for row in after.history_]
 
 
 def test_the_last_layer_sees_augmented_copies_of_class_balanced_rows(tiny, base, monkeypatch):

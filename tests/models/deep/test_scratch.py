@@ -5,10 +5,7 @@ import pytest
 
 from fer_bench.errors import FerBenchError
 from fer_bench.models.deep import scratch
-from fer_bench.models.deep.augmentation import DEFAULT
-from fer_bench.models.deep.losses import LABEL_SMOOTHING
-from fer_bench.models.deep.parameters import check_parameters
-from fer_bench.models.deep.training import WEIGHT_DECAY
+from fer_bench.models.deep.recipe import COMMON, Recipe
 from fer_bench.models.registry import MODELS, Choice
 from fer_bench.models.task import Task
 
@@ -49,10 +46,10 @@ def test_cards_say_what_a_plan_and_a_search_need(name):
     assert (card.features, card.family, card.pretrained) == ("images", "deep", None)
     assert set(card.losses) == {"cross-entropy", "focal", "logit-adjusted"}
     assert 0 < card.steps["quick"] < card.steps["standard"] < card.steps["full"]
-    assert card.search["augmentation"].values[0] == ",".join(DEFAULT)
+    assert card.search["augmentation"].values[0] == COMMON["augmentation"]
     for parameter, space in card.search.items():
         for value in space.values if isinstance(space, Choice) else (space.low, space.high):
-            check_parameters({parameter: value})
+            Recipe.of({parameter: value})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -97,7 +94,7 @@ def test_networks_learn_in_thirty_steps(name):
     images, labels = bars(60, seed=2)
     classifier = MODELS[name].build(a_task(steps=30)).fit(*bars(90))
     assert (classifier.predict_proba(images).argmax(axis=1) == labels).mean() > 0.8
-    assert classifier.weights_ == "random"
+    assert classifier.initial_weights_ == "random"
 
 
 def test_mini_xception_can_be_trained_in_float32():
@@ -143,5 +140,5 @@ def test_a_dense_layer_on_the_mean_patch_is_the_mean_of_a_convolution():
 def test_a_search_starts_from_the_networks_own_values(card):
     """The learning rate and the weight decay of `KerasClassifier` itself, save where a builder has another."""
     assert card.search["learning_rate"].start == 1.0
-    assert card.search["weight_decay"].start == (0.01 if card.name == "mini-xception" else WEIGHT_DECAY)
-    assert card.search["label_smoothing"].start == LABEL_SMOOTHING
+    assert card.search["weight_decay"].start == (0.01 if card.name == "mini-xception" else Recipe().weight_decay)
+    assert card.search["label_smoothing"].start == Recipe().label_smoothing

@@ -6,8 +6,7 @@ import pytest
 
 from fer_bench.errors import FerBenchError
 from fer_bench.models.deep import transfer
-from fer_bench.models.deep.backbones import load_backbone
-from fer_bench.models.deep.watch import Watch
+from fer_bench.models.deep.pretrained import load_backbone
 from fer_bench.models.registry import MODELS, Choice, Range
 from fer_bench.models.task import Task
 
@@ -56,7 +55,7 @@ def changed_by_fit(classifier, monkeypatch):
         network = classifier.build()
     before = [(variable, numpy_of(variable)) for variable in backbones[0][0].variables]
     classifier.build = lambda: network
-    monkeypatch.setattr(Watch, "restore_best", lambda watch: None)
+    network.model.set_weights = lambda best: None  # which would undo the last steps
     classifier.fit(*bars(24))
     return {v.path.split("/")[-2] for v, old in before if (numpy_of(v) != old).any()}
 
@@ -98,7 +97,7 @@ def test_no_other_way_to_tune(tuned):
 def test_without_weights_nothing_is_frozen(tuned, monkeypatch):
     classifier = tuned("none", fine_tune="head")
     assert changed_by_fit(classifier, monkeypatch) == {"first_conv", "first_bn", "last_conv", "last_bn"}
-    assert classifier.weights_ == "random"
+    assert classifier.initial_weights_ == "random"
     assert {row["phase"] for row in classifier.history_} == {"all layers"}
     assert not any("frozen" in note for note in classifier.notes_)
 
@@ -124,7 +123,7 @@ def test_phases_train_what_they_say_and_no_batch_norm(tuned, tiny_weights, how, 
     assert changed_by_fit(classifier, monkeypatch) == changed
     assert tuple(phase.name for phase in classifier.network.phases) == names
     assert sum(phase.share for phase in classifier.network.phases) == pytest.approx(1)
-    assert classifier.weights_ == "file tiny.weights.h5"
+    assert (classifier.initial_weights_, classifier.weights_note_) == ("file", "tiny.weights.h5")
     assert classifier.n_parameters_ == 872 + 9 * 8 + 9 * 3
 
 
@@ -243,8 +242,8 @@ def test_a_head_whose_weights_cannot_be_downloaded_is_a_network_without_weights(
     def offline(*asked):
         raise OSError("no network")
 
-    monkeypatch.setattr("fer_bench.models.deep.backbones.with_imagenet", offline)
+    monkeypatch.setattr("fer_bench.models.deep.pretrained.with_imagenet", offline)
     classifier = tuned("auto", {"steps": 8}, fine_tune="head").fit(*bars(24))
-    assert classifier.weights_.startswith("random")
+    assert classifier.initial_weights_ == "random"
     assert (classifier.steps_, classifier.batch_size) == (8, 32)
     assert int(classifier.network.model.optimizer.iterations) == 8

@@ -3,27 +3,31 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from fer_bench.models.deep.recipe import Recipe
 from fer_bench.models.deep.training import Phase
-from fer_bench.models.deep.watch import PLATEAU_FACTOR, Watch, evaluation_steps
-from fer_bench.models.validation import macro_f1
+from fer_bench.models.deep.watch import PLATEAU_FACTOR, TrainingState, Watch, evaluation_steps
 
 Y = np.array([0, 0, 0, 1, 1, 2])
 LOGS = {"loss": 1.5, "accuracy": 0.5}
 
 
-class Student:
-    """In place of a classifier: what it predicts, evaluation by evaluation, is given; its weights are how many."""
+class Training:
+    """What a watch looks at: predictions of six images, evaluation by evaluation; weights that tell how many."""
 
-    def __init__(self, right, tiny, told=None, **parameters):
-        progress = (lambda share, text: told.append((share, text))) if told is not None else (lambda share, text: None)
-        self.task = tiny.task(validation=(np.empty((6, 2, 2), np.uint8), Y), parameters=parameters, progress=progress)
-        self.right, self.steps_, self.batch_size, self.history_ = list(right), 100, 8, []
-        self.evaluations, self.restored = 0, None
-        self.network = SimpleNamespace(model=self)
+    def __init__(self, right, every=10, told=None, **parameters):
+        self.right, self.evaluations = list(right), 0
         self.optimizer = SimpleNamespace(learning_rate=0.1)
+        self.state = TrainingState()
+        progress = (lambda *said: told.append(said)) if told is not None else (lambda *said: None)
+        self.watch = Watch(self.state, Recipe.of(parameters), self, Y, 100, 8, 40, progress)
+        self.watch.at = frozenset(range(every, 101, every))
+        self.begin(0, resumed=False)
 
-    def forward(self, model, inputs):
-        """Probabilities that are right for the first `right` rows only."""
+    def begin(self, step, resumed):
+        self.watch.begin("only", self.optimizer, self.predict, step, resumed)
+
+    def predict(self):
+        """Probabilities that are right for so many of the first rows only."""
         predicted = np.where(np.arange(6) < self.right[self.evaluations], Y, (Y + 1) % 3)
         self.evaluations += 1
         return np.where(np.eye(3)[predicted] > 0, 0.8, 0.1).astype(np.float32)
@@ -31,28 +35,20 @@ class Student:
     def get_weights(self):
         return [np.array(self.evaluations)]
 
-    def set_weights(self, weights):
-        self.restored = int(weights[0])
+    def go_on(self, steps=None):
+        """So many steps, or all that evaluations are given for; fewer where patience is lost."""
+        for _ in range(steps or min(self.watch.at) * len(self.right)):
+            self.watch(LOGS)
+            if self.watch.has_lost_patience:
+                break
+        return self
 
 
-def watched(student, n_steps=None, every=10, n_rows=40):
-    """A watch that has seen the steps of its student, or as many as it had patience for."""
-    watch = Watch(student, frozenset(range(every, 101, every)), n_rows)
-    watch.begin(Phase("only", 1.0, 0.1), student, None, step=0, resumed=False)
-    for _ in range(n_steps or every * len(student.right)):
-        watch(LOGS)
-        if watch.has_lost_patience:
-            break
-    return watch
-
-
-def test_history_has_a_row_per_evaluation_with_all_its_columns(tiny):
-    student = Student([6, 3], tiny)
-    watch = Watch(student, frozenset({2, 4}), n_rows=40)
-    watch.begin(Phase("only", 1.0, 0.1), student, None, step=0, resumed=False)
+def test_history_has_a_row_per_evaluation_with_all_its_columns():
+    training = Training([6, 3], every=2)
     for loss in (1.0, 2.0, 5.0, 7.0):
-        watch({"loss": loss, "accuracy": loss / 10})
-    first, second = student.history_
+        training.watch({"loss": loss, "accuracy": loss / 10})
+    first, second = training.state.history
     assert list(first) == [
         "step", "epoch", "phase", "seconds", "learning_rate", "loss", "accuracy",
         "val_loss", "val_accuracy", "val_macro_f1",
@@ -68,58 +64,56 @@ def test_history_has_a_row_per_evaluation_with_all_its_columns(tiny):
     assert 0 <= first["seconds"] <= second["seconds"]
 
 
-def test_the_best_weights_are_those_of_the_best_macro_f1_the_first_of_equals(tiny):
-    student = Student([1, 4, 6, 2, 6, 5], tiny)
-    watch = watched(student)
-    assert watch.best_score == 1.0
-    watch.restore_best()
-    assert student.restored == 3
+def test_the_best_weights_are_those_of_the_best_macro_f1_the_first_of_equals():
+    state = Training([1, 4, 6, 2, 6, 5]).go_on().state
+    assert (state.best_score, state.best_weights) == (1.0, [3])
+
+
+def test_seconds_go_on_from_those_of_earlier_sittings():
+    clock = iter([1000.0, 1003.0])
+    watch = Watch(TrainingState(seconds=7), Recipe(), None, Y, 100, 8, 40, lambda *said: None, lambda: next(clock))
+    watch.begin("only", None, lambda: None, 5, resumed=True)
+    watch(LOGS)
+    assert (watch.state.seconds, watch.state.step, watch.state.made) == (10, 6, 1)
 
 
 @pytest.mark.parametrize(
     ("patience", "evaluations"), [(0, 8), (1, 3), (2, 6), (3, 7), (9, 8)]
 )  # of 1, 2, 2, 3, 3, 1, 1, 1 right
-def test_patience_is_lost_after_so_many_evaluations_without_a_better_one(tiny, patience, evaluations):
-    student = Student([1, 2, 2, 3, 3, 1, 1, 1], tiny, patience=patience)
-    watched(student)
-    assert student.evaluations == evaluations
+def test_patience_is_lost_after_so_many_evaluations_without_a_better_one(patience, evaluations):
+    assert Training([1, 2, 2, 3, 3, 1, 1, 1], patience=patience).go_on().evaluations == evaluations
 
 
-def test_patience_begins_anew_with_a_phase_but_not_where_training_goes_on(tiny):
-    student = Student([3, 2, 2], tiny, patience=2)
-    watch = watched(student)
-    assert watch.has_lost_patience
-    watch.begin(Phase("second", 0.5, 0.1), student, None, step=30, resumed=True)
-    assert watch.has_lost_patience
-    watch.begin(Phase("second", 0.5, 0.1), student, None, step=30, resumed=False)
-    assert not watch.has_lost_patience
+def test_patience_begins_anew_with_a_phase_but_not_where_training_goes_on():
+    training = Training([3, 2, 2], patience=2).go_on()
+    for resumed in (True, False):
+        training.begin(30, resumed)
+        assert training.watch.has_lost_patience is resumed
 
 
-def test_on_a_plateau_the_learning_rate_falls_every_second_time(tiny):
-    right = [1, 2, 2, 2, 3, 1, 1, 1, 1]
+@pytest.mark.parametrize(("schedule", "factor"), [("plateau", PLATEAU_FACTOR), ("cosine", 1.0)])
+def test_on_a_plateau_the_learning_rate_falls_every_second_time(schedule, factor):
     falls = [0, 0, 0, 1, 1, 1, 2, 2, 3]
-    for parameters, factor in (({"schedule": "plateau"}, PLATEAU_FACTOR), ({}, 1.0)):
-        student = Student(right, tiny, **parameters)
-        watched(student)
-        assert student.optimizer.learning_rate == pytest.approx(0.1 * factor ** falls[-1])
-        rates = [row["learning_rate"] for row in student.history_]  # as they were until then
-        np.testing.assert_allclose(rates, 0.1 * factor ** np.array([0, *falls[:-1]]))
+    training = Training([1, 2, 2, 2, 3, 1, 1, 1, 1], schedule=schedule).go_on()
+    assert training.optimizer.learning_rate == pytest.approx(0.1 * factor ** falls[-1])
+    rates = [row["learning_rate"] for row in training.state.history]  # as they were until then
+    np.testing.assert_allclose(rates, 0.1 * factor ** np.array([0, *falls[:-1]]))
 
 
-def test_progress_is_told_at_every_evaluation_with_the_best_score(tiny):
+def test_progress_is_told_at_every_evaluation_with_the_best_score():
     told = []
-    watched(Student([6, 3], tiny, told))
+    Training([6, 3], told=told).go_on()
     assert told == [(0.1, "step 10/100, val macro-F1 1.000"), (0.2, "step 20/100, val macro-F1 1.000")]
 
 
-def test_a_loss_or_a_prediction_that_is_not_finite_is_refused(tiny):
-    watch = watched(Student([3], tiny), n_steps=3)
+def test_a_loss_or_a_prediction_that_is_not_finite_is_refused():
+    training = Training([3]).go_on(3)
     with pytest.raises(FloatingPointError, match=r"loss became inf at step 4 of 100 \(only\)"):
-        watch({"loss": float("inf"), "accuracy": 0.0})
-    student = Student([3], tiny)
-    student.forward = lambda model, inputs: np.full((6, 3), np.nan, np.float32)
-    with pytest.raises(FloatingPointError, match=r"validation probabilities are not finite at step 10 \(only\)"):
-        watched(student)
+        training.watch({"loss": float("inf"), "accuracy": 0.0})
+    training = Training([3])
+    training.watch.predict = lambda: np.full((6, 3), np.nan, np.float32)
+    with pytest.raises(FloatingPointError, match=r"not finite at step 10 \(only\)"):
+        training.go_on()
 
 
 def test_training_stops_when_patience_is_lost_and_the_next_phase_begins(tiny):
@@ -128,15 +122,7 @@ def test_training_stops_when_patience_is_lost_and_the_next_phase_begins(tiny):
     classifier = tiny.fitted(task, lambda: tiny.network(phases=phases))
     steps = {name: [row["step"] for row in classifier.history_ if row["phase"] == name] for name in ("first", "second")}
     assert steps == {"first": [2, 4, 6], "second": [22, 24]}
-
-
-def test_macro_f1_is_that_of_scikit_learn():
-    from sklearn.metrics import f1_score
-
-    rng = np.random.default_rng(0)
-    y_true, y_pred = rng.integers(0, 5, 200), rng.integers(0, 4, 200)  # class 4 is never predicted, 5 is not there
-    expected = f1_score(y_true, y_pred, average="macro", labels=range(6), zero_division=0)
-    assert macro_f1(y_true, y_pred, 6) == pytest.approx(expected)
+    assert classifier.steps_ == 10 and task.steps == 40
 
 
 @pytest.mark.parametrize(
