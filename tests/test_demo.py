@@ -46,14 +46,12 @@ def test_the_gate_catches_the_mistake_only(done):
     honest, balanced, enlarged = done
     assert honest.evidence == ()
     for way in (balanced, enlarged):
-        assert any("exact copies of training images" in line for line in way.evidence)
+        assert "MANY_EXACT_COPIES" in [finding.code for finding in way.evidence]
 
 
 def test_what_is_printed_is_what_was_measured(done):
     text = "\n".join(lines(done))
     for way in done:
         assert way.name in text
-        assert f"{100 * way.validation:.1f} %" in text
-        assert f"{100 * way.test:.1f} %" in text
-        assert all(line in text for line in way.evidence)
+        assert f"{way.validation:.1%}" in text and f"{way.test:.1%}" in text
     assert text.count("LEAK SUSPECT") == 2

@@ -27,13 +27,12 @@ def audit(
     skip_bad: SkipBad = False,
 ) -> None:
     """Look for copies, leaks and odd labels, and write the data card; exit code 1 where the data are suspect."""
+    from fer_bench.analysis import against_data
     from fer_bench.cli.console import reading_progress
     from fer_bench.data import Dataset, Split, stored_copies
     from fer_bench.execution import audit_data, prepare
-    from fer_bench.judging.data_card import terminal_lines
-    from fer_bench.judging.gate import data_suspicions
-    from fer_bench.judging.pair_sheet import write_pair_sheet
-    from fer_bench.records import AUDIT_FILE, Audit
+    from fer_bench.records import Audit
+    from fer_bench.report import audit_lines, write_copies
 
     with reading_progress(console) as progress:
         prepared = prepare(data, results, name, votes, skip_bad, split_seed, progress=progress)
@@ -41,11 +40,11 @@ def audit(
         folder = prepared.results.path
         sheet = folder / "sheets" / "copies.png"
         dataset = Dataset.load(prepared.dataset_folder)
-        write_pair_sheet(sheet, dataset, Split.load(prepared.split_folder), stored_copies(dataset))
-    card = write_data_card(folder, command_line())
-    found = Audit.load(folder / AUDIT_FILE)
-    say(*terminal_lines(found), "", f"{card}, pairs to look at: {sheet}")
-    if data_suspicions(found):
+        write_copies(sheet, dataset, Split.load(prepared.split_folder), stored_copies(dataset))
+    card = write_data_card(prepared.results, command_line())
+    found = Audit.load(prepared.results.audit_path)
+    say(*audit_lines(found), "", f"{card}, pairs to look at: {sheet}")
+    if against_data(found):
         raise typer.Exit(1)
 
 
@@ -53,11 +52,11 @@ def audit(
 def leak() -> None:
     """Over-sample before the split, as many notebooks do, and see the validation score lie."""
     from fer_bench.cli.console import reading_progress
-    from fer_bench.cli.demo import leak as demonstration
+    from fer_bench.cli.demo import lines, ways
 
     with reading_progress(console) as progress:
-        lines = demonstration(progress)
-    say(*lines)
+        done = ways(progress=progress)
+    say(*lines(done))
 
 
 @data_app.command(epilog="Example: `python -m fer_bench data describe --data fer2013.csv`")

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tabulate import tabulate
-
+from fer_bench.analysis import Finding, against_data
 from fer_bench.data import Dataset, find_copies, make_audit, make_split, make_synthetic
-from fer_bench.judging.gate import MARK, data_suspicions
 from fer_bench.progress import Progress, silent
 from fer_bench.records import Audit
 
@@ -35,15 +33,10 @@ class Way:
     test: float
     rare_validation: float
     rare_test: float
-    evidence: tuple[str, ...]
+    evidence: tuple[Finding, ...]
 
 
-def leak(progress: Progress = silent) -> list[str]:
-    """Lines to print: three ways to treat the same faces, their scores, and what the leak gate finds."""
-    return lines(ways(N_IMAGES, progress))
-
-
-def ways(n_images: int, progress: Progress = silent) -> list[Way]:
+def ways(n_images: int = N_IMAGES, progress: Progress = silent) -> list[Way]:
     """The honest way and two that over-sample before they split, all tested on the same untouched faces."""
     import numpy as np
 
@@ -52,31 +45,36 @@ def ways(n_images: int, progress: Progress = silent) -> list[Way]:
     split = make_split(faces, SEED)
     pool = np.concatenate([split.train, split.validation])
     largest = int(faces.class_counts(pool).max())
-    held_out = len(split.validation) / len(pool)
+    share = len(split.validation) / len(pool)
     plans = {
         "split, then over-sample train": (_over_sampled(faces, split.train, largest), split.validation),
-        "over-sample, then split": _cut(_over_sampled(faces, pool, largest), held_out),
+        "over-sample, then split": _cut(_over_sampled(faces, pool, largest), share),
         f"over-sample to {ENLARGED} times as much, then split": _cut(
-            _over_sampled(faces, pool, ENLARGED * largest), held_out
+            _over_sampled(faces, pool, ENLARGED * largest), share
         ),
     }
     done: list[Way] = []
     for name, (train, validation) in plans.items():
         progress(0.1 + 0.3 * len(done), name)
-        done.append(_way(name, faces, train, validation, split.test))
+        done.append(_way(name, faces, {"train": train, "validation": validation, "test": split.test}))
     return done
 
 
 def lines(done: list[Way]) -> list[str]:
     """What happened, for people."""
+    from tabulate import tabulate
+
+    from fer_bench.report import sentences
+
     rare = done[0].data.class_names[_rarest(done[0].data)]
     header = ("", "validation", "test", f"{rare}: validation", f"{rare}: test", "leak gate")
     table = [
-        (way.name, *map(_percent, (way.validation, way.test, way.rare_validation, way.rare_test)),
-         MARK if way.evidence else "passed")
+        (way.name, *(f"{share:.1%}" for share in (way.validation, way.test, way.rare_validation, way.rare_test)),
+         "LEAK SUSPECT" if way.evidence else "passed")
         for way in done
     ]  # fmt: skip
     align = ("left", *["right"] * 4, "left")
+    evidence = [("", f"{way.name}:", *map("  - {}".format, sentences(way.evidence))) for way in done if way.evidence]
     return [
         "The same rendered faces, the same Random Forest on pixels, the same test faces, three ways to prepare them:",
         "",
@@ -84,34 +82,19 @@ def lines(done: list[Way]) -> list[str]:
         "",
         "Over-sampling repeats images of rare classes. Repeated before the split, one copy is trained on and its twin",
         "validates: the forest has seen the answer. The test faces were set aside first and tell the truth.",
-        *(line for way in done if way.evidence for line in ("", f"{way.name}:", *(f"  - {e}" for e in way.evidence))),
+        *(line for part in evidence for line in part),
         "",
         "fer_bench over-samples training rows only, after the split, and audits data before every run.",
     ]
 
 
-def _way(name: str, faces: Dataset, train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> Way:
+def _way(name: str, faces: Dataset, subsets: dict[str, np.ndarray]) -> Way:
+    """The data as their maker would hand them over: copied rows are rows like any other, subsets are official."""
+    import numpy as np
     from sklearn.ensemble import RandomForestClassifier
 
-    data = _as_given(faces, {"train": train, "validation": validation, "test": test})
-    split = make_split(data)
-    audit = Audit.model_validate(make_audit(data, split, find_copies(data)))
-    pixels = data.images[:, ::2, ::2].reshape(len(data), -1)
-    forest = RandomForestClassifier(100, random_state=SEED).fit(pixels[split.train], data.labels[split.train])
-    scores = []
-    for rows in (split.validation, split.test):
-        right = forest.predict(pixels[rows]) == data.labels[rows]
-        scores.append((float(right.mean()), float(right[data.labels[rows] == _rarest(faces)].mean())))
-    (validation_accuracy, rare_validation), (test_accuracy, rare_test) = scores
-    return Way(name, data, validation_accuracy, test_accuracy, rare_validation, rare_test, data_suspicions(audit))
-
-
-def _as_given(faces: Dataset, subsets: dict[str, np.ndarray]) -> Dataset:
-    """A dataset as its maker would hand it over: copied rows are rows like any other, subsets are official."""
-    import numpy as np
-
     rows = np.concatenate(list(subsets.values()))
-    return Dataset(
+    data = Dataset(
         name="demo",
         images=faces.images[rows],
         labels=faces.labels[rows],
@@ -119,6 +102,16 @@ def _as_given(faces: Dataset, subsets: dict[str, np.ndarray]) -> Dataset:
         sample_ids=np.array([f"{at:05d}" for at in range(len(rows))]),
         subsets=np.repeat(list(subsets), [len(members) for members in subsets.values()]),
     )
+    split = make_split(data)
+    audit = Audit.model_validate(make_audit(data, split, find_copies(data)))
+    pixels = data.images[:, ::2, ::2].reshape(len(data), -1)
+    forest = RandomForestClassifier(100, random_state=SEED).fit(pixels[split.train], data.labels[split.train])
+    scores = []
+    for members in (split.validation, split.test):
+        right = forest.predict(pixels[members]) == data.labels[members]
+        scores.append((float(right.mean()), float(right[data.labels[members] == _rarest(faces)].mean())))
+    (validation_accuracy, rare_validation), (test_accuracy, rare_test) = scores
+    return Way(name, data, validation_accuracy, test_accuracy, rare_validation, rare_test, against_data(audit))
 
 
 def _over_sampled(faces: Dataset, rows: np.ndarray, n_per_class: int) -> np.ndarray:
@@ -130,18 +123,13 @@ def _over_sampled(faces: Dataset, rows: np.ndarray, n_per_class: int) -> np.ndar
     return np.concatenate([[*members, *rng.choice(members, n_per_class - len(members))] for members in of_class])
 
 
-def _cut(rows: np.ndarray, held_out: float) -> tuple[np.ndarray, np.ndarray]:
-    """Train and validation: a `held_out` share of the rows, drawn at random, validates."""
+def _cut(rows: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Train and validation: a `share` of the rows, drawn at random, validates."""
     import numpy as np
 
-    at = round((1 - held_out) * len(rows))
-    train, validation = np.split(np.random.default_rng(SEED).permutation(rows), [at])
+    train, validation = np.split(np.random.default_rng(SEED).permutation(rows), [round((1 - share) * len(rows))])
     return train, validation
 
 
 def _rarest(faces: Dataset) -> int:
     return int(faces.class_counts().argmin())
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

@@ -88,7 +88,7 @@ def run(
         how = Options(options.rerun.value, timeout, options.weights, tuple(options.plugin or ()), jobs, command)
         with SuiteProgress(console, prepared.results, due) as progress:
             finished = run_plan(planned, prepared, how, progress, place)
-    write_data_card(prepared.results.path, command)
+    write_data_card(prepared.results, command)
     show_leaderboard(prepared.results, command, prepared.fingerprints)
     if finished.interrupted:
         say_stopped(command)

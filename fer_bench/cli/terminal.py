@@ -6,11 +6,12 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from fer_bench.cache import write_atomic
+if TYPE_CHECKING:
+    from fer_bench.records import ResultsFolder
 
 INTERRUPTED = 130
 console = Console(soft_wrap=False)
@@ -48,14 +49,14 @@ def say_stopped(command: str) -> None:
     console.print(text, style="yellow", markup=False, soft_wrap=True)
 
 
-def write_data_card(folder: Path, command: str) -> Path:
+def write_data_card(folder: ResultsFolder, command: str) -> Path:
     """Write the data card of a results folder where its audit is newer; returns where it is."""
-    from fer_bench.judging.data_card import CARD_FILE, data_card
-    from fer_bench.records import AUDIT_FILE, Audit
+    from fer_bench import report
+    from fer_bench.records import Audit
 
-    audit, card = folder / AUDIT_FILE, folder / CARD_FILE
+    audit, card = folder.audit_path, folder.path / report.CARD_FILE
     if audit.exists() and not (card.exists() and card.stat().st_mtime_ns >= audit.stat().st_mtime_ns):
-        write_atomic(card, data_card(Audit.load(audit), command))
+        report.write_data_card(folder.path, Audit.load(audit), command)
     return card
 
 
