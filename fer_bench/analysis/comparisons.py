@@ -26,8 +26,9 @@ LEAST_DF = 4
 """Fewer degrees of freedom count as so many: noise with one or two has no variance, and would tie all rows."""
 LEAST_ERROR = 1e-6
 """What a standard error is at least, so that equal answers, with none, differ by 0 and rounding of it."""
-NORMAL = 1.645
-"""The 95 % quantile of a single normal deviate, which no quantile of a maximum is below."""
+NORMAL = 1.96
+"""The two-sided 95 % quantile of a normal deviate: how many standard errors an interval reaches. No other quantile is
+taken below it, so that where a row is told apart from another, the interval of their difference is without 0."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ def difference(draws: Draws, first: str, second: str, measure: str) -> Differenc
     """How much higher `second` scores than `first`, a pair chosen without looking at the test images."""
     scores, deviations = draws.of(measure)
     i, j = draws.rows.index(first), draws.rows.index(second)
-    value, reach = scores[j] - scores[i], np.quantile(np.abs(deviations[:, j] - deviations[:, i]), 1 - ALPHA)
+    value, reach = scores[j] - scores[i], NORMAL * (deviations[:, j] - deviations[:, i]).std(ddof=1, dtype=np.float64)
     return Difference(float(value), float(value - reach), float(value + reach))
 
 

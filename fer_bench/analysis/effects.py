@@ -14,6 +14,7 @@ import numpy as np
 from fer_bench.analysis.bootstrap import ALPHA
 from fer_bench.analysis.comparisons import (
     LEAST_ERROR,
+    NORMAL,
     RunDraws,
     TrainingNoise,
     is_deterministic,
@@ -30,8 +31,6 @@ HELPS, HURTS, TRADE_OFF, NO_EVIDENCE, SAME = "helps", "hurts", "trade-off", "no-
 DECIDING = ("macro_f1", "accuracy", "minority_recall")
 RARE = 0.5
 """A minority class has less than this times an even share of the test images."""
-NORMAL = 1.96
-"""The two-sided 95 % quantile of a single normal deviate, which no quantile is taken below."""
 
 
 def minority(support: Sequence[int]) -> list[int]:
@@ -192,14 +191,14 @@ def _reaches(deviations: np.ndarray, smoothing: np.ndarray) -> tuple[np.ndarray,
     """Half of the intervals, float (E, M): of those that hold together over a table, and of each on its own."""
     if not len(smoothing):
         return smoothing, smoothing
-    size = np.abs(deviations)
-    own = np.quantile(size, 1 - ALPHA, axis=0).astype(np.float64)
-    size *= np.divide(1, own, out=np.zeros_like(own), where=own > LEAST_ERROR).astype(np.float32)
-    own = np.sqrt(own**2 + NORMAL**2 * smoothing)
-    together = own.copy()
+    spread = deviations.std(axis=0, ddof=1, dtype=np.float64)
+    error = np.sqrt(spread**2 + smoothing)
+    t = np.abs(deviations) * np.divide(1, spread, out=np.zeros_like(spread), where=spread > LEAST_ERROR)
+    together = np.empty_like(error)
     for family in (slice(len(DECIDING)), slice(len(DECIDING), None)):
-        together[:, family] *= max(np.quantile(size[:, :, family].max(axis=(1, 2)), 1 - ALPHA), 1)
-    return together, own
+        quantile = np.quantile(t[:, :, family].max(axis=(1, 2)), 1 - ALPHA)
+        together[:, family] = max(quantile, NORMAL) * error[:, family]
+    return together, NORMAL * error
 
 
 def _with_intervals(
