@@ -13,10 +13,10 @@ from sklearn.metrics import f1_score
 from stored import SUBSETS, StoredRuns
 
 from fer_bench import cache, metrics
-from fer_bench.analysis import Predictions, difference, load_leaderboard, newest_splits, scores
+from fer_bench.analysis import Predictions, difference, load_leaderboard, newest_splits, publish, scores
 from fer_bench.analysis.bootstrap import Resamples, bca_interval, influence, score_draws
 from fer_bench.errors import FerBenchError
-from fer_bench.records import Audit, PublishedRun, Timing, open_results, rounded, write_published
+from fer_bench.records import Audit, Timing
 
 
 def board_of(runs: StoredRuns, **given):
@@ -565,14 +565,7 @@ def test_a_damaged_entry_of_the_cache_is_computed_again(stored_runs, own_cache, 
 
 def test_published_evidence_gives_the_rows_of_its_source(suite, board, tmp_path):
     """Probabilities are rounded to be published, and no answer changes."""
-    runs = []
-    for record in suite.folder.records():
-        stored = suite.folder.predictions(record.run_id)
-        if stored:
-            stored |= {f"{one}_probabilities": rounded(stored[f"{one}_probabilities"]) for one in SUBSETS}
-        runs.append(PublishedRun(record, [], "", stored))
-    write_published(suite.folder, tmp_path / "published", runs)
-    published = load_leaderboard(open_results(tmp_path / "published"))
+    published = load_leaderboard(publish(suite.folder, tmp_path / "published"))
     counted = [
         "rank", "n_seeds", "accuracy", "macro_precision", "macro_recall", "macro_f1", "mcc", "macro_f1_low",
         "macro_f1_high", "in_best_set", "rank_low", "rank_high", "validation_macro_f1", "seconds", "speaks",
