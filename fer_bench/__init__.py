@@ -6,6 +6,7 @@ from typing import Any
 from fer_bench.version import __version__
 
 _NAMES = {
+    "fer_bench.api": ["Results", "load_results", "run"],
     "fer_bench.data": ["Dataset"],
     "fer_bench.errors": ["FerBenchError"],
     "fer_bench.models.registry": ["ImageInput", "register_features", "register_model", "register_strategy"],

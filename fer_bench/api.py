@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -138,6 +139,39 @@ class Results:
         if run not in board.predicted:
             raise FerBenchError(f"no run or row {run!r} with scores; `runs` and `leaderboard` list them")
         return run
+
+
+def run(
+    data: str | Path = "synthetic",
+    *,
+    suite: str = "all",
+    models: str | Sequence[str] | None = None,
+    strategies: str | Sequence[str] | None = None,
+    seeds: Sequence[int] = (0,),
+    results: str | Path = "results",
+    plugins: Sequence[str | Path] = (),
+    folds: int = 0,
+    **options: Any,
+) -> Results:
+    """Train and score every combination that is not done yet, each in a process of its own; judge when looked at.
+
+    data: "synthetic", "fer2013", or the path of a CSV, an .npz or a folder. suite: "all", "classical", "deep", "zoo" or
+    "smoke"; models and strategies: names or patterns, instead of the suite's. results: folder of all results. plugins:
+    files that register models of yours; those registered in a notebook's cells run too. options: those of
+    `fer_bench.execution.run`, such as budget, weights, timeout and jobs.
+
+    Raises FerBenchError for bad data and options, and for models registered where no other process can find them.
+    """
+    from fer_bench import execution
+    from fer_bench.models.plugins import plugin_files
+    from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES
+
+    functions = [card.build for cards in (MODELS, FEATURES) for card in cards] + [card.plan for card in STRATEGIES]
+    finished = execution.run(
+        data, suite=suite, models=models, strategies=strategies, seeds=seeds, results=results,
+        plugins=[*plugins, *plugin_files(functions)], folds=folds, **options,
+    )  # fmt: skip
+    return Results(finished.prepared.results.path, folds)
 
 
 def load_results(folder: Path | str, n_folds: int = 0) -> Results:

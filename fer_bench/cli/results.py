@@ -1,0 +1,176 @@
+"""Commands about what is on record: report, publish, judge, verify, ensemble, hard-faces."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fer_bench.cli.options import Data, Name, Results, ResultsName, SkipBad, Votes
+from fer_bench.cli.terminal import command_line, open_data, say, write_pages
+from fer_bench.errors import FerBenchError
+
+if TYPE_CHECKING:
+    from fer_bench.analysis import Predictions
+    from fer_bench.records import ResultsFolder
+    from fer_bench.records.schema import Record
+
+app = typer.Typer()
+PUBLISHED = Path("results") / "published"
+
+
+class Format(StrEnum):
+    """What a leaderboard is written as."""
+
+    md = "md"
+    html = "html"
+    csv = "csv"
+    json = "json"
+    latex = "latex"
+
+
+@app.command(epilog="Example: `python -m fer_bench report --name fer2013`")
+def report(
+    name: ResultsName = "synthetic",
+    results: Results = Path("results"),
+    format_: Annotated[
+        list[Format] | None, typer.Option("--format", help="May repeat; md, html and csv without.")
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option(help="Data of the runs: the report shows their hardest faces.", metavar="WHAT")
+    ] = None,
+) -> None:
+    """Judge all runs anew from what is stored, and write page, report and table."""
+    from fer_bench.analysis import newest_splits
+    from fer_bench.records import open_results
+
+    folder = open_results(results / name)
+    splits = newest_splits(folder.records())
+    if not splits:
+        raise FerBenchError(f"no records in {folder.path}; `fer_bench run` makes some")
+    dataset = open_data(images, name, None, False).load() if images else None
+    for split in splits:
+        write_pages(folder, None, split, [one.value for one in format_ or ()], dataset)
+
+
+@app.command(epilog="Example: `python -m fer_bench publish results/fer2013`")
+def publish(
+    folder: Annotated[Path, typer.Argument(help="A dataset's folder under the results.")],
+    to: Annotated[Path, typer.Option(help="Folder of all published results.", metavar="DIR")] = PUBLISHED,
+) -> None:
+    """Pack the evidence of all runs into a few files, with pages, for others to read and verify."""
+    from fer_bench.analysis import newest_splits
+    from fer_bench.records import AUDIT_FILE, Audit, open_results, publish
+    from fer_bench.report import write_data_card
+
+    source = _own_runs(folder)
+    target = to / source.path.name
+    publish(source, target)
+    published = open_results(target)
+    if (target / AUDIT_FILE).exists():
+        write_data_card(target, Audit.load(target / AUDIT_FILE), command_line())
+    for split in newest_splits(published.records()):
+        write_pages(published, None, split)
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    say(f"Published: {target}, {size / 1e6:.1f} MB")
+
+
+@app.command(epilog="Example: `python -m fer_bench judge predictions.csv --name fer2013 --as my-model`")
+def judge(
+    predictions: Annotated[
+        Path, typer.Argument(help="CSV: sample_id, and a column of probabilities per class or one called label.")
+    ],
+    name: ResultsName = "synthetic",
+    results: Results = Path("results"),
+    as_: Annotated[str | None, typer.Option("--as", help="Name of the row; by default the file's.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Put this file in the place of another.")] = False,
+) -> None:
+    """Score anyone's predictions, put them on record as external, and write the leaderboard."""
+    from fer_bench.analysis import external
+    from fer_bench.report import sentences
+
+    folder, known = _newest(results / name)
+    record, is_new = external.put_on_record(known, folder, predictions, as_, replace, command_line())
+    _say_row(record, "put on record" if is_new else "on record already, nothing added")
+    board = write_pages(folder, None, known.split)
+    row = board.runs.at[record.run_id, "row"]
+    if row in board.unranked.index:
+        say(*(f"Not ranked: {text}" for text in sentences(board.unranked.at[row, "reasons"])))
+
+
+@app.command(epilog="Example: `python -m fer_bench verify results/fer2013 --against rerun/fer2013`")
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A dataset's folder under the results.")],
+    against: Annotated[
+        Path | None, typer.Option(help="The same dataset's folder with runs of the same specs.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Compute every figure again from the stored probabilities; exit code 1 where one does not follow."""
+    from fer_bench.analysis import verify_records
+    from fer_bench.records import open_results
+    from fer_bench.report import page_faults, verify_lines
+
+    source = open_results(folder)
+    found = verify_records(source, open_results(against) if against else None)
+    faults = page_faults(source)
+    say(*verify_lines(found, faults))
+    if faults or not found.is_sound:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: `python -m fer_bench ensemble --name fer2013`")
+def ensemble(name: ResultsName = "synthetic", results: Results = Path("results")) -> None:
+    """Choose an ensemble of finished runs on the validation images, and rank it as a row of its own."""
+    from fer_bench.analysis import ensemble
+
+    folder, known = _newest(results / name)
+    record, is_new = ensemble.put_on_record(known, folder, command_line())
+    _say_row(record, "put on record" if is_new else "on record already, unchanged")
+    members = sorted(record.members.items(), key=lambda pair: (-pair[1], pair[0]))
+    say(*(f"  {weight:.2f} {run_id}" for run_id, weight in members))
+    write_pages(folder, None, known.split)
+
+
+@app.command(name="hard-faces", epilog="Example: `python -m fer_bench hard-faces --data fer2013.csv`")
+def hard_faces(
+    data: Data = "synthetic",
+    results: Results = Path("results"),
+    name: Name = None,
+    votes: Votes = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Draw the test images that every run misses, and each run's most confident mistakes."""
+    from fer_bench.report import write_hard_faces
+
+    opened = open_data(data, name, votes, skip_bad)
+    lines, sheets = write_hard_faces(_own_runs(results / opened.name), opened.load())
+    say(*lines, "", f"{sheets[0]}, and a sheet per run beside it")
+
+
+def _own_runs(path: Path) -> ResultsFolder:
+    """A results folder that can be written. Raises FerBenchError for published evidence, which is read alone."""
+    from fer_bench.records import ResultsFolder, open_results
+
+    folder = open_results(path)
+    if not isinstance(folder, ResultsFolder):
+        raise FerBenchError(f"{path}: is published evidence, which nothing is added to; name a folder of your own runs")
+    return folder
+
+
+def _newest(path: Path) -> tuple[ResultsFolder, Predictions]:
+    """A results folder, and the labels and runs of its newest split."""
+    from fer_bench.analysis import Predictions
+
+    folder = _own_runs(path)
+    found = Predictions.newest(folder)
+    for record in found.elsewhere:
+        say(f"left out, of another split: {record.run_id}")
+    return folder, found
+
+
+def _say_row(record: Record, what: str) -> None:
+    assert record.test
+    scores = f"macro-F1 {record.test.macro_f1:.3f}, accuracy {record.test.accuracy:.1%}"
+    say(f"{record.run_id}: {scores} on {record.test.n_images:,} test images; {what}", *record.notes)
