@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from fer_bench import __version__, cache
-from fer_bench.cli import data, judging, runs
+from fer_bench.cli import data, results, runs
 from fer_bench.cli.terminal import console
 from fer_bench.errors import FerBenchError, is_no_room
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     help="Which facial-expression model, with which treatment of class imbalance - and can the answer be believed?",
     epilog="Start here: `python -m fer_bench run --suite all`",
 )
-for part in (runs.app, judging.app, data.app):
+for part in (runs.app, results.app, data.app):
     app.add_typer(part)
 
 

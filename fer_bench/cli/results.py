@@ -62,12 +62,13 @@ def publish(
 ) -> None:
     """Pack the evidence of all runs into a few files, with pages, for others to read and verify."""
     from fer_bench.analysis import newest_splits
-    from fer_bench.records import AUDIT_FILE, Audit, open_results, publish
+    from fer_bench.analysis import publish as pack
+    from fer_bench.records import AUDIT_FILE, Audit, open_results
     from fer_bench.report import write_data_card
 
     source = _own_runs(folder)
     target = to / source.path.name
-    publish(source, target)
+    pack(source, target)
     published = open_results(target)
     if (target / AUDIT_FILE).exists():
         write_data_card(target, Audit.load(target / AUDIT_FILE), command_line())
@@ -108,7 +109,7 @@ def verify(
     ] = None,
 ) -> None:
     """Compute every figure again from the stored probabilities; exit code 1 where one does not follow."""
-    from fer_bench.analysis import verify_records
+    from fer_bench.analysis.verify import verify as verify_records
     from fer_bench.records import open_results
     from fer_bench.report import page_faults, verify_lines
 

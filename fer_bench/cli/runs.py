@@ -32,8 +32,7 @@ from fer_bench.cli.terminal import (
     load_registered,
     say,
     say_stopped,
-    show_leaderboard,
-    write_data_card,
+    show_pages,
 )
 from fer_bench.errors import FerBenchError
 
@@ -88,8 +87,7 @@ def run(
         how = Options(options.rerun.value, timeout, options.weights, tuple(options.plugin or ()), jobs, command)
         with SuiteProgress(console, prepared.results, due) as progress:
             finished = run_plan(planned, prepared, how, progress, place)
-    write_data_card(prepared.results, command)
-    show_leaderboard(prepared.results, command, prepared.fingerprints)
+    show_pages(prepared, command)
     if finished.interrupted:
         say_stopped(command)
         raise typer.Exit(INTERRUPTED)

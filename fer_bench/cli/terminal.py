@@ -5,13 +5,18 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from fer_bench.records import ResultsFolder
+    from fer_bench.analysis import Leaderboard
+    from fer_bench.analysis.predictions import Split
+    from fer_bench.data import Dataset
+    from fer_bench.execution import Prepared
+    from fer_bench.records import ReadableFolder, ResultsFolder
 
 INTERRUPTED = 130
 console = Console(soft_wrap=False)
@@ -60,32 +65,37 @@ def write_data_card(folder: ResultsFolder, command: str) -> Path:
     return card
 
 
-def write_leaderboard(
-    folder: Any, command: str | None, split: tuple[str, str], formats: Sequence[str] | None = None
-) -> Any:
-    """Write the `Leaderboard` of a `ResultsFolder`, in the usual formats or `formats`; show it in short; return it."""
-    from fer_bench.judging import freshness
-    from fer_bench.judging.render import DEFAULT, file_name, terminal_table, write_leaderboard
+def write_pages(
+    folder: ReadableFolder,
+    command: str | None,
+    split: Split,
+    formats: Sequence[str] = (),
+    dataset: Dataset | None = None,
+) -> Leaderboard:
+    """Write the pages of `split`, in the usual formats or `formats`; show them in short.
 
-    formats = formats or DEFAULT
-    with folder.lock("leaderboard"):  # of runners that end together, the last sees the records of all
-        made_from = freshness.state(folder.path)
-        board = write_leaderboard(folder.records(), folder.path, command, split, formats)
-        written = [folder.path / file_name(board, name) for name in formats]
-        freshness.note_written(folder.path, split, made_from, written)
-    console.print(terminal_table(board, console.width))
-    say(f"Leaderboard: {written[0]}")
+    dataset: that of the runs, for galleries in the report.
+    """
+    from fer_bench.records import ResultsFolder
+    from fer_bench.report import overview, write
+    from fer_bench.report.writing import DEFAULT
+
+    lock = folder.lock("pages") if isinstance(folder, ResultsFolder) else nullcontext()
+    with lock:  # of runners that end together, the last sees the records of all
+        board, paths = write(folder, formats or DEFAULT, command, split, dataset)
+    say(*overview(board, min(console.width, 100)), "", *(f"{path}" for path in paths))
     return board
 
 
-def show_leaderboard(folder: Any, command: str, split: tuple[str, str]) -> None:
-    """Say where the leaderboard is if judging again would give the same; else write it."""
-    from fer_bench.judging import freshness
+def show_pages(prepared: Prepared, command: str) -> None:
+    """Say where the pages are if judging again would give the same; else write them."""
+    from fer_bench.report import up_to_date
 
-    page = freshness.current(folder.path, split)
-    if page:
-        say(f"Leaderboard: {page}, up to date")
+    folder, split = prepared.results, (*prepared.fingerprints, prepared.n_folds)
+    write_data_card(folder, command)
+    if page := up_to_date(folder.path, split):
+        say(f"Up to date: {page}")
     elif any(folder.runs.glob("[!.]*/record.json")):
-        write_leaderboard(folder, command, split)
+        write_pages(folder, command, split)
     else:
-        say("No run has ended yet, so there is no leaderboard.")
+        say("No run has ended yet, so there is nothing to judge.")

@@ -109,6 +109,17 @@ def _confusion(labels: np.ndarray, mean: np.ndarray, label: int, answer: int, sh
     return Confusion(label, answer, float(share), rows[np.argsort(-mean[rows, answer], kind="stable")])
 
 
+def test_images(dataset: Dataset, data_fingerprint: str, ids: np.ndarray) -> np.ndarray:
+    """The images `ids`, str (n,), of `dataset`, uint8 (n, h, w[, 3]). Raises FerBenchError where it is other data."""
+    if dataset.fingerprint != data_fingerprint:
+        raise FerBenchError(
+            f"{dataset.name}: has fingerprint {dataset.fingerprint}, and the runs are of data {data_fingerprint}; give "
+            "the data they ran on"
+        )
+    at = {sample_id: row for row, sample_id in enumerate(dataset.sample_ids.tolist())}
+    return dataset.images[[at[sample_id] for sample_id in ids.tolist()]]
+
+
 def write_hard_faces(folder: ResultsFolder, dataset: Dataset) -> tuple[list[str], list[Path]]:
     """Draw `hard-faces.png` for all runs together and `<run_id>.png` for each, in `sheets/` of the results folder.
 
@@ -116,13 +127,7 @@ def write_hard_faces(folder: ResultsFolder, dataset: Dataset) -> tuple[list[str]
     where no run tells which faces are hard.
     """
     predictions = Predictions.newest(folder)
-    if dataset.fingerprint != predictions.split[0]:
-        raise FerBenchError(
-            f"{folder.path}: its runs are of data {predictions.split[0]}, and {dataset.name!r} is "
-            f"{dataset.fingerprint}; give the data they ran on"
-        )
-    at = {sample_id: row for row, sample_id in enumerate(dataset.sample_ids.tolist())}
-    images = dataset.images[[at[sample_id] for sample_id in predictions.ids["test"].tolist()]]
+    images = test_images(dataset, predictions.split[0], predictions.ids["test"])
     by_run, labels = trained(predictions), predictions.labels["test"]
     together = hard_faces(labels, list(by_run.values()))
     sheets = {"hard-faces": (f"{len(by_run)} runs together, baselines left out", together)}

@@ -20,11 +20,10 @@ from fer_bench import cache
 from fer_bench.errors import FerBenchError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from fer_bench.analysis import Leaderboard
     from fer_bench.analysis.predictions import Split
-    from fer_bench.records import Audit, PublishedFolder, ResultsFolder
+    from fer_bench.data import Dataset
+    from fer_bench.records import Audit, ReadableFolder
 
 FORMATS = ("md", "html", "csv", "json", "latex")
 DEFAULT = ("md", "html", "csv")
@@ -38,16 +37,18 @@ SHOWN = 3
 
 
 def write(
-    folder: ResultsFolder | PublishedFolder,
+    folder: ReadableFolder,
     formats: Sequence[str] = DEFAULT,
     command: str | None = None,
     split: Split | None = None,
-    images: np.ndarray | None = None,
-) -> Leaderboard:
+    dataset: Dataset | None = None,
+) -> tuple[Leaderboard, list[Path]]:
     """Judge `folder`, and write its pages beside the runs: `leaderboard.md` with its picture, `report.html`, and so on.
 
+    Returns what was judged, and the paths of what was written.
+
     formats: of FORMATS. command: shown as what made them; by default that of the newest run. split: by default that of
-    the newest record. images: the test images, for galleries in the report. Each file is written whole or not at all;
+    the newest record. dataset: that of the runs, for galleries in the report. Each file is written whole or not at all;
     those of five folds are `leaderboard-5-folds.md` and so on. The same folder and command give the same bytes.
     Raises OSError where `folder` cannot be written, FerBenchError where what is stored there is damaged.
     """
@@ -55,6 +56,7 @@ def write(
     from fer_bench.report.export import csv_text, json_text, latex
     from fer_bench.report.html import write_html
     from fer_bench.report.page import file_name, page, picture
+    from fer_bench.report.sheets import test_images
 
     made_from = _state(folder.path)
     board = load_leaderboard(folder, split, command)
@@ -62,15 +64,20 @@ def write(
     paths = {name: folder.path / file_name(board.suffix, name) for name in formats}
     for name, path in paths.items():
         if name == "html":
-            write_html(board, path, images)
+            given = None if dataset is None else test_images(dataset, board.data.fingerprint, board.image_ids)
+            write_html(board, path, given)
         else:
             cache.write_atomic(path, texts[name](board))
     if "md" in formats and (drawn := picture(board)):
         paths["png"] = folder.path / file_name(board.suffix, "png")
         cache.write_atomic(paths["png"], drawn)
     content = {"made_from": made_from, "written": {path.name: _sha256(path) for path in paths.values()}}
-    cache.write_atomic(_note(folder.path, board.suffix), json.dumps(content))
-    return board
+    cache.write_atomic(_note(folder.path, _split(board)), json.dumps(content))
+    return board, list(paths.values())
+
+
+def _split(board: Leaderboard) -> Split:
+    return board.data.fingerprint, board.data.split_fingerprint, board.data.n_folds
 
 
 def write_data_card(folder: Path, audit: Audit, command: str) -> Path:
@@ -81,13 +88,13 @@ def write_data_card(folder: Path, audit: Audit, command: str) -> Path:
     return folder / CARD_FILE
 
 
-def up_to_date(folder: Path, n_folds: int = 0) -> Path | None:
-    """The page in `folder`, or None where it is missing, was changed, or would not be the same again.
+def up_to_date(folder: Path, split: Split) -> Path | None:
+    """The page of `split` in `folder`, or None where it is missing, was changed, or would not be the same again.
 
     It imports light: a command that has nothing to do asks here, and loads nothing else.
     """
     try:
-        known = json.loads(_note(folder, f"-{n_folds}-folds" if n_folds else "").read_bytes())
+        known = json.loads(_note(folder, split).read_bytes())
         intact = all(_sha256(folder / name) == digest for name, digest in known["written"].items())
     except (OSError, ValueError):
         return None
@@ -95,7 +102,7 @@ def up_to_date(folder: Path, n_folds: int = 0) -> Path | None:
     return folder / page if page and intact and known["made_from"] == _state(folder) else None
 
 
-def page_faults(folder: ResultsFolder | PublishedFolder) -> list[str]:
+def page_faults(folder: ReadableFolder) -> list[str]:
     """What the pages and tables in `folder` show and its records do not give."""
     found = (PAGE.fullmatch(path.name) for path in folder.path.glob("leaderboard*"))
     faults: list[str] = []
@@ -107,7 +114,7 @@ def page_faults(folder: ResultsFolder | PublishedFolder) -> list[str]:
     return faults
 
 
-def _faults(folder: ResultsFolder | PublishedFolder, n_folds: int) -> Iterator[str]:
+def _faults(folder: ReadableFolder, n_folds: int) -> Iterator[str]:
     from fer_bench.analysis import load_leaderboard, newest_splits
     from fer_bench.report.export import csv_text
     from fer_bench.report.page import file_name, page
@@ -189,8 +196,8 @@ def _signatures(folder: Path) -> Iterable[tuple[str, list[int]]]:
                 yield str(path), cache.file_signature(path)
 
 
-def _note(folder: Path, suffix: str) -> Path:
-    return cache.root() / "pages" / cache.digest({"folder": str(folder.resolve()), "suffix": suffix})
+def _note(folder: Path, split: Split) -> Path:
+    return cache.root() / "pages" / cache.digest({"folder": str(folder.resolve()), "split": split})
 
 
 def _sha256(path: Path) -> str:

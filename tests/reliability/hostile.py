@@ -20,15 +20,14 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from fer_bench.analysis import Predictions, newest_splits
+from fer_bench.analysis.external import read_predictions
+from fer_bench.analysis.verify import verify
 from fer_bench.data import open_dataset
 from fer_bench.execution.estimate import Estimate
 from fer_bench.execution.preparation import prepare
-from fer_bench.judging.evidence import Evidence
-from fer_bench.judging.external import read_predictions
-from fer_bench.judging.leaderboard import newest_splits
-from fer_bench.judging.render import write_leaderboard
-from fer_bench.judging.verify import verify
 from fer_bench.records.store import ResultsFolder
+from fer_bench.report import write
 
 TOKENS = (
     b"\0", b",", b";", b"\n", b"\r", b'"', b" ", b"-1", b"256", b"1e999", b"NaN", b"9" * 30, b"9" * 5000, b"0x10",
@@ -247,9 +246,9 @@ def fuzz_votes(folder: Path, rng: np.random.Generator) -> Case:
 
 def fuzz_predictions(folder: Path, rng: np.random.Generator) -> Case:
     """What `judge` is given, for the runs in results/tiny: probabilities or labels, of test images or of all."""
-    evidence = Evidence.newest(ResultsFolder(folder / "results" / "tiny"))
-    names, subsets = evidence.class_names, ("test", "validation")[: int(rng.integers(1, 3))]
-    ids = [sample_id for subset in subsets for sample_id in evidence.ids[subset].tolist()]
+    known = Predictions.newest(ResultsFolder(folder / "results" / "tiny"))
+    names, subsets = known.class_names, ("test", "validation")[: int(rng.integers(1, 3))]
+    ids = [sample_id for subset in subsets for sample_id in known.ids[subset].tolist()]
     if rng.random() < 0.5:
         lines = [f"{sample_id},{names[rng.integers(len(names))]}" for sample_id in ids]
         header = "sample_id,label"
@@ -261,7 +260,7 @@ def fuzz_predictions(folder: Path, rng: np.random.Generator) -> Case:
         header = "sample_id," + ",".join(names)
     path = folder / "theirs.csv"
     path.write_bytes(mutated("\n".join([header, *lines, ""]).encode(), rng))
-    return lambda: read_predictions(path, evidence)
+    return lambda: read_predictions(path, known)
 
 
 VALUES = (
@@ -312,7 +311,7 @@ def fuzz_results(folder: Path, rng: np.random.Generator) -> Case:
             verify(results)
         else:
             for split in newest_splits(results.records()):
-                write_leaderboard(results.records(), results.path, None, split)
+                write(results, split=split)
 
     return read
 

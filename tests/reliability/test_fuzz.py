@@ -20,11 +20,11 @@ import pytest
 from hostile import FAMILIES, Family, Runs, image, npy, zipped
 from PIL import Image
 
+from fer_bench.analysis import Predictions
+from fer_bench.analysis.external import read_predictions
+from fer_bench.analysis.verify import verify
 from fer_bench.data import open_dataset
 from fer_bench.errors import FerBenchError
-from fer_bench.judging.evidence import Evidence
-from fer_bench.judging.external import read_predictions
-from fer_bench.judging.verify import verify
 from fer_bench.records.store import ResultsFolder
 
 SECONDS, MEMORY = 120, 2 << 30
@@ -171,19 +171,19 @@ def test_what_would_fill_the_memory_or_run_is_refused(name, content, words, tmp_
 def test_results_that_would_fill_the_memory_are_refused(runs):
     results = ResultsFolder(runs / "results" / "tiny")
     (record,) = (record for record in results.records() if record.spec.model == "counted")
-    evidence = Evidence.newest(results)
+    known = Predictions.newest(results)
     (runs / "long.csv").write_bytes(b"sample_id," * 5_000_000)
     with bounded_memory(), pytest.raises(FerBenchError, match="1,048,576 characters"):
-        read_predictions(runs / "long.csv", evidence)
+        read_predictions(runs / "long.csv", known)
     predictions = results.runs / record.run_id / "predictions.npz"
-    predictions.write_bytes(archive(test_ids=evidence.ids["test"], test_probabilities=np.zeros((5_000_000, 3))))
+    predictions.write_bytes(archive(test_ids=known.ids["test"], test_probabilities=np.zeros((5_000_000, 3))))
     with bounded_memory():
         (verdict,) = (verdict for verdict in verify(results).verdicts if verdict.run_id == record.run_id)
         assert "unpack to" in verdict.remarks[0]
     (split,) = results.path.glob("split-*")
     split.write_bytes(gzip.compress(b"sample_id,subset,label\n" + bytes(100_000_000)))
     with bounded_memory(), pytest.raises(FerBenchError, match="unpack to more than"):
-        Evidence.newest(results)
+        Predictions.newest(results)
     results.record_path(record.run_id).write_text("[" * 100_000)
     assert results.status(record.run_id) is None and results.record(record.run_id) is None
     with pytest.raises(FerBenchError, match="1 damaged record"):
