@@ -50,12 +50,17 @@ def test_pages_of_folds_stand_beside_those_of_the_one_split(written):
     assert page_faults(written.folder) == []
 
 
+def split_of(runs):
+    return newest_splits(runs.folder.records())[0]
+
+
 def test_what_was_just_written_is_up_to_date(written):
-    assert up_to_date(written.folder.path) == written.folder.path / "leaderboard.md"
+    assert up_to_date(written.folder.path, split_of(written)) == written.folder.path / "leaderboard.md"
     (written.folder.path / ".locks" / "another.lock").touch()
     (written.folder.path / "data_card.md").touch()
-    assert up_to_date(written.folder.path)
-    assert up_to_date(written.folder.path, n_folds=5) is None
+    assert up_to_date(written.folder.path, split_of(written))
+    data, split, _ = split_of(written)
+    assert up_to_date(written.folder.path, (data, split, 5)) is None
 
 
 CHANGES = {
@@ -72,15 +77,16 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_nothing_is_up_to_date_after(written, change):
+    split = split_of(written)
     change(written)
-    assert up_to_date(written.folder.path) is None
+    assert up_to_date(written.folder.path, split) is None
 
 
 def test_nothing_is_up_to_date_under_other_code(written, tmp_path, monkeypatch):
     from fer_bench.report import writing
 
     monkeypatch.setattr(writing, "PACKAGE", tmp_path)
-    assert up_to_date(written.folder.path) is None
+    assert up_to_date(written.folder.path, split_of(written)) is None
 
 
 def test_pages_that_the_program_wrote_have_no_faults(written):
