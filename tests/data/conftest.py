@@ -1,6 +1,6 @@
 """A cache of its own for every test, and tiny sources in all forms."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -52,34 +52,3 @@ def write_images(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / root
 
     return write
-
-
-def _damage(content: bytearray, rng: np.random.Generator) -> None:
-    at = int(rng.integers(len(content) or 1))
-    match rng.integers(6):
-        case 0 | 1:
-            content[at : at + 1] = rng.bytes(1)
-        case 2:
-            del content[at : at + int(rng.integers(1, 8))]
-        case 3:
-            content[at:at] = content[max(0, at - 9) : at]
-        case 4:
-            content[at:at] = bytes(rng.choice([b",", b"\n", b'"', b" ", b"-", b"999", b"\xff", b"x"]))
-        case 5:
-            if rng.random() < 0.3:
-                del content[at:]
-
-
-@pytest.fixture
-def damaged() -> Callable[[bytes, int], Iterator[bytes]]:
-    """damaged(content, count) -> that many copies with bytes changed, removed, repeated, put in, or the end cut off."""
-
-    def copies(content: bytes, count: int) -> Iterator[bytes]:
-        rng = np.random.default_rng(0)
-        for _ in range(count):
-            copy = bytearray(content)
-            for _ in range(rng.integers(1, 4)):
-                _damage(copy, rng)
-            yield bytes(copy)
-
-    return copies

@@ -240,25 +240,3 @@ def test_zip_without_the_one_csv(names, tmp_path):
     message = error_of(path)
     assert f"has {sum(name.endswith('.csv') for name in names)}" in message
     assert all(name in message for name in names)
-
-
-def test_line_without_an_end(tmp_path):
-    path = tmp_path / "endless.csv.gz"
-    path.write_bytes(gzip.compress(b"emotion,pixels\n0," + b"1 " * (1 << 24)))
-    assert "line 2 has more than" in error_of(path)
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".gz", ".xz", ".zip"])
-def test_damaged_copies_are_read_or_refused_clearly(suffix, csv_lines, tmp_path, damaged):
-    content = "\n".join(csv_lines).encode()
-    path = tmp_path / f"faces{suffix}"
-    content = content if suffix == ".csv" else packed(content, path).read_bytes()
-    refused = 0
-    for copy in damaged(content, 150):
-        path.write_bytes(copy)
-        try:
-            dataset = read_csv(path, skip_bad=True).dataset("faces")
-            assert 1 <= len(dataset) <= 20
-        except FerBenchError:
-            refused += 1
-    assert 5 < refused <= 150

@@ -15,14 +15,6 @@ def jpeg(image):
     return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], cv2.IMREAD_GRAYSCALE)
 
 
-def moved(image):
-    return np.pad(image, ((1, 0), (0, 1)), mode="edge")[:-1, 1:]
-
-
-def rescaled(image):
-    return cv2.resize(cv2.resize(image, (40, 40), interpolation=cv2.INTER_AREA), (48, 48))
-
-
 def watermarked(image):
     marked = image.copy()
     marked[40:44, 4:28] = marked[40:44, 4:28] // 2 + 60
@@ -33,13 +25,18 @@ COPIES = {
     "brighter": lambda image: np.clip(image.astype(int) + 30, 0, 255).astype(np.uint8),
     "less contrast": lambda image: (image * 0.6 + 20).astype(np.uint8),
     "recompressed": jpeg,
-    "moved by a pixel": moved,
-    "rescaled": rescaled,
+    "moved by a pixel": lambda image: np.pad(image, ((1, 0), (0, 1)), mode="edge")[:-1, 1:],
+    "rescaled": lambda image: cv2.resize(cv2.resize(image, (40, 40), interpolation=cv2.INTER_AREA), (48, 48)),
     "one pixel changed": lambda image: np.where(np.arange(48 * 48).reshape(48, 48) == 99, 255 - image, image),
     "watermarked": watermarked,
     "mirrored": lambda image: image[:, ::-1],
     "mirrored and recompressed": lambda image: jpeg(np.ascontiguousarray(image[:, ::-1])),
 }
+
+
+def made(images) -> Dataset:
+    rows = np.arange(len(images))
+    return Dataset("made", images, rows % 2, ("a", "b"), rows.astype(str))
 
 
 def near_copies_among(images) -> NearCopies:
@@ -60,10 +57,8 @@ def test_a_copy_is_found(kind):
     for row in range(10):
         images[140 + row] = COPIES[kind](images[row])
     near = near_copies_among(images)
-    found = {tuple(pair) for pair in near.pairs.tolist()}
-    planted = {(row, 140 + row) for row in range(10)}
-    assert len(found & planted) >= 9
-    assert found <= planted
+    found, planted = set(map(tuple, near.pairs.tolist())), {(row, 140 + row) for row in range(10)}
+    assert found <= planted and len(found) >= 9
     assert set(near.mirrored.tolist()) == {kind.startswith("mirrored")}
     assert (near.similarity >= near.threshold).all()
 
@@ -117,7 +112,7 @@ def test_the_images_of_other_rows_count_for_nothing():
 def test_images_are_never_copied_together(watched):
     """Data larger than the memory are memory-mapped: what copies many rows at once ends there."""
     images, copied = watched(FACES[:40])
-    find_copies(Dataset("made", images, np.arange(40) % 2, ("a", "b"), np.arange(40).astype(str)))
+    find_copies(made(images))
     assert copied == []
 
 
@@ -126,7 +121,7 @@ def test_copies_of_copies_share_a_group_and_the_order_of_rows_does_not_matter():
     images[50] = images[1]
     images[51] = COPIES["brighter"](images[1])
     images[52] = images[51][:, ::-1]
-    data = Dataset("made", images, np.arange(60) % 2, ("a", "b"), np.arange(60).astype(str))
+    data = made(images)
     copies = find_copies(data)
     assert len(copies.first) == 59
     assert len({*copies.groups[[1, 50, 51, 52]]}) == 1
@@ -141,7 +136,7 @@ def test_which_copies_a_row_has_among_others():
     images = FACES[:30].copy()
     images[20] = images[1]
     images[21] = COPIES["brighter"](images[2])
-    data = Dataset("made", images, np.arange(30) % 2, ("a", "b"), np.arange(30).astype(str))
+    data = made(images)
     among = find_copies(data).among(np.arange(20))
     assert (among[20], among[21], among[22], among[3]) == ("exact", "near", "", "exact")
 
@@ -149,7 +144,7 @@ def test_which_copies_a_row_has_among_others():
 def test_copies_are_found_once_and_read_back():
     images = FACES[:50].copy()
     images[40] = COPIES["brighter"](images[2])
-    data = Dataset("made", images, np.arange(50) % 2, ("a", "b"), np.arange(50).astype(str))
+    data = made(images)
     calls: list[float] = []
     first = stored_copies(data, lambda done, text: calls.append(done))
     n_calls = len(calls)

@@ -25,7 +25,7 @@ def saved(tmp_path):
 def error_of(path) -> str:
     with pytest.raises(FerBenchError) as raised:
         read_npz(path)
-    assert str(path) in str(raised.value)
+    assert str(raised.value).startswith(f"{path}: ")
     return str(raised.value)
 
 
@@ -72,54 +72,47 @@ def test_one_pair_of_arrays_per_subset(saved):
 
 
 WRONG = {
-    "no labels": ({"images": IMAGES, "label": LABELS}, "found\n  - images: uint8 (6, 4, 4)\n  - label: int64 (6,)"),
-    "half a pair": ({"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES}, "needs the keys images and labels"),
-    "pairs that differ": (
-        {"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES[:, :3], "y_test": LABELS},
-        "x_test: uint8 (6, 3, 4)",
-    ),
-    "nothing": ({}, "needs the keys images and labels"),
-    "fractions": ({"images": IMAGES / 255, "labels": LABELS}, "images are float64 (6, 4, 4), not uint8"),
-    "whole numbers of 64 bits": ({"images": IMAGES.astype(int), "labels": LABELS}, "images are int64"),
-    "flat images": ({"images": IMAGES.reshape(6, 16), "labels": LABELS}, "images are uint8 (6, 16)"),
-    "channels first": ({"images": np.zeros((6, 3, 4, 4), np.uint8), "labels": LABELS}, "images are uint8 (6, 3, 4, 4)"),
+    "no labels": ({"labels": None, "label": LABELS}, "images: uint8 (6, 4, 4)\n  - label: int64 (6,)"),
+    "fractions": ({"images": IMAGES / 255}, "images are float64 (6, 4, 4)"),
+    "whole numbers of 64 bits": ({"images": IMAGES.astype(int)}, "images are int64"),
+    "flat images": ({"images": IMAGES.reshape(6, 16)}, "images are uint8 (6, 16)"),
+    "channels first": ({"images": np.zeros((6, 3, 4, 4), np.uint8)}, "images are uint8 (6, 3, 4, 4)"),
     "no images": ({"images": IMAGES[:0], "labels": LABELS[:0]}, "images are uint8 (0, 4, 4)"),
-    "too few labels": ({"images": IMAGES, "labels": LABELS[:5]}, "labels have shape (5,) for 6 images"),
-    "names in two spellings": (
-        {"images": IMAGES, "labels": ["Sad", "sad", "b"] * 2},
-        "differ in case or spaces alone: 'Sad' and 'sad'",
-    ),
-    "rows without a label": ({"images": IMAGES, "labels": ["a", "", "nan"] * 2}, "rows without a label ('', 'nan')"),
-    "labels below 0": ({"images": IMAGES, "labels": LABELS - 1}, "labels run from -1"),
-    "two arrays of one subset": (
-        {"x_val": IMAGES, "y_val": LABELS, "x_dev": IMAGES, "y_dev": LABELS},
-        "several arrays are x of validation",
-    ),
-    "images divided by 255": ({"images": IMAGES // 255 + 1, "labels": LABELS}, "no value above 1, so all are black"),
-    "images rounded down to 0": ({"images": IMAGES // 255, "labels": LABELS}, "no value above 1, so all are black"),
-    "one-hot labels": ({"images": IMAGES, "labels": np.eye(6, dtype=int)}, "labels are int64 (6, 6)"),
-    "labels with fractions": ({"images": IMAGES, "labels": LABELS / 2}, "labels are float64 (6,)"),
-    "labels outside": (
-        {"images": IMAGES, "labels": LABELS, "class_names": ["a", "b"]},
-        "2 labels are none of the 2 class_names a, b\n  - row 2: 2\n  - row 5: 2",
-    ),
-    "labels unknown": (
-        {"images": IMAGES, "labels": list("abcabc"), "class_names": ["a", "b"]},
-        "2 labels are none of the 2 class_names a, b\n  - row 2: c\n  - row 5: c",
-    ),
-    "class names twice": ({"images": IMAGES, "labels": LABELS, "class_names": ["a", "b", "a"]}, "repeats among"),
-    "unknown subsets": ({"images": IMAGES, "labels": LABELS, "subsets": ["train", "dunno"] * 3}, "subsets 'dunno'"),
-    "flat votes": ({"images": IMAGES, "labels": LABELS, "votes": LABELS}, "votes are int64 (6,)"),
-    "ids that are fractions": ({"images": IMAGES, "labels": LABELS, "sample_ids": LABELS / 2}, "sample_ids cannot be"),
-    "Python objects": (
-        {"images": IMAGES, "labels": np.array([{}] * 6, dtype=object)},
-        "'labels' holds Python objects, which can run code",
-    ),
+    "images divided by 255": ({"images": IMAGES // 255 + 1}, "no value above 1"),
+    "images rounded down to 0": ({"images": IMAGES // 255}, "no value above 1"),
+    "too few labels": ({"labels": LABELS[:5]}, "labels have shape (5,) for 6 images"),
+    "names in two spellings": ({"labels": ["Sad", "sad", "b"] * 2}, "'Sad' and 'sad'"),
+    "rows without a label": ({"labels": ["a", "", "nan"] * 2}, "('', 'nan')"),
+    "labels below 0": ({"labels": LABELS - 1}, "labels run from -1"),
+    "one-hot labels": ({"labels": np.eye(6, dtype=int)}, "labels are int64 (6, 6)"),
+    "labels with fractions": ({"labels": LABELS / 2}, "labels are float64 (6,)"),
+    "labels outside": ({"class_names": ["a", "b"]}, "a, b\n  - row 2: 2\n  - row 5: 2"),
+    "labels unknown": ({"labels": list("abcabc"), "class_names": ["a", "b"]}, "a, b\n  - row 2: c\n  - row 5: c"),
+    "class names twice": ({"class_names": ["a", "b", "a"]}, "class_names a, b, a"),
+    "unknown subsets": ({"subsets": ["train", "dunno"] * 3}, "subsets 'dunno'"),
+    "flat votes": ({"votes": LABELS}, "votes are int64 (6,)"),
+    "ids that are fractions": ({"sample_ids": LABELS / 2}, "sample_ids"),
+    "Python objects": ({"labels": np.array([{}] * 6, dtype=object)}, "'labels' holds Python objects"),
 }
 
 
 @pytest.mark.parametrize(("arrays", "problem"), WRONG.values(), ids=WRONG)
 def test_wrong_arrays(arrays, problem, saved):
+    arrays = {"images": IMAGES, "labels": LABELS, **arrays}
+    assert problem in error_of(saved(**{name: array for name, array in arrays.items() if array is not None}))
+
+
+TRAIN = {"x_train": IMAGES, "y_train": LABELS}
+WRONG_PARTS = {
+    "nothing": ({}, "images and labels"),
+    "half a pair": ({**TRAIN, "x_test": IMAGES}, "x_test: uint8 (6, 4, 4)"),
+    "pairs that differ": ({**TRAIN, "x_test": IMAGES[:, :3], "y_test": LABELS}, "x_test: uint8 (6, 3, 4)"),
+    "two of one subset": ({"x_val": IMAGES, "y_val": LABELS, "x_dev": IMAGES, "y_dev": LABELS}, "x of validation"),
+}
+
+
+@pytest.mark.parametrize(("arrays", "problem"), WRONG_PARTS.values(), ids=WRONG_PARTS)
+def test_wrong_parts(arrays, problem, saved):
     assert problem in error_of(saved(**arrays))
 
 
@@ -165,18 +158,3 @@ def test_one_bare_array(tmp_path):
     with (tmp_path / "faces.npz").open("wb") as file:
         np.save(file, IMAGES)
     assert "one bare array" in error_of(tmp_path / "faces.npz")
-
-
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-@pytest.mark.filterwarnings("ignore::UserWarning")  # NumPy on headers that look like Python 2
-def test_damaged_copies_are_read_or_refused_clearly(save, tmp_path, damaged):
-    path = tmp_path / "faces.npz"
-    save(path, images=IMAGES, labels=LABELS, class_names=["a", "b", "c"], subsets=["train", "test"] * 3)
-    refused = 0
-    for copy in damaged(path.read_bytes(), 150):
-        path.write_bytes(copy)
-        try:
-            assert len(read_npz(path).dataset("faces")) == 6
-        except FerBenchError:
-            refused += 1
-    assert 5 < refused <= 150
