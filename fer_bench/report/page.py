@@ -40,7 +40,6 @@ VERDICTS = {
     "n_no_evidence": "not clear",
     "n_same": "same",
 }
-WITH_INTERVAL = ("macro_f1", "rank")
 SHOWN = 10
 """Lines of a list that may be long, before it says how many more there are."""
 BY_NAME = {column.name: column for column in COLUMNS}
@@ -93,12 +92,25 @@ def _models(board: Leaderboard) -> Markup | None:
     def cells(row: str, line: pd.Series) -> Iterable[Any]:
         yield _bold(line["model"], row in picks)
         yield line["strategy"]
-        for column in shown:
-            text = column.cell(line) if column.name in WITH_INTERVAL else column.text(line[column.name])
-            yield f"{text}, GPU" if column.name == "seconds" and line["on_gpu"] else text
+        yield from (_model_cell(column, line) for column in shown)
 
     headers = ["model", "strategy", *(column.title for column in shown)]
     return table(headers, [cells(str(row), line) for row, line in rows.iterrows()], left=2) if len(rows) else None
+
+
+def _model_cell(column: Column, line: pd.Series) -> str:
+    """Short, as there are many columns: the range of ranks alone, parameters in millions."""
+    match column.name:
+        case "macro_f1":
+            return column.cell(line)
+        case "rank":
+            return f"{line['rank_low']}–{line['rank_high']}"
+        case "n_parameters" if line["n_parameters"] >= 1e5:
+            return f"{line['n_parameters'] / 1e6:.1f} M"
+        case "seconds" if line["on_gpu"]:
+            return f"{column.text(line['seconds'])}, GPU"
+        case _:
+            return column.text(line[column.name])
 
 
 def _grid(board: Leaderboard) -> Markup | None:

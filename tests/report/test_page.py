@@ -59,7 +59,7 @@ def test_models_stand_with_their_scores_and_what_is_picked_in_bold():
     assert first[0] == ["model", "strategy", "accuracy %", "precision", "recall", "macro-F1", "rank", "training",
                         "parameters", "seeds"]  # fmt: skip
     assert [line[:2] for line in first[1:]] == [["cnn", "none"], ["hog-svm", "none"]]
-    assert first[1][2:7] == ["75.0", "0.700", "0.700", "0.700 (0.680–0.720)", "1 (1–3)"]
+    assert first[1][2:7] == ["75.0", "0.700", "0.700", "0.700 (0.680–0.720)", "1–3"]
     assert first[2][7:] == ["62 s", "1,000", "1"]
     assert "**cnn**" in page(board(*rows, picks=picks(all="cnn / none")))
 
