@@ -10,7 +10,7 @@ import numpy as np
 
 from fer_bench import metrics
 from fer_bench.data import ids_fingerprint, joint_fingerprint
-from fer_bench.records import Audit, ImageFacts, Record, ResultsFolder, RunSpec, Spec, write_images
+from fer_bench.records import Audit, ImageFacts, Record, ResultsFolder, RunSpec, write_images
 
 SUBSETS = ("validation", "test")
 
@@ -75,7 +75,7 @@ class StoredRuns:
             name: metrics.score(self.labels[name], rows, self.CLASS_NAMES) for name, rows in probabilities.items()
         }
         values = {
-            "run_id": spec.run_id, "status": "success", "spec": Spec(**vars(spec)), "dataset": self.folder.path.name,
+            "run_id": spec.run_id, "status": "success", "spec": spec, "dataset": self.folder.path.name,
             "family": "classical", "features": "pca", "class_names": list(self.CLASS_NAMES),
             "n_train": len(self.ids["train"]), "n_validation": len(self.ids["validation"]),
             "n_test": len(self.ids["test"]), "split_source": "drawn", "started": "2026-01-01T00:00:00+00:00",

@@ -18,7 +18,7 @@ from fer_bench import metrics
 from fer_bench.analysis.predictions import SCORED, Predictions
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.records import ResultsFolder, RunSpec
-from fer_bench.records.schema import Record, Spec
+from fer_bench.records.schema import Record
 
 FAMILY = STRATEGY = "external"
 LONGEST_NAME = 80
@@ -112,7 +112,7 @@ def untrained_record(
     return Record(
         run_id=spec.run_id,
         status="success",
-        spec=Spec(**vars(spec)),
+        spec=spec,
         features="",
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         **values,

@@ -7,7 +7,7 @@ import io
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -202,8 +202,7 @@ def _runs(records: Iterable[Record]) -> tuple[Run, ...]:
     """`records` by age, those of the folds of one spec together."""
     grouped: dict[str, list[Record]] = defaultdict(list)
     for record in sorted(records, key=_age):
-        spec = record.spec.model_dump(exclude={"fold"})
-        grouped[str(spec)].append(record)
+        grouped[replace(record.spec, fold=min(record.spec.fold, 1)).run_id].append(record)
     return tuple(Run(tuple(sorted(group, key=lambda record: record.spec.fold))) for group in grouped.values())
 
 

@@ -15,7 +15,6 @@ from fer_bench.analysis import bootstrap, comparisons, ensemble, external
 from fer_bench.analysis.leakage import audit_of
 from fer_bench.analysis.predictions import SCORED, TOLERANCE, Predictions, Run, split_of
 from fer_bench.errors import FerBenchError
-from fer_bench.records import RunSpec
 
 if TYPE_CHECKING:
     from fer_bench.records import ReadableFolder
@@ -124,7 +123,7 @@ def _of_record(predictions: Predictions, record: Record, stored: Scored) -> list
 
 def _misfits(predictions: Predictions, record: Record) -> Iterator[str]:
     """What a record says of its images and its origin, and the split and its spec do not."""
-    expected = RunSpec(**record.spec.model_dump()).run_id
+    expected = record.spec.run_id
     if record.run_id != expected:
         yield f"its spec is that of {expected}"
     at = max(record.spec.fold - 1, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,14 +137,14 @@ class Job:
     def record(self, status: str, **known: Any) -> Record:
         """The record of this job with `status` and whatever else is `known`."""
         from fer_bench.execution.environment import environment
-        from fer_bench.records import Record, Spec
+        from fer_bench.records import Record
 
         prepared = self.prepared
         n_train, n_validation, n_test = prepared.counts[self.spec.fold]
         return Record(
             run_id=self.spec.run_id,
             status=status,  # type: ignore[arg-type]  # pydantic checks it
-            spec=Spec(**asdict(self.spec)),
+            spec=self.spec,
             dataset=prepared.name,
             family=self.family,
             features=self.features,
@@ -192,13 +192,12 @@ def make_plan(prepared: Prepared, selection: Selection) -> list[PlannedRun]:
                 card.name, strategy.name, 0, *prepared.fingerprints,
                 budget=selection.budget if card.steps else "",
                 weights=weights if card.pretrained else "",
-                n_folds=prepared.n_folds,
                 tuned=bool(tuned.get(card.name)),
                 parameters=tuple(sorted(parameters.items())),
             )  # fmt: skip
             for seed in selection.seeds if card.stochastic or strategy.stochastic else (0,):
                 for fold in range(1, prepared.n_folds + 1) or (0,):
-                    spec = replace(common, seed=seed, fold=fold)
+                    spec = replace(common, seed=seed, fold=fold, n_folds=prepared.n_folds)
                     standing = results.standing(spec.run_id)
                     status = _status(standing, reason, code)
                     if status == "success" and strategy.starts_from and _base_differs(spec, standing, plan, results):

@@ -17,11 +17,9 @@ from .schema import ClassScores as ClassScores
 from .schema import Environment as Environment
 from .schema import Record as Record
 from .schema import Scores as Scores
-from .schema import Spec as Spec
 from .schema import Timing as Timing
 from .schema import VoteScores as VoteScores
 from .spec import RunSpec as RunSpec
-from .spec import fold_name as fold_name
 from .store import FINISHED as FINISHED
 from .store import ResultsFolder as ResultsFolder
 from .store import Standing as Standing

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
-from fer_bench.records.spec import fold_name
+from fer_bench.records.spec import RunSpec
 from fer_bench.records.upgrade import upgrade
 
 Status = Literal["success", "failed", "timeout", "out-of-memory", "not-applicable", "cancelled"]
@@ -17,33 +17,6 @@ class Part(BaseModel):
     """Of a file that is ours alone: unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Spec(Part):
-    """The fields of `RunSpec`."""
-
-    model: str
-    strategy: str
-    seed: int
-    data_fingerprint: str
-    split_fingerprint: str
-    budget: str
-    weights: str
-    fold: Annotated[int, Field(ge=0)] = 0
-    n_folds: Annotated[int, Field(ge=0, le=999)] = 0
-    tuned: bool = False
-    parameters: tuple[tuple[str, bool | int | float | str | None], ...] = ()
-
-    @model_validator(mode="after")
-    def _is_one_of_the_folds(self) -> "Spec":
-        if self.fold > self.n_folds or (self.fold == 0) != (self.n_folds == 0):
-            raise ValueError(f"fold {self.fold} of {self.n_folds}")
-        return self
-
-    @property
-    def fold_name(self) -> str:
-        """As that of `RunSpec`."""
-        return fold_name(self.fold, self.n_folds)
 
 
 class ClassScores(Part):
@@ -136,7 +109,7 @@ class Record(Part):
     schema_version: Literal[2] = 2
     run_id: str
     status: Status
-    spec: Spec
+    spec: RunSpec
     dataset: str
     family: str
     features: str

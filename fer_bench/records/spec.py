@@ -1,16 +1,11 @@
 """RunSpec: one combination to run, frozen, with a stable id."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 from fer_bench.cache import digest
 
 LATER_FIELDS = ("fold", "tuned", "parameters")  # left out of the id where empty, so that older ids stand
-
-
-def fold_name(fold: int, n_folds: int) -> str:
-    """`2/5` for the second of five folds, empty without folds."""
-    return f"{fold}/{n_folds}" if n_folds else ""
 
 
 @dataclass(frozen=True)
@@ -22,8 +17,10 @@ class RunSpec:
     weights otherwise is "auto", "imagenet", "none" or "sha256:" with the digest of a weight file.
     fold, n_folds: 2 and 5 are the second of five folds, 0 and 0 no folds; split_fingerprint is then that of all five.
     tuned: whether `parameters` come from a search. parameters: (name, value) of what differs from the builder's own
-    values, sorted by name; values are strings, numbers or booleans.
+    values, sorted by name. Raises ValueError for a fold that there is not.
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     model: str
     strategy: str
@@ -35,12 +32,16 @@ class RunSpec:
     fold: int = 0
     n_folds: int = 0
     tuned: bool = False
-    parameters: tuple[tuple[str, Any], ...] = ()
+    parameters: tuple[tuple[str, bool | int | float | str | None], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (0 < self.fold <= self.n_folds < 1000 or self.fold == self.n_folds == 0):
+            raise ValueError(f"there is no fold {self.fold} of {self.n_folds}")
 
     @property
     def fold_name(self) -> str:
         """`2/5` for the second of five folds, empty without folds."""
-        return fold_name(self.fold, self.n_folds)
+        return f"{self.fold}/{self.n_folds}" if self.n_folds else ""
 
     @property
     def run_id(self) -> str:

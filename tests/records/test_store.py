@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fer_bench.errors import FerBenchError
-from fer_bench.records.schema import Record, Spec
+from fer_bench.records.schema import Record
 from fer_bench.records.spec import RunSpec
 from fer_bench.records.store import ResultsFolder
 
@@ -15,7 +15,7 @@ from fer_bench.records.store import ResultsFolder
 def record(model="pca-svm", status="success", **fields) -> Record:
     spec = RunSpec(model, "none", 0, "d" * 16, "s" * 16)
     return Record(
-        run_id=spec.run_id, status=status, spec=Spec(**vars(spec)), dataset="made", family="classical", features="pca",
+        run_id=spec.run_id, status=status, spec=spec, dataset="made", family="classical", features="pca",
         class_names=["a", "b"], n_train=8, n_validation=1, n_test=1, split_source="drawn",
         started="2026-01-01T00:00:00+00:00", **fields,
     )  # fmt: skip
