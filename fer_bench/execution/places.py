@@ -156,12 +156,9 @@ class Cluster:
 
     def _status(self, future: Any, stopped: Callable[[], bool]) -> str | None:
         """What the worker returns, or None once it is told to stop."""
-        from distributed import wait
-
         while not stopped():
             with suppress(TimeoutError):
-                wait(future, timeout=_POLL_SECONDS)
-                return future.result()
+                return future.result(timeout=_POLL_SECONDS)
         future.cancel()
         return None
 
