@@ -182,7 +182,7 @@ def test_two_rows_compared(board, path, visit):
     draws = board.draws["test"]
     one, other = (draws.values[1:, draws.rows.index(row), 1] for row in (first, second))
     value, half = board.rows.at[second, "macro_f1"] - board.rows.at[first, "macro_f1"], 1.96 * (other - one).std(ddof=1)
-    cells = page.locator(".differences tbody tr >> nth=0 >> td").all_inner_texts()
+    cells = page.locator("dialog .differences tbody tr >> nth=0 >> td").all_inner_texts()
     assert numbers([cells[2], *cells[3].split(" to ")]) == pytest.approx(
         [value, value - half, value + half], abs=1.2e-3
     )

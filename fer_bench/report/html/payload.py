@@ -59,13 +59,16 @@ def plain(value: Any) -> Any:
     """`value` in JSON's own types: floats to five digits, NaN and infinities as None, arrays as lists."""
     if isinstance(value, np.generic):
         value = value.item()
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
     if isinstance(value, float):
         return None if not math.isfinite(value) else int(value) if value.is_integer() else float(f"{value:.5g}")
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
     if isinstance(value, Mapping):
         return {str(key): plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray, pd.Index, pd.Series)):
+    if isinstance(value, np.ndarray):
+        is_known = value.dtype.kind == "f" and np.isfinite(value).all()
+        return np.round(value, 5).tolist() if is_known else plain(value.tolist())
+    if isinstance(value, (list, tuple, pd.Index, pd.Series)):
         return [plain(one) for one in value]
     return None if value is pd.NaT or value is pd.NA else str(value)
 

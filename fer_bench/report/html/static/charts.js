@@ -126,7 +126,7 @@ function frontierOf(points, higherIsBetter) {
   return found;
 }
 
-// Quality against time: a mark per row, the frontier as steps. hover(point or null, event), open(point).
+// Quality against time: a mark per row, hollow where it had a GPU; the frontier of the others as steps. hover(point or null, event), open(point).
 function scatter(points, column, width, hover, open) {
   const height = Math.max(280, Math.min(460, width * 0.5));
   const better = column.higher_is_better !== false;
@@ -135,28 +135,31 @@ function scatter(points, column, width, hover, open) {
   const room = (high - low || 0.1) * 0.05;
   const y = { ...linear(values, column.title, 6, low - room, high + room), text: (tick) => show(tick, column.kind === "fraction" ? "" : column.kind) };
   const chart = frame(width, height, timeAxis(points.map((point) => point.seconds)), y, `${column.title} against training time`);
-  const frontier = frontierOf(points, better);
+  const frontier = frontierOf(points.filter((point) => !point.row.on_gpu), better);
   const steps = frontier.map((point, at) =>
     `${at ? `H${chart.toX(point.seconds).toFixed(1)}V` : `M${chart.toX(point.seconds).toFixed(1)},`}${chart.toY(point.value).toFixed(1)}`);
   chart.drawing.append(svg("path", { class: "frontier", d: `${steps.join("")}H${chart.box.right}` }));
   for (const point of points) {
     const shape = mark(point.row.family, chart.toX(point.seconds), chart.toY(point.value));
+    if (point.row.on_gpu) shape.classList.add("on-gpu");
     fill(shape, { "data-row": point.at, mouseenter: (event) => hover(point, event), mouseleave: () => hover(null),
       click: () => open(point) }, []);
     chart.drawing.append(shape);
   }
-  labelFrontier(chart, frontier, width);
+  labelFrontier(chart, frontier, points, width);
   return chart.drawing;
 }
 
-// Names of the frontier's rows, where they do not run into one another.
-function labelFrontier(chart, frontier, width) {
+// Names of the frontier's rows, where they run neither into one another nor over other points.
+function labelFrontier(chart, frontier, points, width) {
   const taken = [];
   for (const point of [...frontier].reverse()) {
     const text = point.row.row;
     const x = chart.toX(point.seconds), y = chart.toY(point.value) - 9, wide = 5.6 * text.length;
     const left = Math.max(chart.box.left, x - wide);
-    const free = taken.every((one) => left > one.right || left + wide < one.left || Math.abs(y - one.y) > 13);
+    const covers = (other) => other !== point && chart.toX(other.seconds) > left - 4 && chart.toX(other.seconds) < left + wide + 4 &&
+      Math.abs(chart.toY(other.value) - y + 4) < 9;
+    const free = taken.every((one) => left > one.right || left + wide < one.left || Math.abs(y - one.y) > 13) && !points.some(covers);
     if (width < 560 || !free || y < chart.box.top) continue;
     taken.push({ left, right: left + wide, y });
     chart.drawing.append(svg("text", { class: "name", x: left + wide, y, "text-anchor": "end" }, text));

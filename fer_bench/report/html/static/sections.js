@@ -64,7 +64,8 @@ function buildTime(place) {
   place.replaceChildren(html("div", { class: "tools" }, scoreChoice(name, (value) => { name = value; redraw(); }),
     html("ul", { class: "legend" }, families.map((family) => html("li", null, familyMark(family), family)),
       html("li", null, svg("svg", { viewBox: "0 0 16 10", width: 16, height: 10, "aria-hidden": "true" },
-        svg("path", { class: "frontier", d: "M0,8H8V2H16" })), "best for its time"))), shown);
+        svg("path", { class: "frontier", d: "M0,8H8V2H16" })), "best for its time, without a GPU"),
+      rows.some((row) => row.on_gpu) ? html("li", null, "hollow: trained on a GPU") : null)), shown);
   followSubset(redraw);
   let width = shown.clientWidth;
   new ResizeObserver(() => {
@@ -78,8 +79,10 @@ function buildStrategies(place) {
   let model = "";
   const shown = html("div");
   const redraw = () => {
-    const lines = model ? (report.effects[page.subset] ?? []).filter((line) => line.model === model) : report.pooled[page.subset] ?? [];
-    shown.replaceChildren(forest(lines, !model), changesByClass(model));
+    const effects = report.effects[page.subset] ?? [];
+    const lines = model ? effects.filter((line) => line.model === model) : [...(report.pooled[page.subset] ?? [])];
+    lines.sort((one, other) => (other.macro_f1 ?? -9) - (one.macro_f1 ?? -9));
+    shown.replaceChildren(forest(lines, !model), changesByClass(lines, model ? [] : effects.filter((line) => speaks(line.model))));
   };
   place.replaceChildren(html("div", { class: "tools" },
     select("model", [["", "mean over all that beat a constant answer"], ...models.map((one) => [one, one])], "",
@@ -89,9 +92,8 @@ function buildStrategies(place) {
 
 // Changes against `none` with their intervals, an entry a strategy, all on one scale a measure.
 function forest(lines, isPooled) {
-  const ordered = [...lines].sort((one, other) => (other.macro_f1 ?? -9) - (one.macro_f1 ?? -9));
-  const measures = STRATEGY_MEASURES.filter(([name]) => ordered.some((line) => known(line[name])));
-  const ranges = measures.map(([name]) => extent(ordered.flatMap((line) => [0, line[name], line[`${name}_low`], line[`${name}_high`]])));
+  const measures = STRATEGY_MEASURES.filter(([name]) => lines.some((line) => known(line[name])));
+  const ranges = measures.map(([name]) => extent(lines.flatMap((line) => [0, line[name], line[`${name}_low`], line[`${name}_high`]])));
   const change = (line, [name], at) => {
     const [value, low, high] = ["", "_low", "_high"].map((end) => line[name + end]);
     const clear = low > 0 ? "rise" : high < 0 ? "fall" : "";
@@ -103,29 +105,27 @@ function forest(lines, isPooled) {
     n_same: "same answers", n_runs: "runs" };
   const head = ["strategy", ...measures.map(([, title]) => html("th", { scope: "col", class: "number" }, title)),
     ...counts.map((name) => html("th", { scope: "col", class: "number" }, titles[name])), ...(isPooled ? [] : ["verdict"])];
-  return table("Change against none", head, ordered.map((line) => [heading(line.strategy),
+  return table("Change against none", head, lines.map((line) => [heading(line.strategy),
     ...measures.map((measure, at) => change(line, measure, at)), ...counts.map((name) => number(show(line[name], "count"))),
     ...(isPooled ? [] : [VERDICTS[line.verdict] ?? line.verdict])]), { class: "forest" });
 }
 
-// Who pays: the change in each class's recall, and in how many models it rose or fell beyond chance.
-function changesByClass(model) {
-  const lines = (report.effects[page.subset] ?? []).filter((line) => (model ? line.model === model : speaks(line.model)));
-  const strategies = [...new Set(lines.map((line) => line.strategy))];
-  const cells = strategies.map((strategy) => classNames.map((name) => {
-    const own = lines.filter((line) => line.strategy === strategy && known(line[name]));
-    return own.length ? {
-      value: own.reduce((sum, line) => sum + line[name], 0) / own.length,
-      rises: own.filter((line) => line[`${name}_low`] > 0).length,
-      falls: own.filter((line) => line[`${name}_high`] < 0).length,
-    } : null;
-  }));
-  const widest = Math.max(0.01, ...cells.flat().map((cell) => Math.abs(cell?.value ?? 0)));
-  return table("Who pays: change in the recall of each class; ▲ and ▼ count the models in which it rose or fell beyond chance",
+// Who pays: the change in each class's recall and, of `single` models, in how many it rose or fell beyond chance.
+function changesByClass(lines, single) {
+  const widest = Math.max(0.01, ...lines.flatMap((line) => classNames.map((name) => Math.abs(line[name] ?? 0))));
+  const cell = (line, name) => {
+    const [value, low, high] = ["", "_low", "_high"].map((end) => line[name + end]);
+    const own = single.filter((one) => one.strategy === line.strategy);
+    const rises = own.filter((one) => one[`${name}_low`] > 0).length;
+    const falls = own.filter((one) => one[`${name}_high`] < 0).length;
+    return number([html("span", { class: low > 0 || high < 0 ? "clear" : null }, signed(value)),
+      html("small", null, `${rises ? ` ▲${rises}` : ""}${falls ? ` ▼${falls}` : ""}`)],
+    { class: heatOfChange(value, widest / 2), title: known(low) ? `${signed(low)} to ${signed(high)} (95 %)` : null });
+  };
+  const counts = single.length ? "; ▲ and ▼ count the models in which it rose or fell beyond chance" : "";
+  return table(`Who pays: change in the recall of each class, bold where beyond chance${counts}`,
     ["strategy", ...classNames.map((name) => html("th", { scope: "col", class: "number" }, name))],
-    strategies.map((strategy, at) => [heading(strategy), ...cells[at].map((cell) => !cell ? number(MISSING)
-      : html("td", { class: `number ${heatOfChange(cell.value, widest / 2)}` }, signed(cell.value),
-        html("small", null, `${cell.rises ? ` ▲${cell.rises}` : ""}${cell.falls ? ` ▼${cell.falls}` : ""}`)))]), { class: "grid" });
+    lines.map((line) => [heading(line.strategy), ...classNames.map((name) => cell(line, name))]), { class: "grid" });
 }
 
 function speaks(model) {
