@@ -63,60 +63,14 @@ def pca_logistic(task: Task) -> Any:
 
 
 @register_model(
-    "pca-svm", features="pca", stochastic=False, search={**SVM_SEARCH, **PCA_SEARCH},
-    summary="RBF SVM (C=5) on PCA",
-)  # fmt: skip
-def pca_svm(task: Task) -> Any:
-    """See `_svm`."""
-    return _svm(task)
-
-
-@register_model(
     "hog-svm", features="hog", stochastic=False, search={**SVM_SEARCH, **HOG_SEARCH},
     summary="RBF SVM (C=5) on HOG",
 )  # fmt: skip
-def hog_svm(task: Task) -> Any:
-    """See `_svm`."""
-    return _svm(task)
-
-
 @register_model(
-    "pca-forest", features="pca", balanced_bootstrap=True, search={**FOREST_SEARCH, **PCA_SEARCH},
-    summary="Random Forest (300 trees) on PCA",
+    "pca-svm", features="pca", stochastic=False, search={**SVM_SEARCH, **PCA_SEARCH},
+    summary="RBF SVM (C=5) on PCA",
 )  # fmt: skip
-def pca_forest(task: Task) -> Any:
-    """See `_forest`."""
-    return _forest(task)
-
-
-@register_model(
-    "hog-forest", features="hog", balanced_bootstrap=True, search={**FOREST_SEARCH, **HOG_SEARCH},
-    summary="Random Forest (300 trees) on HOG",
-)  # fmt: skip
-def hog_forest(task: Task) -> Any:
-    """See `_forest`."""
-    return _forest(task)
-
-
-@register_model(
-    "pca-mlp", features="pca", steps=MLP_STEPS, search={**MLP_SEARCH, **PCA_SEARCH},
-    summary="multi-layer perceptron (256) on PCA",
-)  # fmt: skip
-def pca_mlp(task: Task) -> Any:
-    """See `_mlp`."""
-    return _mlp(task)
-
-
-@register_model(
-    "hog-mlp", features="hog", steps=MLP_STEPS, search={**MLP_SEARCH, **HOG_SEARCH},
-    summary="multi-layer perceptron (256) on HOG",
-)  # fmt: skip
-def hog_mlp(task: Task) -> Any:
-    """See `_mlp`."""
-    return _mlp(task)
-
-
-def _svm(task: Task) -> Any:
+def svm(task: Task) -> Any:
     """RBF SVM, C = 5, gamma = factor / (n_features * variance) with a factor of 1, scores one-versus-rest.
 
     Trained by scikit-learn-intelex where it is installed (the same problem, solved many times faster),
@@ -151,7 +105,15 @@ def _svm(task: Task) -> Any:
     return RowsSVC(C=C, kernel="rbf", gamma="scale", decision_function_shape="ovr", cache_size=1000)
 
 
-def _forest(task: Task) -> Any:
+@register_model(
+    "hog-forest", features="hog", balanced_bootstrap=True, search={**FOREST_SEARCH, **HOG_SEARCH},
+    summary="Random Forest (300 trees) on HOG",
+)  # fmt: skip
+@register_model(
+    "pca-forest", features="pca", balanced_bootstrap=True, search={**FOREST_SEARCH, **PCA_SEARCH},
+    summary="Random Forest (300 trees) on PCA",
+)  # fmt: skip
+def forest(task: Task) -> Any:
     """300 trees grown to the end on sqrt(n_features) candidates a split (Breiman 2001).
 
     With a balanced bootstrap, where a strategy asks for it: a balanced random forest (Chen, Liaw & Breiman 2004).
@@ -167,7 +129,15 @@ def _forest(task: Task) -> Any:
     return RandomForestClassifier(**options)
 
 
-def _mlp(task: Task) -> Any:
+@register_model(
+    "hog-mlp", features="hog", steps=MLP_STEPS, search={**MLP_SEARCH, **HOG_SEARCH},
+    summary="multi-layer perceptron (256) on HOG",
+)  # fmt: skip
+@register_model(
+    "pca-mlp", features="pca", steps=MLP_STEPS, search={**MLP_SEARCH, **PCA_SEARCH},
+    summary="multi-layer perceptron (256) on PCA",
+)  # fmt: skip
+def mlp(task: Task) -> Any:
     """One hidden layer of 256, Adam, the task's gradient steps whatever the strategy did to the rows.
 
     They are rounded to whole epochs, one at least; `steps_` says how many were made.

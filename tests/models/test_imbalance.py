@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fer_bench.errors import FerBenchError
-from fer_bench.models.classical import pca_forest
+from fer_bench.models.classical import forest
 from fer_bench.models.deep.batches import Batches, Pixels
 from fer_bench.models.imbalance import BETA
 from fer_bench.models.registry import MODELS, STRATEGIES, why_not
@@ -176,11 +176,11 @@ def test_smote_differs_by_seed():
 def test_a_balanced_forest_grows_every_tree_on_as_many_rows_of_each_class():
     features = blobs(LABELS)
     task = Task(("a", "b", "c"), n_rows=100, image_shape=(8, 8), validation=(features, LABELS), balanced_bootstrap=True)
-    forest = pca_forest(task).set_params(n_estimators=5).fit(features, LABELS)
-    for tree in forest.estimators_:
+    fitted = forest(task).set_params(n_estimators=5).fit(features, LABELS)
+    for tree in fitted.estimators_:
         assert tree.tree_.n_node_samples[0] == 30
         np.testing.assert_allclose(tree.tree_.value[0], [[1 / 3] * 3])
-    plain = pca_forest(dataclasses.replace(task, balanced_bootstrap=False))
+    plain = forest(dataclasses.replace(task, balanced_bootstrap=False))
     assert type(plain).__name__ == "RandomForestClassifier"
 
 

@@ -21,7 +21,7 @@ from fer_bench.models.deep.pretrained import (
     hasten_batch_norm,
     load_backbone,
 )
-from fer_bench.models.registry import Choice, Search, register_model
+from fer_bench.models.registry import Choice, Decorator, Search, register_model
 from fer_bench.models.task import Task
 
 if TYPE_CHECKING:
@@ -42,56 +42,41 @@ SEARCH: Search = {
 MAPS, POOLED = "maps", "pooled"
 
 
-@register_model(
-    "vgg16", features="images", family="deep", losses=DEEP_LOSSES, image=VGG16.image, pretrained=VGG16.file_name,
-    n_parameters=14_847_815, search=SEARCH,
-    summary="VGG16 fine-tuned from ImageNet weights: head first, then the last block",
-    steps={"quick": 30, "standard": 6_000, "full": 18_000},
-)  # fmt: skip
+def _fine_tuned(name: str, title: str, backbone: Backbone, n_parameters: int, quick: int) -> Decorator:
+    """Registers a network on `backbone`. n_parameters: with seven classes. quick: steps of the quick budget."""
+    return register_model(
+        name, features="images", family="deep", losses=DEEP_LOSSES, image=backbone.image,
+        pretrained=backbone.file_name, n_parameters=n_parameters, search=SEARCH,
+        summary=f"{title} fine-tuned from ImageNet weights: head first, then the last block",
+        steps={"quick": quick, "standard": 6_000, "full": 18_000},
+    )  # fmt: skip
+
+
+@_fine_tuned("vgg16", "VGG16", VGG16, n_parameters=14_847_815, quick=30)
 def vgg16(task: Task) -> Any:
     """Configuration D of Simonyan & Zisserman 2015, without its dense layers."""
     return transfer(task, VGG16)
 
 
-@register_model(
-    "resnet50", features="images", family="deep", losses=DEEP_LOSSES, image=RESNET50.image,
-    pretrained=RESNET50.file_name, n_parameters=24_114_055, search=SEARCH,
-    summary="ResNet50 fine-tuned from ImageNet weights: head first, then the last block",
-    steps={"quick": 16, "standard": 6_000, "full": 18_000},
-)  # fmt: skip
+@_fine_tuned("resnet50", "ResNet50", RESNET50, n_parameters=24_114_055, quick=16)
 def resnet50(task: Task) -> Any:
     """The 50-layer network of He et al. 2016, without its dense layer."""
     return transfer(task, RESNET50)
 
 
-@register_model(
-    "inception-v3", features="images", family="deep", losses=DEEP_LOSSES, image=INCEPTION_V3.image,
-    pretrained=INCEPTION_V3.file_name, n_parameters=22_329_127, search=SEARCH,
-    summary="Inception v3 fine-tuned from ImageNet weights: head first, then the last blocks",
-    steps={"quick": 8, "standard": 6_000, "full": 18_000},
-)  # fmt: skip
+@_fine_tuned("inception-v3", "Inception v3", INCEPTION_V3, n_parameters=22_329_127, quick=8)
 def inception_v3(task: Task) -> Any:
     """The third Inception network, Szegedy et al. 2016; fine-tuned from its last reduction on."""
     return transfer(task, INCEPTION_V3)
 
 
-@register_model(
-    "efficientnet-b0", features="images", family="deep", losses=DEEP_LOSSES, image=EFFICIENTNET_B0.image,
-    pretrained=EFFICIENTNET_B0.file_name, n_parameters=4_379_306, search=SEARCH,
-    summary="EfficientNet-B0 fine-tuned from ImageNet weights: head first, then the last blocks",
-    steps={"quick": 8, "standard": 6_000, "full": 18_000},
-)  # fmt: skip
+@_fine_tuned("efficientnet-b0", "EfficientNet-B0", EFFICIENTNET_B0, n_parameters=4_379_306, quick=8)
 def efficientnet_b0(task: Task) -> Any:
     """The smallest network of Tan & Le 2019; fine-tuned from its sixth block on."""
     return transfer(with_defaults(task, precision="float32"), EFFICIENTNET_B0)
 
 
-@register_model(
-    "mobilenet-v2", features="images", family="deep", losses=DEEP_LOSSES, image=MOBILENET_V2.image,
-    pretrained=MOBILENET_V2.file_name, n_parameters=2_587_719, search=SEARCH,
-    summary="MobileNetV2 fine-tuned from ImageNet weights: head first, then the last blocks",
-    steps={"quick": 30, "standard": 6_000, "full": 18_000},
-)  # fmt: skip
+@_fine_tuned("mobilenet-v2", "MobileNetV2", MOBILENET_V2, n_parameters=2_587_719, quick=30)
 def mobilenet_v2(task: Task) -> Any:
     """The inverted residuals of Sandler et al. 2018; fine-tuned from the sixth block on.
 
