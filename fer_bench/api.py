@@ -163,13 +163,10 @@ def run(
     Raises FerBenchError for bad data and options, and for models registered where no other process can find them.
     """
     from fer_bench import execution
-    from fer_bench.models.plugins import plugin_files
-    from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES
 
-    functions = [card.build for cards in (MODELS, FEATURES) for card in cards] + [card.plan for card in STRATEGIES]
     finished = execution.run(
         data, suite=suite, models=models, strategies=strategies, seeds=seeds, results=results,
-        plugins=[*plugins, *plugin_files(functions)], folds=folds, **options,
+        plugins=plugins, folds=folds, **options,
     )  # fmt: skip
     return Results(finished.prepared.results.path, folds)
 

@@ -19,7 +19,8 @@ from fer_bench.errors import FerBenchError
 ENTRY_POINT_GROUP = "fer_bench.plugins"
 PACKAGE = Path(__file__).parents[1]
 CELL = "cell.py"
-_loading: list[Path] = []
+_loading: list[Path] = []  # plugin files that are being loaded, one by another
+_registered: set[Path] = set()  # files for other processes: what they define is registered in this one already
 
 
 def load_plugins(files: tuple[Path, ...]) -> None:
@@ -39,7 +40,7 @@ def load_plugins(files: tuple[Path, ...]) -> None:
 def _load_file(file: Path) -> None:
     place = cache.digest({"file": str(file)})  # other folders may have files of that name
     name = f"fer_bench_plugin_{file.stem}_{place}"
-    if name in sys.modules:
+    if name in sys.modules or file in _registered:
         return
     if not file.is_file():
         raise FerBenchError(f"--plugin {file}: there is no such file")
@@ -81,7 +82,8 @@ def plugin_files(functions: Iterable[Callable[..., Any]]) -> tuple[Path, ...]:
         )
     installed = {entry_point.module.partition(".")[0] for entry_point in entry_points(group=ENTRY_POINT_GROUP)}
     needed = (function for function in map(inspect.unwrap, functions) if not is_own(function))
-    files = (_file(function) for function in needed if function.__module__.partition(".")[0] not in installed)
+    files = [_file(function) for function in needed if function.__module__.partition(".")[0] not in installed]
+    _registered.update(files)
     return tuple(dict.fromkeys(files))
 
 

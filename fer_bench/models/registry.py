@@ -298,8 +298,3 @@ def _source(function: Callable[..., Any]) -> str:
 
 def _is_cell(source: str) -> bool:
     return is_cell(source.rpartition(":")[0])
-
-
-def registered_functions() -> list[Callable[..., Any]]:
-    """What builds every model and features, and plans every strategy: for `plugins.plugin_files`."""
-    return [card.build for card in (*MODELS, *FEATURES)] + [card.plan for card in STRATEGIES]

@@ -1,4 +1,5 @@
 import linecache
+import subprocess
 import sys
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 
 from fer_bench.errors import FerBenchError
 from fer_bench.models.plugins import code_digest, load_plugins, plugin_files
-from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, registered_functions
+from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES
 
 
 def test_files_of_one_name_in_several_folders_are_loaded_once_each(tmp_path, monkeypatch):
@@ -35,6 +36,18 @@ def mine(task):
 """
 
 
+LOAD = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from fer_bench.models.plugins import code_digest, load_plugins
+from fer_bench.models.registry import MODELS
+load_plugins((Path(sys.argv[1]),))
+build = MODELS["from-a-cell"].build
+print(code_digest(build), len(build(SimpleNamespace(class_names="ab"))[0]))
+"""
+
+
 @pytest.fixture
 def run_cell(monkeypatch):
     """What a notebook does with a cell: its source is in `linecache`, under the name of no file."""
@@ -53,22 +66,20 @@ def run_cell(monkeypatch):
 
 def test_a_notebook_cell_becomes_a_plugin_file_of_the_same_digest(run_cell):
     mine = run_cell(CELL)["mine"]
-    (file,) = plugin_files(registered_functions())
+    (file,) = plugin_files([MODELS["from-a-cell"].build])
     assert file.read_text() == CELL and file.suffix == ".py"
     assert MODELS["from-a-cell"].build is mine
-    before = set(sys.modules)
-    del MODELS._cards["from-a-cell"]  # as in another process
     load_plugins((file,))
-    (module,) = (sys.modules[name] for name in set(sys.modules) - before if name.startswith("fer_bench_plugin_"))
-    assert MODELS["from-a-cell"].build is module.mine
-    assert code_digest(module.mine) == code_digest(mine)
+    assert MODELS["from-a-cell"].build is mine  # which is registered here already
+    told = subprocess.run([sys.executable, "-c", LOAD, str(file)], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == [code_digest(mine), "3"]
 
 
 def test_a_cell_run_again_replaces_what_it_registered(run_cell):
     first, second = run_cell(CELL)["mine"], run_cell(CELL.replace("K = 3", "K = 4"))["mine"]
     assert MODELS["from-a-cell"].build is second
     assert code_digest(first) != code_digest(second)
-    (file,) = plugin_files(registered_functions())
+    (file,) = plugin_files([MODELS["from-a-cell"].build])
     assert "K = 4" in file.read_text()
 
 
