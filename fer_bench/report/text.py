@@ -94,7 +94,7 @@ def environment(is_markdown: bool) -> Environment:
         undefined=StrictUndefined,
     )
     found.filters |= {kind: partial(show, kind=kind) for kind in ("fraction", "percent", "count", "seconds")}
-    found.filters |= {"listed": listed, "counted": counted, "signed": signed, "points": points, "table": table}
+    found.filters |= {"listed": listed, "counted": counted, "signed": signed}
     found.filters["sentence"] = partial(_rendered, is_markdown=is_markdown)
     return found
 
@@ -108,11 +108,6 @@ def first_of(findings: Sequence[Finding], codes: Sequence[str]) -> list[Finding]
 def sentence(finding: Finding) -> str:
     """A finding in plain words, on one line."""
     return str(_rendered(finding, is_markdown=False))
-
-
-def markdown_sentence(finding: Finding) -> Markup:
-    """The same as Markdown: names from data are escaped."""
-    return _rendered(finding, is_markdown=True)
 
 
 def sentences(findings: Iterable[Finding]) -> list[str]:

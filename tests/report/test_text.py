@@ -6,7 +6,6 @@ from markdown_it import MarkdownIt
 
 from fer_bench.analysis import findings, leaderboard, leakage
 from fer_bench.analysis.findings import Finding
-from fer_bench.report import text
 from fer_bench.report.text import counted, environment, escape, listed, one_line, sentence, signed, table
 
 HOSTILE = [
@@ -58,7 +57,7 @@ def test_templates_escape_whatever_they_show():
 def test_a_finding_is_plain_in_a_terminal_and_escaped_on_a_page():
     finding = Finding("SUSPECT_ROWS", {"rows": [HOSTILE[0]]})
     assert HOSTILE[0] in sentence(finding)
-    content, kinds = shown(text.markdown_sentence(finding))
+    content, kinds = shown(environment(is_markdown=True).filters["sentence"](finding))
     assert content == sentence(finding) and not kinds & {"link_open", "html_inline"}
 
 
