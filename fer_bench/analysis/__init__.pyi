@@ -1,9 +1,11 @@
-from . import ensemble as ensemble
-from . import external as external
 from .comparisons import Difference as Difference
 from .comparisons import Draws as Draws
 from .comparisons import Pick as Pick
 from .comparisons import difference as difference
+from .evidence.publish import publish as publish
+from .evidence.verify import Standing as Standing
+from .evidence.verify import Verification as Verification
+from .evidence.verify import verify as verify
 from .findings import Finding as Finding
 from .leaderboard import Leaderboard as Leaderboard
 from .leaderboard import load_leaderboard as load_leaderboard
@@ -12,6 +14,3 @@ from .predictions import SCORED as SCORED
 from .predictions import Predictions as Predictions
 from .predictions import Run as Run
 from .predictions import newest_splits as newest_splits
-from .publish import publish as publish
-from .verify import Standing as Standing
-from .verify import Verification as Verification

@@ -89,7 +89,7 @@ def judge(
     replace: Annotated[bool, typer.Option("--replace", help="Put this file in the place of another.")] = False,
 ) -> None:
     """Score anyone's predictions, put them on record as external, and write the leaderboard."""
-    from fer_bench.analysis import external
+    from fer_bench.analysis.evidence import external
     from fer_bench.report import sentences
 
     folder, known = _newest(results / name)
@@ -109,7 +109,7 @@ def verify(
     ] = None,
 ) -> None:
     """Compute every figure again from the stored probabilities; exit code 1 where one does not follow."""
-    from fer_bench.analysis.verify import verify as verify_records
+    from fer_bench.analysis import verify as verify_records
     from fer_bench.records import open_results
     from fer_bench.report import page_faults, verify_lines
 
@@ -124,7 +124,7 @@ def verify(
 @app.command(epilog="Example: `python -m fer_bench ensemble --name fer2013`")
 def ensemble(name: ResultsName = "synthetic", results: Results = Path("results")) -> None:
     """Choose an ensemble of finished runs on the validation images, and rank it as a row of its own."""
-    from fer_bench.analysis import ensemble
+    from fer_bench.analysis.evidence import ensemble
 
     folder, known = _newest(results / name)
     record, is_new = ensemble.put_on_record(known, folder, command_line())

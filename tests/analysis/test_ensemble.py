@@ -8,7 +8,8 @@ import pytest
 from sklearn.metrics import f1_score
 
 from fer_bench import metrics
-from fer_bench.analysis import Predictions, ensemble
+from fer_bench.analysis import Predictions
+from fer_bench.analysis.evidence import ensemble
 from fer_bench.errors import FerBenchError
 from fer_bench.records import Timing
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_bench.analysis import Predictions, external
-from fer_bench.analysis.external import LABELS_ONLY, read_predictions
+from fer_bench.analysis import Predictions
+from fer_bench.analysis.evidence import external
+from fer_bench.analysis.evidence.external import LABELS_ONLY, read_predictions
 from fer_bench.errors import FerBenchError
 
 CLASSES = ("top", "middle", "bottom")

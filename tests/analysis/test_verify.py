@@ -8,8 +8,9 @@ import pytest
 from stored import SUBSETS, StoredRuns
 
 from fer_bench import metrics
-from fer_bench.analysis import Predictions, Standing, ensemble
-from fer_bench.analysis.verify import Verdict, Verification, verify
+from fer_bench.analysis import Predictions, Standing
+from fer_bench.analysis.evidence import ensemble
+from fer_bench.analysis.evidence.verify import Verdict, Verification, verify
 
 REPRODUCED, RESCORED, REFUTED = Standing.reproduced, Standing.rescored, Standing.refuted
 

@@ -7,8 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from fer_bench.analysis import publish
-from fer_bench.analysis.verify import verify
+from fer_bench.analysis import publish, verify
 from fer_bench.errors import FerBenchError
 from fer_bench.records import PublishedFolder, ResultsFolder, open_results, rounded
 

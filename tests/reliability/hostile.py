@@ -20,9 +20,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from fer_bench.analysis import Predictions, newest_splits
-from fer_bench.analysis.external import read_predictions
-from fer_bench.analysis.verify import verify
+from fer_bench.analysis import Predictions, newest_splits, verify
+from fer_bench.analysis.evidence.external import read_predictions
 from fer_bench.data import open_dataset
 from fer_bench.execution.estimate import Estimate
 from fer_bench.execution.preparation import prepare

@@ -20,9 +20,8 @@ import pytest
 from hostile import FAMILIES, Family, Runs, image, npy, zipped
 from PIL import Image
 
-from fer_bench.analysis import Predictions
-from fer_bench.analysis.external import read_predictions
-from fer_bench.analysis.verify import verify
+from fer_bench.analysis import Predictions, verify
+from fer_bench.analysis.evidence.external import read_predictions
 from fer_bench.data import open_dataset
 from fer_bench.errors import FerBenchError
 from fer_bench.records.store import ResultsFolder

@@ -2,7 +2,7 @@ import pytest
 from boards import board, row
 
 from fer_bench.analysis import Verification
-from fer_bench.analysis.verify import Standing, Verdict
+from fer_bench.analysis.evidence.verify import Standing, Verdict
 from fer_bench.report import overview, verify_lines
 
 STRATEGIES = ("none", "balanced-focal-loss", "classifier-retraining", "logit-adjusted-loss", "post-hoc-adjustment")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fer_bench.analysis.external import store_run, untrained_record
+from fer_bench.analysis.evidence.external import store_run, untrained_record
 from fer_bench.analysis.leakage import against_run, audit_of, selects_on_test
 from fer_bench.analysis.predictions import SCORED, TOLERANCE, Predictions, Run
 from fer_bench.errors import FerBenchError

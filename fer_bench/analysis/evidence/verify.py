@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fer_bench import metrics
-from fer_bench.analysis import bootstrap, comparisons, ensemble, external
+from fer_bench.analysis import bootstrap, comparisons
+from fer_bench.analysis.evidence import ensemble, external
 from fer_bench.analysis.leakage import audit_of
 from fer_bench.analysis.predictions import SCORED, TOLERANCE, Predictions, Run, split_of
 from fer_bench.errors import FerBenchError

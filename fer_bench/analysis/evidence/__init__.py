@@ -1,0 +1,1 @@
+"""What is put on record without being trained here, checked again, and packed for others."""
