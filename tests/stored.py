@@ -10,7 +10,7 @@ import numpy as np
 
 from fer_bench import metrics
 from fer_bench.data import ids_fingerprint, joint_fingerprint
-from fer_bench.records import Audit, ImageFacts, Record, ResultsFolder, RunSpec, write_images
+from fer_bench.records import Audit, ImageFacts, Record, ResultsFolder, RunSpec
 
 SUBSETS = ("validation", "test")
 
@@ -55,7 +55,7 @@ class StoredRuns:
     @property
     def split_path(self) -> Path:
         """Where the split is stored."""
-        return self.folder.split_path(self.split, self.n_folds, self.fold)
+        return self.folder.split_path(self.split, self.fold)
 
     def predictions(self, skill: float, seed: int = 0) -> dict[str, np.ndarray]:
         """Random probabilities, float32 (n, 3), that lean towards the label by `skill`."""
@@ -118,7 +118,7 @@ class StoredRuns:
         ids, n = np.array(self.ids["validation"] + self.ids["test"]), len(copied)
         counted = () if votes is None else (np.tile(votes, (2, 1)), vote_names)
         copies = np.tile(np.where(copied, "near", ""), 2)
-        write_images(self.folder.images_path(self.split), ImageFacts(ids, np.repeat(SUBSETS, n), copies, *counted))
+        ImageFacts(ids, np.repeat(SUBSETS, n), copies, *counted).write(self.folder.images_path(self.split))
 
     def write_audit(self, **fields: Any) -> None:
         """The audit of this split, see `make_audit`; near_in_train: of validation and of test."""

@@ -216,7 +216,7 @@ def _refuse_strangers(folder: ReadableFolder, chosen: list[Record], elsewhere: l
         if kind != classes
     ]
     for record in elsewhere:
-        path = _split_path(folder, record.spec.split_fingerprint, record.spec.n_folds, record.spec.fold)
+        path = folder.split_path(record.spec.split_fingerprint, record.spec.fold)
         if not path.exists():
             strangers.append(f"{record.run_id}: of split {record.spec.split_fingerprint}, and {path.name} is missing")
     if strangers:
@@ -226,12 +226,6 @@ def _refuse_strangers(folder: ReadableFolder, chosen: list[Record], elsewhere: l
         )
 
 
-def _split_path(folder: ReadableFolder, split_fingerprint: str, n_folds: int, fold: int) -> Path:
-    if not split_fingerprint.isalnum():
-        raise FerBenchError(f"{folder.path}: split fingerprint {split_fingerprint!r} is not one")
-    return folder.split_path(split_fingerprint, n_folds, fold)
-
-
 Fold = tuple[dict[str, np.ndarray], dict[str, np.ndarray], int]
 
 
@@ -239,7 +233,7 @@ def _read_split(
     folder: ReadableFolder, split_fingerprint: str, n_folds: int, class_names: tuple[str, ...]
 ) -> list[Fold]:
     """Ids and labels of validation and test, and how many train, of each fold; the fingerprint is of all together."""
-    paths = [_split_path(folder, split_fingerprint, n_folds, fold) for fold in fold_numbers(n_folds)]
+    paths = [folder.split_path(split_fingerprint, fold) for fold in fold_numbers(n_folds)]
     files = [_read_file(path, class_names) for path in paths]
     if joint_fingerprint([ids_fingerprint(ids) for ids, _ in files]) != split_fingerprint:
         raise FerBenchError(f"{paths[0]}: its ids were changed; delete it, and `fer_bench run` writes it again")

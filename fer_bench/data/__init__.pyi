@@ -18,7 +18,6 @@ from .splits import joint_fingerprint as joint_fingerprint
 from .splits import make_folds as make_folds
 from .splits import make_split as make_split
 from .splits import split_csv as split_csv
-from .splits import split_file as split_file
 from .splits import stored_split as stored_split
 from .synthetic.dataset import make_synthetic as make_synthetic
 from .synthetic.dataset import write_folder as write_folder

@@ -183,11 +183,6 @@ def ids_fingerprint(ids: Mapping[str, Iterable[str]]) -> str:
     return sha.hexdigest()[:16]
 
 
-def split_file(fingerprint: str, fold: int = 0) -> str:
-    """The name of the file beside the runs that holds `split_csv`, gzipped, of a split or of one of its folds."""
-    return f"split-{fingerprint}{_fold_suffix(fold)}.csv.gz"
-
-
 def split_csv(dataset: Dataset, split: Split) -> bytes:
     """The split as CSV: sample_id, subset, label; labels only where scores are computed from them."""
     text = io.StringIO()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fer_bench.cache import reading, write_atomic
-from fer_bench.data import Split, open_dataset, read_copies, split_csv, split_file, stored_audit, stored_split
+from fer_bench.data import Split, open_dataset, read_copies, split_csv, stored_audit, stored_split
 from fer_bench.progress import Progress, silent
 from fer_bench.records import ResultsFolder
 
@@ -97,7 +97,7 @@ def store_split(prepared: Prepared) -> None:
 
     dataset = Dataset.load(prepared.dataset_folder)
     for fold in prepared.counts:
-        path = prepared.results.path / split_file(prepared.split_fingerprint, fold)
+        path = prepared.results.split_path(prepared.split_fingerprint, fold)
         write_gzipped(path, split_csv(dataset, Split.load(prepared.split_folder, fold)))
 
 
@@ -121,17 +121,17 @@ def _store_images(prepared: Prepared, audit_folder: Path) -> None:
     import numpy as np
 
     from fer_bench.data import Dataset
-    from fer_bench.records import ImageFacts, images_path, write_images
+    from fer_bench.records import ImageFacts
 
     dataset, split = Dataset.load(prepared.dataset_folder), Split.load(prepared.split_folder)
     copies = read_copies(audit_folder)
     rows = np.concatenate([split.validation, split.test])
     subset = np.repeat(["validation", "test"], [len(split.validation), len(split.test)])
     facts = ImageFacts(dataset.sample_ids[rows], subset, copies[rows])
-    path = images_path(prepared.results.path, prepared.split_fingerprint)
+    path = prepared.results.images_path(prepared.split_fingerprint)
     if dataset.votes is not None and dataset.vote_names:
         facts = replace(facts, votes=dataset.votes[rows], vote_names=dataset.vote_names)
     elif path.exists():
         known = ImageFacts.load(path).of(facts.ids)
         facts = replace(facts, votes=known.votes, vote_names=known.vote_names)
-    write_images(path, facts)
+    facts.write(path)

@@ -7,8 +7,6 @@ from .folder import History as History
 from .folder import ReadableFolder as ReadableFolder
 from .images import ImageFacts as ImageFacts
 from .images import choosers as choosers
-from .images import images_path as images_path
-from .images import write_images as write_images
 from .published import PublishedFolder as PublishedFolder
 from .published import PublishedRun as PublishedRun
 from .published import rounded as rounded

@@ -40,13 +40,18 @@ class ReadableFolder(ABC):
         """Where the audit is, if there is one."""
         return self.path / AUDIT_FILE
 
-    def split_path(self, fingerprint: str, n_folds: int = 0, fold: int = 0) -> Path:
-        """Where a split is, or one of its folds: gzipped CSV of sample_id, subset, label."""
-        return self.path / f"split-{fingerprint}{f'.f{fold}' if n_folds else ''}.csv.gz"
+    def split_path(self, fingerprint: str, fold: int = 0) -> Path:
+        """Where a split is, or one of its folds: what `fer_bench.data.split_csv` gives, gzipped."""
+        return self._of_split("split", fingerprint, f".f{fold}" if fold else "")
 
     def images_path(self, fingerprint: str) -> Path:
         """Where the `ImageFacts` of a split are, if it was audited."""
-        return self.path / f"images-{fingerprint}.csv.gz"
+        return self._of_split("images", fingerprint)
+
+    def _of_split(self, kind: str, fingerprint: str, fold: str = "") -> Path:
+        if not fingerprint.isalnum():  # a record may say anything, such as the way out of this folder
+            raise FerBenchError(f"{self.path}: split fingerprint {fingerprint!r} is not one")
+        return self.path / f"{kind}-{fingerprint}{fold}.csv.gz"
 
     def records(self) -> list[Record]:
         """All records, by run id. Raises FerBenchError naming every one that does not follow the schema."""

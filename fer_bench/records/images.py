@@ -25,11 +25,6 @@ COPIES = ("", "near", "exact")
 """Kinds of copies in train, the strongest last."""
 
 
-def images_path(results: Path, split_fingerprint: str) -> Path:
-    """Where the facts for a split are, in the results folder of its dataset."""
-    return results / f"images-{split_fingerprint}.csv.gz"
-
-
 def choosers(copy_in_train: np.ndarray) -> np.ndarray:
     """Which validation images choose between models, bool (n,), from their copies in train, str (n,).
 
@@ -54,7 +49,7 @@ class ImageFacts:
 
     @classmethod
     def load(cls, path: Path) -> ImageFacts:
-        """The facts that `write_images` wrote to `path`.
+        """The facts that `write` wrote to `path`.
 
         Raises FileNotFoundError where there are none, FerBenchError where the file is damaged.
         """
@@ -95,13 +90,12 @@ class ImageFacts:
         clean = self.copy_in_train == ""
         return clean if clean.any() else None
 
-
-def write_images(path: Path, facts: ImageFacts) -> None:
-    """Write `facts` to `path` as gzipped CSV, unless it holds them already."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*COLUMNS, *facts.vote_names])
-    columns = [facts.ids.tolist(), facts.subset.tolist(), facts.copy_in_train.tolist()]
-    votes = [] if facts.votes is None else facts.votes.T.tolist()
-    writer.writerows(zip(*columns, *votes, strict=True))
-    write_gzipped(path, text.getvalue().encode())
+    def write(self, path: Path) -> None:
+        """Write the facts to `path` as gzipped CSV, unless it holds them already."""
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([*COLUMNS, *self.vote_names])
+        columns = [self.ids.tolist(), self.subset.tolist(), self.copy_in_train.tolist()]
+        votes = [] if self.votes is None else self.votes.T.tolist()
+        writer.writerows(zip(*columns, *votes, strict=True))
+        write_gzipped(path, text.getvalue().encode())

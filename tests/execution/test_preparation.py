@@ -10,8 +10,8 @@ import pytest
 from fer_bench.errors import FerBenchError
 from fer_bench.execution.preparation import audit_data, prepare
 from fer_bench.execution.runner import run_plan
+from fer_bench.records import ImageFacts
 from fer_bench.records.audit import Audit
-from fer_bench.records.images import ImageFacts, images_path
 
 VOTES = {"votes": np.arange(120).reshape(60, 2), "vote_names": np.array(["joy", "NF"])}
 
@@ -47,7 +47,7 @@ def nothing_due(tmp_path):
 
 
 def image_facts(prepared) -> ImageFacts:
-    return ImageFacts.load(images_path(prepared.results.path, prepared.split_fingerprint))
+    return ImageFacts.load(prepared.results.images_path(prepared.split_fingerprint))
 
 
 def test_damaged_facts_in_the_cache_are_told_with_what_to_delete(tiny_npz, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fer_bench.errors import FerBenchError
-from fer_bench.records.images import ImageFacts, images_path, write_images
+from fer_bench.records import ImageFacts
 
 
 def facts(**fields) -> ImageFacts:
@@ -22,10 +22,9 @@ def facts(**fields) -> ImageFacts:
 
 @pytest.mark.parametrize("kept", [facts(), facts(votes=None, vote_names=())], ids=["votes", "no votes"])
 def test_what_is_written_is_read(tmp_path, kept):
-    path = images_path(tmp_path, "abc")
-    write_images(path, kept)
+    path = tmp_path / "images-abc.csv.gz"
+    kept.write(path)
     read = ImageFacts.load(path)
-    assert path.name == "images-abc.csv.gz"
     assert (read.ids.tolist(), read.subset.tolist()) == (kept.ids.tolist(), kept.subset.tolist())
     assert read.copy_in_train.tolist() == ["exact", "", "near"]
     assert read.vote_names == kept.vote_names
