@@ -1,7 +1,10 @@
 """What the README, the other pages and the help promise is what the code does."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +86,20 @@ def test_the_example_model_runs_as_shown(program, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     page = (tmp_path / "results" / "tiny" / "leaderboard.md").read_text()
     assert "knn-hog" in page and "hog-svm" in page and "over-sampling" in page
+
+
+def test_the_example_in_python_runs_as_shown(tiny_npz, tmp_path):
+    code = re.search(r"```python\nimport fer_bench\n.*?```", README, re.S)[0].strip("`").removeprefix("python\n")
+    tiny_npz.rename(tmp_path / "faces.npz")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    shown = 'print(sorted(again.leaderboard.index), results.confusion("hog-svm / none").to_numpy().sum())'
+    done = subprocess.run(
+        [sys.executable, "-c", code + shown], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [f"{model} / {strategy}" for model in ("hog-svm", "pca-svm") for strategy in ("none", "over-sampling")]
+    assert done.stdout.splitlines()[-1] == f"{rows} 12"
+    assert (tmp_path / "report.html").is_file()
 
 
 def test_ci_calls_the_second_command():
