@@ -162,7 +162,8 @@ def recall_frame(rows: pd.DataFrame, evaluations: Mapping[str, Evaluation], clas
             if all(found):
                 recalls = [[one.recall for one in scores.per_class] for scores in found]
                 lines[row, subset] = np.mean(recalls, axis=0)
-    index = pd.MultiIndex.from_tuples(list(lines), names=["row", "subset"]) if lines else None
+    levels = zip(*lines, strict=True) if lines else ([], [])
+    index = pd.MultiIndex.from_arrays(list(levels), names=["row", "subset"])
     return pd.DataFrame(list(lines.values()), index=index, columns=list(class_names))
 
 
