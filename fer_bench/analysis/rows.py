@@ -122,7 +122,7 @@ def rows_frame(
 ) -> pd.DataFrame:  # fmt: skip
     """A line per row of the leaderboard, best macro-F1 on the test images first.
 
-    runs: those that have evaluations and are ranked. run_draws, draws: of runs and of rows, by subset.
+    stochastic: whether another seed gives another row, or that is not known. runs: those that have evaluations and are ranked. run_draws, draws: of runs and of rows, by subset.
     Scores are means over seeds, `<score>_sd` their sample standard deviations, NaN for one seed; what is missing for
     one seed is missing for the row. Intervals are about other test images (BCa), given these trainings. seconds are
     those off a GPU where some runs were.
@@ -132,7 +132,7 @@ def rows_frame(
         model=("model", "first"), strategy=("strategy", "first"), family=("family", "first"),
         model_name=("model_name", "first"), budget=("budget", "first"), tuned=("tuned", "first"),
         parameters=("parameters", "first"), n_seeds=("seed", "size"), n_parameters=("n_parameters", "first"),
-        fitted=("fitted", "any"), weights_asked=("weights_asked", "first"),
+        fitted=("fitted", "any"), stochastic=("stochastic", "any"), weights_asked=("weights_asked", "first"),
         initial_weights=("initial_weights", "first"), weights_note=("weights_note", "first"),
         runs=("seed", lambda seeds: tuple(seeds.index)),
     )  # fmt: skip
