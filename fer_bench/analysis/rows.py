@@ -122,7 +122,8 @@ def rows_frame(
 ) -> pd.DataFrame:  # fmt: skip
     """A line per row of the leaderboard, best macro-F1 on the test images first.
 
-    stochastic: whether another seed gives another row, or that is not known. runs: those that have evaluations and are ranked. run_draws, draws: of runs and of rows, by subset.
+    runs: those that have evaluations and are ranked. run_draws, draws: of runs and of rows, by subset. stochastic:
+    whether another seed gives another row, or that is not known.
     Scores are means over seeds, `<score>_sd` their sample standard deviations, NaN for one seed; what is missing for
     one seed is missing for the row. Intervals are about other test images (BCa), given these trainings. seconds are
     those off a GPU where some runs were.
