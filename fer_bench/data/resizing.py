@@ -1,6 +1,5 @@
 """Images at another size: one rule for whatever looks at them."""
 
-import cv2
 import numpy as np
 
 
@@ -11,12 +10,16 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """
     if image.shape[:2] == size:
         return image
+    import cv2  # here and below, because what is stored already is read without it
+
     shrinks = image.shape[0] > size[0] and image.shape[1] > size[1]
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def gray_square(image: np.ndarray, side: int) -> np.ndarray:
     """`image`, uint8 (h, w) or RGB (h, w, 3), as gray uint8 (side, side)."""
+    import cv2
+
     return resized(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image, (side, side))
 
 
