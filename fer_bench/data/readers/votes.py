@@ -54,18 +54,16 @@ def _read(table: Table, usage_at: int | None, votes_at: list[int]) -> tuple[list
         raise FerBenchError(f"{table.path}: no columns of votes, only {', '.join(table.names)}")
     for line, fields in table:
         lines.append(line)
-        usages.append(
-            fields[usage_at].decode(errors="replace") if usage_at is not None and usage_at < len(fields) else ""
-        )
-        votes = [fields[at] for at in votes_at] if len(fields) == len(table.names) else []
-        if not votes:
+        if len(fields) != len(table.names):
             bad.append(f"line {line}: {len(fields)} fields, not {len(table.names)}")
-        elif not all(vote.isdigit() and len(vote) < 10 for vote in votes):
-            bad.append(
-                f"line {line}: votes that are not whole numbers: {b','.join(votes).decode(errors='replace')[:60]}"
-            )
-        else:
-            counts.append([int(vote) for vote in votes])
+            continue
+        votes = [fields[at] for at in votes_at]
+        if not all(vote.isdigit() and len(vote) < 10 for vote in votes):
+            shown = b",".join(votes).decode(errors="replace")[:60]
+            bad.append(f"line {line}: votes that are not whole numbers: {shown}")
+            continue
+        usages.append("" if usage_at is None else fields[usage_at].decode(errors="replace"))
+        counts.append([int(vote) for vote in votes])
     if bad:
         raise FerBenchError(f"{table.path}: {len(bad):,} bad rows of {len(lines):,}\n{listing(bad)}")
     return lines, usages, counts
