@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from fer_bench.execution import prepare
+
 ROOT = Path(__file__).parents[1]
 IMPORT_AND_TELL = """
 import importlib, sys
@@ -66,9 +68,14 @@ def imported_while_running(command: str, folder: Path) -> set[str]:
 HEAVY = {"numpy", "cv2", "pandas", "pydantic", "scipy", "sklearn", "matplotlib", "tensorflow", "keras", "joblib", "PIL"}
 
 
-@pytest.mark.parametrize("command", ["--help", "run --help"])
-def test_help_imports_no_library_of_arrays_tables_or_schemas(command, tmp_path):
+@pytest.mark.parametrize("command", ["--help", "run --help", "list", "list models -v"])
+def test_help_and_lists_import_no_library_of_arrays_tables_or_schemas(command, tmp_path):
     assert not HEAVY & imported_while_running(command, tmp_path)
+
+
+def test_a_plan_of_data_that_are_decoded_imports_none_either(tiny_npz, tmp_path):
+    prepare(tiny_npz, tmp_path / "results")
+    assert not HEAVY & imported_while_running("plan --data tiny.npz", tmp_path)
 
 
 def test_a_report_trains_nothing(stored_runs, tmp_path):

@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -225,3 +227,27 @@ def test_full_disk_stops_the_suite_with_one_message_and_keeps_what_is_finished(p
     assert done.returncode == 2 and "no space left" in done.stderr and "Traceback" not in done.stderr
     assert program(*command).returncode == 0
     assert {row["status"] for row in rows(tmp_path / "results" / "tiny").values()} == {"success"}
+
+
+SCRIPT = """
+import fer_bench
+
+@fer_bench.register_model("mine", features="pixels", summary="a test")
+def mine(task):
+    from sklearn.naive_bayes import GaussianNB
+
+    return GaussianNB()
+
+if __name__ == "__main__":
+    print(fer_bench.execution.run("tiny.npz", models="mine", strategies="none").failed)
+"""
+
+
+def test_models_of_a_script_run_too(tiny_npz, tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT.replace("import fer_bench\n", "import fer_bench, fer_bench.execution\n"))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    (record,) = (tmp_path / "results" / "tiny" / "runs").glob("*/record.json")
+    assert json.loads(record.read_text())["plugin_code"]
