@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -14,7 +11,6 @@ from fer_bench.execution import PlannedRun, Trial, TuneWatcher, Watcher, describ
 from fer_bench.records import ResultsFolder
 
 _COLORS = {"success": "green", "not-applicable": "dim", "cancelled": "yellow"}
-_PATIENCE_SECONDS = 2.0
 
 
 class SuiteProgress(Watcher):
@@ -109,28 +105,3 @@ class TuneProgress(TuneWatcher):
         line = Text(f"{trial.number:4}/{n_trials}  {score}  ")
         line.append(f"{describe(trial.parameters)}  {left}", style="dim")
         self._console.print(line, soft_wrap=True)
-
-
-@contextmanager
-def reading_progress(console: Console) -> Iterator[Callable[[float, str], None]]:
-    """A bar for decoding and rendering, shown once it has lasted for two seconds."""
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    task, began = bar.add_task("", total=1.0), bar.get_time()
-
-    def report(done: float, text: str) -> None:
-        if not bar.live.is_started and bar.get_time() - began > _PATIENCE_SECONDS:
-            bar.start()
-        bar.update(task, completed=done, description=text)
-
-    try:
-        yield report
-    finally:
-        bar.stop()

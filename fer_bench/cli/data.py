@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fer_bench.cli.options import MOST_SEED, Data, Name, Results, SkipBad, SplitSeed, Votes
-from fer_bench.cli.terminal import command_line, console, open_data, say, write_data_card
+from fer_bench.cli.terminal import command_line, console, open_data, reading_progress, say, write_data_card
 
 app = typer.Typer()
 data_app = typer.Typer(no_args_is_help=True, help="Look at data, or write the built-in faces to a folder.")
@@ -28,7 +28,6 @@ def audit(
 ) -> None:
     """Look for copies, leaks and odd labels, and write the data card; exit code 1 where the data are suspect."""
     from fer_bench.analysis import against_data
-    from fer_bench.cli.console import reading_progress
     from fer_bench.data import Dataset, Split, stored_copies
     from fer_bench.execution import audit_data, prepare
     from fer_bench.records import Audit
@@ -51,7 +50,6 @@ def audit(
 @demo_app.command(epilog="Example: `python -m fer_bench demo leak`")
 def leak() -> None:
     """Over-sample before the split, as many notebooks do, and see the validation score lie."""
-    from fer_bench.cli.console import reading_progress
     from fer_bench.cli.demo import lines, ways
 
     with reading_progress(console) as progress:

@@ -30,6 +30,7 @@ from fer_bench.cli.terminal import (
     command_line,
     console,
     load_registered,
+    reading_progress,
     say,
     say_stopped,
     show_pages,
@@ -122,7 +123,7 @@ def tune(
     skip_bad: SkipBad = False,
 ) -> None:
     """Search a model's parameters on the validation images, for `run --tuned`. Stopped, it goes on where it was."""
-    from fer_bench.cli.console import TuneProgress, reading_progress
+    from fer_bench.cli.console import TuneProgress
     from fer_bench.cli.listing import tuned_table
     from fer_bench.execution import TuneRequest, prepare, searchable, tuned_path
     from fer_bench.execution import tune as search
@@ -157,7 +158,6 @@ def list_(
 
 
 def _plan(options: PlanOptions) -> tuple[Prepared, list[PlannedRun]]:
-    from fer_bench.cli.console import reading_progress
     from fer_bench.execution import make_plan, prepare
 
     load_registered(options.plugin)

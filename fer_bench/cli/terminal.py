@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fer_bench.records import ReadableFolder, ResultsFolder
 
 INTERRUPTED = 130
+PATIENCE_SECONDS = 2.0
 console = Console(soft_wrap=False)
 
 
@@ -41,11 +42,37 @@ def load_registered(plugin: list[Path] | None) -> None:
 
 def open_data(data: str, name: str | None, votes: Path | None, skip_bad: bool) -> Any:
     """The `OpenedDataset` that the options of those names ask for, with a bar while it is read."""
-    from fer_bench.cli.console import reading_progress
     from fer_bench.data import open_dataset
 
     with reading_progress(console) as progress:
         return open_dataset(data, name=name, votes=votes, skip_bad=skip_bad, progress=progress)
+
+
+@contextmanager
+def reading_progress(console: Console) -> Iterator[Callable[[float, str], None]]:
+    """A bar for decoding and rendering, shown once it has lasted for two seconds."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    task, began = bar.add_task("", total=1.0), bar.get_time()
+
+    def report(done: float, text: str) -> None:
+        if not bar.live.is_started and bar.get_time() - began > PATIENCE_SECONDS:
+            bar.start()
+        bar.update(task, completed=done, description=text)
+
+    try:
+        yield report
+    finally:
+        bar.stop()
 
 
 def say_stopped(command: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fer_bench.cache import reading, write_atomic
-from fer_bench.data import Split, open_dataset, read_copies, split_csv, stored_audit, stored_split
+from fer_bench.data import open_dataset, stored_split
 from fer_bench.progress import Progress, silent
 from fer_bench.records import ResultsFolder
 
@@ -92,7 +92,7 @@ def store_split(prepared: Prepared) -> None:
 
     The fingerprint is that of the ids: where a label was corrected, the file is written anew.
     """
-    from fer_bench.data import Dataset
+    from fer_bench.data import Dataset, Split, split_csv
     from fer_bench.records import write_gzipped
 
     dataset = Dataset.load(prepared.dataset_folder)
@@ -106,6 +106,7 @@ def audit_data(prepared: Prepared, progress: Progress = silent) -> None:
 
     Copies are looked for once for each dataset and split: the cache has them.
     """
+    from fer_bench.data import stored_audit
     from fer_bench.records import AUDIT_FILE
 
     folder = stored_audit(prepared.dataset_folder, prepared.split_folder, progress)
@@ -120,7 +121,7 @@ def _store_images(prepared: Prepared, audit_folder: Path) -> None:
     """Put the facts about validation and test images beside the results; votes that are known there stay known."""
     import numpy as np
 
-    from fer_bench.data import Dataset
+    from fer_bench.data import Dataset, Split, read_copies
     from fer_bench.records import ImageFacts
 
     dataset, split = Dataset.load(prepared.dataset_folder), Split.load(prepared.split_folder)
