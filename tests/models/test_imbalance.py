@@ -10,7 +10,7 @@ from fer_bench.errors import FerBenchError
 from fer_bench.models.classical import forest
 from fer_bench.models.deep.batches import Batches, Pixels
 from fer_bench.models.imbalance import BETA
-from fer_bench.models.registry import MODELS, STRATEGIES, why_not
+from fer_bench.models.registry import STRATEGIES
 from fer_bench.models.task import FOCAL, Loss, Task, TrainingPlan
 
 COUNTS = np.array([60, 10, 30])
@@ -182,23 +182,3 @@ def test_a_balanced_forest_grows_every_tree_on_as_many_rows_of_each_class():
         np.testing.assert_allclose(tree.tree_.value[0], [[1 / 3] * 3])
     plain = forest(dataclasses.replace(task, balanced_bootstrap=False))
     assert type(plain).__name__ == "RandomForestClassifier"
-
-
-@pytest.mark.parametrize(
-    ("strategy", "model", "reason"),
-    [
-        ("smote", "cnn", "a mean of two faces is none"),
-        ("smote", "hog-svm", None),
-        ("balanced-bootstrap", "hog-forest", None),
-        ("balanced-bootstrap", "hog-svm", "is no ensemble of trees"),
-        ("classifier-retraining", "cnn", None),
-        ("classifier-retraining", "pca-svm", "no features of its own making"),
-        ("post-hoc-adjustment", "pca-svm", None),
-        ("post-hoc-adjustment", "majority", "nothing to rebalance"),
-        ("logit-adjusted-loss", "pca-mlp", "logit-adjusted loss"),
-        ("sqrt-weights", "pca-forest", None),
-    ],
-)
-def test_a_strategy_says_why_it_does_not_fit_a_model(strategy, model, reason):
-    said = why_not(MODELS[model], STRATEGIES[strategy])
-    assert said is None if reason is None else reason in said

@@ -12,7 +12,6 @@ from fer_bench.models.task import Task
 
 MINIMUM = {"vgg16": 32, "resnet50": 32, "inception-v3": 75, "efficientnet-b0": 32, "mobilenet-v2": 32}
 SIDE = 16
-ALL_NAMES = ("head", "last block", "all layers")
 
 
 def bars(n, seed=0, side=SIDE):
