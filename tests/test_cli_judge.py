@@ -1,4 +1,4 @@
-"""judge, verify, ensemble and hard-faces as a user starts them, and bad input in one message."""
+"""judge, verify and ensemble as a user starts them, and bad input in one message."""
 
 import csv
 from collections.abc import Callable
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from fer_bench.cli import main
-from fer_bench.data import open_dataset
 
 
 @dataclass
@@ -49,7 +48,7 @@ def leaderboard(tmp_path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((tmp_path / "results" / "faces" / "leaderboard.csv").open()))
 
 
-@pytest.mark.parametrize("command", ["judge", "verify", "ensemble", "hard-faces"])
+@pytest.mark.parametrize("command", ["judge", "verify", "ensemble"])
 def test_help_has_a_worked_example(judged, command):
     done = judged(command, "--help")
     assert done.returncode == 0 and f"Example: python -m fer_bench {command} " in " ".join(done.stdout.split())
@@ -115,23 +114,6 @@ def test_reruns_are_compared(judged, stored_runs, tmp_path):
     assert done.returncode == 0 and "2 rescored, 1 reproduced" in done.stdout
 
 
-def test_hard_faces_are_drawn_from_the_data_of_the_runs(judged, stored_runs, tmp_path):
-    ids = [sample_id for members in stored_runs.ids.values() for sample_id in members]
-    arrays = {"images": np.random.default_rng(0).integers(0, 256, (270, 12, 12), dtype=np.uint8)}
-    arrays |= {"labels": np.arange(270) % 3, "class_names": np.array(stored_runs.CLASS_NAMES), "sample_ids": ids}
-    np.savez(tmp_path / "faces.npz", **arrays)
-    refused = judged("hard-faces", "--data", "faces.npz")
-    assert refused.returncode == 2 and "its runs are of data dddd" in refused.stderr
-    fingerprint = open_dataset("faces.npz").fingerprint
-    for record in stored_runs.folder.records():
-        stored_runs.rewrite(record, spec=record.spec.model_copy(update={"data_fingerprint": fingerprint}))
-    done = judged("hard-faces", "--data", "faces.npz")
-    assert done.returncode == 0, done.stderr
-    assert "runs, without baselines: 2; test images that all of them miss: " in done.stdout
-    sheets = tmp_path / "results" / "faces" / "sheets"
-    assert {path.name.partition(".")[0] for path in sheets.iterdir()} == {"hard-faces", "hog-svm", "pca-svm"}
-
-
 def other_split(stored_runs) -> None:
     """Make one run that of a split that nothing in the folder knows of."""
     record = stored_runs.folder.records()[0]
@@ -150,7 +132,6 @@ def other_split(stored_runs) -> None:
         (("verify", "results/nothing"), ["no runs in results/nothing", "faces"]),
         (("verify", "results/faces", "--against", "nowhere"), ["no runs in nowhere"]),
         (("ensemble", "--name", "nothing"), ["no runs in results/nothing"]),
-        (("hard-faces", "--data", "tiny.npz"), ["no runs in results/tiny"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -1,4 +1,4 @@
-"""Commands about what is on record: report, publish, judge, verify, ensemble, hard-faces."""
+"""Commands about what is on record: report, publish, judge, verify, ensemble."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_bench.cli.options import Data, Name, Results, ResultsName, SkipBad, Votes
+from fer_bench.cli.options import Results, ResultsName
 from fer_bench.cli.terminal import command_line, open_data, say, write_pages
 from fer_bench.errors import FerBenchError
 
@@ -132,22 +132,6 @@ def ensemble(name: ResultsName = "synthetic", results: Results = Path("results")
     members = sorted(record.members.items(), key=lambda pair: (-pair[1], pair[0]))
     say(*(f"  {weight:.2f} {run_id}" for run_id, weight in members))
     write_pages(folder, None, known.split)
-
-
-@app.command(name="hard-faces", epilog="Example: `python -m fer_bench hard-faces --data fer2013.csv`")
-def hard_faces(
-    data: Data = "synthetic",
-    results: Results = Path("results"),
-    name: Name = None,
-    votes: Votes = None,
-    skip_bad: SkipBad = False,
-) -> None:
-    """Draw the test images that every run misses, and each run's most confident mistakes."""
-    from fer_bench.report import write_hard_faces
-
-    opened = open_data(data, name, votes, skip_bad)
-    lines, sheets = write_hard_faces(_own_runs(results / opened.name), opened.load())
-    say(*lines, "", f"{sheets[0]}, and a sheet per run beside it")
 
 
 def _own_runs(path: Path) -> ResultsFolder:

@@ -6,7 +6,6 @@ from .data_card import CARD_FILE as CARD_FILE
 from .data_card import audit_lines as audit_lines
 from .html import write_html as write_html
 from .sheets import write_copies as write_copies
-from .sheets import write_hard_faces as write_hard_faces
 from .terminal import overview as overview
 from .terminal import verify_lines as verify_lines
 from .text import in_short as in_short

@@ -56,7 +56,7 @@ def write(
     from fer_bench.report.export import csv_text, json_text, latex
     from fer_bench.report.html import write_html
     from fer_bench.report.page import file_name, page, picture
-    from fer_bench.report.sheets import test_images
+    from fer_bench.report.sheets import images_of
 
     made_from = _state(folder.path)
     board = load_leaderboard(folder, split, command)
@@ -64,7 +64,7 @@ def write(
     paths = {name: folder.path / file_name(board.suffix, name) for name in formats}
     for name, path in paths.items():
         if name == "html":
-            given = None if dataset is None else test_images(dataset, board.data.fingerprint, board.image_ids)
+            given = None if dataset is None else images_of(dataset, board.data.fingerprint, board.image_ids)
             write_html(board, path, given)
         else:
             cache.write_atomic(path, texts[name](board))

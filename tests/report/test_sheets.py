@@ -1,59 +1,13 @@
-"""What runs find hard, and sheets of images to look at."""
-
-from dataclasses import replace
+"""Sheets of images to look at."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fer_bench.analysis import Predictions
 from fer_bench.data import Dataset, Split, find_copies
 from fer_bench.errors import FerBenchError
-from fer_bench.report import write_copies, write_hard_faces
-from fer_bench.report.sheets import Tile, draw, hard_faces, trained
-
-SURE, UNSURE = [0.95, 0.03, 0.02], [0.3, 0.1, 0.6]
-
-
-@pytest.fixture
-def planted(stored_runs):
-    """Three runs: all miss image 4, surely; two miss image 7; image 9 (top) goes for bottom, less surely."""
-    right = 0.8 * np.eye(3)[stored_runs.labels["test"]] + 0.2 / 3
-
-    def predictions(wrong):
-        rows = right.copy()
-        for row, probabilities in wrong.items():
-            rows[row] = probabilities
-        return {"validation": right.astype(np.float32), "test": rows.astype(np.float32)}
-
-    for model, wrong in (("hog-svm", {4: SURE, 9: UNSURE}), ("pca-svm", {4: SURE, 7: SURE, 9: UNSURE}),
-                         ("cnn", {4: SURE, 7: SURE, 9: UNSURE})):  # fmt: skip
-        stored_runs.add(model, predictions(wrong))
-    return stored_runs
-
-
-def found(planted, *run_ids):
-    predictions = Predictions.newest(planted.folder)
-    rows = trained(predictions)
-    return hard_faces(predictions.labels["test"], [rows[run_id] for run_id in run_ids or rows])
-
-
-def test_what_every_run_misses_is_found_the_hardest_first(planted):
-    hard = found(planted)
-    assert hard.n_runs == 3  # not `majority`, a baseline
-    assert hard.missed.tolist() == [4, 9] and hard.mistakes.tolist() == [4, 7, 9]
-    assert hard.probabilities[4] == pytest.approx(SURE)
-
-
-def test_most_confused_classes_come_first_with_their_share(planted):
-    first, second, *rest = found(planted).confusions
-    assert (first.label, first.answer, first.rows.tolist()) == (1, 0, [4, 7])
-    assert first.share == pytest.approx((1 + 2 / 3) / 30)
-    assert (second.label, second.answer, second.rows.tolist(), rest) == (0, 2, [9], [])
-
-
-def test_one_run_alone_tells_of_its_own_mistakes(planted):
-    assert found(planted, planted.find("hog-svm").run_id).mistakes.tolist() == [4, 9]
+from fer_bench.report import write_copies
+from fer_bench.report.sheets import Tile, draw, images_of
 
 
 def dataset_of(runs):
@@ -62,27 +16,12 @@ def dataset_of(runs):
     return Dataset("faces", images, np.arange(len(ids)) % 3, runs.CLASS_NAMES, ids)
 
 
-def test_only_runs_that_look_at_images_tell_how_hard_they_are(stored_runs):
-    for record in stored_runs.folder.records():
-        stored_runs.rewrite(record, family="baseline")
-    with pytest.raises(FerBenchError, match="only baselines"):
-        trained(Predictions.newest(stored_runs.folder))
-
-
-def test_sheets_are_drawn_for_all_runs_and_for_each(planted):
-    data = dataset_of(planted)
-    for record in planted.folder.records():
-        planted.rewrite(record, spec=replace(record.spec, data_fingerprint=data.fingerprint))
-    lines, paths = write_hard_faces(planted.folder, data)
-    assert [path.parent.name for path in paths] == ["sheets"] * 4 and paths[0].stem == "hard-faces"
-    assert all(np.asarray(Image.open(path)).std() > 10 and Image.open(path).width > 1000 for path in paths)
-    assert lines[0].startswith("3 runs") and "2 of 90" in lines[0]
-    assert "middle taken for top: 5.6% of the class" in lines and lines[-1].endswith("taken for bottom, 0.60")
-
-
-def test_other_data_than_the_runs_were_made_on_is_refused(planted):
+def test_images_of_other_data_than_the_runs_were_made_on_are_refused(stored_runs):
+    data = dataset_of(stored_runs)
+    ids = np.array(stored_runs.ids["test"])
+    assert np.array_equal(images_of(data, data.fingerprint, ids), data.images[180:])
     with pytest.raises(FerBenchError, match="of data dddddddddddddddd"):
-        write_hard_faces(planted.folder, dataset_of(planted))
+        images_of(data, "d" * 16, ids)
 
 
 def test_a_sheet_shows_each_image_where_it_belongs():
