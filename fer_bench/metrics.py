@@ -98,29 +98,27 @@ def _agreement(confusion: np.ndarray) -> dict[str, float]:
 
 
 def _of_probabilities(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    rows = probabilities.astype(np.float64)
-    rows /= rows.sum(axis=1, keepdims=True)  # not for scores that rank images: ties in a column would end
-    classes = np.arange(rows.shape[1])
-    truth = labels[:, None] == classes
-    own, smallest = rows[truth], np.finfo(np.float64).eps
-    before = (rows > own[:, None]) | ((rows == own[:, None]) & (classes < labels[:, None]))
+    columns = np.ascontiguousarray(probabilities.T)  # a class a row: sums over classes are fast
+    shares = columns / columns.sum(axis=0, dtype=np.float64)  # not for scores that rank images: ties would end
+    classes, n = np.arange(len(columns))[:, None], len(labels)
+    truth = classes == labels
+    own, smallest = shares[labels, np.arange(n)], np.finfo(np.float64).eps
+    before = (shares > own) | ((shares == own) & (classes < labels))
+    present = np.flatnonzero(truth.any(axis=1))
     return {
-        "pr_auc": float(
-            np.mean([average_precision(truth[:, c], probabilities[:, c]) for c in classes if truth[:, c].any()])
-        ),
+        "pr_auc": float(np.mean([average_precision(truth[c], columns[c]) for c in present])),
         "log_loss": -float(np.log(np.clip(own, smallest, 1 - smallest)).mean()),
-        "brier": float(((rows - truth) ** 2).sum(axis=1).mean()),
+        "brier": float(np.square(shares - truth).sum(axis=0).mean()),
         "ece": expected_calibration_error(labels, probabilities),
-        "top2_accuracy": float((before.sum(axis=1) < 2).mean()),
+        "top2_accuracy": float((before.sum(axis=0) < 2).mean()),
     }
 
 
 def average_precision(truth: np.ndarray, scores: np.ndarray) -> float:
-    """Precision at each distinct score, weighed by the recall gained there; truth: bool (n,), scores: float (n,)."""
-    order = np.argsort(-scores)
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    hits = np.cumsum(truth[order])[ends]
-    return float((np.diff(hits, prepend=0) * hits / (ends + 1)).sum() / hits[-1])
+    """Precision at the score of each positive, averaged over them; truth: bool (n,), scores: float (n,)."""
+    everyone, positives = np.sort(-scores), np.sort(-scores[truth])
+    at_least = [np.searchsorted(those, positives, side="right") for those in (positives, everyone)]
+    return float((at_least[0] / at_least[1]).mean())
 
 
 def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
@@ -165,10 +163,12 @@ def temperature(scores: np.ndarray, labels: np.ndarray) -> float:
         return 1.0
     below_top = np.ascontiguousarray((columns - columns.max(axis=1, keepdims=True)).T)  # a class a row: sums are fast
     own = float(below_top[labels, np.arange(len(labels))].mean())
+    scaled = np.empty_like(below_top)
 
     def log_loss(log_temperature: float) -> float:
         inverse = np.exp(-log_temperature)
-        return float(np.log(np.exp(below_top * inverse).sum(axis=0)).mean()) - own * inverse
+        np.exp(np.multiply(below_top, inverse, out=scaled), out=scaled)
+        return float(np.log(scaled.sum(axis=0)).mean()) - own * inverse
 
     middle, reach = np.log(spread), np.log(TEMPERATURE_RANGE)
     return float(np.exp(minimize_scalar(log_loss, bounds=(middle - reach, middle + reach), method="bounded").x))
@@ -231,10 +231,11 @@ def check_probabilities(probabilities: np.ndarray, n_classes: int) -> None:
     """Raises ValueError unless `probabilities` is (n, n_classes), n > 0, each row finite, in 0..1, summing to 1."""
     if probabilities.ndim != 2 or probabilities.shape[1] != n_classes or len(probabilities) == 0:
         raise ValueError(f"probabilities have shape {probabilities.shape}, not (n, {n_classes}) with n > 0")
-    finite = np.isfinite(probabilities)
     sums = probabilities.sum(axis=1, dtype=np.float64)
+    if probabilities.min() >= 0 and probabilities.max() <= 1 and np.abs(sums - 1).max() <= SUM_TOLERANCE:
+        return
     checks = (
-        (~finite.all(axis=1), "are not finite"),
+        (~np.isfinite(probabilities).all(axis=1), "are not finite"),
         (((probabilities < 0) | (probabilities > 1)).any(axis=1), "are outside 0..1"),
         (np.abs(sums - 1) > SUM_TOLERANCE, "do not sum to 1"),
     )
@@ -292,8 +293,8 @@ def score_votes(
     if not used.any():
         return None
     predicted = probabilities.argmax(axis=1)
-    shares = np.stack([votes[:, np.asarray(columns) == c].sum(axis=1) for c in range(len(class_names))], axis=1)[used]
-    shares = shares / shares.sum(axis=1, keepdims=True)
+    shares = votes[used] @ (np.array(columns)[:, None] == np.arange(len(class_names))).astype(np.float64)
+    shares /= shares.sum(axis=1, keepdims=True)
     surprise = -np.log(np.maximum(probabilities[used].astype(np.float64), SMALLEST))
     agrees, wrong = (predicted == truth)[used], (predicted != labels)[used]
     return VoteScores(
