@@ -9,9 +9,10 @@ _NAMES = {
     "fer_bench.api": ["Results", "load_results", "run"],
     "fer_bench.data": ["Dataset"],
     "fer_bench.errors": ["FerBenchError"],
-    "fer_bench.models.registry": ["ImageInput", "register_features", "register_model", "register_strategy"],
-    "fer_bench.models.task": ["Loss", "Task", "TrainingPlan"],
-}
+    "fer_bench.models": [
+        "ImageInput", "Loss", "Task", "TrainingPlan", "register_features", "register_model", "register_strategy",
+    ],
+}  # fmt: skip
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = ["__version__", *_HOMES]
 

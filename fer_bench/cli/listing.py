@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fer_bench.execution import OUTDATED, SUITES, Estimate, PlannedRun, Trial, Tuned, describe, spell
-from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, Choice, ModelCard, Range, StrategyCard, why_not
+from fer_bench.models import FEATURES, MODELS, STRATEGIES, Choice, ModelCard, Range, StrategyCard, why_not
 
 
 def tables(kind: str | None, verbose: bool) -> Iterator[Table]:

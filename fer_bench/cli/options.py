@@ -149,7 +149,7 @@ class PlanOptions:
         "auto", "cosine" and no mixup leave it to the model. An image size or a depth of fine-tuning is another run even
         where it is the model's own.
         """
-        from fer_bench.models.deep.recipe import augmentation_names
+        from fer_bench.models import augmentation_names
 
         asked = {
             "image_size": self.image_size,

@@ -35,7 +35,7 @@ def command_line() -> str:
 
 def load_registered(plugin: list[Path] | None) -> None:
     """Load plugin files and installed plugins."""
-    from fer_bench.models.plugins import load_plugins
+    from fer_bench.models import load_plugins
 
     load_plugins(tuple(plugin or ()))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from fer_bench.errors import FerBenchError
 from fer_bench.execution.plan import PlannedRun
-from fer_bench.models.registry import MODELS, STRATEGIES
+from fer_bench.models import MODELS, STRATEGIES
 
 _PRIOR_SECONDS = {"baseline": 1.0, "classical": 4.0, "deep": 30.0}
 _PRIOR_ROWS = 2400

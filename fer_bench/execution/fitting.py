@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_bench import metrics
 from fer_bench.data import Split, read_copies, stored_audit
-from fer_bench.models.task import Task, TrainingPlan
+from fer_bench.models import Task, TrainingPlan
 from fer_bench.progress import Progress
 from fer_bench.records import choosers
 

@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from fer_bench.errors import FerBenchError
 from fer_bench.execution.search import load_all_tuned
-from fer_bench.models.deep.pretrained import weights_request_id
-from fer_bench.models.deep.recipe import COMMON, Recipe
-from fer_bench.models.registry import MODELS, STRATEGIES, ModelCard, StrategyCard, plugin_code, why_not
-from fer_bench.models.task import FOCAL
+from fer_bench.models import (
+    COMMON,
+    FOCAL,
+    MODELS,
+    STRATEGIES,
+    ModelCard,
+    Recipe,
+    StrategyCard,
+    plugin_code,
+    weights_request_id,
+    why_not,
+)
 from fer_bench.records import FINISHED, ResultsFolder, RunSpec, Standing
 
 if TYPE_CHECKING:

@@ -18,10 +18,15 @@ from fer_bench.execution.estimate import Estimate
 from fer_bench.execution.places import Place, ThisMachine, connected
 from fer_bench.execution.plan import Job, PlannedRun, Selection, make_plan
 from fer_bench.execution.preparation import Prepared, audit_data, prepare, store_split
-from fer_bench.models.deep.backend import check_backend
-from fer_bench.models.deep.pretrained import Resolution, resolve_weights
-from fer_bench.models.plugins import load_plugins, plugin_files
-from fer_bench.models.registry import FEATURES, STRATEGIES
+from fer_bench.models import (
+    FEATURES,
+    STRATEGIES,
+    Resolution,
+    check_backend,
+    load_plugins,
+    plugin_files,
+    resolve_weights,
+)
 from fer_bench.progress import Progress, silent
 from fer_bench.records import ResultsFolder
 

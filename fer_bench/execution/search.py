@@ -9,7 +9,7 @@ from typing import Any
 
 from fer_bench.cache import write_atomic
 from fer_bench.errors import FerBenchError
-from fer_bench.models.registry import MODELS, Choice, Search
+from fer_bench.models import MODELS, Choice, Search
 
 METHODS = BAYESIAN, HYPERBAND = "bayesian", "hyperband"
 OBJECTIVE = "val_macro_f1"

@@ -34,11 +34,21 @@ from fer_bench.execution.search import (
     make_oracle,
     open_folder,
 )
-from fer_bench.models.deep.backend import check_backend
-from fer_bench.models.deep.pretrained import AUTO, IMAGENET, NONE, UNAVAILABLE, resolve_weights, weights_request_id
-from fer_bench.models.deep.training import forget_networks
-from fer_bench.models.features import features_card, stored_features
-from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, ModelCard, plugin_code, why_not
+from fer_bench.models import (
+    FEATURES,
+    MODELS,
+    STRATEGIES,
+    ModelCard,
+    check_backend,
+    features_card,
+    forget_networks,
+    plugin_code,
+    resolve_weights,
+    stored_features,
+    weights_request_id,
+    why_not,
+)
+from fer_bench.models.deep.pretrained import AUTO, IMAGENET, NONE, UNAVAILABLE
 from fer_bench.progress import Progress
 
 

@@ -16,12 +16,19 @@ from fer_bench.errors import FerBenchError, is_no_room
 from fer_bench.execution.environment import environment, peak_memory_mb
 from fer_bench.execution.fitting import NotApplicable, choosing_rows, fit, make_task, predict, with_made_rows
 from fer_bench.execution.plan import BASE, Job, now
-from fer_bench.models.adjustment import adjust, choose_tau
-from fer_bench.models.classical import n_parameters
-from fer_bench.models.features import features_card, stored_features
-from fer_bench.models.plugins import load_plugins
-from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, plugin_code
-from fer_bench.models.task import TrainingPlan
+from fer_bench.models import (
+    FEATURES,
+    MODELS,
+    STRATEGIES,
+    TrainingPlan,
+    adjust,
+    choose_tau,
+    features_card,
+    load_plugins,
+    n_parameters,
+    plugin_code,
+    stored_features,
+)
 from fer_bench.progress import Progress
 from fer_bench.records import Record, Timing
 
@@ -225,7 +232,7 @@ def _fit(job: Job, classifier: Any, X: np.ndarray, y: np.ndarray, plan: Training
     """Fit, or re-train; returns the seconds that were spent on the classifier before."""
     earlier = 0.0
     if STRATEGIES[job.spec.strategy].starts_from == "weights":
-        from fer_bench.models.deep.retraining import retrain_head
+        from fer_bench.models import retrain_head
 
         base, folder = base_run(job)
         if not (folder / WEIGHTS_FILE).exists():

@@ -191,8 +191,7 @@ def _references(board: Leaderboard) -> Markup | None:
 def _glossary(board: Leaderboard) -> dict[str, list[tuple[str, str]]]:
     """What the package's own models, features and strategies on the page are; plugins speak for themselves."""
     from fer_bench import models  # noqa: F401  registers them
-    from fer_bench.models.plugins import is_own
-    from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES
+    from fer_bench.models import FEATURES, MODELS, STRATEGIES, is_own
 
     own = [card for card in MODELS if card.name in set(board.rows["model_name"]) and is_own(card.build)]
     found = {
