@@ -162,12 +162,16 @@ def run(
 
     Raises FerBenchError for bad data and options, and for models registered where no other process can find them.
     """
-    from fer_bench import execution
+    from rich.console import Console
 
-    finished = execution.run(
-        data, suite=suite, models=models, strategies=strategies, seeds=seeds, results=results,
-        plugins=plugins, folds=folds, **options,
-    )  # fmt: skip
+    from fer_bench import execution
+    from fer_bench.console import SuiteProgress
+
+    with SuiteProgress(Console()) as watcher:
+        finished = execution.run(
+            data, suite=suite, models=models, strategies=strategies, seeds=seeds, results=results,
+            plugins=plugins, folds=folds, watcher=watcher, **options,
+        )  # fmt: skip
     return Results(finished.prepared.results.path, folds)
 
 

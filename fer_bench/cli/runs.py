@@ -75,7 +75,7 @@ def run(
     if dry_run:
         _show_plan(*_plan(options), options.rerun)
         return
-    from fer_bench.cli.console import SuiteProgress
+    from fer_bench.console import SuiteProgress
     from fer_bench.execution import Options, connected, run_plan
 
     if (executor == Executor.dask) != (scheduler is not None) or (scheduler and jobs != 1):
@@ -86,7 +86,7 @@ def run(
         due = sum(run.is_due(options.rerun) and run.reason is None for run in planned)
         _say_start(prepared, planned, due, options.rerun)
         how = Options(options.rerun.value, timeout, options.weights, tuple(options.plugin or ()), jobs, command)
-        with SuiteProgress(console, prepared.results, due) as progress:
+        with SuiteProgress(console) as progress:
             finished = run_plan(planned, prepared, how, progress, place)
     show_pages(prepared, command)
     if finished.interrupted:
@@ -123,8 +123,8 @@ def tune(
     skip_bad: SkipBad = False,
 ) -> None:
     """Search a model's parameters on the validation images, for `run --tuned`. Stopped, it goes on where it was."""
-    from fer_bench.cli.console import TuneProgress
     from fer_bench.cli.listing import tuned_table
+    from fer_bench.console import TuneProgress
     from fer_bench.execution import TuneRequest, prepare, searchable, tuned_path
     from fer_bench.execution import tune as search
 

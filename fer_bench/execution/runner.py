@@ -53,6 +53,9 @@ class Options:
 class Watcher:
     """Who is told how a suite goes on. This one keeps it to itself."""
 
+    def starting(self, prepared: Prepared, n_due: int) -> None:
+        """`n_due` runs are going to be done, those that do not apply left out."""
+
     def waiting(self, what: str) -> None:
         """Nothing runs yet, because of `what`."""
 
@@ -127,6 +130,7 @@ def run_plan(
     watcher = watcher or Watcher()
     due = [planned for planned in plan if planned.is_due(options.rerun)]
     finished = Finished(prepared)
+    watcher.starting(prepared, sum(planned.reason is None for planned in due))
     if due:
         prepared.results.prepare()
         due = _cleaned(due, prepared.results, options.rerun)

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from fer_bench.execution import PlannedRun, Trial, TuneWatcher, Watcher, describe, spell
+from fer_bench.execution import PlannedRun, Prepared, Trial, TuneWatcher, Watcher, describe, spell
 from fer_bench.records import ResultsFolder
 
 _COLORS = {"success": "green", "not-applicable": "dim", "cancelled": "yellow"}
@@ -16,8 +16,9 @@ _COLORS = {"success": "green", "not-applicable": "dim", "cancelled": "yellow"}
 class SuiteProgress(Watcher):
     """A `Watcher` for terminals; where output is a file, the lines alone."""
 
-    def __init__(self, console: Console, results: ResultsFolder, total: int) -> None:
-        self._console, self._results, self._total, self._count = console, results, total, 0
+    def __init__(self, console: Console) -> None:
+        self._console, self._total, self._count = console, 0, 0
+        self._results: ResultsFolder | None = None
         self._bar = Progress(
             TextColumn("{task.completed}/{task.total}"),
             BarColumn(bar_width=20),
@@ -33,11 +34,16 @@ class SuiteProgress(Watcher):
 
     def __enter__(self) -> SuiteProgress:
         self._bar.start()
-        self._task = self._bar.add_task("", total=self._total, left="")
+        self._task = self._bar.add_task("", total=None, left="")
         return self
 
     def __exit__(self, *error: object) -> None:
         self._bar.stop()
+
+    def starting(self, prepared: Prepared, n_due: int) -> None:
+        """Say how much there is to do."""
+        self._results, self._total = prepared.results, n_due
+        self._bar.update(self._task, total=n_due)
 
     def waiting(self, what: str) -> None:
         """Show what is waited for."""
@@ -64,7 +70,7 @@ class SuiteProgress(Watcher):
         self._console.print(line, soft_wrap=True)
 
     def _outcome(self, planned: PlannedRun, status: str) -> str:
-        record = self._results.record(planned.spec.run_id)
+        record = self._results.record(planned.spec.run_id) if self._results else None
         if record and record.test:
             return f"macro-F1 {record.test.macro_f1:.3f}"
         return status if record is None or not record.reason else f"{status}: {record.reason[:60]}"
