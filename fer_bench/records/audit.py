@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from fer_bench.errors import FerBenchError
-from fer_bench.records.schema import Fraction, Part
+from fer_bench.records.schema import Fraction, Part, first_problem
 
 
 class SubsetAudit(Part):
@@ -92,10 +92,7 @@ class Audit(Part):
         try:
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            first = error.errors()[0]
-            raise FerBenchError(
-                f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}; delete it and run `fer_bench audit` again"
-            ) from error
+            raise FerBenchError(f"{path}: {first_problem(error)}; delete it and run `fer_bench audit` again") from error
 
     @property
     def fingerprints(self) -> tuple[str, str]:

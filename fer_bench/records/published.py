@@ -27,7 +27,7 @@ from fer_bench.records.folder import AUDIT_FILE, RECORDS_FILE, History, Readable
 if TYPE_CHECKING:
     import numpy as np
 
-    from fer_bench.records.schema import Record
+    from fer_bench.records.schema import PublishedLine, Record
 
 PROBABILITIES_FILE = "probabilities.npz"
 SCALE = 2**15
@@ -55,20 +55,25 @@ class PublishedFolder(ReadableFolder):
     resolution = 2.0**-11
 
     def read(self) -> tuple[list[Record], list[str]]:
-        return self._read
+        lines, problems = self._read
+        return [line.record for line in lines.values()], problems
 
     def record(self, run_id: str) -> Record | None:
-        return next((record for record in self._read[0] if record.run_id == run_id), None)
+        line = self._read[0].get(run_id)
+        return line.record if line else None
 
     def history(self, run_id: str) -> History:
-        return self._lines.get(run_id, {}).get("history", [])
+        line = self._read[0].get(run_id)
+        return line.history if line else []
 
     def log_tail(self, run_id: str) -> str:
-        return self._lines.get(run_id, {}).get("log", "")
+        line = self._read[0].get(run_id)
+        return line.log if line else ""
 
     def predictions(self, run_id: str) -> dict[str, np.ndarray] | None:
         found: dict[str, np.ndarray] = {}
-        for subset, ids in self._lines.get(run_id, {}).get("ids", {}).items():
+        line = self._read[0].get(run_id)
+        for subset, ids in line.ids.items() if line else ():
             if ids not in self._ids:  # many runs are of the same images
                 self._ids[ids] = self._array(ids)
             found[f"{subset}_ids"] = self._ids[ids]
@@ -90,31 +95,27 @@ class PublishedFolder(ReadableFolder):
         return {}
 
     @cached_property
-    def _lines(self) -> dict[str, dict[str, Any]]:
-        path = self.path / RECORDS_FILE
-        try:
-            lines = [json.loads(line) for line in gunzip(path).decode().split("\n")[:-1]]
-            if not lines:
-                raise ValueError("no records")
-            return {line["record"]["run_id"]: line for line in lines}
-        except (OSError, EOFError, ValueError, TypeError, KeyError, RecursionError, zlib.error) as error:
-            raise FerBenchError(f"{path}: damaged ({error!r}); {self.advice}") from error
-
-    @cached_property
-    def _read(self) -> tuple[list[Record], list[str]]:
+    def _read(self) -> tuple[dict[str, PublishedLine], list[str]]:
+        """Lines by run id, and what is wrong with the others."""
         from pydantic import ValidationError
 
-        from fer_bench.records.schema import Record
+        from fer_bench.records.schema import PublishedLine, first_problem
 
-        records, problems = [], []
-        for run_id, line in self._lines.items():
+        path = self.path / RECORDS_FILE
+        try:
+            content = gunzip(path).splitlines()
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            raise FerBenchError(f"{path}: damaged ({error!r}); {self.advice}") from error
+        if not content:
+            raise FerBenchError(f"{path}: has no records; {self.advice}")
+        lines, problems = {}, []
+        for number, text in enumerate(content, start=1):
             try:
-                records.append(Record.model_validate(line["record"]))
+                line = PublishedLine.model_validate_json(text)
+                lines[line.record.run_id] = line
             except ValidationError as error:
-                first = error.errors()[0]
-                where = f"{self.path / RECORDS_FILE}: {run_id}"
-                problems.append(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
-        return records, problems
+                problems.append(f"{path}: line {number}: {first_problem(error)}")
+        return lines, problems
 
     @cached_property
     def _archive(self) -> Any:

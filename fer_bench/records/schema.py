@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from fer_bench.records.spec import RunSpec
 from fer_bench.records.upgrade import upgrade
@@ -155,3 +155,18 @@ class Record(Part):
             if scores and [one.name for one in scores.per_class] != self.class_names:
                 raise ValueError(f"{name}.per_class is not of the classes {', '.join(self.class_names)} in order")
         return self
+
+
+class PublishedLine(Part):
+    """A run in published evidence: its record and more. ids: names of the sample ids that its probabilities are of."""
+
+    record: Record
+    history: list[dict[str, str | float]]
+    log: str
+    ids: dict[Literal["validation", "test"], str]
+
+
+def first_problem(error: ValidationError) -> str:
+    """Where the first thing is that does not follow a schema, and what."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -149,15 +149,14 @@ class ResultsFolder(ReadableFolder):
     def read(self) -> tuple[list[Record], list[str]]:
         from pydantic import ValidationError
 
-        from fer_bench.records.schema import Record
+        from fer_bench.records.schema import Record, first_problem
 
         records, problems = [], []
         for path in sorted(self.runs.glob("[!.]*/record.json")):
             try:
                 record = Record.model_validate_json(path.read_bytes())
             except ValidationError as error:
-                first = error.errors()[0]
-                problems.append(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+                problems.append(f"{path}: {first_problem(error)}")
                 continue
             except OSError as error:
                 problems.append(f"{path}: cannot be read ({error.strerror or error})")

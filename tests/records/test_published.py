@@ -140,12 +140,22 @@ def rewrite(published, change) -> PublishedFolder:
     return PublishedFolder(published.path)
 
 
-def test_a_record_that_does_not_follow_the_schema_is_named(published):
-    run_id = published.records()[1].run_id
-    again = rewrite(published, lambda lines: lines[1]["record"].update(status="fine"))
-    with pytest.raises(FerBenchError, match=f"1 damaged records(.|\n)*{run_id}: status"):
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [("record", None), ("history", [1]), ("log", 1), ("ids", {"train": "a"}), ("ids", {"test": 1}), ("more", 1)],
+)
+def test_a_line_that_does_not_follow_the_schema_is_named(published, where, what):
+    again = rewrite(published, lambda lines: lines[1].update({where: what}))
+    with pytest.raises(FerBenchError, match=f"1 damaged records(.|\n)*line 2: {where}"):
         again.records()
     assert len(again.read()[0]) == 2
+
+
+def test_ids_that_are_not_there_are_told(published):
+    run_id = published.records()[0].run_id
+    again = rewrite(published, lambda lines: lines[0]["ids"].update(test="gone"))
+    with pytest.raises(FerBenchError, match=r"probabilities\.npz: gone"):
+        again.predictions(run_id)
 
 
 def test_a_forged_figure_does_not_follow(published):
