@@ -8,6 +8,9 @@ from typing import Any
 _ON_GPU = "on a GPU"
 _MEMBERS = "mean of"
 _ADJUSTED = re.compile(r"probabilities of (\S+), tau")
+_DETERMINISTIC = ("majority", "pca-logistic", "pca-svm", "hog-svm")
+_DRAWING = ("over-sampling", "under-sampling", "smote")
+"""Models that no seed changed, and strategies that drew rows for them, before records said whether one does."""
 _FOLD = re.compile(r"([1-9]\d{0,2})/([1-9]\d{0,2})")
 
 
@@ -31,6 +34,8 @@ def upgrade(raw: Any) -> Any:
         record["members"] = own.pop("weights", {}) if record.get("family") == "ensemble" else {}
         record["parameters"] = own
     if isinstance(spec := record.get("spec"), dict):
+        if record.get("stochastic") is None and spec.get("model") in _DETERMINISTIC:
+            record["stochastic"] = spec.get("strategy") in _DRAWING
         record["spec"] = _with_numbered_fold(spec)
     if record.get("status") != "success":
         record["device"] = None
