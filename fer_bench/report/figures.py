@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FAMILIES = {
-    "baseline": ("#999999", "x"), "classical": ("#0072B2", "o"), "deep": ("#D55E00", "s"),
-    "ensemble": ("#009E73", "D"), "external": ("#CC79A7", "^"),
+    "baseline": ("#666e76", "+"), "classical": ("#b3560b", "s"), "deep": ("#1b62a5", "o"),
+    "ensemble": ("#8a3f8f", "D"), "external": ("#2b7a4b", "^"),
 }  # fmt: skip
 """Colours told apart by all eyes (Okabe and Ito 2008), and marks for who sees none."""
 FONTS = (
