@@ -17,7 +17,7 @@ FAMILIES = {
     "baseline": ("#666e76", "+"), "classical": ("#b3560b", "s"), "deep": ("#1b62a5", "o"),
     "ensemble": ("#8a3f8f", "D"), "external": ("#2b7a4b", "^"),
 }  # fmt: skip
-"""Colours told apart by all eyes (Okabe and Ito 2008), and marks for who sees none."""
+"""Colours and marks as in the report: blue and orange are told apart by all eyes, marks by who sees none."""
 FONTS = (
     "DejaVu Sans", "Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans CJK KR", "Noto Sans Arabic",
     "Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Sans Thai", "WenQuanYi Zen Hei", "Hiragino Sans", "PingFang SC",
