@@ -271,13 +271,6 @@ def test_every_row_is_tested_in_exactly_one_fold_and_never_seen_in_it_before():
     assert (spread.max(axis=0) - spread.min(axis=0) <= 1).all()
 
 
-def test_folds_keep_groups_together():
-    groups = np.arange(200) // 4
-    data = dataset((110, 60, 30), groups=groups)
-    for split in make_folds(data, 5):
-        apart(groups, split)
-
-
 def test_official_test_images_are_in_no_fold():
     data = dataset((110, 60, 30))
     subsets = np.array(["test", "train", "validation", "train", "train"] * 40)
