@@ -1,5 +1,6 @@
 """What every test stands on: a cache of its own, a tiny dataset, and the program as a user starts it."""
 
+import json
 import os
 import shutil
 import signal
@@ -82,6 +83,17 @@ def program(tmp_path, tiny_npz):
     for process in started:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def records():
+    """records(folder): every record in a results folder, as JSON has it, by model, strategy and seed."""
+
+    def read(folder: Path) -> dict[tuple[str, str, int], dict]:
+        found = [json.loads(path.read_bytes()) for path in sorted(folder.glob("runs/[!.]*/record.json"))]
+        return {tuple(record["spec"][name] for name in ("model", "strategy", "seed")): record for record in found}
+
+    return read
 
 
 @pytest.fixture

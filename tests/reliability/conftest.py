@@ -2,14 +2,13 @@
 
 import csv
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-MEASURED = ("fit_seconds", "ms_per_image", "peak_memory_mb")
+MEASURED = ("fit_seconds", "feature_seconds", "seconds", "ms_per_image", "peak_memory_mb")
 PLUGIN = '''
 """A model that notes every fit, and a network that trains for a moment, with a checkpoint after every step."""
 
@@ -74,9 +73,7 @@ def outcome_of(folder: Path) -> dict[str, Any]:
     """All that a results folder says but times, memory and that a training was interrupted; every stored array."""
     with (folder / "leaderboard.csv").open(newline="") as file:
         table = [{name: cell for name, cell in row.items() if name not in MEASURED} for row in csv.DictReader(file)]
-    sections = re.split(r"^## ", (folder / "leaderboard.md").read_text(), flags=re.MULTILINE)
-    page = [section for section in sections if not section.startswith(("Cost", "Notes on runs"))]
-    found: dict[str, Any] = {"leaderboard.csv": table, "leaderboard.md": page}
+    found: dict[str, Any] = {"leaderboard.csv": table}
     for run in sorted(path for path in (folder / "runs").iterdir()):
         record = json.loads((run / "record.json").read_text())
         notes = [note for note in record["notes"] if not note.startswith("went on from step")]
@@ -85,10 +82,8 @@ def outcome_of(folder: Path) -> dict[str, Any]:
         if (run / "predictions.npz").exists():
             with np.load(run / "predictions.npz", allow_pickle=False) as stored:
                 found[run.name] |= {name: stored[name].tobytes() for name in stored.files}
-    for file in sorted(folder.glob("*.*")):
-        if file.name not in found and file.is_file():
-            found[file.name] = file.read_bytes()
-    return found
+    kept_files = (file for pattern in ("split-*", "images-*", "audit.json") for file in folder.glob(pattern))
+    return found | {file.name: file.read_bytes() for file in kept_files}
 
 
 @pytest.fixture
