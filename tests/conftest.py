@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,34 @@ def program(tmp_path, tiny_npz):
     for process in started:
         process.kill()
         process.wait()
+
+
+@dataclass
+class Done:
+    """How a command ended and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """The program in this process, in the test's folder; returns a function of its arguments. Nothing stays loaded."""
+    from fer_bench.cli import main
+    from fer_bench.models.registry import MODELS
+
+    monkeypatch.setattr(MODELS, "_cards", dict(MODELS._cards))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr("sys.argv", ["fer_bench", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        return Done(int(end.value.code or 0), said.out, said.err)
+
+    return run
 
 
 @pytest.fixture

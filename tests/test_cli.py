@@ -1,9 +1,6 @@
 """The command line: lists, plans, and bad input in one message with exit code 2."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +8,11 @@ import pytest
 
 from fer_bench import cli
 
-ROOT = Path(__file__).parents[1]
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """A folder with good and bad data in it."""
-    folder = tmp_path_factory.mktemp("cli")
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """The test's folder, with good and bad data in it."""
+    folder = tmp_path
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (90, 12, 12), dtype=np.uint8)
     np.savez(folder / "good.npz", images=images, labels=np.arange(90) % 3)
@@ -40,31 +35,25 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def fer_bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
-    command = [sys.executable, "-m", "fer_bench", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
-
-
-def test_list_shows_every_card_with_its_place(folder):
-    short, long = fer_bench(folder, "list"), fer_bench(folder, "list", "models", "-v")
+def test_list_shows_every_card_with_its_place(command, folder):
+    short, long = command("list"), command("list", "models", "-v")
     assert short.returncode == long.returncode == 0
     for name in ("hog-svm", "vgg16", "stratified-guess", "under-sampling", "classical"):
         assert name in short.stdout
     assert re.search(r"classical\.py:\d+", long.stdout) and "224x224x3" in long.stdout
 
 
-def test_plan_says_what_is_due_and_what_does_not_apply(folder):
-    done = fer_bench(folder, "plan", "--data", "good.npz", "--models", "hog-svm", "--seeds", "0,1")
+def test_plan_says_what_is_due_and_what_does_not_apply(command, folder):
+    done = command("plan", "--data", "good.npz", "--models", "hog-svm", "--seeds", "0,1")
     assert done.returncode == 0, done.stderr
     assert "n/a: hog-svm: cannot be trained with focal loss" in done.stdout
     assert "7 of 8 runs due" in done.stdout
     assert not (folder / "results" / "good").exists()
 
 
-def test_run_dry_run_is_the_plan(folder):
+def test_run_dry_run_is_the_plan(command, folder):
     arguments = ("--data", "good.npz", "--models", "pca-*")
-    plan, dry = fer_bench(folder, "plan", *arguments), fer_bench(folder, "run", "--dry-run", *arguments)
+    plan, dry = command("plan", *arguments), command("run", "--dry-run", *arguments)
     assert plan.stdout == dry.stdout and "due" in plan.stdout
 
 
@@ -111,8 +100,8 @@ def test_run_dry_run_is_the_plan(folder):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_bad_input_is_one_message_and_exit_code_2(folder, arguments, words):
-    done = fer_bench(folder, *arguments)
+def test_bad_input_is_one_message_and_exit_code_2(command, folder, arguments, words):
+    done = command(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     said = " ".join(done.stderr.split())
@@ -120,31 +109,31 @@ def test_bad_input_is_one_message_and_exit_code_2(folder, arguments, words):
         assert word in said, said
 
 
-def test_damaged_record_is_named(folder):
+def test_damaged_record_is_named(command, folder):
     run = folder / "results" / "broken" / "runs" / "majority.none.s0-0123456789"
     run.mkdir(parents=True)
     (run / "record.json").write_text("{}")
-    done = fer_bench(folder, "report", "--name", "broken")
+    done = command("report", "--name", "broken")
     assert done.returncode == 2 and "majority.none.s0-0123456789" in done.stderr
 
 
-def test_data_make_writes_faces_that_are_read_back(folder):
-    assert fer_bench(folder, "data", "make", "faces", "--n-images", "120").returncode == 0
-    done = fer_bench(folder, "data", "describe", "--data", "faces")
+def test_data_make_writes_faces_that_are_read_back(command, folder):
+    assert command("data", "make", "faces", "--n-images", "120").returncode == 0
+    done = command("data", "describe", "--data", "faces")
     assert done.returncode == 0 and "120" in done.stdout and "disgust" in done.stdout
 
 
-def test_a_leaderboard_is_judged_again_only_when_something_could_have_changed(folder):
-    command = ("run", "--data", "good.npz", "--models", "majority", "--name", "again")
-    first, second = fer_bench(folder, *command), fer_bench(folder, *command)
+def test_a_leaderboard_is_judged_again_only_when_something_could_have_changed(command, folder):
+    given = ("run", "--data", "good.npz", "--models", "majority", "--name", "again")
+    first, second = command(*given), command(*given)
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
-    assert "macro-F1" in first.stdout and "up to date" not in first.stdout
-    assert "Leaderboard: results/again/leaderboard.md, up to date" in second.stdout
+    assert "results/again/leaderboard.md\n" in first.stdout and "Up to date" not in first.stdout
+    assert "Up to date: results/again/leaderboard.md" in second.stdout
     page = folder / "results" / "again" / "leaderboard.md"
     content = page.read_bytes()
     page.write_text("edited")
-    third = fer_bench(folder, *command)
-    assert "macro-F1" in third.stdout and page.read_bytes() == content
+    third = command(*given)
+    assert "Up to date" not in third.stdout and page.read_bytes() == content
 
 
 def test_want_of_memory_is_one_message(monkeypatch, capsys):

@@ -1,28 +1,15 @@
 """judge, verify and ensemble as a user starts them, and bad input in one message."""
 
 import csv
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fer_bench.cli import main
-
-
-@dataclass
-class Done:
-    """How a command ended and what it said."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
 
 @pytest.fixture
-def judged(stored_runs, tmp_path, tiny_npz, monkeypatch, capsys) -> Callable[..., Done]:
-    """The program, in this process, in a folder with results and predictions of the test images.
+def judged(command, stored_runs, tmp_path, tiny_npz):
+    """The program in a folder with results and predictions of the test images.
 
     `perfect.csv` is right about all, `mine.csv` about nine in ten.
     """
@@ -32,26 +19,17 @@ def judged(stored_runs, tmp_path, tiny_npz, monkeypatch, capsys) -> Callable[...
         with (tmp_path / f"{name}.csv").open("w", newline="") as file:
             rows = zip(stored_runs.ids["test"], answers, strict=True)
             csv.writer(file).writerows([("sample_id", "label"), *((i, stored_runs.CLASS_NAMES[k]) for i, k in rows)])
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Done:
-        monkeypatch.setattr("sys.argv", ["fer_bench", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        said = capsys.readouterr()
-        return Done(int(end.value.code or 0), said.out, said.err)
-
-    return run
+    return command
 
 
 def leaderboard(tmp_path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((tmp_path / "results" / "faces" / "leaderboard.csv").open()))
 
 
-@pytest.mark.parametrize("command", ["judge", "verify", "ensemble"])
-def test_help_has_a_worked_example(judged, command):
-    done = judged(command, "--help")
-    assert done.returncode == 0 and f"Example: python -m fer_bench {command} " in " ".join(done.stdout.split())
+@pytest.mark.parametrize("name", ["judge", "verify", "ensemble"])
+def test_help_has_a_worked_example(judged, name):
+    done = judged(name, "--help")
+    assert done.returncode == 0 and f"Example: python -m fer_bench {name} " in " ".join(done.stdout.split())
 
 
 def test_outside_predictions_are_ranked_beside_the_others_once(judged, tmp_path):
