@@ -77,6 +77,12 @@ def test_the_readme_is_short_and_every_page_is_linked_from_it_once():
         assert README.count(f"](docs/{page.name})") == 1, page.name
 
 
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in DOCS)])
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text())
+    assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
+
+
 def test_the_example_model_runs_as_shown(program, tmp_path):
     code = re.search(r"```python\n# my_models.py\n(.*?)```", README, re.S).group(1)
     assert len(code.strip().splitlines()) < 10
