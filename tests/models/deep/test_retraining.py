@@ -113,9 +113,9 @@ def test_the_last_layer_sees_augmented_copies_of_class_balanced_rows(tiny, base,
 
     seen = []
 
-    def spy(model, inputs, labels, **options):
+    def spy(model, inputs, labels, *weights, **options):
         seen.append((inputs, labels))
-        return train_on_batch(model, inputs, labels, **options)
+        return train_on_batch(model, inputs, labels, *weights, **options)
 
     train_on_batch = Model.train_on_batch
     monkeypatch.setattr(Model, "train_on_batch", spy)
