@@ -93,7 +93,7 @@ def test_run_dry_run_is_the_plan(command, folder):
         (("run", "--weights", "nowhere.h5"), ["nowhere.h5"]),
         (("run", "--data", "good.npz", "--results", "file", "--models", "majority"), ["file", "cannot be written"]),
         (("run", "--data", "good.npz", "--name", "../up"), ["../up"]),
-        (("report", "--name", "nothing"), ["no runs in", "nothing"]),
+        (("report", "--name", "nothing"), ["no results in", "nothing"]),
         (("report", "--name", "../up"), ["../up"]),
         (("list", "modles"), ["modles"]),
         (("data", "make", "file"), ["file"]),
