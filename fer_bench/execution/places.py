@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 CONNECT_SECONDS, STOP_SECONDS = 5, 15
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 0.2
 _WHY_KILLED = "worker after worker was killed while it was at this run; it may want more memory than they have"
 
 
@@ -157,8 +157,9 @@ class Cluster:
     def _status(self, future: Any, stopped: Callable[[], bool]) -> str | None:
         """What the worker returns, or None once it is told to stop."""
         while not stopped():
-            with suppress(TimeoutError):
-                return future.result(timeout=_POLL_SECONDS)
+            if future.done():
+                return future.result()
+            time.sleep(_POLL_SECONDS)
         future.cancel()
         return None
 
