@@ -26,7 +26,7 @@ from fer_bench.errors import FerBenchError
 from fer_bench.records import ImageFacts
 from fer_bench.records.schema import Scores, VoteScores
 
-FIGURES, ARRAYS, DRAWS = "figures.json", "arrays.npz", "draws.npy"
+FIGURES, ANSWERS, DRAWS = "figures.json", "answers.npy", "draws.npy"
 TEST, CLEAN, VALIDATION = "test", "clean", "validation"
 SCORES = (
     "accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_precision",
@@ -41,6 +41,7 @@ class Figures(BaseModel):
     clean: on the test images without a copy in train, None where that is not known. validation: None where no
     validation probabilities are stored, as are ece_scaled, the calibration error on the test images at `temperature`,
     which suits the validation images, and choosing_macro_f1, on the validation images that choose between runs.
+    reliability: of the test images, before and after scaling, see `metrics.reliability`.
     """
 
     test: Scores
@@ -50,6 +51,7 @@ class Figures(BaseModel):
     ece_scaled: float | None = None
     temperature: float | None = None
     choosing_macro_f1: float | None = None
+    reliability: list[list[list[float]]] = []
 
 
 class Evaluation(NamedTuple):
@@ -115,15 +117,18 @@ class Evaluator:
         digests = [self.predictions.folder.predictions_digest(record.run_id) for record in run.records]
         if None in digests:
             raise FerBenchError(f"{run.run_id}: no test probabilities are stored")
-        key = stored.digest({"runs": digests, "split": self._split, "code": _code()})
-        fetch = partial(stored.fetch, "judged", key, partial(self._compute, run), (FIGURES, ARRAYS), synced=False)
+        key, computed = stored.digest({"runs": digests, "split": self._split, "code": _code()}), []
+        fetch = partial(
+            stored.fetch, "judged", key, lambda work: computed.append(self._compute(run, work)), (FIGURES, ANSWERS),
+            synced=False,
+        )  # fmt: skip
         entry = fetch()
         try:
-            return _read(entry)
+            return computed[0] if computed else self._read(entry)
         except FerBenchError:  # a power cut damages what is not synced
             with suppress(OSError):
                 (entry / FIGURES).unlink(missing_ok=True)
-            return _read(fetch())
+            return self._read(fetch())
 
     @cached_property
     def _split(self) -> str:
@@ -165,17 +170,26 @@ class Evaluator:
         with reading(entry):
             return dict(zip(known, np.load(entry / DRAWS, allow_pickle=False), strict=True))
 
-    def _compute(self, run: Run, work: Path) -> None:
+    def _compute(self, run: Run, work: Path) -> Evaluation:
         probabilities = self.predictions.stored(run)
         if TEST not in probabilities:
             raise FerBenchError(f"{run.run_id}: stored predictions, but none of the test images")
-        figures, reliability = self._figures(probabilities)
+        figures = self._figures(probabilities)
         small = np.uint8 if len(self.predictions.class_names) < 256 else np.uint16
-        predicted = {subset: rows.argmax(axis=1).astype(small) for subset, rows in probabilities.items()}
-        np.savez(work / ARRAYS, allow_pickle=False, reliability=reliability, **predicted)
+        answers = {subset: rows.argmax(axis=1).astype(small) for subset, rows in probabilities.items()}
+        np.save(work / ANSWERS, np.concatenate([answers[s] for s in (TEST, VALIDATION) if s in answers]))
         (work / FIGURES).write_text(figures.model_dump_json())
+        return Evaluation(figures, answers, np.array(figures.reliability))
 
-    def _figures(self, probabilities: Mapping[str, np.ndarray]) -> tuple[Figures, np.ndarray]:
+    def _read(self, entry: Path) -> Evaluation:
+        with reading(entry):
+            figures = Figures.model_validate_json((entry / FIGURES).read_bytes())
+            answers = np.load(entry / ANSWERS, allow_pickle=False)
+        n = len(self.labels)
+        predicted = {TEST: answers[:n]} | ({VALIDATION: answers[n:]} if len(answers) > n else {})
+        return Evaluation(figures, predicted, np.array(figures.reliability))
+
+    def _figures(self, probabilities: Mapping[str, np.ndarray]) -> Figures:
         names, facts, test = self.predictions.class_names, self.facts, probabilities[TEST]
         figures = Figures(test=metrics.score(self.labels, test, names))
         scaled = test
@@ -190,7 +204,8 @@ class Evaluator:
             figures.ece_scaled = metrics.expected_calibration_error(self.labels, scaled)
             at = self.predictions.choosers
             figures.choosing_macro_f1 = metrics.macro_f1(labels[at], validation[at].argmax(axis=1), len(names))
-        return figures, np.stack([metrics.reliability(self.labels, rows) for rows in (test, scaled)])
+        figures.reliability = [metrics.reliability(self.labels, rows).tolist() for rows in (test, scaled)]
+        return figures
 
 
 def scores_frame(evaluations: Mapping[str, Evaluation]) -> pd.DataFrame:
@@ -225,14 +240,6 @@ def _further(figures: Figures, subset: str) -> dict[str, float | None]:
 def _source(subset: str) -> str:
     """Of which stored images `subset` is a part."""
     return TEST if subset == CLEAN else subset
-
-
-def _read(entry: Path) -> Evaluation:
-    with reading(entry):
-        figures = Figures.model_validate_json((entry / FIGURES).read_bytes())
-        with np.load(entry / ARRAYS, allow_pickle=False) as arrays:
-            predicted = {subset: arrays[subset] for subset in (TEST, VALIDATION) if subset in arrays.files}
-            return Evaluation(figures, predicted, arrays["reliability"])
 
 
 @cache
