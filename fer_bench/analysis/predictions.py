@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -257,11 +258,13 @@ def _read_file(path: Path, class_names: tuple[str, ...]) -> tuple[dict[str, list
     labels: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
     number = {name: label for label, name in enumerate(class_names)} | {"": -1}
     try:
-        for row in csv.DictReader(io.StringIO(gunzip(path).decode())):
-            ids[row["subset"]].append(row["sample_id"])
-            labels[row["subset"]].append(number[row["label"]])
+        header, *rows = csv.reader(io.StringIO(gunzip(path).decode()))
+        columns = itemgetter(*(header.index(name) for name in ("sample_id", "subset", "label")))
+        for sample_id, subset, label in map(columns, rows):
+            ids[subset].append(sample_id)
+            labels[subset].append(number[label])
     except FileNotFoundError:
         raise FerBenchError(f"{path}: missing; `fer_bench run` on the same data writes it again") from None
-    except (OSError, EOFError, ValueError, TypeError, KeyError, csv.Error, zlib.error) as error:
+    except (OSError, EOFError, ValueError, LookupError, csv.Error, zlib.error) as error:
         raise FerBenchError(f"{path}: damaged: {error!r}; delete it, and `fer_bench run` writes it again") from error
     return ids, labels
