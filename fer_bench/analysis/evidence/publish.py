@@ -54,20 +54,19 @@ class _Kept:
         self, record: Record, subset: str, labels: np.ndarray, rows: np.ndarray, class_names: tuple[str, ...]
     ) -> None:
         """Take rounded `rows`, or `rows` as they are where rounding moves a figure by more than MOST."""
-        before = getattr(record, subset)
-        for answers in (rounded(rows), rows):
-            after = score(labels, answers, class_names)
-            if before is None or before.confusion != after.confusion:
-                raise FerBenchError(f"{record.run_id}: its {subset} figures do not follow from its probabilities")
-            self.scores[subset], self.probabilities[f"{subset}_probabilities"] = after, answers
-            if _furthest(before, after) <= MOST:
-                break
+        before, exact = getattr(record, subset), score(labels, rows, class_names)
+        if before is None or before.confusion != exact.confusion:
+            raise FerBenchError(f"{record.run_id}: its {subset} figures do not follow from its probabilities")
+        answers = rounded(rows)
+        after = score(labels, answers, class_names)
+        if after.confusion != exact.confusion or _furthest(exact, after) > MOST:
+            answers, after = rows, exact
+        self.scores[subset], self.probabilities[f"{subset}_probabilities"] = after, answers
 
 
 def _furthest(before: Scores, after: Scores) -> float:
     """By how much the figures of probabilities differ at most."""
-    pairs = [(getattr(before, name), getattr(after, name)) for name in OF_PROBABILITIES]
-    return max((abs(first - second) for first, second in pairs if first is not None), default=0.0)
+    return max(abs(getattr(before, name) - getattr(after, name)) for name in OF_PROBABILITIES)
 
 
 def _parts(predictions: Predictions, run: Run) -> Iterator[tuple[Record, str, np.ndarray, np.ndarray]]:

@@ -1,0 +1,36 @@
+"""The results of this repository: what they say follows from the evidence beside them."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fer_bench.analysis import Standing, verify
+from fer_bench.records import PublishedFolder, open_results
+from fer_bench.report import page_faults
+
+PUBLISHED = Path(__file__).parents[1] / "results" / "published"
+
+
+@pytest.mark.parametrize("data", ["synthetic", "fer2013"])
+def test_published_pages_are_those_that_the_evidence_gives(data):
+    folder = open_results(PUBLISHED / data)
+    assert isinstance(folder, PublishedFolder)
+    assert page_faults(folder) == []
+    page, report = (PUBLISHED / data / name for name in ("leaderboard.md", "report.html"))
+    assert len(page.read_text().splitlines()) <= 150 and page.stat().st_size <= 25_000
+    assert report.stat().st_size <= 3_000_000
+
+
+def test_published_figures_follow_from_the_probabilities():
+    found = verify(open_results(PUBLISHED / "synthetic"))
+    assert found.is_sound
+    assert {verdict.standing for verdict in found.verdicts} == {Standing.rescored}
+
+
+def test_a_checkout_is_small():
+    root = PUBLISHED.parents[1]
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    assert sum((root / name.decode()).stat().st_size for name in listed.stdout.split(b"\0") if name) < 30_000_000
