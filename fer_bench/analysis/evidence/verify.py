@@ -42,7 +42,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Verification:
-    """One verdict per run with scores, and the faults of the folder: of records, split files and pages."""
+    """One verdict per run with scores, and the faults of the folder: of records, split files and marked copies."""
 
     verdicts: tuple[Verdict, ...]
     faults: tuple[str, ...]
