@@ -11,7 +11,7 @@ import numpy as np
 from fer_bench.records.schema import ClassScores, Scores, VoteScores
 
 SUM_TOLERANCE = 1e-3
-TEMPERATURE_RANGE = 100.0
+TEMPERATURE_RANGE, ITERATIONS = 100.0, 60
 CALIBRATION_BINS = 15
 SMALLEST = 1e-12
 """What a probability counts as at least where its logarithm is taken."""
@@ -154,8 +154,6 @@ def temperature(scores: np.ndarray, labels: np.ndarray) -> float:
 
     Guo, Pleiss, Sun and Weinberger (2017), On Calibration of Modern Neural Networks, section 4.2.
     """
-    from scipy.optimize import minimize_scalar
-
     columns, labels = _score_columns(scores), np.asarray(labels)
     _check_labels(labels, *columns.shape)
     spread = float(columns.std(axis=1).mean())
@@ -163,15 +161,19 @@ def temperature(scores: np.ndarray, labels: np.ndarray) -> float:
         return 1.0
     below_top = np.ascontiguousarray((columns - columns.max(axis=1, keepdims=True)).T)  # a class a row: sums are fast
     own = float(below_top[labels, np.arange(len(labels))].mean())
-    scaled = np.empty_like(below_top)
-
-    def log_loss(log_temperature: float) -> float:
-        inverse = np.exp(-log_temperature)
-        np.exp(np.multiply(below_top, inverse, out=scaled), out=scaled)
-        return float(np.log(scaled.sum(axis=0)).mean()) - own * inverse
-
-    middle, reach = np.log(spread), np.log(TEMPERATURE_RANGE)
-    return float(np.exp(minimize_scalar(log_loss, bounds=(middle - reach, middle + reach), method="bounded").x))
+    low, inverse, high = 1 / (spread * TEMPERATURE_RANGE), 1 / spread, TEMPERATURE_RANGE / spread
+    for _ in range(ITERATIONS):  # Newton's method on 1 / T, in which the log loss is convex, kept between the limits
+        weights = np.exp(below_top * inverse)
+        total, weighed = weights.sum(axis=0), weights * below_top
+        mean = weighed.sum(axis=0) / total
+        slope = float(mean.mean()) - own
+        curvature = float(((weighed * below_top).sum(axis=0) / total - mean**2).mean())
+        low, high = (inverse, high) if slope < 0 else (low, inverse)
+        step = inverse - slope / curvature if curvature > 0 else high
+        before, inverse = inverse, step if low < step < high else (low * high) ** 0.5
+        if abs(inverse - before) <= 1e-9 * before:
+            break
+    return 1 / inverse
 
 
 def probabilities_from_scores(scores: np.ndarray, temperature: float) -> np.ndarray:

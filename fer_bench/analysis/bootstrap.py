@@ -46,16 +46,16 @@ class Resamples:
         return cls(labels, rows, times)
 
     def confusion(self, predicted: np.ndarray) -> Iterator[np.ndarray]:
-        """For each class, how often its images got each answer: float64 (1 + draws, k, r) of int `predicted` (r, n).
+        """For each class, how often its images got each answer: float32 (1 + draws, k, r) of int `predicted` (r, n).
 
-        Counts come out exactly, so that scores do not depend on the machine.
+        Counts come out exactly before they are weighed, so that scores do not depend on the machine.
         """
         k = np.arange(len(self.rows))[:, None]
         for members, drawn in zip(self.rows, self.times, strict=True):
             m = len(members)
             answers = (predicted[:, members].T[:, None] == k).astype(np.float32)
-            counts = np.tensordot(drawn, answers, axes=1).astype(np.float64)
-            counts[1:] *= m / (m - 1) if m > 1 else 1
+            counts = np.tensordot(drawn, answers, axes=1)
+            counts[1:] *= np.float32(m / (m - 1) if m > 1 else 1)
             yield counts
 
 
@@ -74,16 +74,17 @@ def score_draws(resamples: Resamples, predicted: np.ndarray) -> np.ndarray:
 
 def _scores(resamples: Resamples, predicted: np.ndarray) -> np.ndarray:
     """Scores of some runs, float32 (1 + draws, 2 + k, r)."""
-    support = np.array([[len(members)] for members in resamples.rows], dtype=np.float64)
-    hits = np.empty((len(resamples.times[0]), len(support), len(predicted)))
+    support = np.array([[len(members)] for members in resamples.rows], dtype=np.float32)
+    hits = np.empty((len(resamples.times[0]), len(support), len(predicted)), dtype=np.float32)
     answers = np.zeros_like(hits)
     for label, counts in enumerate(resamples.confusion(predicted)):
         hits[:, label] = counts[:, label]
         answers += counts
     values = np.empty((len(hits), 2 + len(support), len(predicted)), dtype=np.float32)
     values[:, 0] = hits.sum(axis=1) / support.sum()
-    values[:, 1] = (2 * hits / np.maximum(answers + support, 1)).mean(axis=1)
-    values[:, 2:] = hits / np.maximum(support, 1)
+    np.maximum(np.add(answers, support, out=answers), 1, out=answers)
+    values[:, 1] = (2 / len(support)) * np.divide(hits, answers, out=answers).sum(axis=1)
+    np.divide(hits, np.maximum(support, 1), out=values[:, 2:])
     return values
 
 
