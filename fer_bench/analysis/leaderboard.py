@@ -128,7 +128,7 @@ def load_leaderboard(folder: ReadableFolder, split: Split | None = None, command
         clean=evaluator.clean,
         image_ids=predictions.ids[TEST],
         predicted={run_id: one.predicted[TEST] for run_id, one in evaluations.items()},
-        reliability={run_id: one.reliability for run_id, one in evaluations.items()},
+        reliability={run_id: np.array(one.figures.reliability) for run_id, one in evaluations.items()},
         draws=draws,
         n_elsewhere=len(predictions.elsewhere),
     )

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from threadpoolctl import threadpool_limits
 
 from fer_bench import cache as stored
@@ -26,7 +26,7 @@ from fer_bench.errors import FerBenchError
 from fer_bench.records import ImageFacts
 from fer_bench.records.schema import Scores, VoteScores
 
-FIGURES, ANSWERS, DRAWS = "figures.json", "answers.npy", "draws.npy"
+DRAWS = "draws.npy"
 TEST, CLEAN, VALIDATION = "test", "clean", "validation"
 SCORES = (
     "accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_precision",
@@ -57,13 +57,11 @@ class Figures(BaseModel):
 class Evaluation(NamedTuple):
     """What follows from the stored probabilities of one run.
 
-    predicted: uint8 or uint16 (n,), by "test" and, where stored, "validation". reliability: float (2, 15, 3), before
-    and after scaling.
+    predicted: uint8 or uint16 (n,), by "test" and, where stored, "validation".
     """
 
     figures: Figures
     predicted: Mapping[str, np.ndarray]
-    reliability: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -101,34 +99,65 @@ class Evaluator:
 
         In threads, as NumPy and files leave Python free; with one BLAS thread each, or they would wait in turn.
         """
-        _ = self._split  # made once, before the threads ask
+        kept, keys = self._kept(), {run.run_id: self._key(run) for run in runs}
+        waiting = [run for run in runs if keys[run.run_id] not in kept]
         with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as executor:
-            found = dict(zip((run.run_id for run in runs), executor.map(self._evaluated, runs), strict=True))
-        evaluations = {run_id: one for run_id, one in found.items() if isinstance(one, Evaluation)}
-        return evaluations, {run_id: one for run_id, one in found.items() if isinstance(one, str)}
+            found = dict(zip((run.run_id for run in waiting), executor.map(self._evaluated, waiting), strict=True))
+        problems = {run_id: one for run_id, one in found.items() if isinstance(one, str)}
+        fresh = {keys[run_id]: one for run_id, one in found.items() if isinstance(one, Evaluation)}
+        kept |= fresh
+        if fresh:
+            self._keep(kept)
+        return {run.run_id: kept[keys[run.run_id]] for run in runs if run.run_id not in problems}, problems
+
+    def _key(self, run: Run) -> str:
+        """A digest of all that the run stored."""
+        digests = [self.predictions.folder.predictions_digest(record.run_id) for record in run.records]
+        return stored.digest({"runs": digests})
 
     def _evaluated(self, run: Run) -> Evaluation | str:
         try:
-            return self._evaluate(run)
+            return self._evaluation(self.predictions.stored(run))
         except FerBenchError as error:
             return str(error).replace(f"{self.predictions.folder.path}/", "")
 
-    def _evaluate(self, run: Run) -> Evaluation:
-        digests = [self.predictions.folder.predictions_digest(record.run_id) for record in run.records]
-        if None in digests:
-            raise FerBenchError(f"{run.run_id}: no test probabilities are stored")
-        key, computed = stored.digest({"runs": digests, "split": self._split, "code": _code()}), []
-        fetch = partial(
-            stored.fetch, "judged", key, lambda work: computed.append(self._compute(run, work)), (FIGURES, ANSWERS),
-            synced=False,
-        )  # fmt: skip
-        entry = fetch()
+    def _evaluation(self, probabilities: Mapping[str, np.ndarray]) -> Evaluation:
+        if TEST not in probabilities:
+            raise FerBenchError("no test probabilities are stored")
+        small = np.uint8 if len(self.predictions.class_names) < 256 else np.uint16
+        answers = {subset: rows.argmax(axis=1).astype(small) for subset, rows in probabilities.items()}
+        return Evaluation(self._figures(probabilities), answers)
+
+    @property
+    def _path(self) -> Path:
+        """Where evaluations of the split are kept: those of all runs in one file, as they are small and many."""
+        return stored.entry_path("judged", stored.digest({"split": self._split, "code": _code()}) + ".npz")
+
+    def _kept(self) -> dict[str, Evaluation]:
+        """What was computed before, by `_key`; nothing where it cannot be read."""
         try:
-            return computed[0] if computed else self._read(entry)
-        except FerBenchError:  # a power cut damages what is not synced
-            with suppress(OSError):
-                (entry / FIGURES).unlink(missing_ok=True)
-            return self._read(fetch())
+            with np.load(self._path, allow_pickle=False) as arrays:
+                figures = _FIGURES.validate_json(arrays["figures"].tobytes())
+                keys, answers = arrays["keys"].tolist(), arrays["answers"]
+        except Exception:  # missing, or whatever NumPy, zipfile and pydantic say of a damaged file
+            return {}
+        n, kept = len(self.labels), {}
+        for key, one, row in zip(keys, figures, answers, strict=True):
+            kept[key] = Evaluation(one, {TEST: row[:n]} | ({VALIDATION: row[n:]} if one.validation else {}))
+        return kept
+
+    def _keep(self, evaluations: Mapping[str, Evaluation]) -> None:
+        missing = np.zeros(len(self.predictions.labels[VALIDATION]), dtype=np.uint8)
+        predicted = [one.predicted for one in evaluations.values()]
+        file = io.BytesIO()
+        np.savez(
+            file,
+            allow_pickle=False,
+            keys=np.array(list(evaluations)),
+            answers=np.stack([np.concatenate([one[TEST], one.get(VALIDATION, missing)]) for one in predicted]),
+            figures=np.frombuffer(_FIGURES.dump_json([one.figures for one in evaluations.values()]), dtype=np.uint8),
+        )
+        stored.write_atomic(self._path, file.getvalue())
 
     @cached_property
     def _split(self) -> str:
@@ -169,25 +198,6 @@ class Evaluator:
         entry = stored.fetch("draws", key, build, (DRAWS,))
         with reading(entry):
             return dict(zip(known, np.load(entry / DRAWS, allow_pickle=False), strict=True))
-
-    def _compute(self, run: Run, work: Path) -> Evaluation:
-        probabilities = self.predictions.stored(run)
-        if TEST not in probabilities:
-            raise FerBenchError(f"{run.run_id}: stored predictions, but none of the test images")
-        figures = self._figures(probabilities)
-        small = np.uint8 if len(self.predictions.class_names) < 256 else np.uint16
-        answers = {subset: rows.argmax(axis=1).astype(small) for subset, rows in probabilities.items()}
-        np.save(work / ANSWERS, np.concatenate([answers[s] for s in (TEST, VALIDATION) if s in answers]))
-        (work / FIGURES).write_text(figures.model_dump_json())
-        return Evaluation(figures, answers, np.array(figures.reliability))
-
-    def _read(self, entry: Path) -> Evaluation:
-        with reading(entry):
-            figures = Figures.model_validate_json((entry / FIGURES).read_bytes())
-            answers = np.load(entry / ANSWERS, allow_pickle=False)
-        n = len(self.labels)
-        predicted = {TEST: answers[:n]} | ({VALIDATION: answers[n:]} if len(answers) > n else {})
-        return Evaluation(figures, predicted, np.array(figures.reliability))
 
     def _figures(self, probabilities: Mapping[str, np.ndarray]) -> Figures:
         names, facts, test = self.predictions.class_names, self.facts, probabilities[TEST]
@@ -240,6 +250,9 @@ def _further(figures: Figures, subset: str) -> dict[str, float | None]:
 def _source(subset: str) -> str:
     """Of which stored images `subset` is a part."""
     return TEST if subset == CLEAN else subset
+
+
+_FIGURES = TypeAdapter(list[Figures])
 
 
 @cache
