@@ -109,4 +109,4 @@ def test_bad_rows_are_dropped_and_the_leaderboard_says_so(program, records, tmp_
     done = program(*command, "--skip-bad")
     assert done.returncode == 0, done.stdout + done.stderr
     record = records(tmp_path / "results" / "tiny")["majority", "none", 0]
-    assert record["data_notes"] == ["dropped 1 bad rows of 121: line 122"]
+    assert record["data_notes"][0].startswith("dropped 1 bad rows of 121: line 122")

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 N_DRAWS = 2000
 ALPHA = 0.05
+NORMAL = NormalDist()
 BLOCK = 64
 """Runs that are scored in one product: about 30 MB with 7 classes."""
 
@@ -109,8 +111,6 @@ def bca_interval(estimate: float, draws: np.ndarray, influence: np.ndarray) -> t
     leave the estimate outside, the interval reaches to it.
     Efron (1987), Better Bootstrap Confidence Intervals, section 4; strata: Davison and Hinkley (1997), section 5.3.2.
     """
-    from scipy.special import ndtr, ndtri
-
     estimate = float(estimate)
     if np.ptp(draws) == 0:
         return estimate, estimate
@@ -118,7 +118,8 @@ def bca_interval(estimate: float, draws: np.ndarray, influence: np.ndarray) -> t
     spread = (effects**2).sum()
     acceleration = (effects**3).sum() / (6 * spread**1.5) if spread > 0 else 0.0
     below = (draws < estimate).mean() + (draws == estimate).mean() / 2
-    bias = ndtri(np.clip(below, 1 / len(draws), 1 - 1 / len(draws)))
-    shifted = bias + ndtri([ALPHA / 2, 1 - ALPHA / 2])
-    low, high = np.quantile(draws, ndtr(bias + shifted / (1 - acceleration * shifted)))
+    bias = NORMAL.inv_cdf(float(np.clip(below, 1 / len(draws), 1 - 1 / len(draws))))
+    shifted = [bias + NORMAL.inv_cdf(share) for share in (ALPHA / 2, 1 - ALPHA / 2)]
+    at = [NORMAL.cdf(bias + reach / (1 - acceleration * reach)) for reach in shifted]
+    low, high = np.quantile(draws, at)
     return min(float(low), estimate), max(float(high), estimate)
