@@ -310,7 +310,7 @@ def fuzz_results(folder: Path, rng: np.random.Generator) -> Case:
             verify(results)
         else:
             for split in newest_splits(results.records()):
-                write(results, split=split)
+                write(results, ("csv", "json"), split=split)
 
     return read
 
