@@ -188,7 +188,7 @@ def difference(draws: Draws, first: str, second: str, measure: str) -> Differenc
     scores, deviations = draws.of(measure)
     i, j = draws.rows.index(first), draws.rows.index(second)
     value, reach = scores[j] - scores[i], NORMAL * (deviations[:, j] - deviations[:, i]).std(ddof=1, dtype=np.float64)
-    return Difference(float(value), float(value - reach), float(value + reach))
+    return Difference(float(value), max(-1.0, float(value - reach)), min(1.0, float(value + reach)))
 
 
 @dataclass(frozen=True)

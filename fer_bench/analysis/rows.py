@@ -29,7 +29,10 @@ def runs_frame(runs: Sequence[Run]) -> pd.DataFrame:
     """
     labels = _labels(runs)
     lines = [{"run_id": run.run_id, **_line(run, labels[_variant(run)])} for run in runs]
-    return pd.DataFrame(lines).set_index("run_id")
+    frame = pd.DataFrame(lines).set_index("run_id")
+    bases = frame["adjusted_from"].map(frame["feature_seconds"])  # an adjusted run needs what its base was made from
+    frame["feature_seconds"] = bases.fillna(frame["feature_seconds"])
+    return frame
 
 
 def _line(run: Run, label: str) -> dict[str, Any]:

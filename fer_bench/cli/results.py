@@ -64,7 +64,7 @@ def publish(
     from fer_bench.analysis import newest_splits
     from fer_bench.analysis import publish as pack
     from fer_bench.records import AUDIT_FILE, Audit, open_results
-    from fer_bench.report import write_data_card
+    from fer_bench.report import write, write_data_card
 
     source = _own_runs(folder)
     target = to / source.path.name
@@ -73,7 +73,7 @@ def publish(
     if (target / AUDIT_FILE).exists():
         write_data_card(target, Audit.load(target / AUDIT_FILE), command_line())
     for split in newest_splits(published.records()):
-        write_pages(published, None, split)
+        write(published, split=split)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     say(f"Published: {target}, {size / 1e6:.1f} MB")
 
