@@ -5,15 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.cache import write_atomic
-from fer_bench.report.columns import COLUMNS, MISSING, Column, columns, show, values
-from fer_bench.report.html.payload import payload
-from fer_bench.report.text import sentences
+from fer_bench.report.columns import COLUMNS, MISSING, Column, show, values
+from fer_bench.report.html.payload import payload, shown_columns
+from fer_bench.report.text import in_short, sentences
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,8 +28,12 @@ POLICY = (
     "script-src '{script}'; style-src '{style}'"
 )
 """What the page may load: nothing, but for its own script and style, known by their digests, and images inside it."""
-
-
+CARDS = {
+    "all": "picked on validation",
+    "minutes": "in ten minutes, without a GPU",
+    "hours": "in hours, without a GPU",
+    "gpu": "with a GPU",
+}
 AFTER_PAINT = """let begun = false;
 const beginOnce = () => { if (!begun) { begun = true; begin(); } };
 new PerformanceObserver(beginOnce).observe({ type: "paint", buffered: true });
@@ -58,13 +63,17 @@ def page(board: Leaderboard, images: np.ndarray | None = None) -> str:
     style = (static / "report.css").read_text("utf-8")
     parts = "\n".join((static / f"{name}.js").read_text("utf-8") for name in SCRIPTS)
     script = f'"use strict";\n{AFTER_PAINT}\nfunction begin() {{\n{parts}\n}}\n'
-    known = columns(board)
+    known = shown_columns(board)
+    short = in_short(board)
     return environment.get_template("report.html.j2").render(
         board=board,
         ranking=_ranking(board, known),
         words=[one for one in known if one in COLUMNS],
         show=show,
-        summary=sentences(board.findings),
+        unbroken=_unbroken,
+        cards=_cards(board),
+        short=short,
+        further=[one for one in sentences(board.findings) if one not in short],
         reasons=sentences,
         has_images=images is not None,
         policy=POLICY.format(script=_digest(script), style=_digest(style)),
@@ -82,6 +91,20 @@ def embedded(value: Any) -> str:
 
 def _digest(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _cards(board: Leaderboard) -> dict[str, str]:
+    """What each picked row is picked for, in the order of CARDS; a row that is picked twice has one card."""
+    titles: dict[str, list[str]] = {}
+    for name, title in CARDS.items():
+        if name in board.picks:
+            titles.setdefault(board.picks[name].row, []).append(title)
+    return {row: text[0].upper() + text[1:] for row, text in ((row, "; ".join(own)) for row, own in titles.items())}
+
+
+def _unbroken(text: str) -> str:
+    """`text` with numbers and their units on one line."""
+    return re.sub(r"(?<=\d) (?=(?:%|s|ms|min|h|MB)(?!\w))", "\u00a0", text)
 
 
 def _ranking(board: Leaderboard, known: Sequence[Column]) -> tuple[Sequence[Column], list[list[str]]]:

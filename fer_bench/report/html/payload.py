@@ -31,7 +31,7 @@ def payload(board: Leaderboard, images: np.ndarray | None = None) -> dict[str, A
     Rows and runs are named by their place in the lists `rows` and `runs`. images: see `write_html`.
     """
     carried = _carried(board)
-    known = columns(board)
+    known = shown_columns(board)
     return plain(
         {
             "data": vars(board.data) if board.data else {},
@@ -48,7 +48,7 @@ def payload(board: Leaderboard, images: np.ndarray | None = None) -> dict[str, A
             "best_of_model": [board.rows.index.get_loc(row) for row in board.best_of_model.index],
             "errors": {subset: _errors(board, subset) for subset in _subsets(board) if subset in board.draws},
             "labels": _digits(board.labels) if _fits(board) else "",
-            "clean": None if board.clean is None else "".join(map(str, np.asarray(board.clean, dtype=int))),
+            "clean": None if "clean" not in _subsets(board) else "".join(map(str, np.asarray(board.clean, dtype=int))),
             "carried": "none" if not carried else "all" if len(carried) == len(board.predicted) else "first",
             "galleries": None if images is None else galleries(board, images),
         }
@@ -73,9 +73,14 @@ def plain(value: Any) -> Any:
     return None if value is pd.NaT or value is pd.NA else str(value)
 
 
+def shown_columns(board: Leaderboard) -> tuple[Column, ...]:
+    """All columns; without copies, all test images are clean."""
+    return tuple(one for one in columns(board) if board.data.test_has_copies or not one.name.startswith("clean_"))
+
+
 def _subsets(board: Leaderboard) -> list[str]:
     known = set(board.recall.index.get_level_values("subset"))
-    return [subset for subset in ("test", "clean") if subset in known]
+    return [subset for subset in ("test", "clean")[: 1 + board.data.test_has_copies] if subset in known]
 
 
 def _column(column: Column) -> dict[str, Any]:
@@ -140,7 +145,7 @@ def _runs(board: Leaderboard, carried: set[str]) -> list[dict[str, Any]]:
 
 def _scored(board: Leaderboard) -> list[str]:
     known = set(board.scores.index.get_level_values("subset"))
-    return [subset for subset in ("test", "clean", "validation") if subset in known]
+    return [subset for subset in (*_subsets(board), "validation") if subset in known]
 
 
 def _versions(board: Leaderboard) -> list[dict[str, Any]]:

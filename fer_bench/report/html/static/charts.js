@@ -135,7 +135,7 @@ function scatter(points, column, width, hover, open) {
   const room = (high - low || 0.1) * 0.05;
   const y = { ...linear(values, column.title, 6, low - room, high + room), text: (tick) => show(tick, column.kind === "fraction" ? "" : column.kind) };
   const chart = frame(width, height, timeAxis(points.map((point) => point.seconds)), y, `${column.title} against training time`);
-  const frontier = frontierOf(points.filter((point) => !point.row.on_gpu), better);
+  const frontier = frontierOf(points.every((point) => point.row.on_gpu) ? points : points.filter((point) => !point.row.on_gpu), better);
   const steps = frontier.map((point, at) =>
     `${at ? `H${chart.toX(point.seconds).toFixed(1)}V` : `M${chart.toX(point.seconds).toFixed(1)},`}${chart.toY(point.value).toFixed(1)}`);
   chart.drawing.append(svg("path", { class: "frontier", d: `${steps.join("")}H${chart.box.right}` }));
@@ -146,22 +146,20 @@ function scatter(points, column, width, hover, open) {
       click: () => open(point) }, []);
     chart.drawing.append(shape);
   }
-  labelFrontier(chart, frontier, points, width);
+  labelFrontier(chart, frontier, width);
   return chart.drawing;
 }
 
-// Names of the frontier's rows, where they run neither into one another nor over other points.
-function labelFrontier(chart, frontier, points, width) {
-  const taken = [];
-  for (const point of [...frontier].reverse()) {
-    const text = point.row.row;
-    const x = chart.toX(point.seconds), y = chart.toY(point.value) - 9, wide = 5.6 * text.length;
-    const left = Math.max(chart.box.left, x - wide);
-    const covers = (other) => other !== point && chart.toX(other.seconds) > left - 4 && chart.toX(other.seconds) < left + wide + 4 &&
-      Math.abs(chart.toY(other.value) - y + 4) < 9;
-    const free = taken.every((one) => left > one.right || left + wide < one.left || Math.abs(y - one.y) > 13) && !points.some(covers);
-    if (width < 560 || !free || y < chart.box.top) continue;
-    taken.push({ left, right: left + wide, y });
-    chart.drawing.append(svg("text", { class: "name", x: left + wide, y, "text-anchor": "end" }, text));
+// Names of the frontier's rows, from the quickest on: the best one's and those that leave room, as in the picture beside the page.
+function labelFrontier(chart, frontier, width) {
+  if (width < 560) return;
+  const best = frontier.at(-1);
+  let last = Infinity;
+  for (const point of frontier) {
+    const [y, top] = [point, best].map((one) => chart.toY(one.value));
+    if (point !== best && Math.min(Math.abs(last - y), Math.abs(y - top)) < 13) continue;
+    last = y;
+    const x = Math.max(chart.toX(point.seconds) - 5, chart.box.left + 5.6 * point.row.row.length);
+    chart.drawing.append(svg("text", { class: "name", x, y: y - 4, "text-anchor": "end" }, point.row.row));
   }
 }

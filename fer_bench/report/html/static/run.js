@@ -51,20 +51,27 @@ function part(title, ...content) {
 // The run's scores on every subset, and beside them the row's means with intervals.
 function rowScores(row, run) {
   const subsets = [["test", "test"], ["clean", "clean"], ["validation", "validation"]].filter(([name]) => run?.scores[name]);
-  const lines = report.columns.filter((column) => report.scores.includes(column.name)).map((column) => {
+  const several = row.runs.length > 1 || !run;
+  const lines = report.columns.filter((column) => report.scores.includes(column.name) && column.name !== "validation_macro_f1").map((column) => {
     const name = column.name;
     const at = report.scores.indexOf(name);
     const key = onSubset(name);
     const [low, high, spread] = ["_low", "_high", "_sd"].map((end) => row[key + end]);
     return [html("th", { scope: "row", title: column.sentence }, column.title),
       ...subsets.map(([subset]) => number(show(run.scores[subset][at], column.kind))),
-      number([show(row[key], column.kind), known(spread) ? ` ± ${show(spread, column.kind)}` : ""]),
-      number(known(low) ? `${show(low, column.kind)} to ${show(high, column.kind)}` : "")];
+      several ? number([show(row[key], column.kind), known(spread) ? ` ± ${show(spread, column.kind)}` : ""]) : null,
+      number(known(low) ? `${show(low, column.kind)} to ${show(high, column.kind)}` : "")].filter(Boolean);
   });
+  const chosenBy = run?.scores.test?.[report.scores.indexOf("validation_macro_f1")];
+  if (known(chosenBy) && subsets.at(-1)[0] === "validation" && report.data.n_choosers < report.data.n_validation) {
+    const at = lines.findIndex(([head]) => head.textContent === columnOf.macro_f1.title);
+    lines.splice(at + 1, 0, [html("th", { scope: "row", title: columnOf.validation_macro_f1.sentence }, "macro-F1, without copies"),
+      ...subsets.map(([subset]) => number(subset === "validation" ? show(chosenBy, "fraction") : "")), ...(several ? [number("")] : []), number("")]);
+  }
   const of = page.subset === "clean" ? "row, clean" : "row";
   return part("Scores", table(null, [html("td"), ...subsets.map(([, title]) => html("th", { scope: "col", class: "number" }, title)),
-    html("th", { scope: "col", class: "number", title: "mean over its seeds ± their standard deviation" }, of),
-    html("th", { scope: "col", class: "number" }, "95 %")], lines));
+    several ? html("th", { scope: "col", class: "number", title: "mean over its seeds ± their standard deviation" }, of) : null,
+    html("th", { scope: "col", class: "number" }, page.subset === "clean" ? "95\u00a0%, clean" : "95\u00a0%")].filter(Boolean), lines));
 }
 
 // Counts or shares of each class's images, drawn from the labels and the run's answers.
@@ -123,6 +130,12 @@ function mistakesPart(run) {
     [html("b", null, label), html("span", null, `→ ${classNames[answer]}`), html("span", null, `${(100 * confidence).toFixed(0)} % sure`)])) : null;
 }
 
+const WORDS = { n_folds: "folds", fit_seconds: "time to fit", feature_seconds: "time for its features", ms_per_image: "ms per image",
+  peak_memory_mb: "most memory, MB", n_parameters: "parameters", n_rows: "training images", n_jobs: "processor cores",
+  stochastic: "differs by seed", cpu_seconds: "processor time", steps: "training steps", initial_weights: "started from",
+  weights_note: "its first weights", weights_asked: "weights asked for", fitted: "fitted to validation", adjusted_from: "adjusted from",
+  settings: "settings in full", parameters: "unlike its recipe", members: "averages", command: "made by", device: "trained on" };
+
 function settingsPart(row, run) {
   const text = (name, value) => (/seconds$/.test(name) && typeof value === "number" ? duration(value)
     : typeof value === "number" ? show(value, Number.isInteger(value) ? "count" : "number")
@@ -130,7 +143,8 @@ function settingsPart(row, run) {
         : typeof value === "object" ? Object.entries(value).map(([key, one]) => `${key} ${text(key, one)}`).join(", ") : String(value));
   const ofRow = ["seconds", "n_parameters", "ms_per_image"].filter((name) => known(row[name]) && !(name in run.settings))
     .map((name) => [columnOf[name]?.title ?? name, show(row[name], columnOf[name]?.kind)]);
-  const own = Object.entries(run.settings).map(([name, value]) => [name.replaceAll("_", " "), text(name, value)]);
+  const own = Object.entries(run.settings).filter(([name, value]) => name !== "n_folds" || value > 0)
+    .map(([name, value]) => [WORDS[name] ?? name.replaceAll("_", " "), text(name, value)]);
   return part("How it was made", facts([...ofRow, ...own]));
 }
 

@@ -13,7 +13,7 @@ function scoreChoice(chosen, change) {
 function buildGrid(place) {
   let name = "macro_f1";
   const shown = html("div");
-  const redraw = () => shown.replaceChildren(gridTable(columnOf[name]));
+  const redraw = () => shown.replaceChildren(...gridTable(columnOf[name]));
   place.replaceChildren(html("div", { class: "tools" }, scoreChoice(name, (value) => { name = value; redraw(); })), shown);
   followSubset(redraw);
 }
@@ -28,10 +28,12 @@ function gridTable(column) {
     const row = cells[i][j];
     if (row === undefined) return number(status[i][j] === "not run" ? "·" : status[i][j], { class: "muted", title: status[i][j] });
     const value = valueOf(rows[row], column.name);
-    return html("td", { class: `number ${heat(column.higher_is_better ? value : -value, low, high)}` },
+    return html("td", { class: `number ${heat(column.higher_is_better ? value : -value, low, high)} ${valueOf(rows[row], "in_best_set") ? "best" : ""}` },
       html("button", { type: "button", class: "plain", title: rows[row].row, click: () => openRow(row) }, show(value, column.kind)));
   })]);
-  return table(null, [html("td"), ...strategies.map((one) => html("th", { scope: "col", class: "slanted" }, one))], lines, { class: "grid" });
+  const isMissing = status.some((line) => line.includes("not run"));
+  return [table(null, [html("td"), ...strategies.map((one) => html("th", { scope: "col", class: "slanted" }, one))], lines, { class: "grid" }),
+    html("p", { class: "muted" }, `Bold: may be the best by macro-F1, the test images cannot tell.${isMissing ? " ·: not run." : ""}`)];
 }
 
 // Between which values the colours run: from the lowest tenth to the best, so that outliers leave colours to the rest.
@@ -85,7 +87,7 @@ function buildStrategies(place) {
     shown.replaceChildren(forest(lines, !model), changesByClass(lines, model ? [] : effects.filter((line) => speaks(line.model))));
   };
   place.replaceChildren(html("div", { class: "tools" },
-    select("model", [["", "mean over all that beat a constant answer"], ...models.map((one) => [one, one])], "",
+    select("model", [["", "mean of all models"], ...models.map((one) => [one, one])], "",
       (value) => { model = value; redraw(); })), shown);
   followSubset(redraw);
 }
