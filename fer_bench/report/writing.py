@@ -33,7 +33,6 @@ OUTPUTS = ("leaderboard", "report", "data_card", "sheets")
 PAGE = re.compile(r"leaderboard(?:-(\d+)-folds)?\.(?:md|csv)")
 TOLERANCE = 2e-6
 """By how much figures may differ that another processor rounds otherwise."""
-SHOWN = 3
 
 
 def write(
@@ -147,9 +146,11 @@ def _text_faults(shown: str, expected: str) -> Iterator[str]:
     changes = list(unified_diff(expected.splitlines(), shown.splitlines(), n=0, lineterm=""))[2:]
     strange = [line[1:] for line in changes if line.startswith("+")]
     missing = [line[1:] for line in changes if line.startswith("-")]
-    yield from (f"the records do not give the line {line[:160]!r}" for line in strange[:SHOWN])
-    if len(strange) > SHOWN or len(missing) > len(strange):
-        yield f"{len(strange)} lines in it and {len(missing)} missing from it are not as records give"
+    if strange:
+        more = f", nor {len(strange) - 1} more" if len(strange) > 1 else ""
+        yield f"the records do not give the line {strange[0][:160]!r}{more}"
+    if len(missing) > len(strange):
+        yield f"{len(missing)} lines that the records give are missing or differ"
 
 
 def _table_faults(shown: str, expected: str) -> Iterator[str]:
@@ -160,15 +161,14 @@ def _table_faults(shown: str, expected: str) -> Iterator[str]:
         return
     if len(old) != len(new):
         yield f"has {len(old) - 1} rows, and the records give {len(new) - 1}"
-    faults = [
+    cells = [
         f"line {at}: {name} is {cell!r}, and {right!r} from the records"
         for at, (line, given) in enumerate(zip(old[1:], new[1:], strict=False), start=2)
         for name, cell, right in zip_longest(new[0], line, given, fillvalue="")
         if not _alike(cell, right)
     ]
-    yield from faults[:SHOWN]
-    if len(faults) > SHOWN:
-        yield f"{len(faults)} cells are not as records give"
+    if cells:
+        yield cells[0] if len(cells) == 1 else f"{len(cells)} cells differ, e.g. {cells[0]}"
 
 
 def _alike(shown: str, expected: str) -> bool:
