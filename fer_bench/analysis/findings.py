@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fer_bench.analysis.effects import BASE_STRATEGY
 
 if TYPE_CHECKING:
@@ -15,6 +13,13 @@ if TYPE_CHECKING:
 
     from fer_bench.analysis.comparisons import Pick
     from fer_bench.analysis.leaderboard import Leaderboard
+
+RENDERED = "synthetic"
+"""The name of the built-in faces."""
+TOO_FEW_STEPS = "quick"
+"""The budget at which networks have not learned yet."""
+FEW_IMAGES = 10
+"""A class of fewer test images hangs on single ones."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ def findings(board: Leaderboard) -> tuple[Finding, ...]:
 
 
 def _warnings(board: Leaderboard) -> Iterator[Finding]:
+    if board.data.name == RENDERED:
+        yield Finding("RENDERED")
     suspects = board.unranked[board.unranked["suspect"].astype(bool)]
     if board.suspicions:
         yield Finding("UNTRUSTED_DATA", {"reasons": board.suspicions, "n_rows": len(board.unranked)})
@@ -41,6 +48,12 @@ def _warnings(board: Leaderboard) -> Iterator[Finding]:
     unpretrained = board.rows[board.rows["unpretrained"].astype(bool)]
     if len(unpretrained):
         yield Finding("UNPRETRAINED", {"models": unpretrained["model"].unique().tolist(), "n_rows": len(unpretrained)})
+    quick = _quick_networks(board.rows)
+    if len(quick):
+        yield Finding("QUICK_NETWORKS", {"models": quick["model"].unique().tolist()})
+    few = {name: n for name, n in zip(board.data.class_names, board.data.support, strict=True) if n < FEW_IMAGES}
+    if few:
+        yield Finding("FEW_IMAGES", {"names": list(few), "counts": list(few.values())})
     if len(board.failures):
         yield Finding("FAILED_RUNS", {"n": len(board.failures), "models": board.failures["model"].unique().tolist()})
 
@@ -59,11 +72,13 @@ def _use(board: Leaderboard) -> Iterator[Finding]:
     """What to use: which family, and which row for how much time."""
     subsets = ("test", "clean") if board.data.test_has_copies else ("test",)
     for how, lines in board.versus[board.versus["subset"].isin(subsets)].groupby("how", sort=False):
-        yield Finding("CLASSICAL_AGAINST_DEEP", {"how": how, **_versus(lines)})
+        is_quick = lines["deep"].iloc[0] in _quick_networks(board.rows).index
+        yield Finding("CLASSICAL_AGAINST_DEEP", {"how": how, "is_quick": is_quick, **_versus(lines)})
     picked = {name: _picked(board.rows, pick) for name, pick in board.picks.items()}
     if "all" in picked:
         by_time = {name: picked.get(name) for name in ("minutes", "hours", "gpu")}
-        yield Finding("USE", {"all": picked["all"], **by_time, "timed_alike": board.timed_alike})
+        n_gpu = int((board.rows["on_gpu"].eq(True) & board.rows["fitted"].eq(False)).sum())
+        yield Finding("USE", {"all": picked["all"], **by_time, "n_gpu": n_gpu, "timed_alike": board.timed_alike})
 
 
 def _strategies(board: Leaderboard) -> Iterator[Finding]:
@@ -72,18 +87,20 @@ def _strategies(board: Leaderboard) -> Iterator[Finding]:
     if pooled.empty:
         return
     names = [f"{measure}{end}" for measure in ("macro_f1", "accuracy") for end in ("", "_low", "_high")]
+    effects = _of_speaking(board)
+    beyond = effects["strategy"][effects["macro_f1_low"].gt(0) | effects["macro_f1_high"].lt(0)].value_counts()
     groups: dict[str, list[dict[str, Any]]] = {"raise": [], "lower": [], "unclear": []}
     for line in pooled[["strategy", "n_models", *names]].to_dict("records"):
         side = "raise" if line["macro_f1_low"] > 0 else "lower" if line["macro_f1_high"] < 0 else "unclear"
-        groups[side].append({str(name): value for name, value in line.items()})
-    yield Finding("STRATEGIES_POOLED", {**groups, "n_models": int(pooled["n_models"].max())})
+        n_beyond = int(beyond.get(line["strategy"], 0))
+        groups[side].append({**{str(name): value for name, value in line.items()}, "n_beyond": n_beyond})
+    n_models = {"n_models": int(pooled["n_models"].max()), "n_least": int(pooled["n_models"].min())}
+    yield Finding("STRATEGIES_POOLED", {**groups, **n_models})
     yield from _who_pays(board)
 
 
 def _who_pays(board: Leaderboard) -> Iterator[Finding]:
-    speaking = set(board.rows.loc[board.rows["speaks"].eq(True) & (board.rows["strategy"] == BASE_STRATEGY), "model"])
-    effects = board.effects["test"]
-    effects = effects[effects["model"].isin(speaking)]
+    effects = _of_speaking(board)
     rose = {name: int((effects[f"{name}_low"] > 0).sum()) for name in board.data.class_names}
     fell = {name: int((effects[f"{name}_high"] < 0).sum()) for name in board.data.class_names}
     gainer = max(rose, key=lambda name: rose[name] - fell[name])
@@ -94,12 +111,19 @@ def _who_pays(board: Leaderboard) -> Iterator[Finding]:
         yield Finding("WHO_PAYS", {**values, "n": len(effects)})
 
 
+def _of_speaking(board: Leaderboard) -> pd.DataFrame:
+    """The effects on models that beat a constant answer, which are those that are pooled."""
+    speaking = set(board.rows.loc[board.rows["speaks"].eq(True) & (board.rows["strategy"] == BASE_STRATEGY), "model"])
+    effects = board.effects["test"]
+    return effects[effects["model"].isin(speaking)]
+
+
 def _belief(board: Leaderboard) -> Iterator[Finding]:
     """How far the figures can be trusted."""
     rows, data = board.rows, board.data
     if board.audit is None and not data.n_folds:
         yield Finding("NOT_AUDITED")
-    if board.audit is not None and board.audit.straddling_groups is None:
+    if board.audit is not None and board.audit.straddling_groups is None and data.name != RENDERED:
         yield Finding("PEOPLE_UNKNOWN")
     if data.test_has_copies:
         yield from _copies(board)
@@ -116,21 +140,17 @@ def _belief(board: Leaderboard) -> Iterator[Finding]:
 
 
 def _copies(board: Leaderboard) -> Iterator[Finding]:
-    """How many test images have copies in train, what scores are without these, and which row is best then.
-
-    Accuracy falls at the mix of classes of all test images, as copies are not spread evenly over the classes.
-    """
+    """How many test images have copies in train, what scores are without these, and which row is best then."""
     rows, data = board.rows, board.data
     n_clean, n_test = sum(data.clean_support), sum(data.support)
     speaking = rows[rows["speaks"].eq(True) & rows["clean_accuracy"].notna()]
     if speaking.empty or not all(data.clean_support):
         return
-    clean = board.recall.xs("clean", level="subset").loc[speaking.index].to_numpy()
     values = {
         "n": n_test - n_clean,
         "n_test": n_test,
         "n_rows": len(speaking),
-        "accuracy": float((speaking["accuracy"] - clean @ np.array(data.support) / n_test).median()),
+        "accuracy": float((speaking["accuracy"] - speaking["clean_accuracy"]).median()),
         "macro_f1": float((speaking["macro_f1"] - speaking["clean_macro_f1"]).median()),
     }
     yield Finding("COPIES", values)
@@ -158,6 +178,10 @@ def _beside(board: Leaderboard) -> Iterator[Finding]:
             "above": [one.who for one, value in where if value > high],
         }
         yield Finding("PUBLISHED", {**best, **groups})
+
+
+def _quick_networks(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[(rows["family"] == "deep") & (rows["budget"] == TOO_FEW_STEPS)]
 
 
 def _scores(rows: pd.DataFrame, row: str) -> dict[str, Any]:

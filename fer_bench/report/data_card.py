@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from fer_bench.analysis.leakage import COPY_LIMIT, EXACT_LIMIT, against_data
 from fer_bench.report.columns import show
-from fer_bench.report.text import environment, one_line, sentences, table
+from fer_bench.report.text import environment, one_line, sentences, table, without_folders
 
 if TYPE_CHECKING:
     from fer_bench.records import Audit
@@ -25,7 +25,8 @@ def data_card(audit: Audit, command: str) -> str:
     ]
     return environment(is_markdown=True).get_template("data_card.md.j2").render(
         audit=audit, suspicions=against_data(audit), exact_limit=EXACT_LIMIT, copy_limit=COPY_LIMIT,
-        classes=table(["class", *audit.subsets, "all", "share"], lines), command=Markup(one_line(command)),
+        classes=table(["class", *audit.subsets, "all", "share"], lines),
+        command=Markup(without_folders(one_line(command))),
     )  # fmt: skip
 
 
@@ -47,5 +48,5 @@ def audit_lines(audit: Audit) -> list[str]:
         f"linear classifier {audit.canary.linear:.1%}",
         *audit.fer2013_differences,
         *(["LEAK SUSPECT: runs on these data are not ranked.", *suspicions] if suspicions else []),
-        *([] if suspicions else ["Nothing speaks against the data."]),
+        *([] if suspicions else ["The data are below the limits of the leak gate."]),
     ]

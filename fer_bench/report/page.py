@@ -22,6 +22,8 @@ from fer_bench.report.text import (
     sentence,
     signed,
     table,
+    title,
+    without_folders,
 )
 
 if TYPE_CHECKING:
@@ -37,8 +39,8 @@ VERDICTS = {
     "n_helps": "helps",
     "n_hurts": "hurts",
     "n_trade_off": "trade-off",
-    "n_no_evidence": "not clear",
-    "n_same": "same",
+    "n_no_evidence": "no evidence",
+    "n_same": "same answers",
 }
 SHOWN = 10
 """Lines of a list that may be long, before it says how many more there are."""
@@ -52,13 +54,15 @@ def page(board: Leaderboard) -> str:
     against = [one for one in others if one.code == "CLASSICAL_AGAINST_DEEP"]
     files = {name: file_name(board.suffix, name) for name in ("html", "csv", "png")}
     return environment(is_markdown=True).get_template("page.md.j2").render(
-        board=board, data=board.data, audit=board.audit, files=files, base=BASE_STRATEGY, missing=MISSING,
+        board=board, data=board.data, title=title(board), fitted=_fitted(board),
+        has_not_run=bool((board.grid_status == "not run").any(axis=None)),
+        audit=board.audit, files=files, base=BASE_STRATEGY, missing=MISSING,
         by_class=list(zip(board.data.class_names, board.data.support, strict=True)), warnings=warnings,
         in_short=in_short, against=against, further=[one for one in others if one not in against],
         has_picture=bool((board.rows["seconds"] > 0).any()), models=_models(board), grid=_grid(board),
         strategies=_strategies(board), glossary=_glossary(board), recall=_recall(board), unranked=_unranked(board),
         failures=_failures(board), not_applicable=_not_applicable(board), references=_references(board),
-        legend=_shown(board), command=Markup(one_line(board.command)), environment=_environment(board),
+        legend=_shown(board), command=Markup(without_folders(one_line(board.command))), environment=_environment(board),
     )  # fmt: skip
 
 
@@ -99,12 +103,10 @@ def _models(board: Leaderboard) -> Markup | None:
 
 
 def _model_cell(column: Column, line: pd.Series) -> str:
-    """Short, as there are many columns: the range of ranks alone, parameters in millions."""
+    """Short, as there are many columns: parameters in millions."""
     match column.name:
-        case "macro_f1":
+        case "macro_f1" | "rank":
             return column.cell(line)
-        case "rank":
-            return f"{line['rank_low']}–{line['rank_high']}"
         case "n_parameters" if line["n_parameters"] >= 1e5:
             return f"{line['n_parameters'] / 1e6:.1f} M"
         case "seconds" if line["on_gpu"]:
@@ -200,6 +202,12 @@ def _glossary(board: Leaderboard) -> dict[str, list[tuple[str, str]]]:
         "Strategies": [(one.name, one.summary) for one in STRATEGIES if one.name in board.grid and is_own(one.plan)],
     }
     return {kind: lines for kind, lines in found.items() if lines}
+
+
+def _fitted(board: Leaderboard) -> list[str]:
+    """What rows that are fitted to the validation images are called: their strategy, or "ensemble"."""
+    fitted = board.rows[board.rows["fitted"].eq(True)]
+    return fitted["strategy"].mask(fitted["family"] == "ensemble", "ensemble").unique().tolist()
 
 
 def _not_applicable(board: Leaderboard) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fer_bench.errors import listing
 from fer_bench.report.columns import MISSING, show
-from fer_bench.report.text import counted, in_short, one_line
+from fer_bench.report.text import counted, in_short, one_line, title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,7 @@ CELL, LONGEST_NAME, SHOWN = 5, 26, 3
 
 def overview(board: Leaderboard, width: int = 80) -> list[str]:
     """Lines of at most `width` columns, but where a single word is longer: the grid, warnings, in short."""
-    lines = [f"Leaderboard: {one_line(board.data.name)}", ""]
+    lines = [f"Leaderboard: {one_line(title(board))}", ""]
     if board.grid.notna().any(axis=None):
         lines += ["macro-F1 (*: may be the best)", *_grid(board, width)]
     for text in in_short(board):

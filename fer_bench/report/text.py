@@ -17,7 +17,10 @@ from fer_bench.report.columns import MISSING, show
 if TYPE_CHECKING:
     from fer_bench.analysis import Finding, Leaderboard
 
-WARNINGS = ("UNTRUSTED_DATA", "SUSPECT_ROWS", "UNPRETRAINED", "FAILED_RUNS", "NOT_AUDITED", "PEOPLE_UNKNOWN")
+WARNINGS = (
+    "RENDERED", "UNTRUSTED_DATA", "SUSPECT_ROWS", "UNPRETRAINED", "QUICK_NETWORKS", "FEW_IMAGES", "FAILED_RUNS",
+    "NOT_AUDITED", "PEOPLE_UNKNOWN",
+)  # fmt: skip
 IN_SHORT = (
     "NOTHING_RANKED", "BEST", "TIES_WITH_BEST", "CLASSICAL_AGAINST_DEEP", "USE", "STRATEGIES_POOLED", "WHO_PAYS",
     "COPIES", "CLEAN",
@@ -44,6 +47,17 @@ def escape(text: Any) -> Markup:
     for character, entity in {"&": "&amp;", "<": "&lt;", ">": "&gt;", "://": "&#58;//", "@": "&#64;"}.items():
         escaped = escaped.replace(character, entity)
     return Markup(re.sub(r"(?i)\bwww\.", "www&#46;", escaped))
+
+
+def without_folders(command: str) -> str:
+    """`command` with the names alone of files outside the folder that it was given in: "../shared/x.csv" as "x.csv"."""
+    return re.sub(r"(?<![^\s'=])(?:\.\.|~)?/(?:[^\s']*/)?([^\s'/]+)", r"\1", command)
+
+
+def title(board: Leaderboard) -> str:
+    """What a leaderboard is of: "faces", "faces, 5 folds"."""
+    n_folds = board.data.n_folds
+    return board.data.name + (f", {counted(n_folds, 'fold')}" if n_folds else "")
 
 
 def listed(names: Sequence[str], limit: int = 5) -> str:

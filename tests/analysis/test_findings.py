@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from boards import audit, board, row
 
 from fer_bench.analysis.comparisons import Pick
-from fer_bench.analysis.findings import Finding
+from fer_bench.analysis.findings import Finding, findings
 from fer_bench.analysis.references import REFERENCES
 
 
@@ -83,7 +85,7 @@ def test_what_to_use_with_minutes_and_hours_and_what_is_as_good_in_less_time():
         None,
         False,
     )
-    assert told["gpu"] is None
+    assert told["gpu"] is None and told["n_gpu"] == 0
 
 
 def test_strategies_that_raise_macro_f1_and_who_pays():
@@ -91,7 +93,8 @@ def test_strategies_that_raise_macro_f1_and_who_pays():
     told = found(made := board(*rows), "STRATEGIES_POOLED")
     groups = {name: [one["strategy"] for one in told[name]] for name in ("raise", "lower", "unclear")}
     assert groups == {"raise": ["smote"], "lower": ["under-sampling"], "unclear": ["focal-loss"]}
-    assert told["raise"][0]["macro_f1"] == pytest.approx(0.1) and told["n_models"] == 1
+    assert told["raise"][0]["macro_f1"] == pytest.approx(0.1) and told["n_models"] == told["n_least"] == 1
+    assert told["raise"][0]["n_beyond"] == 1 and told["unclear"][0]["n_beyond"] == 0
     assert found(made, "WHO_PAYS") == {
         "gainer": "angry", "gainer_rose": 3, "gainer_fell": 0, "payer": "sad", "payer_rose": 0, "payer_fell": 3, "n": 3
     }  # fmt: skip
@@ -106,7 +109,7 @@ def test_copies_are_counted_and_what_scores_are_without_them():
     copies = found(made, "COPIES")
     assert (copies["n"], copies["n_test"], copies["n_rows"]) == (15, 120, 2)
     assert copies["macro_f1"] == pytest.approx((0.05 - 0.16) / 2)
-    assert copies["accuracy"] == pytest.approx((0.25 + 0.05) / 2)  # recall on clean images is a half everywhere
+    assert copies["accuracy"] == pytest.approx(0.07)
     clean = found(made, "CLEAN")
     assert (clean["row"], clean["n_images"], clean["ties"]) == ("hog-svm / none", 105, ["cnn / none"])
 
@@ -154,6 +157,31 @@ def test_warnings_stand_first():
     assert codes(made)[:3] == ["SUSPECT_ROWS", "UNPRETRAINED", "FAILED_RUNS"]
     assert found(made, "UNPRETRAINED") == {"models": ["vgg16"], "n_rows": 1}
     assert found(made, "FAILED_RUNS") == {"n": 1, "models": ["cnn"]}
+
+
+def test_networks_of_too_few_steps_are_told_and_decide_nothing():
+    lines = versus("hog-svm / none", "cnn / none", -0.1, -0.15, -0.05)
+    rows = row("hog-mlp", budget="quick"), row("hog-svm")
+    quick = board(row("cnn", budget="quick"), *rows, versus=pd.DataFrame(lines))
+    assert found(quick, "QUICK_NETWORKS") == {"models": ["cnn"]}
+    assert found(quick, "CLASSICAL_AGAINST_DEEP")["is_quick"]
+    trained = board(row("cnn", budget="standard"), *rows, versus=pd.DataFrame(lines))
+    assert found(trained, "QUICK_NETWORKS") is None
+    assert not found(trained, "CLASSICAL_AGAINST_DEEP")["is_quick"]
+
+
+def test_classes_of_few_test_images_are_told():
+    made = board(row("cnn"))
+    assert found(made, "FEW_IMAGES") is None
+    few = replace(made, data=replace(made.data, support=(9, 71, 40)))
+    assert next(one.values for one in findings(few) if one.code == "FEW_IMAGES") == {"names": ["angry"], "counts": [9]}
+
+
+def test_nobody_is_on_rendered_faces():
+    made = board(row("cnn"), audit=audit())
+    told = [one.code for one in findings(replace(made, data=replace(made.data, name="synthetic")))]
+    assert told[0] == "RENDERED" and "PEOPLE_UNKNOWN" not in told
+    assert "RENDERED" not in codes(made)
 
 
 def test_untrusted_data_rank_nothing():

@@ -44,4 +44,4 @@ def test_a_terminal_shows_counts_and_evidence():
     lines = audit_lines(audit(15, straddling=7))
     assert "test: 15 images equal a training image, 0 nearly" in lines
     assert any(line.startswith("LEAK SUSPECT") for line in lines)
-    assert audit_lines(audit())[-1] == "Nothing speaks against the data."
+    assert not any(line.startswith("LEAK SUSPECT") for line in audit_lines(audit()))

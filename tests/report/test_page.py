@@ -59,7 +59,7 @@ def test_models_stand_with_their_scores_and_what_is_picked_in_bold():
     assert first[0] == ["model", "strategy", "accuracy %", "precision", "recall", "macro-F1", "rank", "training",
                         "parameters", "seeds"]  # fmt: skip
     assert [line[:2] for line in first[1:]] == [["cnn", "none"], ["hog-svm", "none"]]
-    assert first[1][2:7] == ["75.0", "0.700", "0.700", "0.700 (0.680–0.720)", "1–3"]
+    assert first[1][2:7] == ["75.0", "0.700", "0.700", "0.700 (0.680–0.720)", "1 (1–3)"]
     assert first[2][7:] == ["62 s", "1,000", "1"]
     assert "**cnn**" in page(board(*rows, picks=picks(all="cnn / none")))
 
@@ -133,9 +133,16 @@ def test_no_name_from_the_data_acts_on_the_page():
 )  # fmt: skip
 def test_it_stands_whatever_is_known(made):
     text = page(made)
-    assert text.startswith("# Leaderboard: faces\n") and "\n\n\n" not in text
+    assert text.startswith(f"# Leaderboard: faces{', 5 folds' * (made.data.n_folds == 5)}\n") and "\n\n\n" not in text
     assert "nan" not in text and "None" not in text
     assert all(name in text for name in made.data.class_names)
+
+
+def test_a_command_tells_nothing_of_folders_elsewhere():
+    made = board(
+        row("cnn"), command="python -m fer_bench run --data ../data/x.csv.xz --plugin /a/b.py --models 'hog-*'"
+    )
+    assert "    python -m fer_bench run --data x.csv.xz --plugin b.py --models 'hog-*'\n" in page(made)
 
 
 def test_the_same_leaderboard_gives_the_same_page():

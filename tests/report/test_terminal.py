@@ -41,6 +41,7 @@ def test_what_matters_stands_last(made):
 
 def test_no_rows_are_said():
     assert overview(board())[0] == "Leaderboard: faces"
+    assert overview(board(n_folds=5))[0] == "Leaderboard: faces, 5 folds"
 
 
 def test_verify_counts_standings_and_lists_what_contradicts():
