@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fer_bench import metrics
-from fer_bench.report import write_html
+from fer_bench.report import html, write_html
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium")
@@ -122,6 +122,11 @@ def test_test_clean_takes_the_place_of_test(board, path, visit):
     page.click("#subset button:has-text('test-clean')")
     expected = board.rows.loc[shown_rows(board, page), "clean_macro_f1"]
     assert numbers(column(page, "macro_f1")) == pytest.approx(expected.tolist(), abs=6e-4)
+    cards = {
+        board.rows.at[pick.row, "clean_macro_f1"] for name, pick in board.picks.items() if name in html.document.CARDS
+    }
+    shown = page.locator(".card [data-figure=macro_f1]").all_inner_texts()
+    assert sorted(numbers(shown)) == pytest.approx(sorted(cards), abs=6e-4)
 
 
 def test_the_download_is_what_is_shown(board, path, visit):
@@ -232,5 +237,7 @@ def test_tables_stand_without_javascript(board, path, visit):
 def test_contrast_holds_and_nothing_sticks_out(path, visit, scheme):
     page = visit(path, color_scheme=scheme, viewport={"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    box, first = (page.locator(f"#classes {one}").first.bounding_box() for one in (".scroll", "tbody th"))
+    assert first["width"] < box["width"] / 2
     page.click(f"{ROWS} >> nth=1")
     assert page.evaluate((Path(__file__).parent / "contrast.js").read_text()) == []

@@ -92,6 +92,19 @@ def test_a_board_without_rows_has_a_report(judged_board):
     assert json.loads(data_of(html.page(board)))["rows"] == []
 
 
+def test_without_copies_nothing_is_told_of_clean_images(judged_board):
+    data = dataclasses.replace(judged_board.data, clean_support=judged_board.data.support)
+    made = payload.payload(dataclasses.replace(judged_board, data=data))
+    assert set(made["recall"]) == {"test"} and made["clean"] is None
+    assert not any(one["name"].startswith("clean_") for one in made["columns"])
+    assert all("clean" not in run["scores"] for run in made["runs"])
+
+
+def test_a_row_picked_twice_has_one_card(judged_board):
+    picked = {pick.row for name, pick in judged_board.picks.items() if name in html.document.CARDS}
+    assert html.page(judged_board).count('class="card"') == len(picked) < len(judged_board.picks)
+
+
 def test_with_images_the_hardest_faces_and_the_surest_mistakes(judged_board):
     images = np.zeros((120, 12, 10), dtype=np.uint8)
     made = payload.payload(judged_board, images)["galleries"]

@@ -107,7 +107,7 @@ function forest(lines, isPooled) {
     n_same: "same answers", n_runs: "runs" };
   const head = ["strategy", ...measures.map(([, title]) => html("th", { scope: "col", class: "number" }, title)),
     ...counts.map((name) => html("th", { scope: "col", class: "number" }, titles[name])), ...(isPooled ? [] : ["verdict"])];
-  return table("Change against none", head, lines.map((line) => [heading(line.strategy),
+  return table(`Change against none${isPooled ? ": mean over the models that beat a constant answer" : ""}`, head, lines.map((line) => [heading(line.strategy),
     ...measures.map((measure, at) => change(line, measure, at)), ...counts.map((name) => number(show(line[name], "count"))),
     ...(isPooled ? [] : [VERDICTS[line.verdict] ?? line.verdict])]), { class: "forest" });
 }
