@@ -230,6 +230,7 @@ def test_tables_stand_without_javascript(board, path, visit):
     assert page.locator("#ranking tbody tr").count() == len(board.rows)
     for place in ("grid", "strategies", "classes", "data"):
         assert page.locator(f"#{place} table").count() > 0
+    assert page.locator("#grid td b").count() == board.rows.in_best_set.sum()
     assert page.locator("button, select, input").count() == 0
 
 

@@ -72,6 +72,9 @@ def page(board: Leaderboard, images: np.ndarray | None = None) -> str:
         show=show,
         unbroken=_unbroken,
         cards=_cards(board),
+        best=set(
+            board.rows.loc[board.rows["in_best_set"].eq(True), ["model", "strategy"]].itertuples(index=False, name=None)
+        ),
         short=short,
         further=[one for one in sentences(board.findings) if one not in short],
         reasons=sentences,
