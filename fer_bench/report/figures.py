@@ -28,9 +28,12 @@ STYLE: dict[str, Any] = {
     "font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#666666",
     "text.parse_math": False,
 }  # fmt: skip
-SIZE, DPI, COLOURS = (9.0, 4.8), 110, 64
+SIZE, DPI, COLOURS = (9.0, 4.8), 110, 256
 TICKS = (0.1, 1, 10, 60, 600, 3600, 36000, 360000)
-LONGEST, NAME_HEIGHT = 44, 0.03
+LONGEST, DOT = 44, 4
+"""Letters of a name; pixels from the middle of a mark to where a name may stand."""
+PLACES = (((-5, 3), "right"), ((-16, 9), "right"), ((6, -11), "left"), ((-5, -11), "right"))
+"""Where a name stands beside its point, in points: the first place where it crosses no mark and no other name."""
 
 
 def frontier(rows: pd.DataFrame) -> pd.Index:
@@ -61,7 +64,10 @@ def quality_against_time(rows: pd.DataFrame, constant_f1: float) -> bytes:
     with style.context(["default", STYLE, fonts]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
         figure = Figure(figsize=SIZE, layout="constrained")
-        _draw(figure.subplots(), rows[rows["seconds"] > 0], constant_f1)
+        axes, timed = figure.subplots(), rows[rows["seconds"] > 0]
+        _draw(axes, timed, constant_f1)
+        figure.draw_without_rendering()  # which settles where points are
+        _name(axes, timed)
         figure.savefig(drawn, format="png", dpi=DPI)
     image = Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
     image.save(png, format="png", optimize=True)
@@ -91,18 +97,24 @@ def _draw(axes: Axes, rows: pd.DataFrame, constant_f1: float) -> None:
     axes.set_xlim(low, high)
     axes.grid(color="#eeeeee", linewidth=0.6, zorder=0)
     axes.legend(frameon=False, loc="upper left")
-    _name(axes, best)
 
 
-def _name(axes: Axes, best: pd.DataFrame) -> None:
-    """Names beside the best point of the frontier and those that leave room, from the quickest on."""
-    room = NAME_HEIGHT * (axes.get_ylim()[1] - axes.get_ylim()[0])
-    highest, last = best["macro_f1"].max(), float("-inf")
-    for row, line in best.iterrows():
-        if line["macro_f1"] < highest and min(line["macro_f1"] - last, highest - line["macro_f1"]) < room:
-            continue
-        last, name = line["macro_f1"], one_line(str(row))
-        axes.annotate(
-            name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…", (line["seconds"], line["macro_f1"]),
-            xytext=(-5, 3), ha="right", textcoords="offset points", fontsize=8,
-        )  # fmt: skip
+def _name(axes: Axes, rows: pd.DataFrame) -> None:
+    """Names beside points of the frontier, from the best on, where there is room; everybody knows what baselines do."""
+    best = rows.loc[frontier(rows)[::-1]]
+    marks = axes.transData.transform(rows[["seconds", "macro_f1"]].to_numpy(float))
+    taken = [legend.get_window_extent()] if (legend := axes.get_legend()) else []
+    for row, line in best[best["family"] != "baseline"].iterrows():
+        name = one_line(str(row))
+        label = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+        for offset, side in PLACES:
+            drawn = axes.annotate(
+                label, (line["seconds"], line["macro_f1"]), xytext=offset, ha=side, textcoords="offset points",
+                fontsize=8,
+            )  # fmt: skip
+            extent = drawn.get_window_extent()
+            inside = axes.bbox.x0 <= extent.x0 and extent.x1 <= axes.figure.bbox.x1
+            if inside and not extent.padded(DOT).count_contains(marks) and not extent.count_overlaps(taken):
+                taken.append(extent.padded(DOT))
+                break
+            drawn.remove()

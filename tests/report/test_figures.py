@@ -5,7 +5,7 @@ import pytest
 from boards import board, row
 from PIL import Image
 
-from fer_bench.report.figures import frontier, quality_against_time
+from fer_bench.report.figures import _draw, _name, frontier, quality_against_time
 from fer_bench.report.page import picture
 
 
@@ -25,6 +25,23 @@ def test_time_on_a_gpu_is_not_compared_with_time_on_a_processor():
     frame = rows(row("cnn", macro_f1=0.7, seconds=5, on_gpu=True), row("hog-svm", macro_f1=0.6, seconds=10))
     assert frontier(frame).tolist() == ["hog-svm / none"]
     assert frontier(frame[frame["on_gpu"]]).tolist() == ["cnn / none"]
+
+
+def test_names_cross_no_mark_and_baselines_have_none():
+    from matplotlib.figure import Figure
+
+    frame = rows(
+        row("majority", macro_f1=0.1, seconds=0.1, family="baseline"), row("cnn", macro_f1=0.7, seconds=100),
+        row("hog-svm", macro_f1=0.6, seconds=10), row("gpu", macro_f1=0.71, seconds=60, on_gpu=True),
+    )  # fmt: skip
+    axes = (figure := Figure(layout="constrained")).subplots()
+    _draw(axes, frame, 0.1)
+    figure.draw_without_rendering()
+    _name(axes, frame)
+    names = [text for text in axes.texts if " / " in text.get_text()]
+    assert {text.get_text() for text in names} == {"cnn / none", "hog-svm / none"}
+    marks = axes.transData.transform(frame[["seconds", "macro_f1"]])
+    assert not any(text.get_window_extent().count_contains(marks) for text in names)
 
 
 def test_the_same_rows_give_the_same_bytes_in_any_script(recwarn):
