@@ -150,7 +150,7 @@ def _text_faults(shown: str, expected: str) -> Iterator[str]:
         more = f", nor {len(strange) - 1} more" if len(strange) > 1 else ""
         yield f"the records do not give the line {strange[0][:160]!r}{more}"
     if len(missing) > len(strange):
-        yield f"{len(missing)} lines that the records give are missing or differ"
+        yield f"{len(missing) - len(strange)} of the lines that the records give are missing"
 
 
 def _table_faults(shown: str, expected: str) -> Iterator[str]:

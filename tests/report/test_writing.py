@@ -109,6 +109,12 @@ def test_lines_too_many_or_too_few_are_found(written):
     assert any("Ours is best." in fault for fault in faults)
 
 
+def test_many_faults_of_a_page_are_told_once(written):
+    for n_edited, name in enumerate(("leaderboard.csv", "leaderboard.md"), start=1):
+        faults = edited(written.folder, name, lambda lines: [line.replace("0.", "7.") for line in lines])
+        assert len(faults) == n_edited
+
+
 def test_rounding_of_another_processor_is_no_fault(written):
     record = written.find("pca-svm")
     shown = f"{record.test.macro_f1:.6f}"
