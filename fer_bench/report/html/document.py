@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fer_bench.cache import write_atomic
 from fer_bench.report.columns import COLUMNS, MISSING, Column, show, values
 from fer_bench.report.html.payload import payload, shown_columns
-from fer_bench.report.text import in_short, sentences
+from fer_bench.report.text import in_short, sentences, without_folders
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,6 +76,7 @@ def page(board: Leaderboard, images: np.ndarray | None = None) -> str:
             board.rows.loc[board.rows["in_best_set"].eq(True), ["model", "strategy"]].itertuples(index=False, name=None)
         ),
         short=short,
+        command=without_folders(board.command),
         further=[one for one in sentences(board.findings) if one not in short],
         reasons=sentences,
         has_images=images is not None,
