@@ -80,7 +80,7 @@ class Leaderboard:
 
 
 def load_leaderboard(folder: ReadableFolder, split: Split | None = None, command: str | None = None) -> Leaderboard:
-    """Judge the runs of `split` in `folder`, by default that of the newest record.
+    """Judge the runs of `split` in `folder`, by default that of the newest record, one without folds if there is any.
 
     command: shown as what made the leaderboard; by default that of the newest run of this suite. The same folder and
     command give the same leaderboard. Raises FerBenchError where there is no record, or what is stored is damaged.

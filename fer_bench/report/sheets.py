@@ -20,7 +20,7 @@ from fer_bench.report.text import one_line
 if TYPE_CHECKING:
     from fer_bench.data import Copies, Dataset, Split
 
-N_TILES, N_PAIRS, N_EXAMPLES = 30, 6, 10
+N_PAIRS, N_EXAMPLES = 6, 10
 ACROSS, SIDE, GAP, LINE, MARGIN, LONGEST = 10, 112, 24, 15, 24, 20
 """Tiles in a row; pixels of a tile, between tiles, of a line and around all; characters of a caption."""
 
