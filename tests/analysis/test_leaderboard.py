@@ -3,8 +3,6 @@
 import random
 import shutil
 import statistics
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -12,11 +10,11 @@ import pytest
 from sklearn.metrics import f1_score
 from stored import SUBSETS, StoredRuns
 
-from fer_bench import cache, metrics
-from fer_bench.analysis import Predictions, difference, load_leaderboard, newest_splits, publish, scores
+from fer_bench import metrics
+from fer_bench.analysis import Predictions, difference, load_leaderboard, scores
 from fer_bench.analysis.bootstrap import Resamples, bca_interval, influence, score_draws
 from fer_bench.errors import FerBenchError
-from fer_bench.records import Audit, Timing
+from fer_bench.records import Timing
 
 
 def board_of(runs: StoredRuns, **given):
@@ -27,10 +25,6 @@ def without(runs: StoredRuns, *models: str) -> None:
     for record in runs.folder.records():
         if record.spec.model in models:
             shutil.rmtree(runs.folder.runs / record.run_id)
-
-
-def codes(board, row: str) -> list[str]:
-    return [finding.code for finding in board.unranked.at[row, "reasons"]]
 
 
 # Rows
@@ -425,162 +419,3 @@ def test_models_that_learned_nothing_do_not_speak_for_a_strategy(stored_runs):
     stored_runs.add("cnn", stored_runs.predictions(2.0, seed=9), strategy="over-sampling")
     board = board_of(stored_runs)
     assert board.effects["test"]["verdict"].tolist() == ["helps"] and board.pooled["test"].empty
-
-
-# What is not ranked
-
-
-def test_suspects_are_not_ranked_and_say_why(stored_runs):
-    perfect = {name: np.eye(3, dtype=np.float32)[rows] for name, rows in stored_runs.labels.items()}
-    stored_runs.add("too-good", perfect)
-    board = board_of(stored_runs)
-    assert board.unranked["suspect"].to_dict() == {"too-good / none": True}
-    assert codes(board, "too-good / none") == ["TOO_GOOD"] and "too-good / none" not in board.rows.index
-    assert board.unranked.at["too-good / none", "macro_f1"] == 1
-    assert board.grid_status.at["too-good", "none"] == "suspect"
-
-
-def test_runs_that_cannot_be_compared_say_why_and_stop_nobody(stored_runs):
-    bare = stored_runs.add("bare", stored_runs.predictions(1.0, seed=5))
-    stored_runs.predictions_path(bare).unlink()
-    torn = stored_runs.add("torn", stored_runs.predictions(1.0, seed=6))
-    stored_runs.predictions_path(torn).write_bytes(b"PK\x03\x04 torn")
-    board = board_of(stored_runs)
-    assert board.unranked["suspect"].to_dict() == {"bare / none": False, "torn / none": False}
-    for record in (bare, torn):
-        (finding,) = board.unranked.at[f"{record.spec.model} / none", "reasons"]
-        assert (finding.code, finding.values["run_id"]) == ("NOT_COMPARABLE", record.run_id)
-    assert len(board.rows) == 3
-    assert board.grid_status.at["bare", "none"] == "not comparable"
-
-
-def test_a_run_that_selected_on_the_test_images_is_suspect(stored_runs):
-    predicted = stored_runs.predictions(1.0, seed=5)
-    record, ids = stored_runs.add("peeking", predicted), np.array(stored_runs.ids["test"])
-    arrays = {"validation_ids": ids, "test_ids": ids}
-    arrays |= {f"{name}_probabilities": rows for name, rows in predicted.items()}
-    np.savez(stored_runs.predictions_path(record), **arrays)
-    board = board_of(stored_runs)
-    assert board.unranked["suspect"].to_dict() == {"peeking / none": True}
-    assert "SELECTED_ON_TEST" in codes(board, "peeking / none")
-
-
-def test_suspect_data_leave_no_row_ranked(stored_runs):
-    stored_runs.write_audit(straddling_groups=4)
-    board = board_of(stored_runs)
-    assert isinstance(board.audit, Audit) and board.rows.empty and board.picks == {}
-    assert board.unranked["suspect"].tolist() == [True] * 3
-    assert all(codes(board, row) == ["GROUPS_ACROSS_SUBSETS"] for row in board.unranked.index)
-    assert board.findings[0].code == "UNTRUSTED_DATA"
-
-
-# Folds
-
-
-@pytest.fixture
-def folds(tmp_path) -> list[StoredRuns]:
-    """Two models over three folds; `pca-svm`, which is better, lacks the second."""
-    parts = StoredRuns.folds(tmp_path / "faces")
-    for part in parts:
-        part.add("hog-svm", part.predictions(1.0, seed=part.fold))
-        if part.fold != 2:
-            part.add("pca-svm", part.predictions(3.0, seed=part.fold))
-    return parts
-
-
-def test_folds_are_pooled_and_scored_as_one_run_over_all_images(folds):
-    board = load_leaderboard(folds[0].folder)
-    labels = np.concatenate([part.labels["test"] for part in folds])
-    rows = np.concatenate([part.predictions(1.0, seed=part.fold)["test"] for part in folds])
-    line, answers = board.rows.loc["hog-svm / none"], rows.argmax(axis=1)
-    assert (line["n_seeds"], len(line["runs"]), board.data.n_folds, board.data.n_test) == (1, 1, 3, len(labels))
-    assert line["accuracy"] == pytest.approx((answers == labels).mean())
-    assert line["macro_f1"] == pytest.approx(f1_score(labels, answers, average="macro"))
-    assert board.recall.loc[("hog-svm / none", "test")].tolist() == pytest.approx(
-        [(answers[labels == c] == c).mean() for c in range(3)]
-    )
-    assert np.array_equal(board.labels, labels) and np.array_equal(board.predicted[line["runs"][0]], answers)
-    assert board.suffix == "-3-folds" and board.audit is None
-
-
-def test_a_missing_fold_leaves_a_row_unranked(folds):
-    board = load_leaderboard(folds[0].folder)
-    assert board.rows.index.tolist() == ["hog-svm / none"]
-    (finding,) = board.unranked.at["pca-svm / none", "reasons"]
-    assert (finding.code, finding.values["folds"]) == ("FOLDS_MISSING", [2])
-    assert not board.unranked.at["pca-svm / none", "suspect"]
-
-
-def test_folds_have_a_leaderboard_of_their_own(stored_runs):
-    parts = StoredRuns.folds(stored_runs.folder.path)
-    for part in parts:
-        part.add("hog-svm", part.predictions(1.0, seed=part.fold))
-    splits = newest_splits(stored_runs.folder.records())
-    assert [n_folds for *_, n_folds in splits] == [0, 3]
-    assert [len(load_leaderboard(stored_runs.folder, split=split).rows) for split in splits] == [3, 1]
-
-
-# The cache
-
-
-@pytest.fixture
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv(cache.ENVIRONMENT_VARIABLE, str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-def test_what_was_judged_is_not_computed_again(stored_runs, own_cache, monkeypatch):
-    first = board_of(stored_runs)
-    monkeypatch.setattr(metrics, "score", None)
-    again = board_of(stored_runs)
-    pd.testing.assert_frame_equal(first.rows, again.rows)
-
-
-def test_other_labels_copies_and_votes_are_judged_anew(stored_runs, own_cache):
-    before = board_of(stored_runs).rows.loc["hog-svm / none"]
-    votes = np.eye(3, dtype=np.int64)[stored_runs.labels["test"]]
-    stored_runs.mark_copies(np.arange(90) < 9, votes, stored_runs.CLASS_NAMES)
-    marked = board_of(stored_runs).rows.loc["hog-svm / none"]
-    assert marked["macro_f1"] == before["macro_f1"] and 0 < marked["votes_accuracy"] < 1 and marked["clean_accuracy"]
-    labels = stored_runs.labels["test"].copy()
-    labels[:30] = (labels[:30] + 1) % 3
-    stored_runs.write_split(stored_runs.labels | {"test": labels})
-    assert board_of(stored_runs).rows.loc["hog-svm / none", "accuracy"] < before["accuracy"]
-
-
-def test_a_damaged_file_of_evaluations_is_computed_again(stored_runs, own_cache):
-    found = board_of(stored_runs)
-    (damaged,) = (own_cache / "judged").glob("*.npz")
-    content = damaged.read_bytes()
-    for left in (content[:60], b""):
-        damaged.write_bytes(left)
-        pd.testing.assert_frame_equal(board_of(stored_runs).rows, found.rows)
-        assert len(damaged.read_bytes()) == len(content)
-
-
-# Published evidence
-
-
-def test_published_evidence_gives_the_rows_of_its_source(suite, board, tmp_path):
-    """Probabilities are rounded to be published, and no answer changes."""
-    published = load_leaderboard(publish(suite.folder, tmp_path / "published"))
-    counted = [
-        "rank", "n_seeds", "accuracy", "macro_precision", "macro_recall", "macro_f1", "mcc", "macro_f1_low",
-        "macro_f1_high", "in_best_set", "rank_low", "rank_high", "validation_macro_f1", "seconds", "speaks",
-    ]  # fmt: skip
-    pd.testing.assert_frame_equal(published.rows[counted], board.rows[counted])
-    for name in ("effects", "pooled"):
-        pd.testing.assert_frame_equal(getattr(published, name)["test"], getattr(board, name)["test"])
-    close = ["log_loss", "brier", "ece", "pr_auc"]
-    np.testing.assert_allclose(published.rows[close], board.rows[close], atol=2e-3)
-    assert published.picks == board.picks
-
-
-def test_what_is_cached_is_judged_without_tensorflow_scikit_learn_and_matplotlib(suite, board):
-    code = (
-        "import sys; from pathlib import Path; from fer_bench.records import open_results;"
-        "from fer_bench.analysis import load_leaderboard; load_leaderboard(open_results(Path(sys.argv[1])));"
-        "print([name for name in ('tensorflow', 'keras', 'sklearn', 'matplotlib', 'cv2') if name in sys.modules])"
-    )
-    command = [sys.executable, "-c", code, suite.folder.path]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
