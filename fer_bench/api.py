@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fer_bench.errors import FerBenchError
 
@@ -150,7 +150,7 @@ def run(
     seeds: Sequence[int] = (0,),
     results: str | Path = "results",
     plugins: Sequence[str | Path] = (),
-    folds: int = 0,
+    folds: int | Literal["people"] = 0,
     **options: Any,
 ) -> Results:
     """Train and score every combination that is not done yet, each in a process of its own; judge when looked at.
@@ -158,7 +158,8 @@ def run(
     data: "synthetic", "fer2013", or the path of a CSV, an .npz or a folder. suite: "all", "classical", "deep", "zoo" or
     "smoke"; models and strategies: names or patterns, instead of the suite's. results: folder of all results. plugins:
     files that register models of yours; those registered in a notebook's cells run too. options: those of
-    `fer_bench.execution.run`, such as budget, weights, timeout and jobs.
+    `fer_bench.execution.run`, such as budget, weights, timeout and jobs, and of `fer_bench.data.ReadOptions`, such as
+    groups, slices and classes.
 
     Raises FerBenchError for bad data and options, and for models registered where no other process can find them.
     """
@@ -172,7 +173,7 @@ def run(
             data, suite=suite, models=models, strategies=strategies, seeds=seeds, results=results,
             plugins=plugins, folds=folds, watcher=watcher, **options,
         )  # fmt: skip
-    return Results(finished.prepared.results.path, folds)
+    return Results(finished.prepared.results.path, finished.prepared.n_folds)
 
 
 def load_results(folder: Path | str, n_folds: int = 0) -> Results:

@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from fer_bench.cli.options import PlanOptions, with_plan_options
+from fer_bench.cli.options import PlanOptions, with_options
 
 OPTIONS = (
     "--image-size 96 --augment erasing --mixup 0.2 --label-smoothing 0.3 --precision bfloat16 --schedule plateau "
@@ -44,7 +44,7 @@ def test_options_become_a_recipe():
     program = typer.Typer()
 
     @program.command()
-    @with_plan_options
+    @with_options
     def command(options: PlanOptions) -> None:
         recipes.append(options.recipe())
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fer_bench.cli.options import MOST_SEED, Data, Name, Results, SkipBad, SplitSeed, Votes
-from fer_bench.cli.terminal import command_line, console, open_data, reading_progress, say, write_data_card
+from fer_bench.cli.options import MOST_SEED, DataOptions, SplitOptions, with_options
+from fer_bench.cli.terminal import command_line, console, reading_progress, say, write_data_card
 
 app = typer.Typer()
 data_app = typer.Typer(no_args_is_help=True, help="Look at data, or write the built-in faces to a folder.")
@@ -18,14 +18,8 @@ app.add_typer(demo_app, name="demo")
 
 
 @app.command(epilog="Example: `python -m fer_bench audit --data fer2013.csv --votes fer2013new.csv`")
-def audit(
-    data: Data = "synthetic",
-    results: Results = Path("results"),
-    name: Name = None,
-    votes: Votes = None,
-    split_seed: SplitSeed = 0,
-    skip_bad: SkipBad = False,
-) -> None:
+@with_options
+def audit(options: SplitOptions) -> None:
     """Look for copies, leaks and odd labels, and write the data card; exit code 1 where the data are suspect."""
     from fer_bench.analysis import against_data
     from fer_bench.data import Dataset, Split, stored_copies
@@ -34,7 +28,9 @@ def audit(
     from fer_bench.report import audit_lines, write_copies
 
     with reading_progress(console) as progress:
-        prepared = prepare(data, results, name, votes, skip_bad, split_seed, progress=progress)
+        prepared = prepare(
+            options.data, options.results, options.name, options.reading(), options.split_seed, progress=progress
+        )
         audit_data(prepared, progress)
         folder = prepared.results.path
         sheet = folder / "sheets" / "copies.png"
@@ -58,16 +54,15 @@ def leak() -> None:
 
 
 @data_app.command(epilog="Example: `python -m fer_bench data describe --data fer2013.csv`")
-def describe(
-    data: Data = "synthetic",
-    name: Name = None,
-    votes: Votes = None,
-    skip_bad: SkipBad = False,
-) -> None:
+@with_options
+def describe(options: DataOptions) -> None:
     """Show images, classes, subsets, and what is odd about them."""
     from fer_bench.data import describe as described
+    from fer_bench.data import open_dataset
 
-    say(*described(open_data(data, name, votes, skip_bad).load()))
+    with reading_progress(console) as progress:
+        opened = open_dataset(options.data, name=options.name, options=options.reading(), progress=progress)
+    say(*described(opened.load()))
 
 
 @data_app.command(epilog="Example: `python -m fer_bench data make faces --n-images 500`")

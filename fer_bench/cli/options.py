@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
 from fer_bench.errors import FerBenchError
 
 if TYPE_CHECKING:
+    from fer_bench.data import ReadOptions
     from fer_bench.execution import Selection
 
 
@@ -49,6 +50,14 @@ class Precision(StrEnum):
     bfloat16 = "bfloat16"
 
 
+class Copies(StrEnum):
+    """Which images count as copies of one another."""
+
+    exact = "exact"
+    near = "near"
+    none = "none"
+
+
 class Schedule(StrEnum):
     """How the learning rate falls."""
 
@@ -70,15 +79,11 @@ MOST_SEED = 2**32 - 2
 Data = Annotated[
     str,
     typer.Option(
-        help="synthetic, fer2013, a .csv (also .gz .xz .zip), a folder of classes, or an .npz.", metavar="WHAT"
+        help="synthetic, fer2013, a folder of images, a .csv (also .gz .xz .zip), .npz or .parquet.", metavar="WHAT"
     ),
 ]
 Results = Annotated[Path, typer.Option(help="Folder of all results.", metavar="DIR")]
 ResultsName = Annotated[str, typer.Option("--name", help="The data's folder under the results.")]
-Name = Annotated[str | None, typer.Option(help="Name of the data's folder under the results.")]
-Votes = Annotated[Path | None, typer.Option(help="FER+ votes (fer2013new.csv), joined by row.", metavar="CSV")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows and files, and say so in the leaderboard.")]
-SplitSeed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of a split that is drawn.")]
 SuiteName = Annotated[str, typer.Option("--suite", help="all, classical, deep, zoo or smoke.")]
 Models = Annotated[str | None, typer.Option(help="Names or patterns, e.g. 'hog-*,cnn', instead of the suite's.")]
 Strategies = Annotated[str | None, typer.Option(help="Names or patterns, instead of the suite's.")]
@@ -91,6 +96,7 @@ Plugin = Annotated[
 RerunOption = Annotated[Rerun, typer.Option("--rerun", help="missing; failed: missing and failed; or all.")]
 
 
+READING = "How the data are read, where not as they come"
 RECIPE = "How networks are trained, where not by their own recipe"
 
 
@@ -99,26 +105,61 @@ def recipe_option(*names: str, help: str, metavar: str | None = None, min: float
     return typer.Option(*names, help=help, metavar=metavar, min=min, rich_help_panel=RECIPE)
 
 
+def reading_option(*names: str, help: str, metavar: str | None = None) -> Any:
+    """An option of the panel `READING`."""
+    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=READING)
+
+
 @dataclass(frozen=True)
-class PlanOptions:
+class DataOptions:
+    """What data, and how they are read."""
+
+    data: Data = "synthetic"
+    name: Annotated[str | None, typer.Option(help="Name of the data's folder under the results.")] = None
+    groups: Annotated[
+        str | None, reading_option(help="People: a column, a pattern of file names, or a CSV.", metavar="WHAT")
+    ] = None
+    slices: Annotated[str | None, reading_option(help="Columns to tell scores apart by, e.g. age,gender.")] = None
+    classes: Annotated[str | None, reading_option(help="Rename, merge, drop: 'ANGER=angry,1=sad,contempt='.")] = None
+    votes: Annotated[Path | None, reading_option(help="FER+ votes (fer2013new.csv), joined by row.", metavar="CSV")] = (
+        None
+    )
+    crop_faces: Annotated[bool, reading_option("--crop-faces", help="Cut the face out of each photograph.")] = False
+    copies: Annotated[Copies | None, reading_option(help="What is one image; without, as the data suggest.")] = None
+    skip_bad: Annotated[bool, reading_option("--skip-bad", help="Drop bad rows and files, and say so.")] = False
+
+    def reading(self) -> ReadOptions:
+        """How the data are read."""
+        from fer_bench.data import ReadOptions
+
+        slices = tuple(name.strip() for name in (self.slices or "").split(",") if name.strip())
+        copies: Any = self.copies.value if self.copies else ""
+        given = {name: getattr(self, name) for name in ("votes", "skip_bad", "groups", "classes", "crop_faces")}
+        return ReadOptions(**given, slices=slices, copies=copies)
+
+
+@dataclass(frozen=True)
+class SplitOptions(DataOptions):
+    """What data, under which split, with which results."""
+
+    results: Results = Path("results")
+    split_seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of a split that is drawn.")] = 0
+
+
+@dataclass(frozen=True)
+class PlanOptions(SplitOptions):
     """What `run` and `plan` are about."""
 
     suite: SuiteName = "all"
-    data: Data = "synthetic"
     models: Models = None
     strategies: Strategies = None
     seeds: Seeds = "0"
-    folds: Annotated[int, typer.Option(help="Cross-validate on so many folds.", metavar="K")] = 0
+    folds: Annotated[str, typer.Option(help="Cross-validate on so many folds, or by people.", metavar="K")] = "0"
     budget: BudgetOption = Budget.quick
     weights: Weights = "auto"
     tuned: Annotated[bool, typer.Option("--tuned", help="Use the values that `tune` found.")] = False
-    results: Results = Path("results")
-    name: Name = None
-    votes: Votes = None
     plugin: Plugin = None
     rerun: RerunOption = Rerun.failed
-    split_seed: SplitSeed = 0
-    skip_bad: SkipBad = False
     image_size: Annotated[
         int | None, recipe_option(help="Side of the images they see; each has its own.", metavar="PIXELS", min=8)
     ] = None
@@ -133,6 +174,11 @@ class PlanOptions:
     fine_tune: Annotated[
         FineTune | None, recipe_option(help="How far from the head pre-trained ones are tuned; last-block without.")
     ] = None
+
+    def reading(self) -> ReadOptions:
+        """How the data are read: larger images are kept where networks are to see more of them."""
+        options = super().reading()
+        return replace(options, side=max(options.side, self.image_size or 0))
 
     def selection(self) -> Selection:
         """What to combine. Raises FerBenchError for seeds and augmentations that there are not."""
@@ -164,24 +210,23 @@ class PlanOptions:
         return {name: value for name, value in asked.items() if value is not None}
 
 
-def with_plan_options(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that takes the fields of `PlanOptions` as options of its own, before those it has besides them."""
-    hints = get_type_hints(PlanOptions, include_extras=True)
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that takes the fields of its first parameter's class as options, before those it has besides them."""
+    types = get_type_hints(command, include_extras=True)
+    first, *others = inspect.signature(command).parameters.values()
+    options = types[first.name]
+    hints = get_type_hints(options, include_extras=True)
     keyword = inspect.Parameter.KEYWORD_ONLY
     shared = [
         inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name])
-        for field in fields(PlanOptions)
+        for field in fields(options)
     ]
-    types = get_type_hints(command, include_extras=True)
-    own = [
-        parameter.replace(kind=keyword, annotation=types[parameter.name])
-        for parameter in list(inspect.signature(command).parameters.values())[1:]
-    ]
+    own = [parameter.replace(kind=keyword, annotation=types[parameter.name]) for parameter in others]
     names = [parameter.name for parameter in shared]
 
     @wraps(command)
     def flat(**given: Any) -> None:
-        command(PlanOptions(**{name: given.pop(name) for name in names}), **given)
+        command(options(**{name: given.pop(name) for name in names}), **given)
 
     flat.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
     flat.__annotations__ = {parameter.name: parameter.annotation for parameter in [*shared, *own]}
@@ -198,3 +243,12 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     if min(seeds) < 0 or max(seeds) > MOST_SEED:
         raise FerBenchError(f"--seeds {text}: seeds are not negative, and at most {MOST_SEED}")
     return seeds
+
+
+def parse_folds(text: str) -> int | Literal["people"]:
+    """A number of folds, or "people". Raises FerBenchError for anything else."""
+    if text == "people":
+        return "people"
+    if not text.isdecimal():
+        raise FerBenchError(f"--folds {text}: a number, or people, to leave one person out at a time")
+    return int(text)

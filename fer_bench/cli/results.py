@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fer_bench.cli.options import Results, ResultsName
-from fer_bench.cli.terminal import command_line, open_data, say, write_pages
+from fer_bench.cli.terminal import command_line, console, reading_progress, say, write_pages
 from fer_bench.errors import FerBenchError
 
 if TYPE_CHECKING:
@@ -50,7 +50,12 @@ def report(
     splits = newest_splits(folder.records())
     if not splits:
         raise FerBenchError(f"no records in {folder.path}; `fer_bench run` makes some")
-    dataset = open_data(images, name, None, False).load() if images else None
+    dataset = None
+    if images:
+        from fer_bench.data import open_dataset
+
+        with reading_progress(console) as progress:
+            dataset = open_dataset(images, name=name, progress=progress).load()
     for split in splits:
         write_pages(folder, None, split, [one.value for one in format_ or ()], dataset)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,18 +11,14 @@ from fer_bench.cli.options import (
     MOST_SEED,
     Budget,
     BudgetOption,
-    Data,
     Method,
-    Name,
     PlanOptions,
     Plugin,
     Rerun,
-    Results,
-    SkipBad,
-    SplitSeed,
-    Votes,
+    SplitOptions,
     Weights,
-    with_plan_options,
+    parse_folds,
+    with_options,
 )
 from fer_bench.cli.terminal import (
     INTERRUPTED,
@@ -60,7 +55,7 @@ class Kind(StrEnum):
 
 
 @app.command(epilog="Example: `python -m fer_bench run --suite classical --data fer2013.csv --jobs 2`")
-@with_plan_options
+@with_options
 def run(
     options: PlanOptions,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once; the cores are shared out.")] = 1,
@@ -99,28 +94,24 @@ def run(
 
 
 @app.command(epilog="Example: `python -m fer_bench plan --models 'hog-*' --seeds 0,1,2`")
-@with_plan_options
+@with_options
 def plan(options: PlanOptions) -> None:
     """Show what `run` would do: what is due and how long it may take, what is done, what does not apply and why."""
     _show_plan(*_plan(options), options.rerun)
 
 
 @app.command(epilog="Example: `python -m fer_bench tune hog-svm --trials 20`")
+@with_options
 def tune(
+    options: SplitOptions,
     model: Annotated[str, typer.Argument(help="The model to tune; `list models -v` shows what each can vary.")],
     trials: Annotated[int, typer.Option(help="How many in all; the first is the untuned model.")] = 10,
     method: Annotated[Method, typer.Option(help="hyperband, for networks, cuts most trials short.")] = Method.bayesian,
     strategy: Annotated[str, typer.Option(help="Against imbalance, in every trial.")] = "none",
-    data: Data = "synthetic",
     budget: BudgetOption = Budget.quick,
     weights: Weights = "auto",
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the search and of every trial.")] = 0,
-    results: Results = Path("results"),
-    name: Name = None,
-    votes: Votes = None,
     plugin: Plugin = None,
-    split_seed: SplitSeed = 0,
-    skip_bad: SkipBad = False,
 ) -> None:
     """Search a model's parameters on the validation images, for `run --tuned`. Stopped, it goes on where it was."""
     from fer_bench.cli.listing import tuned_table
@@ -132,7 +123,9 @@ def tune(
     request = TuneRequest(model, trials, strategy, method.value, budget.value, seed, weights, command=command_line())
     searchable(request)
     with reading_progress(console) as progress:
-        prepared = prepare(data, results, name, votes, skip_bad, split_seed, progress=progress)
+        prepared = prepare(
+            options.data, options.results, options.name, options.reading(), options.split_seed, progress=progress
+        )
     try:
         with TuneProgress(console) as watcher:
             tuned = search(request, prepared, watcher)
@@ -165,8 +158,8 @@ def _plan(options: PlanOptions) -> tuple[Prepared, list[PlannedRun]]:
     selection.patterns()  # before data are read
     with reading_progress(console) as progress:
         prepared = prepare(
-            options.data, options.results, options.name, options.votes, options.skip_bad, options.split_seed,
-            options.folds, progress,
+            options.data, options.results, options.name, options.reading(), options.split_seed,
+            parse_folds(options.folds), progress,
         )  # fmt: skip
     return prepared, make_plan(prepared, selection)
 

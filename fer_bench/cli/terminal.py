@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -38,14 +38,6 @@ def load_registered(plugin: list[Path] | None) -> None:
     from fer_bench.models import load_plugins
 
     load_plugins(tuple(plugin or ()))
-
-
-def open_data(data: str, name: str | None, votes: Path | None, skip_bad: bool) -> Any:
-    """The `OpenedDataset` that the options of those names ask for, with a bar while it is read."""
-    from fer_bench.data import open_dataset
-
-    with reading_progress(console) as progress:
-        return open_dataset(data, name=name, votes=votes, skip_bad=skip_bad, progress=progress)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from .copies import stored_copies as stored_copies
 from .dataset import SUBSETS as SUBSETS
 from .dataset import Dataset as Dataset
 from .description import describe as describe
+from .options import ReadOptions as ReadOptions
 from .readers import OpenedDataset as OpenedDataset
 from .readers import open_dataset as open_dataset
 from .resizing import gray_squares as gray_squares

@@ -2,17 +2,22 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from fer_bench.cache import reading
+from fer_bench.data.options import Copying
 from fer_bench.errors import FerBenchError
 
 SUBSETS = ("train", "validation", "test")
 SHOWN = 20
+SLICE = "slice:"
+GroupedBy = Literal["", "person", "image", "clip"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,10 @@ class Dataset:
     subsets: str (n,) of "train", "validation", "test", or None where the data has no official ones.
     votes: int (n, k) taggers' votes for each of `vote_names`, or None.
     groups: int (n,), rows of one group (one person, one clip) never straddle a split; or None.
+    grouped_by: what a group is: "person", "image" (faces of one photograph), "clip", or "" without groups; people are
+    known only where it is "person". groups_from: how the groups became known.
+    slices: str (n,) by name, such as age or pose, "" where unknown: scores are told apart by them.
+    copies: which images count as copies of one another; see `ReadOptions`.
     notes: what a reader of the leaderboard must know about how the data was read.
 
     Raises FerBenchError where the arrays do not fit together.
@@ -39,6 +48,10 @@ class Dataset:
     votes: np.ndarray | None = None
     vote_names: tuple[str, ...] = ()
     groups: np.ndarray | None = None
+    grouped_by: GroupedBy = ""
+    groups_from: str = ""
+    slices: Mapping[str, np.ndarray] = field(default_factory=dict)
+    copies: Copying = ""
     notes: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
@@ -56,8 +69,8 @@ class Dataset:
             yield f"images have shape {self.images.shape}, not (n, h, w) or (n, h, w, 3)"
         if len(self.class_names) < 2:
             yield f"{len(self.class_names)} class, at least 2 are needed"
-        for what in ("labels", "sample_ids", "subsets", "votes", "groups"):
-            rows = getattr(self, what)
+        by_row = {what: getattr(self, what) for what in ("labels", "sample_ids", "subsets", "votes", "groups")}
+        for what, rows in (by_row | {f"values of {name!r}": values for name, values in self.slices.items()}).items():
             if rows is not None and len(rows) != n:
                 yield f"{len(rows):,} {what} for {n:,} images"
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
@@ -85,7 +98,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """16 hexadecimal digits over pixels, labels, class names, ids and official subsets.
 
-        Votes, groups and notes stay out: they change how runs are split or judged, not what the images are.
+        Votes, groups, slices and notes stay out: they change how runs are split or judged, not what the images are.
         """
         sha = hashlib.sha256()
         sha.update(json.dumps([self.images.shape, list(self.class_names)]).encode())
@@ -106,6 +119,7 @@ class Dataset:
         np.save(folder / "images.npy", self.images)
         optional = {"subsets": self.subsets, "votes": self.votes, "groups": self.groups}
         arrays = {name: array for name, array in optional.items() if array is not None}
+        arrays |= {SLICE + name: np.asarray(values, dtype=np.str_) for name, values in self.slices.items()}
         np.savez(
             folder / "rows.npz",
             allow_pickle=False,
@@ -117,6 +131,9 @@ class Dataset:
             "name": self.name,
             "class_names": self.class_names,
             "vote_names": self.vote_names,
+            "grouped_by": self.grouped_by,
+            "groups_from": self.groups_from,
+            "copies": self.copies,
             "notes": self.notes,
             "fingerprint": self.fingerprint,
         }
@@ -131,12 +148,17 @@ class Dataset:
         with reading(folder):
             about = json.loads((folder / "about.json").read_text())
             with np.load(folder / "rows.npz", allow_pickle=False) as rows:
-                arrays = {name: rows[name] for name in rows.files}
+                arrays = {name: rows[name] for name in rows.files if not name.startswith(SLICE)}
+                slices = {name.removeprefix(SLICE): rows[name] for name in rows.files if name.startswith(SLICE)}
             dataset = cls(
                 name=about["name"],
                 images=np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False),
                 class_names=tuple(about["class_names"]),
                 vote_names=tuple(about["vote_names"]),
+                grouped_by=about["grouped_by"],
+                groups_from=about["groups_from"],
+                slices=slices,
+                copies=about["copies"],
                 notes=tuple(about["notes"]),
                 **arrays,
             )

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from fer_bench import cache
 from fer_bench.cache import reading
@@ -70,12 +70,17 @@ def fold_numbers(n_folds: int) -> tuple[int, ...]:
     return tuple(range(1, n_folds + 1)) or (0,)
 
 
-def stored_split(dataset_folder: Path, seed: int, n_folds: int = 0, progress: Progress = silent) -> Path:
+def stored_split(
+    dataset_folder: Path, seed: int, folds: int | Literal["people"] = 0, progress: Progress = silent
+) -> Path:
     """The cache folder of the split of the dataset stored in `dataset_folder`, made if it is not there.
 
     Its about.json holds fingerprint, source, class_names, and counts by fold number, so that planning needs no arrays.
     Raises FerBenchError where a class cannot be in each subset.
     """
+    if folds == "people":
+        raise FerBenchError("--folds people: not there yet")
+    n_folds = folds
     key = cache.digest({"dataset": dataset_folder.name, "seed": seed, "n_folds": n_folds, "format": STORED_FORMAT})
 
     def build(work: Path) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from fer_bench.cache import reading, write_atomic
-from fer_bench.data import open_dataset, stored_split
+from fer_bench.data import ReadOptions, open_dataset, stored_split
 from fer_bench.progress import Progress, silent
 from fer_bench.records import ResultsFolder
 
@@ -59,16 +60,17 @@ def prepare(
     data: str | Path,
     results: str | Path = "results",
     name: str | None = None,
-    votes: str | Path | None = None,
-    skip_bad: bool = False,
+    options: ReadOptions | None = None,
     split_seed: int = 0,
-    n_folds: int = 0,
+    folds: int | Literal["people"] = 0,
     progress: Progress = silent,
 ) -> Prepared:
-    """Open `data`, make its split or folds, and name its results folder. Raises FerBenchError for bad data."""
-    votes_file = None if votes is None else Path(votes)
-    opened = open_dataset(str(data), name=name, votes=votes_file, skip_bad=skip_bad, progress=progress)
-    split_folder = stored_split(opened.folder, split_seed, n_folds, progress)
+    """Open `data`, make its split or folds, and name its results folder.
+
+    folds: how many, "people" for one a person, or 0 for one split. Raises FerBenchError for bad data.
+    """
+    opened = open_dataset(str(data), name=name, options=options or ReadOptions(), progress=progress)
+    split_folder = stored_split(opened.folder, split_seed, folds, progress)
     with reading(split_folder):
         split = json.loads((split_folder / "about.json").read_text())
     with reading(opened.folder):

@@ -11,8 +11,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from fer_bench.data import ReadOptions
 from fer_bench.execution.children import BUSY, record_without_child
 from fer_bench.execution.estimate import Estimate
 from fer_bench.execution.places import Place, ThisMachine, connected
@@ -82,15 +83,13 @@ def run(
     models: str | Sequence[str] | None = None,
     strategies: str | Sequence[str] | None = None,
     seeds: Sequence[int] = (0,),
-    folds: int = 0,
+    folds: int | Literal["people"] = 0,
     budget: str = "quick",
     weights: str = "auto",
     parameters: Mapping[str, Any] | None = None,
     tuned: bool = False,
     results: str | Path = "results",
     name: str | None = None,
-    votes: str | Path | None = None,
-    skip_bad: bool = False,
     split_seed: int = 0,
     plugins: Sequence[str | Path] = (),
     rerun: str = "failed",
@@ -100,9 +99,11 @@ def run(
     command: str = "",
     progress: Progress = silent,
     watcher: Watcher | None = None,
+    **reading: Any,
 ) -> Finished:
     """Prepare `data`, plan, and do what is not done yet. See `prepare`, `Selection` and `Options` for the arguments.
 
+    reading: fields of `ReadOptions`, such as votes, groups and classes.
     scheduler: address of a Dask cluster to run on. progress: is told how far the reading of data is.
     Raises FerBenchError for what of them cannot be, and as `run_plan` does.
     """
@@ -110,7 +111,7 @@ def run(
     load_plugins(options.plugins)
     selection = Selection(suite, models, strategies, tuple(seeds), budget, weights, parameters or {}, tuned)
     with connected(scheduler) as place:
-        prepared = prepare(data, results, name, votes, skip_bad, split_seed, folds, progress)
+        prepared = prepare(data, results, name, ReadOptions(**reading), split_seed, folds, progress)
         return run_plan(make_plan(prepared, selection), prepared, options, watcher, place)
 
 

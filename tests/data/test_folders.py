@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fer_bench.data import resized
+from fer_bench.data.options import ReadOptions
 from fer_bench.data.readers import image_files
 from fer_bench.data.readers.folders import find_images, read_folder
 from fer_bench.data.readers.image_files import SUFFIXES
@@ -20,7 +21,7 @@ def listed(root: Path) -> list[str]:
 
 
 def read(root: Path, **options):
-    return read_folder(root, listed(root), root.parent / "pixels.raw", **options)
+    return read_folder(root, listed(root), root.parent / "pixels.raw", ReadOptions(**options))
 
 
 def error_of(root: Path, **options) -> str:

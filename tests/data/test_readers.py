@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fer_bench import cache
-from fer_bench.data import Dataset, make_split, make_synthetic, open_dataset, stored_split
+from fer_bench.data import Dataset, ReadOptions, make_split, make_synthetic, open_dataset, stored_split
 from fer_bench.data.readers import source
 from fer_bench.errors import FerBenchError
 
@@ -173,7 +173,7 @@ def test_changed_votes_are_never_served(csv_lines, write_csv):
     data = write_csv(csv_lines)
     for n in (1, 2):
         votes = write_csv(["happy,sad", *[f"{n},0"] * 9], "votes.csv")
-        assert open_dataset(str(data), votes=votes).load().votes[0, 0] == n
+        assert open_dataset(str(data), options=ReadOptions(votes=votes)).load().votes[0, 0] == n
     assert open_dataset(str(data)).load().votes is None
 
 
@@ -182,7 +182,7 @@ def test_skip_bad_is_told_apart(csv_lines, write_csv):
     for _ in range(2):
         with pytest.raises(FerBenchError, match="1 bad rows of 10"):
             open_dataset(str(path))
-        assert len(open_dataset(str(path), skip_bad=True).load()) == 9
+        assert len(open_dataset(str(path), options=ReadOptions(skip_bad=True)).load()) == 9
 
 
 @pytest.mark.parametrize("missing", source.SAVED)
@@ -245,7 +245,7 @@ def test_votes_that_cannot_be(csv_lines, write_csv, tmp_path, folder):
     data = write_csv(csv_lines)
     for path, given in [(data, tmp_path / "missing.csv"), (data, votes), (folder, votes), ("synthetic", votes)]:
         with pytest.raises(FerBenchError, match=str(given)):
-            open_dataset(str(path), votes=given)
+            open_dataset(str(path), options=ReadOptions(votes=given))
 
 
 def test_problems_of_the_whole_name_the_source(csv_lines, write_csv):

@@ -227,7 +227,7 @@ def test_stored_split_comes_back(tmp_path):
     stored, made = Split.load(stored_split(tmp_path, 0)), make_split(data, 0)
     assert (stored.fingerprint, stored.source) == (made.fingerprint, made.source)
     assert np.array_equal(stored.train, made.train)
-    folds = stored_split(tmp_path, 0, n_folds=3)
+    folds = stored_split(tmp_path, 0, folds=3)
     for number, split in enumerate(make_folds(data, 3), start=1):
         assert np.array_equal(Split.load(folds, number).test, split.test)
 
@@ -235,9 +235,9 @@ def test_stored_split_comes_back(tmp_path):
 @pytest.mark.parametrize("lost", ["about.json", "rows.f2.npz"])
 def test_a_stored_split_that_lost_a_file_is_made_again(tmp_path, lost):
     dataset().save(tmp_path)
-    folder = stored_split(tmp_path, 0, n_folds=2)
+    folder = stored_split(tmp_path, 0, folds=2)
     (folder / lost).unlink()
-    assert (stored_split(tmp_path, 0, n_folds=2) / lost).is_file()
+    assert (stored_split(tmp_path, 0, folds=2) / lost).is_file()
 
 
 @pytest.mark.parametrize("damaged", ["about.json", "rows.npz"])

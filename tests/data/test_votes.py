@@ -5,6 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
+from fer_bench.data.options import ReadOptions
 from fer_bench.data.readers.csv_files import read_csv
 from fer_bench.data.readers.folders import read_folder
 from fer_bench.data.readers.votes import join_votes
@@ -60,6 +61,6 @@ def test_wrong_votes(change, problem, csv_lines, votes_lines, write_csv):
 def test_files_in_folders_have_no_rows(votes_lines, write_csv, write_images, tmp_path):
     paths = ["happy/a.png", "sad/b.png"]
     root = write_images(dict.fromkeys(paths, (4, 4)))
-    decoded = read_folder(root, [*paths, "happy/", "sad/"], tmp_path / "pixels.raw")
+    decoded = read_folder(root, [*paths, "happy/", "sad/"], tmp_path / "pixels.raw", ReadOptions())
     with pytest.raises(FerBenchError, match=r"votes\.csv"):
         join_votes(decoded, write_csv(votes_lines, "votes.csv"))

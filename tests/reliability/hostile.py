@@ -22,7 +22,7 @@ from PIL import Image
 
 from fer_bench.analysis import Predictions, newest_splits, verify
 from fer_bench.analysis.evidence.external import read_predictions
-from fer_bench.data import open_dataset
+from fer_bench.data import ReadOptions, open_dataset
 from fer_bench.execution.estimate import Estimate
 from fer_bench.execution.preparation import prepare
 from fer_bench.records.store import ResultsFolder
@@ -82,7 +82,7 @@ def zipped(content: bytes, name: str = "fer2013.csv", **others: bytes) -> bytes:
 
 
 def opened(source: Path, **options) -> Case:
-    return lambda: prepare(str(source), source.parent / "results", **options)
+    return lambda: prepare(str(source), source.parent / "results", options=ReadOptions(**options))
 
 
 def fuzz_csv(folder: Path, rng: np.random.Generator) -> Case:
@@ -212,7 +212,7 @@ def fuzz_images(folder: Path, rng: np.random.Generator) -> Case:
     if rng.random() < 0.3:
         make_strange(root, path, rng)
     skip_bad = bool(rng.random() < 0.5)
-    return lambda: open_dataset(str(root), skip_bad=skip_bad).load()
+    return lambda: open_dataset(str(root), options=ReadOptions(skip_bad=skip_bad)).load()
 
 
 def make_strange(root: Path, path: Path, rng: np.random.Generator) -> None:
@@ -240,7 +240,7 @@ def fuzz_votes(folder: Path, rng: np.random.Generator) -> Case:
     lines = [f"{usages[row % 4]},fer{row}.png,{','.join(map(str, rng.integers(0, 9, 10)))}" for row in range(60)]
     names = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
     votes.write_bytes(mutated("\n".join([f"Usage,Image name,{names}", *lines, ""]).encode(), rng))
-    return lambda: open_dataset(str(path), votes=votes).load()
+    return lambda: open_dataset(str(path), options=ReadOptions(votes=votes)).load()
 
 
 def fuzz_predictions(folder: Path, rng: np.random.Generator) -> Case:

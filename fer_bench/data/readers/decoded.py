@@ -1,13 +1,14 @@
 """What every reader hands over, and the rules that turn it into a Dataset whatever the form it came in."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from fer_bench.data.dataset import SUBSETS, Dataset
+from fer_bench.data.dataset import SUBSETS, Dataset, GroupedBy
+from fer_bench.data.options import Copying
 from fer_bench.errors import FerBenchError, listing
 
 TRAIN, VALIDATION, TEST = SUBSETS
@@ -62,8 +63,10 @@ def drop_bad(source: Path, what: str, total: int, problems: list[str], skip_bad:
 class Decoded:
     """Images as a source holds them, before the rules common to all sources. Arrays as in `Dataset`.
 
-    n_rows: rows the source has, with those that were dropped. rows: int64 (n,), which of them each image is,
-    or None where the source has no order of its own (files in folders), so that nothing can be joined by row.
+    columns: str (n,) by its name in the source, whatever else that has for each image; what is not taken from here, for
+    groups or slices, is not used.
+    n_rows: rows the source has, with those that were dropped. rows: int64 (n,), which of them each image is, or None
+    where the source has no order of its own (files in folders), so that nothing can be joined by row.
     """
 
     images: np.ndarray
@@ -76,9 +79,13 @@ class Decoded:
     votes: np.ndarray | None = None
     vote_names: tuple[str, ...] = ()
     groups: np.ndarray | None = None
+    grouped_by: GroupedBy = ""
+    groups_from: str = ""
+    slices: Mapping[str, np.ndarray] = field(default_factory=dict)
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def dataset(self, name: str) -> Dataset:
+    def dataset(self, name: str, copies: Copying = "") -> Dataset:
         """The Dataset: classes without an image left out, one subset alone is none, of two the second is the test.
 
         Raises FerBenchError where the arrays do not fit together or nothing is marked for training.
@@ -88,6 +95,7 @@ class Decoded:
         return Dataset(
             name=name, images=self.images, labels=labels, class_names=class_names, sample_ids=self.sample_ids,
             subsets=subsets, votes=self.votes, vote_names=self.vote_names, groups=self.groups,
+            grouped_by=self.grouped_by, groups_from=self.groups_from, slices=self.slices, copies=copies,
             notes=(*self.notes, *class_notes, *subset_notes),
         )  # fmt: skip
 

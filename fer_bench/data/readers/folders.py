@@ -3,55 +3,27 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
+from fer_bench.data.options import ReadOptions
 from fer_bench.data.readers import image_files
-from fer_bench.data.readers.decoded import TRAIN, Decoded, distinct_names, drop_bad, official_subset
+from fer_bench.data.readers.decoded import TRAIN, Decoded, distinct_names, official_subset
+from fer_bench.data.readers.image_files import ImageFile
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.progress import Progress, silent
 
 FER2013_NAME = re.compile(r"(Training|PublicTest|PrivateTest)_\d+", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class ImageFile:
-    """One image file: its path below the data folder, its class, and the subset it belongs to, if any."""
-
-    path: str
-    class_name: str
-    subset: str | None
-
-
 def read_folder(
-    root: Path, paths: Sequence[str], scratch: Path, *, skip_bad: bool = False, progress: Progress = silent
+    root: Path, paths: Sequence[str], scratch: Path, options: ReadOptions, progress: Progress = silent
 ) -> Decoded:
     """Read the images among `paths` below `root`: "class/image" or "subset/class/image"; a folder ends with "/".
 
-    Gray where all images are, otherwise RGB; of one size (`image_files.common_size`). Pixels go into the file
-    `scratch`, not into memory. Raises FerBenchError naming every unreadable file, unless `skip_bad` drops them.
+    Raises FerBenchError as `find_images` and `image_files.read_images` do.
     """
-    files, notes = find_images(root, paths)
-    looks = image_files.look_at([root / file.path for file in files], progress)
-    bad = [f"{file.path}: {look.problem}" for file, look in zip(files, looks, strict=True) if look.problem]
-    notes += drop_bad(root, "unreadable images", len(files), bad, skip_bad)
-    class_names = sorted({file.class_name for file in files})
-    codes = {name: code for code, name in enumerate(class_names)}
-    files = [file for file, look in zip(files, looks, strict=True) if not look.problem]
-    looks = [look for look in looks if not look.problem]
-    size = image_files.common_size(looks)
-    notes += _size_note(looks, size)
-    gray = all(look.gray for look in looks)
-    return Decoded(
-        images=image_files.decode([root / file.path for file in files], size, gray, scratch, progress),
-        labels=np.array([codes[file.class_name] for file in files], dtype=np.int64),
-        class_names=tuple(_printable(name) for name in class_names),
-        sample_ids=np.array([_printable(file.path) for file in files]),
-        subsets=np.array([file.subset for file in files]) if files[0].subset else None,
-        notes=tuple(notes),
-    )
+    return image_files.read_images(root, *find_images(root, paths), scratch, options, progress)
 
 
 def find_images(root: Path, paths: Sequence[str]) -> tuple[list[ImageFile], list[str]]:
@@ -135,18 +107,5 @@ def _passed_over_note(names: Sequence[str]) -> list[str]:
     if not names:
         return []
     kinds = Counter(PurePosixPath(name).suffix.lower() or name for name in names)
-    shown = ", ".join(_printable(kind) for kind, _ in kinds.most_common(5))
+    shown = ", ".join(kind for kind, _ in kinds.most_common(5))
     return [f"passed over {len(names):,} files that are no images of a class ({shown})"]
-
-
-def _size_note(looks: Sequence[image_files.Look], size: tuple[int, int]) -> list[str]:
-    sizes = sorted({(look.height, look.width) for look in looks}, key=lambda size: size[0] * size[1])
-    if sizes == [size]:
-        return []
-    (low, high), (height, width) = sizes[0], sizes[-1]
-    return [f"images of {low} x {high} to {height} x {width} pixels were resized to {size[0]} x {size[1]}"]
-
-
-def _printable(name: str) -> str:
-    """`name` with bytes that are not UTF-8 written out, so that it can be stored as text."""
-    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")

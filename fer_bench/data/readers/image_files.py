@@ -4,10 +4,10 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from fer_bench.data.options import ReadOptions
+from fer_bench.data.readers.decoded import Decoded, drop_bad
 from fer_bench.data.resizing import resized
 from fer_bench.errors import FerBenchError
 from fer_bench.progress import Progress, silent
@@ -30,6 +32,51 @@ LARGEST_SIDE = 224
 MOST_PIXELS = 1 << 26
 """Of one image. The largest cameras have fewer; what has more is a mistake, or made to fill the memory."""
 CHUNK = 512
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One face in an image file, as a layout says.
+
+    path: below the data folder. subset: official, or None. box: left, top, right and bottom of the face in pixels, or
+    None for all of the image. sample_id: where one file has several faces, instead of its path. columns: what else is
+    known of it, by name.
+    """
+
+    path: str
+    class_name: str
+    subset: str | None = None
+    box: tuple[int, int, int, int] | None = None
+    sample_id: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_images(
+    root: Path, files: Sequence[ImageFile], notes: Sequence[str], scratch: Path, options: ReadOptions,
+    progress: Progress = silent,
+) -> Decoded:  # fmt: skip
+    """Decode `files` below `root`: gray where all are, otherwise RGB; of one size (`common_size`).
+
+    Pixels go into the file `scratch`, not into memory. Raises FerBenchError naming every unreadable file, unless
+    `options.skip_bad` drops them.
+    """
+    looks = look_at([root / file.path for file in files], progress)
+    bad = [f"{file.path}: {look.problem}" for file, look in zip(files, looks, strict=True) if look.problem]
+    dropped = drop_bad(root, "unreadable images", len(files), bad, options.skip_bad)
+    class_names = sorted({file.class_name for file in files})
+    codes = {name: code for code, name in enumerate(class_names)}
+    files = [file for file, look in zip(files, looks, strict=True) if not look.problem]
+    looks = [look for look in looks if not look.problem]
+    size = common_size(looks)
+    gray = all(look.gray for look in looks)
+    return Decoded(
+        images=decode([root / file.path for file in files], size, gray, scratch, progress),
+        labels=np.array([codes[file.class_name] for file in files], dtype=np.int64),
+        class_names=tuple(_printable(name) for name in class_names),
+        sample_ids=np.array([_printable(file.sample_id or file.path) for file in files]),
+        subsets=np.array([file.subset for file in files]) if files[0].subset else None,
+        notes=(*notes, *dropped, *_size_note(looks, size)),
+    )
 
 
 @dataclass(frozen=True)
@@ -129,6 +176,19 @@ def _sized(path: Path, size: tuple[int, int], gray: bool) -> np.ndarray:
 
 def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+
+
+def _size_note(looks: Sequence[Look], size: tuple[int, int]) -> list[str]:
+    sizes = sorted({(look.height, look.width) for look in looks}, key=lambda size: size[0] * size[1])
+    if sizes == [size]:
+        return []
+    (low, high), (height, width) = sizes[0], sizes[-1]
+    return [f"images of {low} x {high} to {height} x {width} pixels were resized to {size[0]} x {size[1]}"]
+
+
+def _printable(name: str) -> str:
+    """`name` with bytes that are not UTF-8 written out, so that it can be stored as text."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 @contextmanager

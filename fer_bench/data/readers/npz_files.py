@@ -54,6 +54,8 @@ def read_npz(path: Path) -> Decoded:
         votes=votes,
         vote_names=tuple(_texts(path, arrays, "vote_names").tolist()) if "vote_names" in arrays else (),
         groups=np.unique(_texts(path, arrays, "groups"), return_inverse=True)[1] if "groups" in arrays else None,
+        grouped_by="person" if "groups" in arrays else "",
+        groups_from="groups" if "groups" in arrays else "",
         notes=(f"{path.name} also holds {', '.join(unused)}: not used",) if unused else (),
     )
 

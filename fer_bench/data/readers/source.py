@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fer_bench import cache
 from fer_bench.cache import reading
 from fer_bench.data import fer2013
+from fer_bench.data.options import ReadOptions
 from fer_bench.errors import FerBenchError
 from fer_bench.progress import Progress, silent
 
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
     from fer_bench.data.dataset import Dataset
     from fer_bench.data.readers.decoded import Decoded
 
-FORMAT = 2
+FORMAT = 3
 """Goes up when a reader changes what it makes of the same file, so that nothing older is served."""
 SYNTHETIC = "synthetic"
 NAMES = (SYNTHETIC, fer2013.NAME)
 SAVED = ("about.json", "rows.npz", "images.npy")
 PACKED = re.compile(r"(\.(csv|npz|gz|xz|zip))+$", re.IGNORECASE)
 RENDERER = Path(__file__).parents[1] / SYNTHETIC
+PLAIN = ReadOptions()
 DEEPEST = 3
 """Levels looked at below a folder: subset, class, image."""
 
@@ -52,15 +54,13 @@ def open_dataset(
     source: str,
     *,
     name: str | None = None,
-    votes: Path | None = None,
-    skip_bad: bool = False,
+    options: ReadOptions = PLAIN,
     progress: Progress = silent,
 ) -> OpenedDataset:
     """Find `source`, decode it into the cache if it is not there as it is now, and say which dataset it is.
 
     source: "synthetic", "fer2013", a CSV like fer2013.csv (plain, .gz, .xz, .zip), an .npz, a folder of classes, or a
     folder of train and test (and validation) folders of classes. name: instead of the source's own; a safe file name.
-    votes: a CSV like fer2013new.csv, one row per row of the data. skip_bad: drop bad rows and files, with a note.
     progress: called with the share done (0..1) and a short text while something is decoded.
 
     Raises FerBenchError naming the file, row, class or option where something is wrong with any of these.
@@ -69,18 +69,19 @@ def open_dataset(
         raise FerBenchError(
             f"--name {name!r}: letters, digits, dots, dashes and underscores only, as it names a folder"
         )
-    if votes is not None and not votes.is_file():
-        raise FerBenchError(f"--votes {votes}: no such file")
+    if options.votes is not None and not options.votes.is_file():
+        raise FerBenchError(f"--votes {options.votes}: no such file")
     found = _find(source, progress)
     content = {
         "format": FORMAT,
         "source": [found.kind, str(found.path), found.signature],
-        "votes": votes and [str(votes.resolve()), cache.file_signature(votes)],
-        "options": [name, skip_bad, source == fer2013.NAME],
+        "files": [[str(file.resolve()), cache.file_signature(file)] for file in _files(options)],
+        "options": {name: str(value) for name, value in vars(options).items()},
+        "name": [name, source == fer2013.NAME],
     }
 
     def build(folder: Path) -> None:
-        dataset = _read(found, folder / "pixels.raw", votes, skip_bad, progress)
+        dataset = _read(found, folder / "pixels.raw", options, progress)
         if source == fer2013.NAME:
             fer2013.check(dataset, found.path)
         if _signature(found.kind, found.path) != found.signature:
@@ -157,38 +158,44 @@ def _listing(root: Path, above: str = "", depth: int = 1) -> Iterator[list[Any]]
                     yield from _listing(Path(entry), below + "/", depth + 1)
 
 
-def _read(source: _Source, scratch: Path, votes: Path | None, skip_bad: bool, progress: Progress) -> "Dataset":
+def _files(options: ReadOptions) -> list[Path]:
+    """The files besides the data that the dataset depends on."""
+    groups = Path(options.groups) if options.groups else None
+    return [file for file in (options.votes, groups) if file and file.is_file()]
+
+
+def _read(source: _Source, scratch: Path, options: ReadOptions, progress: Progress) -> "Dataset":
     if source.kind == SYNTHETIC:
         from fer_bench.data.synthetic.dataset import make_synthetic
 
-        if votes:
-            raise FerBenchError(f"--votes {votes}: there are none for the synthetic data")
+        if options.votes:
+            raise FerBenchError(f"--votes {options.votes}: there are none for the synthetic data")
         progress(0.0, "rendering faces")
         return make_synthetic()
-    decoded = _decode(source, scratch, skip_bad, progress)
-    if votes:
+    decoded = _decode(source, scratch, options, progress)
+    if options.votes:
         from fer_bench.data.readers.votes import join_votes
 
-        decoded = join_votes(decoded, votes)
+        decoded = join_votes(decoded, options.votes)
     try:
-        return decoded.dataset(_slug(source.path))
+        return decoded.dataset(_slug(source.path), options.copies)
     except FerBenchError as error:
         raise FerBenchError(f"{source.path}: {error}") from error
 
 
-def _decode(source: _Source, scratch: Path, skip_bad: bool, progress: Progress) -> "Decoded":
+def _decode(source: _Source, scratch: Path, options: ReadOptions, progress: Progress) -> "Decoded":
     if source.kind == "folder":
         from fer_bench.data.readers.folders import read_folder
 
         paths = [entry[0] for entry in source.signature]
-        return read_folder(source.path, paths, scratch, skip_bad=skip_bad, progress=progress)
+        return read_folder(source.path, paths, scratch, options, progress)
     if source.kind == "npz":
         from fer_bench.data.readers.npz_files import read_npz
 
         return read_npz(source.path)
     from fer_bench.data.readers.csv_files import read_csv
 
-    return read_csv(source.path, skip_bad=skip_bad, progress=progress)
+    return read_csv(source.path, skip_bad=options.skip_bad, progress=progress)
 
 
 def _own_name(source: _Source, dataset: "Dataset") -> str:

@@ -1,0 +1,34 @@
+"""How data are read, where not as they come. Light."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+SIDE = 112
+"""Pixels. Larger images are made smaller when they are stored: no model looks closer unless asked to."""
+Copying = Literal["", "exact", "near", "none"]
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What `open_dataset` is told besides the source.
+
+    votes: a CSV like fer2013new.csv, one row per row of the data. skip_bad: drop bad rows and files, with a note.
+    groups: who is on which image: a column, a regular expression on file names, or a CSV (file or id, group).
+    slices: columns by which scores are told apart. classes: renames, merges and drops, "ANGER=angry,contempt=".
+    crop_faces: cut the face that is found out of every photograph.
+    copies: what counts as one image in splits and audit; "" is calibrated on the data. side: largest side stored.
+    """
+
+    votes: Path | None = None
+    skip_bad: bool = False
+    groups: str | None = None
+    slices: tuple[str, ...] = ()
+    classes: str | None = None
+    crop_faces: bool = False
+    copies: Copying = ""
+    side: int = SIDE
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "votes", self.votes and Path(self.votes))
+        object.__setattr__(self, "slices", tuple(self.slices))
