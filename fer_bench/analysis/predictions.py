@@ -6,7 +6,7 @@ import csv
 import io
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import itemgetter
@@ -145,9 +145,18 @@ class Predictions:
     def image_facts(self, subset: str) -> ImageFacts | None:
         """Copies in train and votes of the images `ids[subset]`, in that order, or None where no audit left them.
 
-        Raises FerBenchError where the file is damaged or does not know an image.
+        None for folds: copies of an image stay together in one. Raises FerBenchError where the file is damaged or does
+        not know an image.
         """
-        return None if self._facts is None else self._facts.of(self.ids[subset])
+        return None if self._facts is None or self.split[2] else self._facts.of(self.ids[subset])
+
+    @property
+    def slices(self) -> Mapping[str, np.ndarray]:
+        """Of the test images, str (n,) by name, "" where unknown; none where none were given.
+
+        Raises FerBenchError as `image_facts` does.
+        """
+        return {} if self._facts is None else self._facts.of(self.ids["test"]).slices
 
     @cached_property
     def choosers(self) -> np.ndarray:
@@ -157,8 +166,6 @@ class Predictions:
 
     @cached_property
     def _facts(self) -> ImageFacts | None:
-        if self.split[2]:
-            return None  # copies of an image stay together in one fold
         try:
             return ImageFacts.load(self.folder.images_path(self.split[1]))
         except FileNotFoundError:

@@ -106,8 +106,12 @@ def store_split(prepared: Prepared) -> None:
 def audit_data(prepared: Prepared, progress: Progress = silent) -> None:
     """Write audit.json and the facts about images beside the runs, where they are missing or speak of something else.
 
-    Copies are looked for once for each dataset and split: the cache has them.
+    Copies are looked for once for each dataset and split: the cache has them. Folds are drawn here, copies together, so
+    that none straddles them: of these only the facts are written.
     """
+    if prepared.n_folds:
+        _store_images_of_folds(prepared)
+        return
     from fer_bench.data import stored_audit
     from fer_bench.records import AUDIT_FILE
 
@@ -120,7 +124,7 @@ def audit_data(prepared: Prepared, progress: Progress = silent) -> None:
 
 
 def _store_images(prepared: Prepared, audit_folder: Path) -> None:
-    """Put the facts about validation and test images beside the results; votes that are known there stay known."""
+    """Put the facts about validation and test images beside the results; votes and slices known there stay known."""
     import numpy as np
 
     from fer_bench.data import Dataset, Split, read_copies
@@ -130,11 +134,31 @@ def _store_images(prepared: Prepared, audit_folder: Path) -> None:
     copies = read_copies(audit_folder)
     rows = np.concatenate([split.validation, split.test])
     subset = np.repeat(["validation", "test"], [len(split.validation), len(split.test)])
-    facts = ImageFacts(dataset.sample_ids[rows], subset, copies[rows])
+    slices = {name: values[rows] for name, values in dataset.slices.items()}
+    facts = ImageFacts(dataset.sample_ids[rows], subset, copies[rows], slices=slices)
     path = prepared.results.images_path(prepared.split_fingerprint)
     if dataset.votes is not None and dataset.vote_names:
         facts = replace(facts, votes=dataset.votes[rows], vote_names=dataset.vote_names)
     elif path.exists():
         known = ImageFacts.load(path).of(facts.ids)
         facts = replace(facts, votes=known.votes, vote_names=known.vote_names)
+    if not slices and path.exists():
+        facts = replace(facts, slices=ImageFacts.load(path).of(facts.ids).slices)
     facts.write(path)
+
+
+def _store_images_of_folds(prepared: Prepared) -> None:
+    """Put the slices of all images beside the results, each as it is tested in one fold."""
+    import numpy as np
+
+    from fer_bench.data import Dataset, Split
+    from fer_bench.records import ImageFacts
+
+    dataset = Dataset.load(prepared.dataset_folder)
+    if not dataset.slices:
+        return
+    rows = np.concatenate([Split.load(prepared.split_folder, fold).test for fold in prepared.counts])
+    slices = {name: values[rows] for name, values in dataset.slices.items()}
+    every, none = np.full(len(rows), "test"), np.full(len(rows), "")
+    facts = ImageFacts(dataset.sample_ids[rows], every, none, slices=slices)
+    facts.write(prepared.results.images_path(prepared.split_fingerprint))

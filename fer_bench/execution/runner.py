@@ -136,8 +136,7 @@ def run_plan(
         prepared.results.prepare()
         due = _cleaned(due, prepared.results, options.rerun)
     store_split(prepared)  # this and the audit read what is there and write what is new: cheap where nothing is
-    if not prepared.n_folds:  # folds are drawn here, copies together: none straddles them
-        audit_data(prepared, lambda done, text: watcher.waiting(f"{text} {done:.0%}"))
+    audit_data(prepared, lambda done, text: watcher.waiting(f"{text} {done:.0%}"))
     if due:
         _run_due(due, prepared, options, watcher, place or ThisMachine(options.jobs), finished)
     return finished

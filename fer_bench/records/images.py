@@ -1,7 +1,8 @@
-"""What is known of each image that is scored: whether a copy of it was trained on, and how taggers voted.
+"""What is known of each image that is scored: whether a copy of it was trained on, its slices, how taggers voted.
 
 The file `images-<split fingerprint>.csv.gz` beside a dataset's runs: sample_id, subset ("validation" or "test"),
-copy_in_train ("exact", "near" or empty), then one column per class that the taggers could vote for, if they did.
+copy_in_train ("exact", "near" or empty), a column `slice:<name>` for each slice that is known (empty where it is not),
+then one column per class that the taggers could vote for, if they did.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import csv
 import io
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 COLUMNS = ("sample_id", "subset", "copy_in_train")
+SLICE = "slice:"
 COPIES = ("", "near", "exact")
 """Kinds of copies in train, the strongest last."""
 
@@ -38,7 +41,8 @@ def choosers(copy_in_train: np.ndarray) -> np.ndarray:
 class ImageFacts:
     """One entry per validation and test image.
 
-    ids, subset, copy_in_train: str (n,). votes: int64 (n, k) for each of `vote_names`, or None.
+    ids, subset, copy_in_train: str (n,). slices: str (n,) by name, "" where unknown. votes: int64 (n, k) for each of
+    `vote_names`, or None.
     """
 
     ids: np.ndarray
@@ -46,6 +50,7 @@ class ImageFacts:
     copy_in_train: np.ndarray
     votes: np.ndarray | None = None
     vote_names: tuple[str, ...] = ()
+    slices: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path) -> ImageFacts:
@@ -64,15 +69,21 @@ class ImageFacts:
             )
             if not np.isin(subset, ("validation", "test")).all() or not np.isin(copies, COPIES).all():
                 raise ValueError("values that are neither subsets nor kinds of copies")
-            names = tuple(header[len(COLUMNS) :])
-            votes = np.array([row[len(COLUMNS) :] for row in rows], dtype=np.int64) if names else None
+            sliced = [name for name in header[len(COLUMNS) :] if name.startswith(SLICE)]
+            start = len(COLUMNS) + len(sliced)
+            slices = {
+                name.removeprefix(SLICE): np.array([row[at] for row in rows])
+                for at, name in enumerate(sliced, start=len(COLUMNS))
+            }
+            names = tuple(header[start:])
+            votes = np.array([row[start:] for row in rows], dtype=np.int64) if names else None
             if votes is not None and votes.shape != (len(rows), len(names)):
                 raise ValueError(f"votes of shape {votes.shape}, not {(len(rows), len(names))}")
         except FileNotFoundError:
             raise
-        except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
+        except (OSError, EOFError, ValueError, IndexError, csv.Error, zlib.error) as error:
             raise FerBenchError(f"{path}: damaged ({error}); delete it and run `fer_bench audit` again") from error
-        return cls(ids, subset, copies, votes, names)
+        return cls(ids, subset, copies, votes, names, slices)
 
     def of(self, ids: np.ndarray) -> ImageFacts:
         """The facts of the images `ids`, str (m,), in that order. Raises FerBenchError naming unknown ids."""
@@ -82,7 +93,8 @@ class ImageFacts:
             raise FerBenchError(f"{len(unknown):,} sample ids are not in the split:\n{listing(unknown, 5)}")
         rows = [at[str(sample_id)] for sample_id in ids]
         votes = None if self.votes is None else self.votes[rows]
-        return ImageFacts(self.ids[rows], self.subset[rows], self.copy_in_train[rows], votes, self.vote_names)
+        slices = {name: values[rows] for name, values in self.slices.items()}
+        return ImageFacts(self.ids[rows], self.subset[rows], self.copy_in_train[rows], votes, self.vote_names, slices)
 
     @property
     def clean(self) -> np.ndarray | None:
@@ -94,8 +106,9 @@ class ImageFacts:
         """Write the facts to `path` as gzipped CSV, unless it holds them already."""
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([*COLUMNS, *self.vote_names])
+        writer.writerow([*COLUMNS, *(SLICE + name for name in self.slices), *self.vote_names])
         columns = [self.ids.tolist(), self.subset.tolist(), self.copy_in_train.tolist()]
+        columns += [values.tolist() for values in self.slices.values()]
         votes = [] if self.votes is None else self.votes.T.tolist()
         writer.writerows(zip(*columns, *votes, strict=True))
         write_gzipped(path, text.getvalue().encode())

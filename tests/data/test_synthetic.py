@@ -74,8 +74,8 @@ def test_every_action_unit_changes_the_face_where_it_acts(unit):
     brows_and_eyes = {1, 2, 4, 5, 7, 43}
     changed = np.zeros((48, 48))
     for seed in range(4):
-        rest = render([0.0] * N_UNITS, np.random.default_rng(seed)).astype(int)
-        changed += np.abs(render(units.tolist(), np.random.default_rng(seed)) - rest)
+        rest = render([0.0] * N_UNITS, np.random.default_rng(seed))[0].astype(int)
+        changed += np.abs(render(units.tolist(), np.random.default_rng(seed))[0] - rest)
     upper, lower = changed[:24].sum(), changed[24:].sum()
     assert changed.max() > 40
     assert (upper > lower) if unit in brows_and_eyes else (lower > 0.5 * upper)

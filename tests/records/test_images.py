@@ -16,11 +16,14 @@ def facts(**fields) -> ImageFacts:
         "copy_in_train": np.array(["exact", "", "near"]),
         "votes": np.array([[1, 9], [10, 0], [4, 6]]),
         "vote_names": ("happiness", "NF"),
+        "slices": {"age": np.array(["< 25", "", ">= 40"]), "pose": np.array(["left", "left", ""])},
     }
     return ImageFacts(**{**values, **fields})
 
 
-@pytest.mark.parametrize("kept", [facts(), facts(votes=None, vote_names=())], ids=["votes", "no votes"])
+@pytest.mark.parametrize(
+    "kept", [facts(), facts(votes=None, vote_names=()), facts(slices={})], ids=["all", "no votes", "plain"]
+)
 def test_what_is_written_is_read(tmp_path, kept):
     path = tmp_path / "images-abc.csv.gz"
     kept.write(path)
@@ -28,6 +31,9 @@ def test_what_is_written_is_read(tmp_path, kept):
     assert (read.ids.tolist(), read.subset.tolist()) == (kept.ids.tolist(), kept.subset.tolist())
     assert read.copy_in_train.tolist() == ["exact", "", "near"]
     assert read.vote_names == kept.vote_names
+    assert {name: values.tolist() for name, values in read.slices.items()} == {
+        name: values.tolist() for name, values in kept.slices.items()
+    }
     assert (read.votes is None) == (kept.votes is None)
     assert read.votes is None or (read.votes == kept.votes).all()
 
@@ -36,6 +42,7 @@ def test_facts_come_in_the_order_asked_for():
     some = facts().of(np.array(["c", "b,1"]))
     assert some.copy_in_train.tolist() == ["near", "exact"]
     assert some.votes.tolist() == [[4, 6], [1, 9]]
+    assert some.slices["age"].tolist() == [">= 40", "< 25"]
     with pytest.raises(FerBenchError, match="1 sample ids are not in the split"):
         facts().of(np.array(["a", "z"]))
 

@@ -171,16 +171,28 @@ def _read(source: _Source, scratch: Path, options: ReadOptions, progress: Progre
         if options.votes:
             raise FerBenchError(f"--votes {options.votes}: there are none for the synthetic data")
         progress(0.0, "rendering faces")
-        return make_synthetic()
+        return _only_slices(make_synthetic(), options.slices)
     decoded = _decode(source, scratch, options, progress)
     if options.votes:
         from fer_bench.data.readers.votes import join_votes
 
         decoded = join_votes(decoded, options.votes)
+    if options.slices:
+        from fer_bench.data.readers.slices import with_slices
+
+        decoded = with_slices(decoded, options.slices)
     try:
         return decoded.dataset(_slug(source.path), options.copies)
     except FerBenchError as error:
         raise FerBenchError(f"{source.path}: {error}") from error
+
+
+def _only_slices(dataset: "Dataset", names: tuple[str, ...]) -> "Dataset":
+    """The built-in faces with the slices `names` alone; all, where none is named."""
+    unknown = [name for name in names if name not in dataset.slices]
+    if unknown:
+        raise FerBenchError(f"--slices {','.join(unknown)}: the built-in faces know {', '.join(dataset.slices)}")
+    return replace(dataset, slices={name: dataset.slices[name] for name in names or dataset.slices})
 
 
 def _decode(source: _Source, scratch: Path, options: ReadOptions, progress: Progress) -> "Decoded":

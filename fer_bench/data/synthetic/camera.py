@@ -46,6 +46,15 @@ class View(Traits):
     blur: float = between(0.3, 0.9)  # pixels
     noise: float = between(2, 10)  # gray levels
 
+    @property
+    def difficulties(self) -> dict[str, str]:
+        """The level of each that a face is harder or easier to read by; cut in the middle of what is drawn."""
+        return {
+            "pose": "frontal" if abs(self.yaw) < 0.12 else "turned",
+            "light": "even" if self.light_slope < 0.225 else "side",
+            "noise": "low" if self.noise < 6 else "high",
+        }
+
 
 def _occluder(who: Identity, rng: np.random.Generator) -> Iterator[Shape]:
     """Something in front of some faces: a hand, a strand of hair or a bar."""
@@ -104,12 +113,13 @@ def _photograph(canvas: np.ndarray, view: View, rng: np.random.Generator) -> np.
     return np.rint(np.clip(image, 0, 255)).astype(np.uint8)
 
 
-def render(units: Units, rng: np.random.Generator, size: int = 48) -> np.ndarray:
-    """Somebody making a face of action units `units`, seen somehow: gray uint8 (size, size)."""
+def render(units: Units, rng: np.random.Generator, size: int = 48) -> tuple[np.ndarray, dict[str, str]]:
+    """Somebody making a face of action units `units`, seen somehow: gray uint8 (size, size), and what is difficult."""
     who, view = Identity.sample(rng), View.sample(rng)
     canvas = np.full((size * SUPERSAMPLING, size * SUPERSAMPLING), round(view.background), np.uint8)
     _paint(canvas, skin_and_hair(who, units), view)
     canvas = cv2.blur(canvas, (7, 7))  # skin has no sharp edges
     skew, gaze = rng.uniform(-0.025, 0.025), rng.uniform(-0.05, 0.05)
-    _paint(canvas, [*features(who, units, skew, gaze), *_occluder(who, rng)], view)
-    return _photograph(canvas, view, rng)
+    in_front = list(_occluder(who, rng))
+    _paint(canvas, [*features(who, units, skew, gaze), *in_front], view)
+    return _photograph(canvas, view, rng), view.difficulties | {"occlusion": "partial" if in_front else "none"}

@@ -63,6 +63,7 @@ LOOKALIKES = {
 """What is shown instead."""
 
 FAINTEST = 0.35
+STRONG = 0.7
 TWITCH = 0.3
 
 
@@ -71,8 +72,11 @@ def _shown(label: str, rng: np.random.Generator) -> str:
     return str(rng.choice(LOOKALIKES[label])) if rng.random() < LABEL_NOISE else label
 
 
-def _activation(expression: str, rng: np.random.Generator) -> list[float]:
-    """Strength of every action unit: one way to show `expression`, more or less strongly, and two stray movements."""
+def _activation(expression: str, rng: np.random.Generator) -> tuple[list[float], str]:
+    """Strength of every action unit, and how strong `expression` is: "faint", "strong", or "" where nothing is shown.
+
+    It is one way to show the expression, more or less strongly, and two stray movements.
+    """
     from fer_bench.data.synthetic.faces import ACTION_UNITS, N_UNITS
 
     units = np.zeros(N_UNITS)
@@ -81,13 +85,15 @@ def _activation(expression: str, rng: np.random.Generator) -> list[float]:
     for unit, share in variants[rng.integers(len(variants))].items():
         units[unit] = share * strength * rng.uniform(0.6, 1.25)
     units[rng.choice(list(ACTION_UNITS), size=2, replace=False)] += TWITCH * rng.random(2)
-    return np.minimum(units, 1).tolist()
+    intensity = "" if not any(variants) else "strong" if strength >= STRONG else "faint"
+    return np.minimum(units, 1).tolist(), intensity
 
 
 def make_synthetic(n_images: int = 3000, random_state: int = 0, size: int = 48) -> Dataset:
     """`n_images` rendered gray faces of `size` x `size` pixels in random order of classes, without official subsets.
 
-    Row i depends on `random_state`, `size` and i alone: more images are the same images and more.
+    Row i depends on `random_state`, `size` and i alone: more images are the same images and more. Its slices are pose,
+    light, noise, occlusion and intensity, that of the expression.
     Raises FerBenchError for less than one image.
     """
     from fer_bench.data.synthetic.camera import render  # brings OpenCV
@@ -98,16 +104,19 @@ def make_synthetic(n_images: int = 3000, random_state: int = 0, size: int = 48) 
     block = np.repeat(np.arange(len(CLASS_NAMES)), BLOCK)
     blocks = [order.permutation(block) for _ in range(0, n_images, len(block))]
     labels = np.concatenate(blocks)[:n_images]
-    images = np.empty((n_images, size, size), dtype=np.uint8)
+    images, levels = np.empty((n_images, size, size), dtype=np.uint8), []
     for row, label in enumerate(labels):
         rng = np.random.default_rng(np.random.SeedSequence(random_state, spawn_key=(row,)))
-        images[row] = render(_activation(_shown(CLASS_NAMES[label], rng), rng), rng, size)
+        units, intensity = _activation(_shown(CLASS_NAMES[label], rng), rng)
+        images[row], seen = render(units, rng, size)
+        levels.append(seen | {"intensity": intensity})
     return Dataset(
         name="synthetic",
         images=images,
         labels=labels,
         class_names=CLASS_NAMES,
         sample_ids=np.array([f"synthetic-{row:05d}" for row in range(n_images)]),
+        slices={name: np.array([level[name] for level in levels]) for name in levels[0]},
         notes=(
             "faces rendered from facial action units, not photographs",
             f"label noise: about {LABEL_NOISE:.0%} of the images show another expression than their label says",
