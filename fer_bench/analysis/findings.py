@@ -34,7 +34,15 @@ def findings(board: Leaderboard) -> tuple[Finding, ...]:
     """Warnings, what wins, what to use, what strategies do, what to believe; in this order."""
     if board.rows.empty:
         return (*_warnings(board), Finding("NOTHING_RANKED", {"n_unranked": len(board.unranked)}))
-    return (*_warnings(board), *_winners(board), *_use(board), *_strategies(board), *_belief(board), *_beside(board))
+    return (
+        *_warnings(board),
+        *_winners(board),
+        *_use(board),
+        *_strategies(board),
+        *_slices(board),
+        *_belief(board),
+        *_beside(board),
+    )
 
 
 def _warnings(board: Leaderboard) -> Iterator[Finding]:
@@ -97,6 +105,33 @@ def _strategies(board: Leaderboard) -> Iterator[Finding]:
     n_models = {"n_models": int(pooled["n_models"].max()), "n_least": int(pooled["n_models"].min())}
     yield Finding("STRATEGIES_POOLED", {**groups, **n_models})
     yield from _who_pays(board)
+
+
+def _slices(board: Leaderboard) -> Iterator[Finding]:
+    """Whom the row to use is worst for, and which kind of model copes with what; nothing without slices."""
+    if board.slices.empty:
+        return
+    row = board.picks["all"].row if "all" in board.picks else board.rows.index[0]
+    worst = board.slices[board.slices["row"].eq(row) & board.slices["is_worst"].eq(True)]
+    names = ["row", "slice", "value", "n_images", "is_small", "is_worse", "accuracy", "difference"]
+    yield Finding("WORST_SLICE", _plain(worst[[*names, "difference_low", "difference_high"]])[0])
+    lines = board.families_by_slice
+    large = lines[lines["is_small"].eq(False)]
+    if len(large):
+        pair = {family: board.picks[family].row for family in ("classical", "deep")}
+        groups = {
+            "deep_ahead": large[large["change_low"] > 0],
+            "classical_ahead": large[large["change_high"] < 0],
+            "unclear": large[(large["change_low"] <= 0) & (large["change_high"] >= 0)],
+            "deep_copes": large[(large["copes_low"] > 0) & (large["copes"] > 0)],
+            "classical_copes": large[large["copes_high"] < 0],
+        }
+        is_quick = pair["deep"] in _quick_networks(board.rows).index
+        yield Finding("FAMILY_BY_SLICE", {**pair, "is_quick": is_quick, **{k: _plain(v) for k, v in groups.items()}})
+
+
+def _plain(lines: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in line.items()} for line in lines.to_dict("records")]
 
 
 def _who_pays(board: Leaderboard) -> Iterator[Finding]:

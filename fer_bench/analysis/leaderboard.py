@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,7 @@ from fer_bench.analysis.predictions import Predictions, Run, Split, newest_split
 from fer_bench.analysis.references import REFERENCES, Reference
 from fer_bench.analysis.rows import UNTRAINED, recall_frame, rows_frame, runs_frame
 from fer_bench.analysis.scores import TEST, Evaluation, Evaluator, scores_frame
+from fer_bench.analysis.slices import Sliced, families_by_slice, slices_frame
 from fer_bench.errors import FerBenchError
 from fer_bench.records import Audit
 
@@ -35,7 +36,8 @@ class Leaderboard:
     subset "test" and "clean": see `effects`. picks: by "all", "classical", "deep", "minutes", "hours", "gpu"; absent
     where there is none. versus: classical against deep. best_of_model: a line per model at the strategy picked on
     validation. grid: macro-F1, model by strategy, and grid_status why there is none. unranked: suspect, reasons
-    (findings), accuracy, macro_f1. labels, clean, predicted, reliability, draws: what pages draw from.
+    (findings), accuracy, macro_f1. slices, families_by_slice: see `slices`, empty without any.
+    labels, clean, predicted, reliability, draws: what pages draw from.
     """
 
     folder: ReadableFolder
@@ -65,6 +67,8 @@ class Leaderboard:
     predicted: Mapping[str, np.ndarray]
     reliability: Mapping[str, np.ndarray]
     draws: Mapping[str, Draws]
+    slices: pd.DataFrame = field(default_factory=pd.DataFrame)
+    families_by_slice: pd.DataFrame = field(default_factory=pd.DataFrame)
     findings: tuple[Finding, ...] = ()
     n_elsewhere: int = 0
 
@@ -102,6 +106,9 @@ def load_leaderboard(folder: ReadableFolder, split: Split | None = None, command
     rows = rows_frame(ranked, scores, evaluations, evaluator, run_draws, draws)
     effects, pooled = _effects(ranked, rows, run_draws, evaluator, measures)
     grid, grid_status = overview.grid(runs, rows, unranked)
+    picked = picks(rows, draws)
+    predicted = {run_id: one.predicted[TEST] for run_id, one in evaluations.items()}
+    sliced = Sliced.of(predictions.slices, evaluator.labels, len(predictions.class_names), ranked, predicted)
     board = Leaderboard(
         folder=folder,
         data=overview.data_facts(predictions, evaluator),
@@ -112,7 +119,7 @@ def load_leaderboard(folder: ReadableFolder, split: Split | None = None, command
         scores=scores,
         effects=effects,
         pooled=pooled,
-        picks=picks(rows, draws),
+        picks=picked,
         versus=versus(rows, draws),
         best_of_model=best_of_model(rows, draws),
         grid=grid,
@@ -127,9 +134,11 @@ def load_leaderboard(folder: ReadableFolder, split: Split | None = None, command
         labels=evaluator.labels,
         clean=evaluator.clean,
         image_ids=predictions.ids[TEST],
-        predicted={run_id: one.predicted[TEST] for run_id, one in evaluations.items()},
+        predicted=predicted,
         reliability={run_id: np.array(one.figures.reliability) for run_id, one in evaluations.items()},
         draws=draws,
+        slices=slices_frame(sliced, rows),
+        families_by_slice=families_by_slice(sliced, picked),
         n_elsewhere=len(predictions.elsewhere),
     )
     return replace(board, findings=findings(board))

@@ -23,7 +23,7 @@ WARNINGS = (
 )  # fmt: skip
 IN_SHORT = (
     "NOTHING_RANKED", "BEST", "TIES_WITH_BEST", "CLASSICAL_AGAINST_DEEP", "USE", "STRATEGIES_POOLED", "WHO_PAYS",
-    "COPIES", "CLEAN",
+    "WORST_SLICE", "FAMILY_BY_SLICE", "COPIES", "CLEAN",
 )  # fmt: skip
 """Codes of findings, in the order of reading; one sentence of each."""
 JOINERS = "\u200c\u200d"
