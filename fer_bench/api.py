@@ -59,6 +59,11 @@ class Results:
         """What each strategy did to each model, against the same model without one, on the test images."""
         return self.board.effects["test"]
 
+    @property
+    def slices(self) -> pd.DataFrame:
+        """A line per row and slice of the test images: scores, intervals, the worst; empty without slices."""
+        return self.board.slices
+
     def compare(self, first: str, second: str, subset: str = "test") -> pd.DataFrame:
         """How much higher row `second` scores than row `first`: value and 95 % interval (low, high) by measure.
 

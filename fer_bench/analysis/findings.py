@@ -123,8 +123,8 @@ def _slices(board: Leaderboard) -> Iterator[Finding]:
             "deep_ahead": large[large["change_low"] > 0],
             "classical_ahead": large[large["change_high"] < 0],
             "unclear": large[(large["change_low"] <= 0) & (large["change_high"] >= 0)],
-            "deep_copes": large[(large["copes_low"] > 0) & (large["copes"] > 0)],
-            "classical_copes": large[large["copes_high"] < 0],
+            "deep_copes": large[large["is_harder"].eq(True) & (large["copes_low"] > 0)],
+            "classical_copes": large[large["is_harder"].eq(True) & (large["copes_high"] < 0)],
         }
         is_quick = pair["deep"] in _quick_networks(board.rows).index
         yield Finding("FAMILY_BY_SLICE", {**pair, "is_quick": is_quick, **{k: _plain(v) for k, v in groups.items()}})

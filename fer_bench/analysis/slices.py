@@ -31,7 +31,7 @@ COLUMNS = (
     *(measure + end for measure in MEASURES for end in ("", "_low", "_high")), "is_worst", "is_worse",
 )  # fmt: skip
 FAMILY_COLUMNS = (
-    "slice", "value", "n_images", "is_small", "classical", "deep",
+    "slice", "value", "n_images", "is_small", "classical", "deep", "is_harder",
     *(measure + end for measure in ("change", "copes") for end in ("", "_low", "_high")),
 )  # fmt: skip
 DRAWS = "draws.npy"
@@ -118,8 +118,9 @@ def slices_frame(sliced: Sliced, rows: pd.DataFrame) -> pd.DataFrame:
 def families_by_slice(sliced: Sliced, picks: Mapping[str, Pick]) -> pd.DataFrame:
     """The classical row and the network that are picked against one another, a line per slice: FAMILY_COLUMNS.
 
-    classical, deep: their accuracy. change: deep less classical. copes: by how much less deep loses on the slice,
-    against the other images, than classical does, whoever is ahead. Each of the two has intervals that hold together.
+    classical, deep: their accuracy. is_harder: whether the two lose on the slice, against the other images, on average.
+    change: deep less classical. copes: by how much less deep loses than classical does, whoever is ahead. Each of the
+    two has intervals that hold together.
     """
     if not sliced.draws or not {"classical", "deep"} <= set(picks):
         return pd.DataFrame(columns=list(FAMILY_COLUMNS))
@@ -132,6 +133,7 @@ def families_by_slice(sliced: Sliced, picks: Mapping[str, Pick]) -> pd.DataFrame
         value = values[[at[1]]] - values[[at[0]]]
         reach = _reach(deviations[:, [at[1]]] - deviations[:, [at[0]]], pairs)
         found = found.assign(**_line(_limits(name, value, value, reach, -1), 0))
+        found["is_harder"] = values[at].mean(axis=0) < 0
     return found[list(FAMILY_COLUMNS)]
 
 

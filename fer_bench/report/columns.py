@@ -204,6 +204,27 @@ COLUMNS: tuple[Column, ...] = (
 """In the order in which they are shown."""
 
 
+SLICE_COLUMNS: tuple[Column, ...] = (
+    Column("row", "row", "text", "Model and strategy."),
+    Column("slice", "slice", "text", "What is told apart, such as age or pose."),
+    Column("value", "value", "text", "Of which images the line is."),
+    Column("n_images", "images", "count", "How many test images these are."),
+    Column("is_small", "small", "flag", "Whether they are fewer than 30."),
+    Column("has_few_of_a_class", "few of a class", "flag",
+           "Whether they have fewer than five images of a class, on which macro-F1 hangs then."),
+    Column("accuracy", "accuracy %", "percent", "The share of these images that were recognised.", True,
+           has_interval=True),
+    Column("macro_f1", "macro-F1", "fraction", "Macro-F1 over the classes that these images have.", True,
+           has_interval=True),
+    Column("difference", "difference, points", "percent",
+           "Accuracy less that on the images of the other values, weighed to the same mix of classes; the intervals of "
+           "a row hold together.", True, has_interval=True),
+    Column("is_worst", "worst", "flag", "The slice of the row whose difference is lowest by its upper end.", False),
+    Column("is_worse", "worse", "flag", "Whether that end is below 0: worse beyond chance.", False),
+)  # fmt: skip
+"""Those of slices.csv."""
+
+
 def recall_columns(class_names: Sequence[str]) -> tuple[Column, ...]:
     """A column per class, `recall_<class>`, and after them one per class on test-clean, `clean_recall_<class>`."""
     share = "The share of the test images of this class that were found"

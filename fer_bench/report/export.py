@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from fer_bench.report.columns import COLUMNS, columns, values
+from fer_bench.report.columns import COLUMNS, SLICE_COLUMNS, columns, values
 from fer_bench.report.text import one_line, sentences
 
 if TYPE_CHECKING:
@@ -26,6 +26,15 @@ def csv_text(board: Leaderboard) -> str:
     frame = values(board)
     if len(board.unranked):
         frame = pd.concat([frame, _unranked(board)[["model", "strategy", "accuracy", "macro_f1"]]])
+    return _csv(frame)
+
+
+def slices_csv(board: Leaderboard) -> str:
+    """A line per row, best first, and slice: SLICE_COLUMNS. Shares from 0 to 1."""
+    return _csv(board.slices[[part for column in SLICE_COLUMNS for part in column.parts]])
+
+
+def _csv(frame: pd.DataFrame) -> str:
     frame = frame.convert_dtypes().round(DECIMALS)
     texts = frame.select_dtypes(["string", "object"])
     return frame.assign(**texts.map(_csv_text)).to_csv(index=False, lineterminator="\n")
@@ -44,6 +53,8 @@ def json_text(board: Leaderboard) -> str:
         "classical_against_deep": _lines(board.versus),
         "strategies": {subset: _lines(frame.reset_index()) for subset, frame in board.pooled.items()},
         "effects": {subset: _lines(frame) for subset, frame in board.effects.items()},
+        "slices": _lines(board.slices),
+        "families_by_slice": _lines(board.families_by_slice),
         "unranked": _lines(_unranked(board)),
         "failures": _lines(board.failures),
         "references": [asdict(reference) for reference in board.references],

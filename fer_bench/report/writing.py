@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FORMATS = ("md", "html", "csv", "json", "latex")
 DEFAULT = ("md", "html", "csv")
 PACKAGE = Path(__file__).parents[1]
-OUTPUTS = ("leaderboard", "report", "data_card", "sheets")
+OUTPUTS = ("leaderboard", "report", "data_card", "sheets", "slices")
 """How the names of what is written begin."""
 PAGE = re.compile(r"leaderboard(?:-(\d+)-folds)?\.(?:md|csv)")
 TOLERANCE = 2e-6
@@ -52,7 +52,7 @@ def write(
     Raises OSError where `folder` cannot be written, FerBenchError where what is stored there is damaged.
     """
     from fer_bench.analysis import load_leaderboard
-    from fer_bench.report.export import csv_text, json_text, latex
+    from fer_bench.report.export import csv_text, json_text, latex, slices_csv
     from fer_bench.report.html import write_html
     from fer_bench.report.page import file_name, page, picture
     from fer_bench.report.sheets import images_of
@@ -67,12 +67,19 @@ def write(
             write_html(board, path, given)
         else:
             cache.write_atomic(path, texts[name](board))
+    if "csv" in formats and len(board.slices):
+        paths["slices"] = folder.path / _slices_name(board.suffix)
+        cache.write_atomic(paths["slices"], slices_csv(board))
     if "md" in formats and (drawn := picture(board)):
         paths["png"] = folder.path / file_name(board.suffix, "png")
         cache.write_atomic(paths["png"], drawn)
     content = {"made_from": made_from, "written": {path.name: _sha256(path) for path in paths.values()}}
     cache.write_atomic(_note(folder.path, _split(board)), json.dumps(content))
     return board, list(paths.values())
+
+
+def _slices_name(suffix: str) -> str:
+    return f"slices{suffix}.csv"
 
 
 def _split(board: Leaderboard) -> Split:
@@ -115,7 +122,7 @@ def page_faults(folder: ReadableFolder) -> list[str]:
 
 def _faults(folder: ReadableFolder, n_folds: int) -> Iterator[str]:
     from fer_bench.analysis import load_leaderboard, newest_splits
-    from fer_bench.report.export import csv_text
+    from fer_bench.report.export import csv_text, slices_csv
     from fer_bench.report.page import file_name, page
 
     suffix = f"-{n_folds}-folds" if n_folds else ""
@@ -129,6 +136,9 @@ def _faults(folder: ReadableFolder, n_folds: int) -> Iterator[str]:
         yield from (f"{file_name(suffix, 'md')}: {fault}" for fault in _text_faults(shown["md"], page(board)))
     if shown["csv"] is not None:
         yield from (f"{file_name(suffix, 'csv')}: {fault}" for fault in _table_faults(shown["csv"], csv_text(board)))
+    slices = _text(folder.path / _slices_name(suffix)) if len(board.slices) else None
+    if slices is not None:
+        yield from (f"{_slices_name(suffix)}: {fault}" for fault in _table_faults(slices, slices_csv(board)))
 
 
 def _text(path: Path) -> str | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from fer_bench.analysis.leaderboard import Leaderboard
 
-SCRIPTS = ("core", "charts", "ranking", "sections", "run", "compare", "start")
+SCRIPTS = ("core", "charts", "ranking", "sections", "slices", "run", "compare", "start")
 """Of `static/`, in the order in which they are read."""
 POLICY = (
     "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; "
@@ -68,6 +68,7 @@ def page(board: Leaderboard, images: np.ndarray | None = None) -> str:
     return environment.get_template("report.html.j2").render(
         board=board,
         ranking=_ranking(board, known),
+        slices=_slices(board),
         words=[one for one in known if one in COLUMNS],
         show=show,
         unbroken=_unbroken,
@@ -104,6 +105,12 @@ def _cards(board: Leaderboard) -> dict[str, str]:
         if name in board.picks:
             titles.setdefault(board.picks[name].row, []).append(title)
     return {row: text[0].upper() + text[1:] for row, text in ((row, "; ".join(own)) for row, own in titles.items())}
+
+
+def _slices(board: Leaderboard) -> list[list[dict[str, Any]]]:
+    """The lines of `board.slices` of each model's row, best first."""
+    of_row = {row: lines.to_dict("records") for row, lines in board.slices.groupby("row")} if len(board.slices) else {}
+    return [of_row[row] for row in board.best_of_model.index if row in of_row]
 
 
 def _unbroken(text: str) -> str:

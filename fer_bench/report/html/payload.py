@@ -45,6 +45,7 @@ def payload(board: Leaderboard, images: np.ndarray | None = None) -> dict[str, A
             "effects": {subset: _lines(frame) for subset, frame in board.effects.items()},
             "pooled": {subset: _lines(frame, "strategy") for subset, frame in board.pooled.items()},
             "picks": {name: vars(one) for name, one in board.picks.items()},
+            "slices": _slices(board),
             "best_of_model": [board.rows.index.get_loc(row) for row in board.best_of_model.index],
             "errors": {subset: _errors(board, subset) for subset in _subsets(board) if subset in board.draws},
             "labels": _digits(board.labels) if _fits(board) else "",
@@ -105,6 +106,27 @@ def _rows(board: Leaderboard) -> list[dict[str, Any]]:
         runs = [place[run_id] for run_id in own["runs"]]
         found.append(known | {"row": row, "family": own["family"], "runs": runs})
     return found
+
+
+def _slices(board: Leaderboard) -> dict[str, Any] | None:
+    """The slices in order, and by measure the figures of each row on each; None where there are none.
+
+    Of each figure value, low and high. worst: the place of each row's worst slice. worse: where it is beyond chance.
+    """
+    if board.slices.empty:
+        return None
+    of_row = dict(list(board.slices.groupby("row", sort=False)))
+    first = next(iter(of_row.values()))
+    names = ("accuracy", "macro_f1", "difference")
+    figures = {
+        name: [of_row[row][[name, f"{name}_low", f"{name}_high"]].to_numpy() for row in board.rows.index]
+        for name in names
+    }
+    about = first[["slice", "value", "n_images", "is_small", "has_few_of_a_class"]].to_dict("records")
+    worst = [int(of_row[row]["is_worst"].to_numpy(dtype=bool).argmax()) for row in board.rows.index]
+    worse = [of_row[row]["is_worse"].to_numpy(dtype=bool).tolist() for row in board.rows.index]
+    families = _lines(board.families_by_slice)
+    return {"about": about, **figures, "worst": worst, "worse": worse, "families": families}
 
 
 def _recall(board: Leaderboard, subset: str) -> list[list[float] | None]:

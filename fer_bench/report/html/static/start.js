@@ -1,6 +1,6 @@
 // Puts the parts where the page's plain tables stand.
 
-const PARTS = { ranking: buildRanking, grid: buildGrid, time: buildTime, strategies: buildStrategies, classes: buildClasses, gallery: buildGallery };
+const PARTS = { ranking: buildRanking, grid: buildGrid, time: buildTime, strategies: buildStrategies, classes: buildClasses, slices: buildSlices, gallery: buildGallery };
 
 document.body.append(dialog, html("div", { id: "picked", hidden: true, role: "status" }));
 if (hasClean) {
