@@ -3,9 +3,12 @@
 import csv
 
 import numpy as np
+import pytest
 from stored import StoredRuns
 
+import fer_bench
 from fer_bench.api import Results
+from fer_bench.data import make_synthetic
 from fer_bench.records import ImageFacts
 from fer_bench.report import page_faults, write
 
@@ -43,3 +46,19 @@ def test_slices_are_on_every_page_and_an_edit_of_their_table_is_found(tmp_path):
 def test_without_slices_nothing_is_shown(tmp_path):
     _, _, texts = written(tmp_path / "faces", {})
     assert "slices.csv" not in texts and 'id="slices"' not in texts["report.html"]
+
+
+def test_the_built_in_faces_say_who_a_model_is_bad_for(tmp_path, monkeypatch):
+    faces = make_synthetic(400)
+    monkeypatch.setenv("FER_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("fer_bench.data.synthetic.dataset.make_synthetic", lambda: faces)
+    models = ["majority", "pca-logistic"]
+    results = fer_bench.run("synthetic", models=models, strategies="none", results=tmp_path / "results")
+    counts = results.slices.groupby("row").size()
+    assert counts.to_dict() == {f"{model} / none": 10 for model in models}
+    by_id = dict(zip(faces.sample_ids.tolist(), faces.slices["light"].tolist(), strict=True))
+    line = results.slices.set_index(["row", "slice", "value"]).loc[("pca-logistic / none", "light", "side")]
+    answers = results.predictions("pca-logistic / none")
+    side = [by_id[sample_id] == "side" for sample_id in answers.index]
+    is_right = results.board.predicted[results.board.rows.at["pca-logistic / none", "runs"][0]] == results.board.labels
+    assert line["n_images"] == sum(side) and line["accuracy"] == pytest.approx(is_right[side].mean())
