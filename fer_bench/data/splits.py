@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fer_bench import cache
 from fer_bench.cache import reading
-from fer_bench.errors import FerBenchError
+from fer_bench.errors import FerBenchError, listing
 from fer_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -21,8 +21,13 @@ if TYPE_CHECKING:
 
     from fer_bench.data.dataset import Dataset
 
-STORED_FORMAT = 6
+STORED_FORMAT = 7
 """Goes up when another split is drawn from the same data."""
+MOST_FOLDS = 20
+"""Of --folds people: up to so many people are left out one at a time."""
+FEWER_FOLDS = 10
+"""Of --folds people with more of them, several in a fold, as is usual for CK+."""
+Folds = int | Literal["people"]
 
 
 @dataclass(frozen=True)
@@ -70,18 +75,14 @@ def fold_numbers(n_folds: int) -> tuple[int, ...]:
     return tuple(range(1, n_folds + 1)) or (0,)
 
 
-def stored_split(
-    dataset_folder: Path, seed: int, folds: int | Literal["people"] = 0, progress: Progress = silent
-) -> Path:
+def stored_split(dataset_folder: Path, seed: int, folds: Folds = 0, progress: Progress = silent) -> Path:
     """The cache folder of the split of the dataset stored in `dataset_folder`, made if it is not there.
 
-    Its about.json holds fingerprint, source, class_names, and counts by fold number, so that planning needs no arrays.
-    Raises FerBenchError where a class cannot be in each subset.
+    folds: how many, or "people", see `make_folds`. about.json holds fingerprint, source, class_names, and counts by
+    fold number, so that planning needs no arrays. Raises FerBenchError where a class cannot be in each subset, and for
+    "people" who are not known.
     """
-    if folds == "people":
-        raise FerBenchError("--folds people: not there yet")
-    n_folds = folds
-    key = cache.digest({"dataset": dataset_folder.name, "seed": seed, "n_folds": n_folds, "format": STORED_FORMAT})
+    key = cache.digest({"dataset": dataset_folder.name, "seed": seed, "n_folds": folds, "format": STORED_FORMAT})
 
     def build(work: Path) -> None:
         import numpy as np
@@ -89,9 +90,9 @@ def stored_split(
         from fer_bench.data.dataset import Dataset
 
         dataset = Dataset.load(dataset_folder)
-        splits = make_folds(dataset, n_folds, seed, progress) if n_folds else (make_split(dataset, seed, progress),)
+        splits = make_folds(dataset, folds, seed, progress) if folds else (make_split(dataset, seed, progress),)
         counts = {}
-        for fold, split in zip(fold_numbers(n_folds), splits, strict=True):
+        for fold, split in enumerate(splits, start=1 if folds else 0):
             np.savez(work / _rows_file(fold), allow_pickle=False, **split.subsets())
             counts[fold] = [len(rows) for rows in split.subsets().values()]
         about = {
@@ -102,60 +103,121 @@ def stored_split(
         }
         (work / "about.json").write_text(json.dumps(about, indent=1))
 
-    return cache.fetch("splits", key, build, files=("about.json", *map(_rows_file, fold_numbers(n_folds))))
+    numbers = (1, 2) if folds == "people" else fold_numbers(folds)
+    return cache.fetch("splits", key, build, files=("about.json", *map(_rows_file, numbers)))
 
 
 def make_split(dataset: Dataset, seed: int = 0, progress: Progress = silent) -> Split:
     """Official subsets where `dataset` has all three; otherwise what is missing is drawn.
 
     With train and test only, validation is a tenth of train. With no subsets, 80/10/10. Draws are stratified by class
-    and keep exact and near copies of an image, and rows of one group, on one side. The order of drawing is the SHA-256
-    of seed and sample id: the same on any machine and with any library version. Nothing official is ever moved.
+    and keep exact and near copies of an image, and rows of one group, on one side; over seeds each group is held out
+    as often as any other. The order of drawing is the SHA-256 of seed and sample id: the same on any machine and with
+    any library version. Nothing official is ever moved.
 
     Raises FerBenchError naming each class with too few distinct images, or that groups keep out of a subset.
     """
     import numpy as np
 
-    from fer_bench.data.draws import draw, tenths
+    from fer_bench.data.draws import draw, tenths, whole_groups
 
     if dataset.subsets is None:
-        subset = draw(dataset, np.arange(len(dataset)), tenths("validation", "test"), seed, progress)
-        source = f"stratified 80/10/10, copies kept together, seed {seed}"
+        groups = whole_groups(dataset, progress)
+        subset = draw(dataset, np.arange(len(dataset)), tenths("validation", "test"), seed, groups)
+        source = f"stratified 80/10/10, {_kept_together(dataset)}, seed {seed}"
     else:
         subset = np.array(dataset.subsets, dtype="U10")
         source = "official train, validation and test"
         if "validation" not in subset:
             train = np.flatnonzero(subset == "train")
-            subset[train] = draw(dataset, train, tenths("validation"), seed, progress)[train]
-            source = f"official train and test; validation is a tenth of train, copies kept together, seed {seed}"
+            subset[train] = draw(dataset, train, tenths("validation"), seed, whole_groups(dataset, progress))[train]
+            together = _kept_together(dataset)
+            source = f"official train and test; validation is a tenth of train, {together}, seed {seed}"
     return _split(dataset, subset, source)
 
 
-def make_folds(dataset: Dataset, n_folds: int, seed: int = 0, progress: Progress = silent) -> tuple[Split, ...]:
-    """`n_folds` splits: every row is a test row of one of them, and a tenth of each one's other rows validates.
+def make_folds(dataset: Dataset, folds: Folds, seed: int = 0, progress: Progress = silent) -> tuple[Split, ...]:
+    """Splits of which each row is a test row of one, and a tenth of each one's other rows validates.
 
-    Drawn as `make_split` draws. Official test images are left out: no fold trains on one.
-    Raises FerBenchError naming each class with fewer distinct images than folds, or that groups keep out of one.
+    Drawn as `make_split` draws. folds: how many; or "people", to leave each person out once, several together where
+    there are more than MOST_FOLDS; a class may then be missing from test and validation rows. Official test images are
+    left out: no fold trains on one.
+
+    Raises FerBenchError naming each class with fewer distinct images than folds, or that groups keep out of one; for
+    "people" where they are not known, and naming who alone shows a class.
     """
     import numpy as np
 
-    from fer_bench.data.draws import draw, evenly, tenths
+    from fer_bench.data.draws import draw, evenly, whole_groups
 
+    groups = whole_groups(dataset, progress)
     rows = np.arange(len(dataset)) if dataset.subsets is None else np.flatnonzero(dataset.subsets != "test")
-    left_out = len(dataset) - len(rows)
-    source = f"{n_folds} stratified folds, copies kept together, seed {seed}"
-    if left_out:
-        source += f"; the {left_out:,} official test images left out"
+    n_folds = _folds_of_people(dataset, rows, groups) if folds == "people" else folds
     names = tuple(map(str, fold_numbers(n_folds)))
-    fold = draw(dataset, rows, evenly(names), seed, progress)
+    if folds == "people":
+        n_people = len(np.unique(dataset.groups[rows]))  # type: ignore[index]
+        each = "one person" if n_people == n_folds else f"{n_people / n_folds:.3g} people on average"
+        source = f"{n_folds} folds by people, {each} left out at a time, copies kept together, seed {seed}"
+        fold = draw(dataset, rows, evenly(names, needed=()), seed, groups)
+    else:
+        source = f"{n_folds} stratified folds, {_kept_together(dataset)}, seed {seed}"
+        fold = draw(dataset, rows, evenly(names), seed, groups)
+    if left_out := len(dataset) - len(rows):
+        source += f"; the {left_out:,} official test images left out"
     splits = []
     for name in names:
         rest = rows[fold[rows] != name]
         subset = np.full(len(dataset), "", dtype="U10")
-        subset[rest] = draw(dataset, rest, tenths("validation"), seed, progress)[rest]
+        subset[rest] = _validated(dataset, rest, seed, groups)
         subset[rows[fold[rows] == name]] = "test"
         splits.append(_split(dataset, subset, source))
     return tuple(splits)
+
+
+def _kept_together(dataset: Dataset) -> str:
+    if dataset.groups is None:
+        return "copies kept together"
+    what = {"person": "people", "image": "faces of one photograph", "clip": "clips"}.get(dataset.grouped_by, "groups")
+    return f"{what} and copies kept together"
+
+
+def _validated(dataset: Dataset, rest: np.ndarray, seed: int, groups: np.ndarray) -> np.ndarray:
+    """Which of the rows `rest` validate. A class that too few people show for both is trained on."""
+    from fer_bench.data.draws import draw, tenths
+
+    try:
+        return draw(dataset, rest, tenths("validation"), seed, groups)[rest]
+    except FerBenchError:
+        return draw(dataset, rest, tenths("validation", needed=("train",)), seed, groups)[rest]
+
+
+def _folds_of_people(dataset: Dataset, rows: np.ndarray, groups: np.ndarray) -> int:
+    """How many folds leave people out. Raises FerBenchError as `make_folds` does."""
+    import numpy as np
+
+    if dataset.groups is None or dataset.grouped_by != "person":
+        raise FerBenchError(
+            f"--folds people: it is not known who is on the images of {dataset.name!r}; say so with --groups: a "
+            r"column, a pattern of file names such as '^(S\d+)_', or a CSV of file and person"
+        )
+    n_apart = len(np.unique(groups[rows]))
+    if n_apart < 3:
+        raise FerBenchError(
+            f"--folds people: at least 3 people are needed, one each to train, validate and test; {dataset.name!r} has "
+            f"{len(np.unique(dataset.groups[rows])):,}, {n_apart:,} of them not tied to another by copies "
+            "(--copies exact, or none, takes fewer images for copies)"
+        )
+    alone = []
+    for label, name in enumerate(dataset.class_names):
+        of_class = rows[dataset.labels[rows] == label]
+        if len(np.unique(groups[of_class])) == 1:
+            alone.append(f"{name}: {len(of_class):,} images, such as {dataset.sample_ids[of_class[0]]}")
+    if alone:
+        raise FerBenchError(
+            "--folds people: whoever is left out cannot be trained on, and one person alone shows a class; merge or "
+            f"drop it with --classes\n{listing(alone)}"
+        )
+    return n_apart if n_apart <= MOST_FOLDS else FEWER_FOLDS
 
 
 def _split(dataset: Dataset, subset: np.ndarray, source: str) -> Split:
