@@ -46,6 +46,7 @@ def read_csv(path: Path, *, skip_bad: bool = False, progress: Progress = silent)
         n_rows=len(rows.lines),
         rows=kept,
         subsets=np.array([official_subset(rows.usages[row]) for row in kept]) if rows.usages else None,
+        columns={name: np.array([values[row] for row in kept], dtype=np.str_) for name, values in rows.columns.items()},
         notes=notes,
     )
 
@@ -58,6 +59,7 @@ class _Rows:
     pixels: list[np.ndarray] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     usages: list[str] = field(default_factory=list)
+    columns: dict[str, list[str]] = field(default_factory=dict)
     problems: dict[int, list[str]] = field(default_factory=dict)
 
     def bad(self, row: int, problem: str) -> None:
@@ -68,7 +70,8 @@ def _collect(table: Table) -> _Rows:
     """Every row of `table`, what cannot be read in it noted and replaced by nothing."""
     label_at, pixels_at = table.column("emotion", "label"), table.column("pixels")
     usage_at = table.find("usage")
-    rows = _Rows()
+    further = [at for at in range(len(table.names)) if at not in (label_at, pixels_at, usage_at)]
+    rows = _Rows(columns={table.names[at]: [] for at in further})
     for row, (line, fields) in enumerate(table):
         if len(fields) != len(table.names):
             rows.bad(row, f"{len(fields)} fields, not {len(table.names)}")
@@ -76,6 +79,8 @@ def _collect(table: Table) -> _Rows:
         rows.lines.append(line)
         rows.pixels.append(_pixels(rows, row, fields[pixels_at]))
         rows.labels.append(_text(rows, row, fields[label_at], "label"))
+        for at in further:
+            rows.columns[table.names[at]].append(fields[at].decode(errors="replace"))
         if usage_at is not None:
             rows.usages.append(_text(rows, row, fields[usage_at], "Usage"))
     return rows

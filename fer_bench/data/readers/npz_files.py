@@ -42,7 +42,12 @@ def read_npz(path: Path) -> Decoded:
         raise FerBenchError(f"{path}: votes are {_described(votes)}, not whole numbers (n, k)")
     class_names, labels = _labels(path, arrays)
     row_names = np.array([f"row-{row:05d}" for row in range(n)])
-    unused = sorted(set(arrays) - KEYS)
+    columns = {
+        key: array.astype(np.str_) if array.dtype.kind == "f" else _texts(path, arrays, key)
+        for key, array in arrays.items()
+        if key not in KEYS and array.shape == (n,) and array.dtype.kind in "iufUS"
+    }
+    unused = sorted(set(arrays) - KEYS - set(columns))
     return Decoded(
         images=images,
         labels=labels,
@@ -56,6 +61,7 @@ def read_npz(path: Path) -> Decoded:
         groups=np.unique(_texts(path, arrays, "groups"), return_inverse=True)[1] if "groups" in arrays else None,
         grouped_by="person" if "groups" in arrays else "",
         groups_from="groups" if "groups" in arrays else "",
+        columns=columns,
         notes=(f"{path.name} also holds {', '.join(unused)}: not used",) if unused else (),
     )
 

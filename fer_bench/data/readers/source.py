@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fer_bench.data.dataset import Dataset
     from fer_bench.data.readers.decoded import Decoded
 
-FORMAT = 3
+FORMAT = 4
 """Goes up when a reader changes what it makes of the same file, so that nothing older is served."""
 SYNTHETIC = "synthetic"
 NAMES = (SYNTHETIC, fer2013.NAME)
@@ -170,6 +170,8 @@ def _read(source: _Source, scratch: Path, options: ReadOptions, progress: Progre
 
         if options.votes:
             raise FerBenchError(f"--votes {options.votes}: there are none for the synthetic data")
+        if options.groups:
+            raise FerBenchError(f"--groups {options.groups}: the built-in faces are all of different people")
         progress(0.0, "rendering faces")
         return _only_slices(make_synthetic(), options.slices)
     decoded = _decode(source, scratch, options, progress)
@@ -177,6 +179,9 @@ def _read(source: _Source, scratch: Path, options: ReadOptions, progress: Progre
         from fer_bench.data.readers.votes import join_votes
 
         decoded = join_votes(decoded, options.votes)
+    from fer_bench.data.readers.groups import with_groups
+
+    decoded = with_groups(decoded, options.groups, options.slices)
     if options.slices:
         from fer_bench.data.readers.slices import with_slices
 
