@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,10 @@ TOO_FEW_STEPS = "quick"
 """The budget at which networks have not learned yet."""
 FEW_IMAGES = 10
 """A class of fewer test images hangs on single ones."""
+PEOPLE = "person"
+"""What images are grouped by where it is known who is on them."""
+FEW_PEOPLE = 10
+"""Of fewer people little is known about others: intervals reach as far as Student's t does."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,17 @@ class Finding:
 
     code: str
     values: Mapping[str, Any] = field(default_factory=dict)
+
+
+def people_unknown(dataset: str, grouped_by: str) -> Finding | None:
+    """That nobody knows who is on the images; the built-in faces are all of different people."""
+    return Finding("PEOPLE_UNKNOWN") if grouped_by != PEOPLE and dataset != RENDERED else None
+
+
+def few_images(class_names: Sequence[str], support: Sequence[int]) -> Finding | None:
+    """Classes with fewer than FEW_IMAGES test images."""
+    few = {name: n for name, n in zip(class_names, support, strict=True) if n < FEW_IMAGES}
+    return Finding("FEW_IMAGES", {"names": list(few), "counts": list(few.values())}) if few else None
 
 
 def findings(board: Leaderboard) -> tuple[Finding, ...]:
@@ -59,9 +74,8 @@ def _warnings(board: Leaderboard) -> Iterator[Finding]:
     quick = _quick_networks(board.rows)
     if len(quick):
         yield Finding("QUICK_NETWORKS", {"models": quick["model"].unique().tolist()})
-    few = {name: n for name, n in zip(board.data.class_names, board.data.support, strict=True) if n < FEW_IMAGES}
-    if few:
-        yield Finding("FEW_IMAGES", {"names": list(few), "counts": list(few.values())})
+    if few := few_images(board.data.class_names, board.data.support):
+        yield few
     if len(board.failures):
         yield Finding("FAILED_RUNS", {"n": len(board.failures), "models": board.failures["model"].unique().tolist()})
 
@@ -158,8 +172,10 @@ def _belief(board: Leaderboard) -> Iterator[Finding]:
     rows, data = board.rows, board.data
     if board.audit is None and not data.n_folds:
         yield Finding("NOT_AUDITED")
-    if board.audit is not None and board.audit.straddling_groups is None and data.name != RENDERED:
-        yield Finding("PEOPLE_UNKNOWN")
+    if nobody := people_unknown(data.name, data.grouped_by):
+        yield nobody
+    elif data.grouped_by == PEOPLE and data.n_groups < FEW_PEOPLE:
+        yield Finding("FEW_PEOPLE", {"n": data.n_groups})
     if data.test_has_copies:
         yield from _copies(board)
     elif board.audit is not None or data.n_folds:  # copies of an image stay together in one fold

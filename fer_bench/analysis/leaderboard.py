@@ -108,7 +108,9 @@ def load_leaderboard(folder: ReadableFolder, split: Split | None = None, command
     grid, grid_status = overview.grid(runs, rows, unranked)
     picked = picks(rows, draws)
     predicted = {run_id: one.predicted[TEST] for run_id, one in evaluations.items()}
-    sliced = Sliced.of(predictions.slices, evaluator.labels, len(predictions.class_names), ranked, predicted)
+    sliced = Sliced.of(
+        predictions.slices, evaluator.labels, len(predictions.class_names), ranked, predicted, predictions.groups(TEST)
+    )
     board = Leaderboard(
         folder=folder,
         data=overview.data_facts(predictions, evaluator),

@@ -25,7 +25,9 @@ class DataFacts:
 
     clean_support: those without a copy in train, () where that is not known. n_choosers: validation images that choose
     between rows. minority: classes with less than half an even share of the test images. vote_counts: test images with
-    a majority, without a usable one, of an emotion that the data do not have, tied; None without votes.
+    a majority, without a usable one, of an emotion that the data do not have, tied; None without votes. grouped_by:
+    "person" where it is known who is on the images ("image", "clip": what else keeps some together), n_groups: how many
+    are tested.
     """
 
     name: str
@@ -43,6 +45,8 @@ class DataFacts:
     minority: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     vote_counts: tuple[int, int, int, int] | None = None
+    grouped_by: str = ""
+    n_groups: int = 0
 
     @property
     def test_has_copies(self) -> bool:
@@ -59,6 +63,7 @@ def data_facts(predictions: Predictions, evaluator: Evaluator) -> DataFacts:
     minority = [name for name, n in zip(names, support, strict=True) if 0 < n < RARE * even]
     notes = (note for run in predictions.runs for one in run.records for note in one.data_notes)
     data_fingerprint, split_fingerprint, n_folds = predictions.split
+    groups = predictions.groups(TEST)
     return DataFacts(
         name=record.dataset,
         fingerprint=data_fingerprint,
@@ -75,6 +80,8 @@ def data_facts(predictions: Predictions, evaluator: Evaluator) -> DataFacts:
         minority=tuple(minority),
         notes=tuple(dict.fromkeys(notes)),
         vote_counts=_vote_counts(evaluator, names),
+        grouped_by=predictions.grouped_by,
+        n_groups=0 if groups is None else len(np.unique(groups)),
     )
 
 

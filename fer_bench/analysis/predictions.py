@@ -158,6 +158,19 @@ class Predictions:
         """
         return {} if self._facts is None else self._facts.of(self.ids["test"]).slices
 
+    @property
+    def grouped_by(self) -> str:
+        """What is known to be on several images: "person", "image" (a photograph of several faces), "clip", or ""."""
+        return "" if self._facts is None else self._facts.grouped_by
+
+    def groups(self, subset: str) -> np.ndarray | None:
+        """Which of the images `ids[subset]` show one person (see `grouped_by`), int64 (n,); None where unknown.
+
+        Raises FerBenchError as `image_facts` does.
+        """
+        facts = self._facts
+        return None if facts is None or facts.groups is None else facts.of(self.ids[subset]).groups
+
     @cached_property
     def choosers(self) -> np.ndarray:
         """Which validation images choose between runs, bool (n,): see `records.choosers`; all, without an audit."""

@@ -147,7 +147,9 @@ def rows_frame(
         prefix = "clean_" if subset == CLEAN else ""
         at = evaluator.clean if subset == CLEAN else slice(None)
         predicted = {run_id: evaluations[run_id].predicted[TEST][at] for run_id in runs.index}
-        rows = rows.join(_intervals(rows["runs"], run_draws[subset], predicted, labels).add_prefix(prefix))
+        groups = evaluator.predictions.groups(TEST)
+        groups = None if groups is None else groups[at]
+        rows = rows.join(_intervals(rows["runs"], run_draws[subset], predicted, labels, groups).add_prefix(prefix))
         places = best_set(draws[subset]) if subset in draws else pd.DataFrame(columns=list(PLACES))
         rows = rows.join(places.add_prefix(prefix))
     labels = evaluator.labels
@@ -195,18 +197,19 @@ def _costs(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _intervals(
-    runs: pd.Series, run_draws: Mapping[str, np.ndarray], predicted: Mapping[str, np.ndarray], labels: np.ndarray
-) -> pd.DataFrame:
-    """BCa intervals of accuracy and macro-F1 over test images, of the mean over the runs of each row."""
+    runs: pd.Series, run_draws: Mapping[str, np.ndarray], predicted: Mapping[str, np.ndarray], labels: np.ndarray,
+    groups: np.ndarray | None,
+) -> pd.DataFrame:  # fmt: skip
+    """BCa intervals of accuracy and macro-F1 over test images, or whole groups, of the mean over the runs of a row."""
     lines = {}
     for row, run_ids in runs.items():
         k = run_draws[run_ids[0]].shape[1] - len(MEASURES)
         draws = np.mean([run_draws[run_id][:, : len(MEASURES)] for run_id in run_ids], axis=0)
-        effects = np.mean([influence(labels, k, predicted[run_id]) for run_id in run_ids], axis=0)
+        effects = np.mean([influence(labels, k, predicted[run_id], groups) for run_id in run_ids], axis=0)
         line: dict[str, float] = {}
         for column, measure in enumerate(MEASURES):
             low, high = bca_interval(draws[0, column], draws[1:, column], effects[:, column])
-            line |= {f"{measure}_low": low, f"{measure}_high": high}
+            line |= {f"{measure}_low": max(low, 0.0), f"{measure}_high": min(high, 1.0)}
         lines[row] = line
     columns = [f"{measure}_{end}" for measure in MEASURES for end in ("low", "high")]
     return pd.DataFrame.from_dict(lines, orient="index", columns=columns)

@@ -188,11 +188,14 @@ class Evaluator:
         if not known:
             return {}
         labels, predicted = self.predictions.labels[source][rows], np.stack([one[rows] for one in known.values()])
-        content = hashlib.sha256(labels.tobytes() + predicted.tobytes()).hexdigest()
+        groups = self.predictions.groups(source)
+        groups = None if groups is None else groups[rows]
+        content = labels.tobytes() + predicted.tobytes() + (b"" if groups is None else groups.tobytes())
+        content = hashlib.sha256(content).hexdigest()
         key = stored.digest({"content": content, "n_classes": len(self.predictions.class_names), "code": _code()})
 
         def build(work: Path) -> None:
-            resamples = bootstrap.Resamples.of(labels, len(self.predictions.class_names))
+            resamples = bootstrap.Resamples.of(labels, len(self.predictions.class_names), groups=groups)
             np.save(work / DRAWS, bootstrap.score_draws(resamples, predicted), allow_pickle=False)
 
         entry = stored.fetch("draws", key, build, (DRAWS,))

@@ -52,9 +52,11 @@ class Sliced:
     @classmethod
     def of(
         cls, slices: Mapping[str, np.ndarray], labels: np.ndarray, n_classes: int, runs: pd.DataFrame,
-        predicted: Mapping[str, np.ndarray],
+        predicted: Mapping[str, np.ndarray], groups: np.ndarray | None = None,
     ) -> Sliced:  # fmt: skip
         """slices: str (n,) by name. labels: int (n,). runs: as `row_draws` takes them. predicted: int (n,) by run.
+
+        groups: int (n,), who is on the images, where that is known: people are redrawn whole.
 
         Attributes with fewer than two values among these images tell nothing apart and are left out.
         """
@@ -66,7 +68,7 @@ class Sliced:
                 continue
             cells = [np.flatnonzero(values == value) for value in found]
             support = np.stack([np.bincount(labels[cell], minlength=n_classes) for cell in cells])
-            scores = _kept_scores(labels, cells, support, answers)
+            scores = _kept_scores(labels, cells, support, answers, groups)
             for value, own, of_runs in zip(found, support, scores, strict=True):
                 n, least = int(own.sum()), int(own[own > 0].min())
                 lines.append((name, value, n, int(support.sum()) - n, least))
@@ -145,38 +147,44 @@ def _order(value: str) -> tuple[float, str]:
     return {"< ": -np.inf, ">= ": np.finfo(float).max}.get(number[1] or "", float(number[2])), value
 
 
-def _kept_scores(labels: np.ndarray, cells: list[np.ndarray], support: np.ndarray, answers: np.ndarray) -> np.ndarray:
+def _kept_scores(
+    labels: np.ndarray, cells: list[np.ndarray], support: np.ndarray, answers: np.ndarray, groups: np.ndarray | None
+) -> np.ndarray:
     """`_scores`, computed once for the same images, answers and code."""
     sources = (str(bootstrap.__file__), __file__)
-    parts = (labels, *cells, answers)
+    parts = (labels, *cells, answers, *([] if groups is None else [groups]))
     sha = hashlib.sha256(b"".join([*(Path(source).read_bytes() for source in sources), support.tobytes()]))
     for part in parts:
         sha.update(np.ascontiguousarray(part).data)
 
     def build(work: Path) -> None:
-        np.save(work / DRAWS, _scores(labels, cells, support, answers), allow_pickle=False)
+        np.save(work / DRAWS, _scores(labels, cells, support, answers, groups), allow_pickle=False)
 
     entry = stored.fetch("slices", stored.digest({"content": sha.hexdigest()}), build, (DRAWS,))
     with reading(entry):
         return np.load(entry / DRAWS, allow_pickle=False)
 
 
-def _scores(labels: np.ndarray, cells: list[np.ndarray], support: np.ndarray, answers: np.ndarray) -> np.ndarray:
+def _scores(
+    labels: np.ndarray, cells: list[np.ndarray], support: np.ndarray, answers: np.ndarray, groups: np.ndarray | None
+) -> np.ndarray:
     """MEASURES of r runs on each of S slices, the `cells`, and on redraws: float32 (S, r, 1 + draws, 3).
 
     support: int (S, k), images of each class. The images of a class in a slice are redrawn among themselves, in one
-    stream, so that slices are redrawn independently of each other, and all runs alike.
+    stream, so that slices are redrawn independently of each other, and all runs alike; people, whole, in all of theirs.
     """
     n_slices, k = support.shape
     part = np.full(len(labels), -1)
     for number, cell in enumerate(cells):
         part[cell] = number
     known = part >= 0
-    strata = Resamples.of((part * k + labels)[known], n_slices * k)
+    people = None if groups is None else groups[known]
+    strata = Resamples.of((part * k + labels)[known], n_slices * k, groups=people)
     recalls, found = [], []
     for number, own in enumerate(support):
         mine = slice(number * k, (number + 1) * k)
-        drawn = score_draws(replace(strata, rows=strata.rows[mine], times=strata.times[mine]), answers[:, known])
+        of_slice = replace(strata, rows=strata.rows[mine], times=strata.times[mine], scales=strata.scales[mine])
+        drawn = score_draws(of_slice, answers[:, known])
         drawn[:, :, 1] *= k / np.count_nonzero(own)
         found.append(drawn[:, :, :2])
         recalls.append(drawn[:, :, 2:])

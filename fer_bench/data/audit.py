@@ -17,7 +17,7 @@ from fer_bench.data.resizing import gray_squares
 from fer_bench.data.splits import Split
 from fer_bench.progress import Progress, silent
 
-STORED_FORMAT = 2
+STORED_FORMAT = 3
 """Goes up when the audit of the same data says something else."""
 COPIES = "copies.npy"
 SAVED = ("audit.json", COPIES)
@@ -90,6 +90,10 @@ def make_audit(dataset: Dataset, split: Split, copies: Copies) -> dict[str, Any]
         "straddling_groups": (
             None if dataset.groups is None else _groups(dataset.groups, dataset.labels, in_subset)["across"]
         ),
+        "grouped_by": dataset.grouped_by,
+        "groups_from": dataset.groups_from,
+        "n_groups": 0 if dataset.groups is None else len(np.unique(dataset.groups)),
+        "notes": list(dataset.notes),
         "canary": _canary(dataset, split),
         "blank_ids": [str(sample_id) for sample_id in dataset.sample_ids[blank][:SHOWN_IDS]],
     }

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fer_bench.cache import reading, write_atomic
 from fer_bench.data import ReadOptions, open_dataset, stored_split
 from fer_bench.progress import Progress, silent
 from fer_bench.records import ResultsFolder
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fer_bench.data import Dataset
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ def audit_data(prepared: Prepared, progress: Progress = silent) -> None:
 
 
 def _store_images(prepared: Prepared, audit_folder: Path) -> None:
-    """Put the facts about validation and test images beside the results; votes and slices known there stay known."""
+    """Put the facts about validation and test images beside the results. What is known there stays known."""
     import numpy as np
 
     from fer_bench.data import Dataset, Split, read_copies
@@ -135,30 +140,42 @@ def _store_images(prepared: Prepared, audit_folder: Path) -> None:
     rows = np.concatenate([split.validation, split.test])
     subset = np.repeat(["validation", "test"], [len(split.validation), len(split.test)])
     slices = {name: values[rows] for name, values in dataset.slices.items()}
-    facts = ImageFacts(dataset.sample_ids[rows], subset, copies[rows], slices=slices)
+    facts = ImageFacts(dataset.sample_ids[rows], subset, copies[rows], slices=slices, **_grouped(dataset, rows))
     path = prepared.results.images_path(prepared.split_fingerprint)
     if dataset.votes is not None and dataset.vote_names:
         facts = replace(facts, votes=dataset.votes[rows], vote_names=dataset.vote_names)
     elif path.exists():
         known = ImageFacts.load(path).of(facts.ids)
         facts = replace(facts, votes=known.votes, vote_names=known.vote_names)
-    if not slices and path.exists():
-        facts = replace(facts, slices=ImageFacts.load(path).of(facts.ids).slices)
+    if path.exists():
+        known = ImageFacts.load(path).of(facts.ids)
+        facts = facts if slices else replace(facts, slices=known.slices)
+        if facts.groups is None:
+            facts = replace(facts, groups=known.groups, grouped_by=known.grouped_by)
     facts.write(path)
 
 
 def _store_images_of_folds(prepared: Prepared) -> None:
-    """Put the slices of all images beside the results, each as it is tested in one fold."""
+    """Put groups and slices of all images beside the results, each as it is tested in one fold."""
     import numpy as np
 
     from fer_bench.data import Dataset, Split
     from fer_bench.records import ImageFacts
 
     dataset = Dataset.load(prepared.dataset_folder)
-    if not dataset.slices:
+    if not dataset.slices and dataset.groups is None:
         return
     rows = np.concatenate([Split.load(prepared.split_folder, fold).test for fold in prepared.counts])
     slices = {name: values[rows] for name, values in dataset.slices.items()}
     every, none = np.full(len(rows), "test"), np.full(len(rows), "")
-    facts = ImageFacts(dataset.sample_ids[rows], every, none, slices=slices)
+    facts = ImageFacts(dataset.sample_ids[rows], every, none, slices=slices, **_grouped(dataset, rows))
     facts.write(prepared.results.images_path(prepared.split_fingerprint))
+
+
+def _grouped(dataset: Dataset, rows: np.ndarray) -> dict[str, Any]:
+    """Groups as numbers, and what they are; nothing where none are known."""
+    import numpy as np
+
+    if dataset.groups is None:
+        return {}
+    return {"groups": np.unique(dataset.groups, return_inverse=True)[1][rows], "grouped_by": dataset.grouped_by}

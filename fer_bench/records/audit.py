@@ -53,6 +53,8 @@ class Audit(Part):
 
     exact: groups of equal images. near: groups of near copies, where copies of copies belong together, and their exact
     copies. straddling_groups: given groups (people, clips) with rows in several subsets, None where none are given.
+    grouped_by: "person", "image" or "clip", "" where none are; groups_from: how they are known; n_groups: how many.
+    notes: on how the data were read.
     fer2013: whether the images per class and subset are FER2013's; fer2013_differences: what is not, where data look
     like FER2013. class_sorted: rows come sorted by class.
     """
@@ -76,6 +78,10 @@ class Audit(Part):
     mirrored_pairs: int
     near_threshold: Fraction
     straddling_groups: int | None
+    grouped_by: str = ""
+    groups_from: str = ""
+    n_groups: NonNegativeInt = 0
+    notes: tuple[str, ...] = ()
     canary: Canary
     blank_ids: list[str]
 

@@ -1,7 +1,8 @@
 """What is known of each image that is scored: whether a copy of it was trained on, its slices, how taggers voted.
 
 The file `images-<split fingerprint>.csv.gz` beside a dataset's runs: sample_id, subset ("validation" or "test"),
-copy_in_train ("exact", "near" or empty), a column `slice:<name>` for each slice that is known (empty where it is not),
+copy_in_train ("exact", "near" or empty), a column `group:person` (or image, clip) with the number of the person on it,
+where that is known, a column `slice:<name>` for each slice that is known (empty where it is not),
 then one column per class that the taggers could vote for, if they did.
 """
 
@@ -11,7 +12,7 @@ import csv
 import io
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 COLUMNS = ("sample_id", "subset", "copy_in_train")
-SLICE = "slice:"
+GROUP, SLICE = "group:", "slice:"
 COPIES = ("", "near", "exact")
 """Kinds of copies in train, the strongest last."""
 
@@ -41,8 +42,9 @@ def choosers(copy_in_train: np.ndarray) -> np.ndarray:
 class ImageFacts:
     """One entry per validation and test image.
 
-    ids, subset, copy_in_train: str (n,). slices: str (n,) by name, "" where unknown. votes: int64 (n, k) for each of
-    `vote_names`, or None.
+    ids, subset, copy_in_train: str (n,). groups: int64 (n,), who or what is on an image, as a number that means nothing
+    else, or None; grouped_by: "person", "image", "clip", or "". slices: str (n,) by name, "" where unknown. votes:
+    int64 (n, k) for each of `vote_names`, or None.
     """
 
     ids: np.ndarray
@@ -51,6 +53,8 @@ class ImageFacts:
     votes: np.ndarray | None = None
     vote_names: tuple[str, ...] = ()
     slices: Mapping[str, np.ndarray] = field(default_factory=dict)
+    groups: np.ndarray | None = None
+    grouped_by: str = ""
 
     @classmethod
     def load(cls, path: Path) -> ImageFacts:
@@ -69,11 +73,15 @@ class ImageFacts:
             )
             if not np.isin(subset, ("validation", "test")).all() or not np.isin(copies, COPIES).all():
                 raise ValueError("values that are neither subsets nor kinds of copies")
-            sliced = [name for name in header[len(COLUMNS) :] if name.startswith(SLICE)]
-            start = len(COLUMNS) + len(sliced)
+            further = header[len(COLUMNS) :]
+            grouped = [name for name in further[:1] if name.startswith(GROUP)]
+            groups = np.array([row[len(COLUMNS)] for row in rows], dtype=np.int64) if grouped else None
+            sliced = [name for name in further if name.startswith(SLICE)]
+            before = len(COLUMNS) + len(grouped)
+            start = before + len(sliced)
             slices = {
                 name.removeprefix(SLICE): np.array([row[at] for row in rows])
-                for at, name in enumerate(sliced, start=len(COLUMNS))
+                for at, name in enumerate(sliced, start=before)
             }
             names = tuple(header[start:])
             votes = np.array([row[start:] for row in rows], dtype=np.int64) if names else None
@@ -83,7 +91,7 @@ class ImageFacts:
             raise
         except (OSError, EOFError, ValueError, IndexError, csv.Error, zlib.error) as error:
             raise FerBenchError(f"{path}: damaged ({error}); delete it and run `fer_bench audit` again") from error
-        return cls(ids, subset, copies, votes, names, slices)
+        return cls(ids, subset, copies, votes, names, slices, groups, "".join(grouped).removeprefix(GROUP))
 
     def of(self, ids: np.ndarray) -> ImageFacts:
         """The facts of the images `ids`, str (m,), in that order. Raises FerBenchError naming unknown ids."""
@@ -94,7 +102,10 @@ class ImageFacts:
         rows = [at[str(sample_id)] for sample_id in ids]
         votes = None if self.votes is None else self.votes[rows]
         slices = {name: values[rows] for name, values in self.slices.items()}
-        return ImageFacts(self.ids[rows], self.subset[rows], self.copy_in_train[rows], votes, self.vote_names, slices)
+        return replace(
+            self, ids=self.ids[rows], subset=self.subset[rows], copy_in_train=self.copy_in_train[rows], votes=votes,
+            slices=slices, groups=None if self.groups is None else self.groups[rows],
+        )  # fmt: skip
 
     @property
     def clean(self) -> np.ndarray | None:
@@ -106,8 +117,10 @@ class ImageFacts:
         """Write the facts to `path` as gzipped CSV, unless it holds them already."""
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([*COLUMNS, *(SLICE + name for name in self.slices), *self.vote_names])
+        grouped = [] if self.groups is None else [GROUP + self.grouped_by]
+        writer.writerow([*COLUMNS, *grouped, *(SLICE + name for name in self.slices), *self.vote_names])
         columns = [self.ids.tolist(), self.subset.tolist(), self.copy_in_train.tolist()]
+        columns += [] if self.groups is None else [self.groups.tolist()]
         columns += [values.tolist() for values in self.slices.values()]
         votes = [] if self.votes is None else self.votes.T.tolist()
         writer.writerows(zip(*columns, *votes, strict=True))

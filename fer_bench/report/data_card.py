@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from fer_bench.analysis.findings import PEOPLE, few_images, people_unknown
 from fer_bench.analysis.leakage import COPY_LIMIT, EXACT_LIMIT, against_data
 from fer_bench.report.columns import show
 from fer_bench.report.text import environment, one_line, sentences, table, without_folders
@@ -24,7 +25,9 @@ def data_card(audit: Audit, command: str) -> str:
         for name, *own in zip(audit.class_names, *counts, strict=True)
     ]
     return environment(is_markdown=True).get_template("data_card.md.j2").render(
-        audit=audit, suspicions=against_data(audit), exact_limit=EXACT_LIMIT, copy_limit=COPY_LIMIT,
+        audit=audit, suspicions=against_data(audit), people_unknown=people_unknown(audit.dataset, audit.grouped_by),
+        few=few_images(audit.class_names, audit.subsets["test"].class_counts),
+        exact_limit=EXACT_LIMIT, copy_limit=COPY_LIMIT,
         classes=table(["class", *audit.subsets, "all", "share"], lines),
         command=Markup(without_folders(one_line(command))),
     )  # fmt: skip
@@ -33,12 +36,15 @@ def data_card(audit: Audit, command: str) -> str:
 def audit_lines(audit: Audit) -> list[str]:
     """What a terminal shows of an audit: how many images, how many copies, what speaks against the data."""
     subsets = ", ".join(f"{one.images:,} {name}" for name, one in audit.subsets.items())
+    counts = audit.subsets["test"].class_counts
     copies = [
         f"{name}: {one.exact_in_train:,} images equal a training image, {one.near_in_train:,} nearly"
         for name, one in audit.subsets.items()
         if name != "train"
     ]
     suspicions = sentences(against_data(audit))
+    people, few = people_unknown(audit.dataset, audit.grouped_by), few_images(audit.class_names, counts)
+    known = f"people: {audit.n_groups:,}, known by {audit.groups_from}"
     return [
         f"{audit.dataset}: {audit.images:,} images ({subsets}), {audit.unique_images:,} of them unique",
         *copies,
@@ -47,6 +53,13 @@ def audit_lines(audit: Audit) -> list[str]:
         f"right by pixels alone: nearest neighbour {audit.canary.nearest_neighbour:.1%}, "
         f"linear classifier {audit.canary.linear:.1%}",
         *audit.fer2013_differences,
+        *([known] if audit.grouped_by == PEOPLE else []),
+        *sentences(one for one in (people, few) if one),
+        *audit.notes,
         *(["LEAK SUSPECT: runs on these data are not ranked.", *suspicions] if suspicions else []),
-        *([] if suspicions else ["The data are below the limits of the leak gate."]),
+        *(
+            []
+            if suspicions
+            else [f"{'Apart from that, the' if people else 'The'} data are below the limits of the leak gate."]
+        ),
     ]

@@ -78,3 +78,33 @@ def test_an_interval_holds_its_estimate():
 def test_without_bias_and_skewness_an_interval_is_that_of_percentiles():
     draws = np.linspace(-1, 1, 2001)
     assert bca_interval(0.0, draws, np.zeros(5)) == pytest.approx((-0.95, 0.95), abs=0.002)
+
+
+def test_whole_people_are_redrawn_with_each_class_at_its_weight():
+    labels, people = np.array([0, 1, 0, 1, 0, 1, 1, 2]), np.array([7, 7, 3, 3, 5, 5, 5, 3])
+    resamples = Resamples.of(labels, 3, 40, people)
+    weights = np.empty((41, len(labels)))
+    for members, drawn, scale in zip(resamples.rows, resamples.times, resamples.scales, strict=True):
+        weights[:, members] = drawn
+        assert (drawn * scale[:, None]).sum(axis=1) == pytest.approx(len(members))
+    for person in (7, 3, 5):
+        of_person = weights[:, (people == person) & (labels < 2)]
+        assert (of_person == of_person[:, :1]).all()
+    assert (weights[:, 7] >= 1).all()  # the only one of its class: where its person is not drawn it stays
+    assert resamples.widening == pytest.approx(4.303 / 1.96, rel=0.001)
+
+
+def test_one_person_alone_is_redrawn_by_images():
+    labels = np.repeat([0, 1], 10)
+    alone = Resamples.of(labels, 2, 20, np.zeros(20, dtype=int))
+    assert all((one == other).all() for one, other in zip(alone.times, Resamples.of(labels, 2, 20).times, strict=True))
+
+
+def test_the_spread_of_draws_of_people_is_that_of_their_influence(labels, predicted):
+    people = np.random.default_rng(3).integers(0, 60, len(labels))
+    resamples = Resamples.of(labels, 3, groups=people)
+    values = score_draws(resamples, predicted[:1])[0]
+    effects = influence(labels, 3, predicted[0], people)
+    assert effects.shape == (len(np.unique(people)), 2)
+    spread = values[1:, :2].std(axis=0) / resamples.widening
+    assert spread == pytest.approx(np.linalg.norm(effects, axis=0), rel=0.12)

@@ -116,9 +116,25 @@ def test_copies_are_counted_and_what_scores_are_without_them():
 
 def test_data_without_copies_or_audit_or_people():
     assert found(board(row("cnn"), audit=audit()), "NO_COPIES") == {"n_test": 120}
-    assert {"NOT_AUDITED"} == {"NOT_AUDITED", "PEOPLE_UNKNOWN"} & set(codes(board(row("cnn"))))
-    assert {"PEOPLE_UNKNOWN"} == {"NOT_AUDITED", "PEOPLE_UNKNOWN"} & set(codes(board(row("cnn"), audit=audit())))
-    assert "PEOPLE_UNKNOWN" not in codes(board(row("cnn"), audit=audit(straddling=0)))
+    assert "NOT_AUDITED" in codes(board(row("cnn"))) and "NOT_AUDITED" not in codes(board(row("cnn"), audit=audit()))
+
+
+@pytest.mark.parametrize("n_folds", [0, 5])
+@pytest.mark.parametrize(
+    ("name", "grouped_by", "n_groups", "expected"),
+    [
+        ("faces", "", 0, {"PEOPLE_UNKNOWN"}),
+        ("faces", "image", 90, {"PEOPLE_UNKNOWN"}),
+        ("faces", "person", 9, {"FEW_PEOPLE"}),
+        ("faces", "person", 10, set()),
+        ("synthetic", "", 0, set()),
+    ],
+)
+def test_people_who_are_not_known_or_few_are_told(n_folds, name, grouped_by, n_groups, expected):
+    made = board(row("cnn"), n_folds=n_folds)
+    data = replace(made.data, name=name, grouped_by=grouped_by, n_groups=n_groups)
+    found_codes = {one.code for one in findings(replace(made, data=data))}
+    assert {"PEOPLE_UNKNOWN", "FEW_PEOPLE"} & found_codes == expected
 
 
 def test_folds_keep_copies_together():

@@ -185,3 +185,54 @@ def verdicts(n_images: int, seeds: int, n: int) -> np.ndarray:
         no_zero = [(effects[f"{m}_low"] > 0) | (effects[f"{m}_high"] < 0) for m in DECIDING]
         assert (np.any(no_zero, axis=0) == (effects["verdict"] != NO_EVIDENCE)).all()
     return np.array(found)
+
+
+def covers_people(n_people: int, each: int, n: int, whole: bool = True) -> np.ndarray:
+    """How often intervals of accuracy and macro-F1, and of the difference of two models, are right: float (4,).
+
+    Right is what is true of all people like these. Each has `each` images of every class; some are easier to read.
+    """
+    labels, people = np.tile(np.arange(7), n_people * each), np.repeat(np.arange(n_people), 7 * each)
+    resamples = Resamples.of(labels, 7, 500, people if whole else None)
+    rng, right = np.random.default_rng(5), np.eye(7, dtype=np.float32)
+
+    def answers(labels: np.ndarray, people: np.ndarray, m: int) -> np.ndarray:
+        face = rng.normal(0, 1, (m, 7, 7))[people, labels] + rng.normal(0, 0.8, (m, 1))[people] * right[labels]
+        noise = face + rng.normal(0, 0.7, (len(labels), 7))
+        models = [noise + rng.normal(0, 0.5, (m, 7, 7))[people, labels] for _ in range(2)]
+        return np.stack(
+            [(one + skill * right[labels]).argmax(axis=1) for one, skill in zip(models, (1.6, 1.4), strict=True)]
+        )
+
+    many = np.repeat(np.arange(4000), 7), np.tile(np.arange(7), 4000)
+    found = answers(many[1], many[0], 4000)
+    truth = score_draws(Resamples.of(many[1], 7, 1), found)[:, 0, :2]
+    covered = []
+    for _ in range(n):
+        predicted = answers(labels, people, n_people)
+        values = score_draws(resamples, predicted)
+        effects = influence(labels, 7, predicted[0], people if whole else None)
+        own = [bca_interval(values[0, 0, i], values[0, 1:, i], effects[:, i]) for i in range(2)]
+        draws = row_draws(*two_runs(values), MEASURES)
+        between = [difference(draws, "a", "b", measure) for measure in MEASURES[:2]]
+        covered.append(
+            [low <= value <= high for (low, high), value in zip(own, truth[0], strict=True)]
+            + [one.low <= value <= one.high for one, value in zip(between, truth[1] - truth[0], strict=True)]
+        )
+    return np.mean(covered, axis=0)
+
+
+def two_runs(values: np.ndarray) -> tuple[dict, pd.DataFrame]:
+    runs = pd.DataFrame(
+        {"row": ["a", "b"], "seed": 0, "family": "classical", "stochastic": False}, index=["a-0", "b-0"]
+    )
+    return dict(zip(runs.index, values, strict=True)), runs
+
+
+@pytest.mark.parametrize("n_people", [3, 5, 10, 30])
+def test_intervals_of_whole_people_cover(n_people):
+    assert (covers_people(n_people, 3, 200) > 0.9).all()
+
+
+def test_intervals_of_images_of_few_people_would_not_cover():
+    assert covers_people(10, 6, 100, whole=False)[:2].max() < 0.85

@@ -16,13 +16,17 @@ def facts(**fields) -> ImageFacts:
         "copy_in_train": np.array(["exact", "", "near"]),
         "votes": np.array([[1, 9], [10, 0], [4, 6]]),
         "vote_names": ("happiness", "NF"),
+        "groups": np.array([4, 2, 4]),
+        "grouped_by": "person",
         "slices": {"age": np.array(["< 25", "", ">= 40"]), "pose": np.array(["left", "left", ""])},
     }
     return ImageFacts(**{**values, **fields})
 
 
 @pytest.mark.parametrize(
-    "kept", [facts(), facts(votes=None, vote_names=()), facts(slices={})], ids=["all", "no votes", "plain"]
+    "kept",
+    [facts(), facts(votes=None, vote_names=()), facts(slices={}), facts(groups=None, grouped_by="")],
+    ids=["all", "no votes", "plain", "nobody"],
 )
 def test_what_is_written_is_read(tmp_path, kept):
     path = tmp_path / "images-abc.csv.gz"
@@ -30,7 +34,9 @@ def test_what_is_written_is_read(tmp_path, kept):
     read = ImageFacts.load(path)
     assert (read.ids.tolist(), read.subset.tolist()) == (kept.ids.tolist(), kept.subset.tolist())
     assert read.copy_in_train.tolist() == ["exact", "", "near"]
-    assert read.vote_names == kept.vote_names
+    assert read.vote_names == kept.vote_names and read.grouped_by == kept.grouped_by
+    assert (read.groups is None) == (kept.groups is None)
+    assert read.groups is None or read.groups.tolist() == [4, 2, 4]
     assert {name: values.tolist() for name, values in read.slices.items()} == {
         name: values.tolist() for name, values in kept.slices.items()
     }
@@ -41,6 +47,7 @@ def test_what_is_written_is_read(tmp_path, kept):
 def test_facts_come_in_the_order_asked_for():
     some = facts().of(np.array(["c", "b,1"]))
     assert some.copy_in_train.tolist() == ["near", "exact"]
+    assert some.groups.tolist() == [4, 4] and some.grouped_by == "person"
     assert some.votes.tolist() == [[4, 6], [1, 9]]
     assert some.slices["age"].tolist() == [">= 40", "< 25"]
     with pytest.raises(FerBenchError, match="1 sample ids are not in the split"):

@@ -27,6 +27,18 @@ def test_people_are_known_or_not(straddling, cell):
     assert cell in cells(data_card(audit(straddling=straddling), "x"))
 
 
+def test_who_is_on_the_images_and_what_is_thin_is_said_before_all_else():
+    lines = audit_lines(audit())
+    assert any(line.startswith("People unknown") for line in lines)
+    few = audit().subsets["test"].model_copy(update={"class_counts": [111, 9, 0]})
+    known = {"grouped_by": "person", "n_groups": 12, "groups_from": "column subject", "notes": ("a note",)}
+    made = audit().model_copy(update={**known, "subsets": {**audit().subsets, "test": few}})
+    lines, text = audit_lines(made), data_card(made, "x")
+    assert not any("unknown" in line.lower() for line in lines) and "unknown" not in text.lower()
+    assert "people: 12, known by column subject" in lines and "a note" in lines and "- a note" in text
+    assert text.index("happy 9") < text.index("|images|") and any("happy 9" in line for line in lines)
+
+
 def test_evidence_against_the_data_is_listed():
     assert "LEAK SUSPECT" not in data_card(audit(), "x")
     suspect = data_card(audit(straddling=7), "x")

@@ -213,7 +213,9 @@ class _Reruns:
     def load(cls, folder: ReadableFolder, original: Predictions) -> _Reruns:
         records, (_, split, n_folds) = folder.records(), original.split
         has_any = any(split_of(record)[1:] == (split, n_folds) for record in records)
-        resamples = bootstrap.Resamples.of(original.labels["test"], len(original.class_names))
+        resamples = bootstrap.Resamples.of(
+            original.labels["test"], len(original.class_names), groups=original.groups("test")
+        )
         return cls(Predictions.load(folder, split, n_folds, records) if has_any else None, resamples)
 
     def compare(self, run: Run, rows: np.ndarray) -> Verdict:
