@@ -1,14 +1,13 @@
 """Which rows of a dataset show the same image, exactly or nearly. Found once, stored, read by split and audit.
 
-Near copies are the same photograph again: brighter, recompressed, moved by a pixel, with a watermark, or mirrored.
-Faces are alike in the large: two eyes above a mouth correlate by 0.9 whoever they belong to. What tells one photograph
-from another is its detail, the image without its coarse shading. A perceptual hash of the detail (its low frequencies)
-finds candidates, a normalised correlation of the detail itself confirms them.
+Near copies are the same photograph again: brighter, recompressed, blurred, turned, moved, zoomed, with a watermark, or
+mirrored. `likeness` finds candidates, `alignment` lays one on the other and says how well they agree.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,38 +17,29 @@ import numpy as np
 from fer_bench import cache
 from fer_bench.cache import reading
 from fer_bench.data.dataset import Dataset
-from fer_bench.data.resizing import gray_square
 from fer_bench.progress import Progress, silent
 
-STORED_FORMAT = 1
+STORED_FORMAT = 2
 """Goes up when other copies are found in the same images."""
 SAVED = "copies.npz"
 
-SIDE = 48
-"""Pixels per side at which images are compared."""
 SMALLEST = 16
 """Smaller images say too little to tell a copy from a likeness; they have no near copies here."""
-FINE, COARSE = 1.0, 4.0
-"""Standard deviations, in pixels of 48, of the blurs between which detail lies."""
-FAINT = 1.0
-"""Standard deviation of the detail, in grey levels, below which there is nothing to compare: blank images."""
-FREQUENCIES = 10
-"""The hash holds the lowest 10 x 10 frequencies of the cosine transform, after the pHash of Zauner, "Implementation and
-Benchmarking of Perceptual Image Hash Functions" (2010), but as numbers: its 64 signs miss one pair in twenty."""
-CANDIDATE = 0.7
-"""Correlation of two hashes from which a pair is looked at."""
-SHIFT = 2
-"""Pixels of 48 by which a copy may be moved; most copies moved by 2 are found, all moved by 1."""
-COPY, SURE = 0.85, 0.95
-"""Correlation from which a pair is a near copy, and from which it is one in any data.
+FEW = 64
+"""Images of which every pair is looked at."""
+ALIKE, MOST = 0.5, 5
+"""Likeness from which a pair is a candidate, and candidates of an image among later ones, at most."""
+COPY, MIRRORED, SURE = 0.89, 0.92, 0.997
+"""Correlation from which a pair is a near copy, from which a mirrored one is, and from which a pair is one in any data.
 
-COPY was set by eye on FER2013, on sheets of 48 pairs drawn at random: at 0.85 to 0.90 all pairs showed one photograph
-(mirrored ones, 46 of 48), at 0.80 to 0.85 one in five and at 0.76 to 0.80 two in three showed two people.
+Set by eye on FER2013, on sheets of 28 pairs drawn at random: at 0.89 to 0.90 one in ten showed two people, at 0.90 to
+0.92 one in 28, of mirrored pairs at 0.88 to 0.90 three in four, at 0.92 to 0.95 none.
 """
-DECOYS = 0.05
-"""Share of decoys above which COPY is too low for the data, see `_threshold`."""
-BLOCK = 1 << 24
-"""Hash correlations held at once: 64 MiB."""
+STEP = 0.005
+DECOYS, FEWEST_DECOYS = 1 / 3, 3
+"""Share of strangers among pairs, as their labels tell it, above which COPY is too low; and pairs that this takes."""
+LINKED = 1 / 3
+"""Share of the pairs between two groups that must be copies for the groups to be one: chains of likeness end."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +79,23 @@ class Copies:
 
 
 def find_copies(dataset: Dataset, progress: Progress = silent) -> Copies:
-    """The copies in `dataset`; exact ones have every pixel in common."""
+    """The copies in `dataset`, as far as its option `copies` lets them count; exact ones have every pixel in common."""
+    n = len(dataset)
+    if dataset.copies == "none":
+        return Copies(np.arange(n), np.arange(n), *_NO_PAIRS, COPY)
     hashes = [hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in dataset.images]
     # distinct images are numbered by hash, so that nothing here depends on the order of rows
     _, first, image = np.unique(np.array(hashes, dtype="S32"), return_index=True, return_inverse=True)
-    near = find_near_copies(dataset.images, first, progress)
-    return Copies(image, first, near.pairs, near.similarity, near.mirrored, near.threshold)
+    if dataset.copies == "exact" or min(dataset.images.shape[1:3]) < SMALLEST or len(first) < 2:
+        return Copies(image, first, *_NO_PAIRS, COPY)
+    pairs, similarity, mirrored = _near(dataset.images, first, progress)
+    threshold = COPY if dataset.copies == "near" else _threshold(similarity, *_strangers(dataset, first, pairs))
+    kept = similarity >= threshold
+    kept[kept] = _together(len(first), pairs[kept], similarity[kept])
+    return Copies(image, first, pairs[kept], similarity[kept], mirrored[kept], threshold)
+
+
+_NO_PAIRS = np.empty((0, 2), np.int64), np.empty(0, np.float32), np.empty(0, bool)
 
 
 def stored_copies(dataset: Dataset, progress: Progress = silent) -> Copies:
@@ -104,116 +105,109 @@ def stored_copies(dataset: Dataset, progress: Progress = silent) -> Copies:
         copies = find_copies(dataset, progress)
         np.savez(work / SAVED, allow_pickle=False, **vars(copies))
 
-    key = cache.digest({"data": dataset.fingerprint, "format": STORED_FORMAT})
+    people = dataset.groups.tolist() if dataset.groups is not None and dataset.grouped_by == "person" else None
+    key = cache.digest(
+        {"data": dataset.fingerprint, "copies": dataset.copies, "people": people, "format": STORED_FORMAT}
+    )
     folder = cache.fetch("copies", key, build, files=(SAVED,))
     with reading(folder), np.load(folder / SAVED, allow_pickle=False) as arrays:
         return Copies(**{**arrays, "threshold": float(arrays["threshold"])})
 
 
-@dataclass(frozen=True)
-class NearCopies:
-    """Pairs of images. pairs: int64 (m, 2), the lower first. similarity: float32 (m,). mirrored: bool (m,).
+def _near(images: np.ndarray, rows: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs (m, 2) among the n `rows` that may be near copies, the lower first; their similarity; whether mirrored.
 
-    threshold: the similarity from which pairs of this data were taken for copies.
+    Images are read one by one where they are of another size. A pair found both ways, as of a symmetric face, counts as
+    the more similar of them.
     """
+    from fer_bench.data.alignment import Details  # here and below: OpenCV and SciPy, for what is not stored yet
+    from fer_bench.data.likeness import SIDE
+    from fer_bench.data.resizing import gray_squares
 
-    pairs: np.ndarray
-    similarity: np.ndarray
-    mirrored: np.ndarray
-    threshold: float = COPY
-
-
-def find_near_copies(images: np.ndarray, rows: np.ndarray, progress: Progress = silent) -> NearCopies:
-    """The near copies among the n `rows`, best without exact copies, of `images`, uint8 (N, h, w) or (N, h, w, 3).
-
-    Pairs are positions in `rows`. Images are read one by one: memory-mapped ones are never copied together.
-    Every pair of hashes is compared, so that time grows with the square of n: 36,000 images take less than a minute.
-    """
-    if min(images.shape[1:3]) < SMALLEST:
-        return _near_copies([])
-    details = _details(images, rows, progress)
+    progress(0.0, "looking for near copies")
+    squares = gray_squares(images, SIDE, rows)
+    details = Details(squares)
     found = []
-    for mirrored in (False, True):
-        text = "looking for mirrored copies" if mirrored else "looking for near copies"
-        for done, pairs in _candidates(details, mirrored):
-            progress(0.1 + 0.45 * (mirrored + done), text)
-            found += [(*pair, similarity, mirrored) for pair, similarity in _confirmed(details, pairs, mirrored)]
-    return _near_copies(found)
+    for is_mirrored, pairs in _candidates(squares):
+        text = "looking for mirrored copies" if is_mirrored else "looking for near copies"
+        pairs = pairs[details.has_any[pairs].all(axis=1)]
+        pairs = pairs[np.argsort(pairs[:, 1], kind="stable")]
+        values = [np.empty(0, np.float32)]
+        for part in details.correlations(pairs, is_mirrored):
+            values.append(part)
+            progress(0.1 + 0.45 * (is_mirrored + sum(map(len, values)) / max(1, len(pairs))), text)
+        similarity = np.concatenate(values)
+        is_near = similarity >= (MIRRORED if is_mirrored else COPY)
+        found.append((pairs[is_near], similarity[is_near], np.full(is_near.sum(), is_mirrored)))
+    pairs, similarity, mirrored = (np.concatenate(column) for column in zip(*found, strict=True))
+    order = np.lexsort((-similarity, pairs[:, 1], pairs[:, 0]))
+    pairs, similarity, mirrored = pairs[order], similarity[order], mirrored[order]
+    is_first = np.ones(len(pairs), bool)
+    is_first[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
+    return pairs[is_first], similarity[is_first], mirrored[is_first]
 
 
-def _near_copies(found: list[tuple[int, int, float, bool]]) -> NearCopies:
-    """Arrays of what was found; a pair found both ways, as of a symmetric face, counts as the more similar of them."""
-    best: dict[tuple[int, int], tuple[float, bool]] = {}
-    for i, j, *how in found:
-        best[i, j] = max(best.get((i, j), (0.0, False)), (how[0], bool(how[1])))
-    order = sorted(best)
-    similarity = np.array([best[pair][0] for pair in order], dtype=np.float32)
-    mirrored = np.array([best[pair][1] for pair in order], dtype=bool)
-    threshold = _threshold(similarity, mirrored)
-    kept = similarity >= threshold
-    return NearCopies(np.array(order, dtype=np.int64).reshape(-1, 2)[kept], similarity[kept], mirrored[kept], threshold)
+def _candidates(squares: np.ndarray) -> Iterator[tuple[bool, np.ndarray]]:
+    """Whether mirrored, and pairs (m, 2), the lower first: all of a few images, otherwise the most alike."""
+    if len(squares) <= FEW:
+        every = np.stack(np.triu_indices(len(squares), 1), axis=1)
+        yield from ((is_mirrored, every) for is_mirrored in (False, True))
+        return
+    from fer_bench.data.likeness import Discriminants, alike, descriptors, mirrored_descriptors
+
+    seen = descriptors(squares)
+    discriminants = Discriminants(squares)
+    vectors = discriminants(seen)
+    for is_mirrored, others in ((False, vectors), (True, discriminants(mirrored_descriptors(seen)))):
+        yield is_mirrored, np.concatenate(list(alike(vectors, others, ALIKE, MOST)))
 
 
-def _threshold(similarity: np.ndarray, mirrored: np.ndarray) -> float:
+def _strangers(dataset: Dataset, first: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, float]:
+    """Which of `pairs` differ in label or in person, bool (m,), and the share that would by chance."""
+    labels = dataset.labels[first]
+    differ = labels[pairs[:, 0]] != labels[pairs[:, 1]]
+    if dataset.groups is not None and dataset.grouped_by == "person":
+        people = dataset.groups[first]
+        differ |= people[pairs[:, 0]] != people[pairs[:, 1]]
+    shares = np.bincount(labels) / len(labels)
+    return differ, float(1 - (shares**2).sum())
+
+
+def _threshold(similarity: np.ndarray, differ: np.ndarray, by_chance: float) -> float:
     """COPY, or more where faces of the data are so alike (rendered, or aligned in a laboratory) that it is too low.
 
-    Mirrored pairs serve as decoys: likeness by chance is as frequent mirrored as not, copies are rarely mirrored, and
-    those that are stand out by SURE. After Elias and Gygi, "Target-decoy search strategy", Nature Methods 4 (2007).
+    Pairs of different labels or people serve as decoys: copies mostly agree in both, likeness by chance does not. After
+    Elias and Gygi, "Target-decoy search strategy", Nature Methods 4 (2007).
     """
-    for threshold in (COPY, (COPY + SURE) / 2):
-        decoys = mirrored & (similarity >= threshold) & (similarity < SURE)
-        if decoys.sum() <= DECOYS * (~mirrored & (similarity >= threshold)).sum():
-            return threshold
+    for threshold in np.arange(COPY, SURE, STEP):
+        doubtful = (similarity >= threshold) & (similarity < SURE)
+        decoys = differ[doubtful].sum()
+        if decoys < FEWEST_DECOYS or decoys <= DECOYS * by_chance * doubtful.sum():
+            return float(threshold)
     return SURE
 
 
-def _details(images: np.ndarray, rows: np.ndarray, progress: Progress) -> np.ndarray:
-    """What is finer than shading and coarser than noise, float32 (n, 48, 48); zeros for images without any."""
-    details = np.zeros((len(rows), SIDE, SIDE), dtype=np.float32)
-    for at, row in enumerate(rows):
-        if at % 1024 == 0:
-            progress(0.1 * at / len(rows), "looking for near copies")
-        details[at] = _detail(images[row])
-    return details
+def _together(n: int, pairs: np.ndarray, similarity: np.ndarray) -> np.ndarray:
+    """Which `pairs` of n images stay, bool (m,): those within a group, of which enough pairs are copies.
 
-
-def _detail(image: np.ndarray) -> np.ndarray:
-    import cv2
-
-    fine = cv2.GaussianBlur(gray_square(image, SIDE).astype(np.float32), (0, 0), FINE)
-    detail = fine - cv2.GaussianBlur(fine, (0, 0), COARSE)
-    return detail if detail.std() >= FAINT else np.zeros_like(detail)
-
-
-def _hashes(details: np.ndarray) -> np.ndarray:
-    """Unit vectors, float32 (n, 99); zeros where there is no detail."""
-    import cv2
-
-    spectra = (cv2.dct(np.ascontiguousarray(detail)) for detail in details)
-    hashes = np.stack([spectrum[:FREQUENCIES, :FREQUENCIES].ravel()[1:] for spectrum in spectra])
-    norms = np.linalg.norm(hashes, axis=1, keepdims=True)
-    return hashes / np.where(norms > 0, norms, 1)
-
-
-def _candidates(details: np.ndarray, mirrored: bool) -> Iterator[tuple[float, np.ndarray]]:
-    """Share of the work done, and rows (m, 2) of pairs with similar hashes, a block at a time."""
-    hashes = _hashes(details)
-    others = _hashes(details[:, :, ::-1]) if mirrored else hashes
-    n, rows = len(hashes), max(1, BLOCK // max(1, len(hashes)))
-    for start in range(0, n, rows):
-        block = hashes[start : start + rows] @ others[start:].T
-        pairs = np.argwhere(block >= CANDIDATE) + start
-        yield 1 - (1 - min(1, (start + rows) / n)) ** 2, pairs[pairs[:, 0] < pairs[:, 1]]
-
-
-def _confirmed(details: np.ndarray, pairs: np.ndarray, mirrored: bool) -> Iterator[tuple[tuple[int, int], float]]:
-    """Those of `pairs` whose detail correlates by COPY or more, at the best of the shifts allowed, and by how much."""
-    import cv2
-
-    inner = slice(SHIFT, SIDE - SHIFT)
+    Groups grow from the most similar pairs on, by average linkage.
+    """
+    group = np.arange(n)
+    members = {at: [at] for at in set(pairs.ravel().tolist())}
+    links: dict[int, Counter[int]] = {at: Counter() for at in members}
     for i, j in pairs.tolist():
-        other = details[j, :, ::-1] if mirrored else details[j]
-        template = np.ascontiguousarray(other[inner, inner])
-        similarity = float(cv2.matchTemplate(details[i], template, cv2.TM_CCOEFF_NORMED).max())
-        if similarity >= COPY:
-            yield (i, j), similarity
+        links[i][j] += 1
+        links[j][i] += 1
+    for i, j in pairs[np.argsort(-similarity, kind="stable")].tolist():
+        one, other = sorted((int(group[i]), int(group[j])), key=lambda at: -len(members[at]))
+        if one == other or links[one][other] < LINKED * len(members[one]) * len(members[other]):
+            continue
+        group[members[other]] = one
+        members[one] += members.pop(other)
+        del links[one][other]
+        for third, count in links.pop(other).items():
+            if third != one:
+                links[one][third] += count
+                links[third][one] += count
+                del links[third][other]
+    return group[pairs[:, 0]] == group[pairs[:, 1]]

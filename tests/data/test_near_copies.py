@@ -3,12 +3,32 @@
 import cv2
 import numpy as np
 import pytest
+from faces import distinct_faces
 
-from fer_bench.data import Dataset, find_copies, make_synthetic, stored_copies
-from fer_bench.data import copies as near_copies
-from fer_bench.data.copies import SURE, NearCopies, find_near_copies
+from fer_bench.data import Dataset, find_copies, likeness, make_synthetic, stored_copies
+from fer_bench.data.copies import COPY, SURE
 
-FACES = make_synthetic(150).images
+FACES = distinct_faces(150).images
+BORDERS = (cv2.BORDER_REFLECT, cv2.BORDER_REPLICATE, cv2.BORDER_CONSTANT)
+
+
+def warped(image, turn=0.0, right=0.0, down=0.0, zoom=1.0, border=cv2.BORDER_REFLECT):
+    matrix = cv2.getRotationMatrix2D((23.5, 23.5), turn, zoom)
+    matrix[:, 2] += right, down
+    return cv2.warpAffine(image, matrix, (48, 48), borderMode=border)
+
+
+def mixed(image):
+    """As Keras's RandomFlip, RandomRotation, RandomTranslation and RandomZoom do together."""
+    rng = np.random.default_rng(image.sum())
+    turn, right, down = rng.uniform((-10, -4.8, -4.8), (10, 4.8, 4.8))
+    flipped = np.ascontiguousarray(image[:, ::-1]) if rng.random() < 0.5 else image
+    return warped(flipped, turn, right, down, rng.uniform(0.9, 1.1), BORDERS[rng.integers(3)])
+
+
+def noisy(image):
+    noise = np.random.default_rng(image.sum()).normal(0, 8, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
 def jpeg(image):
@@ -29,26 +49,33 @@ COPIES = {
     "rescaled": lambda image: cv2.resize(cv2.resize(image, (40, 40), interpolation=cv2.INTER_AREA), (48, 48)),
     "one pixel changed": lambda image: np.where(np.arange(48 * 48).reshape(48, 48) == 99, 255 - image, image),
     "watermarked": watermarked,
+    "turned by 7 degrees": lambda image: warped(image, 7),
+    "turned by 10 degrees": lambda image: warped(image, -10),
+    "moved by 4 pixels": lambda image: warped(image, 0, 4, 0),
+    "smaller": lambda image: warped(image, zoom=0.9),
+    "larger": lambda image: warped(image, zoom=1.1),
+    "lit from a side": lambda image: np.clip(image + np.linspace(-40, 40, 48), 0, 255).astype(np.uint8),
+    "blurred": lambda image: cv2.GaussianBlur(image, (0, 0), 1.2),
+    "noisy": noisy,
+    "mixed": mixed,
     "mirrored": lambda image: image[:, ::-1],
     "mirrored and recompressed": lambda image: jpeg(np.ascontiguousarray(image[:, ::-1])),
 }
 
 
-def made(images) -> Dataset:
+def made(images, **known) -> Dataset:
     rows = np.arange(len(images))
-    return Dataset("made", images, rows % 2, ("a", "b"), rows.astype(str))
+    return Dataset("made", images, rows % 2, ("a", "b"), rows.astype(str), **known)
 
 
-def near_copies_among(images) -> NearCopies:
-    return find_near_copies(images, np.arange(len(images)))
-
-
-def pairs(images) -> list[list[int]]:
-    return near_copies_among(images).pairs.tolist()
+def pairs(images, **known) -> list[list[int]]:
+    """Rows that are near copies, the lower first."""
+    copies = find_copies(made(images, **known))
+    return sorted(sorted(copies.first[pair].tolist()) for pair in copies.pairs)
 
 
 def test_rendered_faces_are_no_copies_of_one_another():
-    assert pairs(FACES) == []
+    assert len(find_copies(make_synthetic(400)).pairs) == 0
 
 
 @pytest.mark.parametrize("kind", COPIES)
@@ -56,28 +83,27 @@ def test_a_copy_is_found(kind):
     images = FACES.copy()
     for row in range(10):
         images[140 + row] = COPIES[kind](images[row])
-    near = near_copies_among(images)
-    found, planted = set(map(tuple, near.pairs.tolist())), {(row, 140 + row) for row in range(10)}
-    assert found <= planted and len(found) >= 9
-    assert set(near.mirrored.tolist()) == {kind.startswith("mirrored")}
-    assert (near.similarity >= near.threshold).all()
+    copies = find_copies(made(images))
+    found, planted = set(map(tuple, pairs(images))), {(row, 140 + row) for row in range(10)}
+    assert found <= planted and len(found) >= (8 if kind == "mixed" else 9)
+    if kind != "mixed":
+        assert set(copies.mirrored.tolist()) == {kind.startswith("mirrored")}
+    assert (copies.similarity >= copies.threshold).all()
 
 
 def test_copies_are_found_wherever_the_blocks_of_the_comparison_end(monkeypatch):
-    images = FACES[:60].copy()
-    images[[31, 59]] = [COPIES["brighter"](images[30]), images[42][:, ::-1]]
-    whole = near_copies_among(images)
-    monkeypatch.setattr(near_copies, "BLOCK", 7 * 60)
-    blocks = near_copies_among(images)
-    assert blocks.pairs.tolist() == whole.pairs.tolist() == [[30, 31], [42, 59]]
-    assert blocks.mirrored.tolist() == [False, True]
+    images = FACES[:100].copy()
+    images[[31, 99]] = [COPIES["brighter"](images[30]), images[42][:, ::-1]]
+    assert pairs(images) == [[30, 31], [42, 99]]
+    monkeypatch.setattr(likeness, "BLOCK", 7 * 100)
+    assert pairs(images) == [[30, 31], [42, 99]]
 
 
 def test_colour_and_other_sizes_are_compared_too():
     large = np.stack([cv2.resize(image, (90, 120)) for image in FACES[:40]])
     colour = np.repeat(large[..., None], 3, axis=3)
-    colour[39] = COPIES["brighter"](colour[4])
-    assert pairs(colour) == [[4, 39]]
+    colour[38] = COPIES["brighter"](colour[4])
+    assert pairs(colour) == [[4, 38]]
 
 
 def test_images_without_detail_have_no_copies():
@@ -85,33 +111,58 @@ def test_images_without_detail_have_no_copies():
     flat[3, 2, 2] = 9
     flat[4:8] = np.linspace(0, 255, 48).astype(np.uint8)  # shading alone
     flat[5] = 255 - flat[5]
-    assert [0, 3] not in pairs(flat)
     assert all(not {i, j} & {0, 1, 2, 3, 9} for i, j in pairs(flat))
-    assert pairs(np.zeros((20, 8, 8), dtype=np.uint8)) == []
+    assert pairs(np.arange(20, dtype=np.uint8).reshape(-1, 1, 1).repeat(8, 1).repeat(8, 2)) == []
 
 
-def test_faces_that_are_all_alike_raise_the_threshold():
-    """Aligned and symmetric: likenesses are as frequent mirrored as not, and are told from copies."""
-    rng = np.random.default_rng(0)
-    plan = cv2.GaussianBlur(rng.normal(size=(48, 48)), (0, 0), 2)
-    plan = (plan + plan[:, ::-1]) / np.std(plan)
-    own = np.stack([cv2.GaussianBlur(rng.normal(size=(48, 48)), (0, 0), 2) for _ in range(40)])
-    images = np.clip(128 + 25 * (plan + 0.55 * own / own.std()), 0, 255).astype(np.uint8)
-    images[39] = np.clip(images[0] + 10.0, 0, 255).astype(np.uint8)
-    near = near_copies_among(images)
-    assert near.threshold == SURE
-    assert near.pairs.tolist() == [[0, 39]]
+def laboratory(rng, n_people=12, n_each=8) -> tuple[np.ndarray, np.ndarray]:
+    """Aligned faces in even light, and who is on each: little but a mouth changes from one to the next of a person."""
+    faces = [cv2.GaussianBlur(rng.normal(size=(48, 48)), (0, 0), 2) for _ in range(n_people)]
+    mouths = [cv2.GaussianBlur(rng.normal(size=(10, 24)), (0, 0), 2) for _ in range(n_each)]
+    images = []
+    for face in faces:
+        for mouth in mouths:
+            image = 128 + 40 * face / face.std() + rng.normal(0, 2, face.shape)
+            image[34:44, 12:36] += 30 * mouth / mouth.std()
+            images.append(np.clip(image, 0, 255).astype(np.uint8))
+    return np.stack(images), np.repeat(np.arange(n_people), n_each)
 
 
-def test_the_images_of_other_rows_count_for_nothing():
-    images = FACES[:40].copy()
-    images[[31, 35]] = [COPIES["brighter"](images[30]), COPIES["brighter"](images[20])]
-    assert find_near_copies(images, np.array([35, 3, 30, 20])).pairs.tolist() == [[0, 3]]
+@pytest.mark.parametrize("known", [False, True], ids=["people unknown", "people known"])
+def test_one_person_with_two_expressions_is_not_one_photograph(known):
+    images, people = laboratory(np.random.default_rng(0))
+    images[1] = np.clip(images[0] + 10.0, 0, 255).astype(np.uint8)
+    groups = {"groups": people, "grouped_by": "person"} if known else {}
+    assert find_copies(made(images, **groups)).threshold > COPY
+    found = pairs(images, **groups)
+    assert all(people[i] == people[j] for i, j in found)
+    assert [0, 1] in found and len([i for i, j in found if (i - j) % 2]) <= 5  # of two labels, among 336 such pairs
 
 
-def test_images_are_never_copied_together(watched):
+def test_what_counts_as_a_copy_can_be_said():
+    images, _ = laboratory(np.random.default_rng(0))
+    images[3] = images[2]
+    asked = {copies: find_copies(made(images, copies=copies)) for copies in ("", "near", "exact", "none")}
+    assert asked["near"].threshold == COPY and asked[""].threshold <= SURE
+    assert len(asked["near"].pairs) > len(asked[""].pairs)
+    assert (len(asked["exact"].first), len(asked["exact"].pairs)) == (len(images) - 1, 0)
+    assert (len(asked["none"].first), len(asked["none"].pairs)) == (len(images), 0)
+
+
+def test_a_chain_of_likeness_does_not_glue_what_is_unlike():
+    """Each image is a copy of the next, moved by two pixels; the first and the last have little in common."""
+    wide = cv2.resize(np.hstack(list(FACES[100:103])), (240, 48))
+    images = FACES[:100].copy()
+    for at in range(30):
+        images[at] = wide[:, 4 * at : 4 * at + 48]
+    copies = find_copies(made(images, copies="near"))
+    sizes = np.bincount(copies.groups)
+    assert 2 <= sizes.max() <= 12
+
+
+def test_large_images_are_never_copied_together(watched):
     """Data larger than the memory are memory-mapped: what copies many rows at once ends there."""
-    images, copied = watched(FACES[:40])
+    images, copied = watched(np.stack([cv2.resize(image, (64, 64)) for image in FACES[:40]]))
     find_copies(made(images))
     assert copied == []
 

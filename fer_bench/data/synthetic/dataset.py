@@ -117,6 +117,7 @@ def make_synthetic(n_images: int = 3000, random_state: int = 0, size: int = 48) 
         class_names=CLASS_NAMES,
         sample_ids=np.array([f"synthetic-{row:05d}" for row in range(n_images)]),
         slices={name: np.array([level[name] for level in levels]) for name in levels[0]},
+        copies="exact",  # each face is rendered anew
         notes=(
             "faces rendered from facial action units, not photographs",
             f"label noise: about {LABEL_NOISE:.0%} of the images show another expression than their label says",
