@@ -11,6 +11,7 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 from fer_bench.analysis.findings import Finding
+from fer_bench.data import fer2013
 from fer_bench.errors import FerBenchError
 from fer_bench.records import Audit
 
@@ -20,14 +21,20 @@ if TYPE_CHECKING:
 
 EXACT_LIMIT = 0.10
 """Share of a subset with exact copies in train (FER2013 as distributed: 8 %)."""
-COPY_LIMIT = 0.25
-"""Share of a subset with exact or near copies in train (FER2013 as distributed: 19 %)."""
+COPY_LIMIT = 0.4
+"""Share of a subset with exact or near copies in train (FER2013 as distributed: 29 %)."""
 CANARY_MARGIN = 0.25
 """By how much one nearest neighbour on pixels may beat a linear classifier on them, beside three standard errors
 (FER2013: 0.05)."""
-TOO_GOOD = 0.95
-EASY = 0.9
-"""Accuracy of the linear classifier on pixels from which data are so easy that a model may be that good."""
+TOO_GOOD = 0.1
+"""Share of the errors of a linear classifier on pixels that a model makes at least."""
+EASIEST = 0.5
+"""Accuracy of that classifier where none was tried."""
+ERRORS = 2.0
+"""Standard errors by which an accuracy must be beyond what is credible."""
+FAR_ABOVE, FAR_ERRORS = 0.05, 5.0
+"""By how much accuracy on test may be above that on validation: a share, and standard errors of the difference. Of 262
+honest runs on FER2013 and the built-in faces the most is 2.8 standard errors."""
 FER2013_CEILING = 0.77
 """The best published ensemble has 0.768 on FER2013's test images: Pham, Vu and Tran, "Facial Expression Recognition
 Using Residual Masking Network", ICPR 2020."""
@@ -75,13 +82,42 @@ def _selection(record: Record, audit: Audit | None, has_selected_on_test: bool) 
 
 def _heights(record: Record, audit: Audit | None) -> Iterator[Finding]:
     scored: dict[str, Scores | None] = {"validation": record.validation, "test": record.test}
-    known = {name: scores.accuracy for name, scores in scored.items() if scores}
-    first = next(iter(known), None)
-    if first and known[first] > TOO_GOOD and not (audit and audit.canary.linear >= EASY):
-        yield Finding("TOO_GOOD", {"subset": first, "accuracy": known[first]})
-    for name, accuracy in known.items():
-        if audit and audit.fer2013 and accuracy > FER2013_CEILING:
-            yield Finding("ABOVE_PUBLISHED", {"subset": name, "accuracy": accuracy, "ceiling": FER2013_CEILING})
+    known = {name: scores for name, scores in scored.items() if scores}
+    if not known:
+        return
+    n = sum(scores.n_images for scores in known.values())
+    accuracy = sum(scores.accuracy * scores.n_images for scores in known.values()) / n
+    ceiling = _credible(audit)
+    if _bound(accuracy, n, -ERRORS) > ceiling:
+        yield Finding("TOO_GOOD", {"accuracy": accuracy, "n_images": n, "ceiling": ceiling})
+    if len(known) == 2:
+        yield from _apart(known["validation"], known["test"])
+    is_fer2013 = record.spec.data_fingerprint == fer2013.FINGERPRINT or bool(audit and audit.fer2013)
+    for name, scores in known.items():
+        if is_fer2013 and scores.accuracy > FER2013_CEILING:
+            yield Finding("ABOVE_PUBLISHED", {"subset": name, "accuracy": scores.accuracy, "ceiling": FER2013_CEILING})
+
+
+def _credible(audit: Audit | None) -> float:
+    """The accuracy that a model may have: where a linear classifier is nearly as good, data are easy, and no leak."""
+    linear = _bound(audit.canary.linear, audit.canary.images, ERRORS) if audit else EASIEST
+    return 1 - TOO_GOOD * (1 - linear)
+
+
+def _bound(accuracy: float, n: int, errors: float) -> float:
+    """The end of the score interval of an accuracy on n images, so many standard errors away (Wilson 1927)."""
+    shift = errors**2 / n
+    return (accuracy + shift / 2 + errors * sqrt((accuracy * (1 - accuracy) + shift / 4) / n)) / (1 + shift)
+
+
+def _apart(validation: Scores, test: Scores) -> Iterator[Finding]:
+    """Test images can be harder than validation images, and a little easier; never by far, unless they were seen."""
+    n, m = test.n_images, validation.n_images
+    pooled = (test.accuracy * n + validation.accuracy * m) / (n + m)
+    error = sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
+    if test.accuracy - validation.accuracy > max(FAR_ABOVE, FAR_ERRORS * error):
+        values = {"test": test.accuracy, "validation": validation.accuracy, "n_test": n, "n_validation": m}
+        yield Finding("TEST_ABOVE_VALIDATION", values)
 
 
 def against_data(audit: Audit) -> tuple[Finding, ...]:

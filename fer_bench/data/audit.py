@@ -146,7 +146,7 @@ def _fer2013_differences(dataset: Dataset) -> list[str]:
         for name, known in fer2013.COUNTS.items()
         if columns[name] != sum(known)
     ]
-    return differences or ["the images per class are FER2013's, its three subsets are not"]
+    return differences or ["the images per class are FER2013's, its three subsets or its pixels are not"]
 
 
 def _canary(dataset: Dataset, split: Split) -> dict[str, Any]:

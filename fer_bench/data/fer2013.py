@@ -23,14 +23,44 @@ COUNTS = {
     "neutral": (4965, 607, 626),
 }
 """Images of each class in Training, PublicTest and PrivateTest: 28,709, 3,589 and 3,589, 35,887 in all."""
+BRIGHTNESS = {
+    "angry": (126.23, 127.06, 128.51),
+    "disgust": (135.23, 135.85, 133.43),
+    "fear": (135.52, 135.31, 134.82),
+    "happy": (129.43, 127.61, 127.68),
+    "sad": (121.27, 120.16, 120.04),
+    "surprise": (146.26, 146.41, 146.28),
+    "neutral": (123.90, 124.25, 123.44),
+}
+"""Mean grey level of the same images, by which the data are known: others with these counts have other pixels."""
+SAME_BRIGHTNESS = 0.5
+"""Grey levels by which a mean may differ: JPEG copies of the images do by less."""
+FINGERPRINT = "072036ffc5d720a4"
+"""Of the original file as it is read here: what is known of it holds whatever an audit says."""
 FILES = [f"{stem}.csv{packed}" for stem in ("fer2013", "icml_face_data") for packed in ("", ".xz", ".gz", ".zip")]
 KAGGLE = ("deadskull7/fer2013", "msambare/fer2013")
 """Public copies: the original fer2013.csv, and JPEG images in train and test folders."""
 
 
 def is_fer2013(dataset: "Dataset") -> bool:
-    """Whether the images per class and subset are FER2013's, whatever the classes are called and sorted by."""
-    return dataset.subsets is not None and sorted(counts_by_subset(dataset)) == sorted(COUNTS.values())
+    """Whether these are FER2013's images, whatever the classes are called and sorted by, as pixels or as JPEGs.
+
+    Known by the images per class and subset, and by their brightness.
+    """
+    if dataset.subsets is None or sorted(counts_by_subset(dataset)) != sorted(COUNTS.values()):
+        return False
+    import numpy as np
+
+    from fer_bench.data.dataset import SUBSETS
+
+    names: dict[tuple[int, ...], str] = {counts: name for name, counts in COUNTS.items()}
+    means = dataset.images.reshape(len(dataset), -1).mean(axis=1)
+    for code, counts in enumerate(counts_by_subset(dataset)):
+        for subset, known in zip(SUBSETS, BRIGHTNESS[names[counts]], strict=True):
+            rows = (dataset.labels == code) & (dataset.subsets == subset)
+            if np.abs(means[rows].mean() - known) > SAME_BRIGHTNESS:
+                return False
+    return True
 
 
 def check(dataset: "Dataset", path: Path) -> None:
@@ -38,7 +68,8 @@ def check(dataset: "Dataset", path: Path) -> None:
     if not is_fer2013(dataset):
         raise FerBenchError(
             f"{path}: not the whole FER2013, which has 35,887 images in 7 classes (28,709 Training, 3,589 PublicTest, "
-            f"3,589 PrivateTest); this has {len(dataset):,} in {len(dataset.class_names)}; as it is: --data PATH"
+            f"3,589 PrivateTest), or with other pixels; this has {len(dataset):,} in {len(dataset.class_names)}; "
+            "as it is: --data PATH"
         )
 
 

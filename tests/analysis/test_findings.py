@@ -165,7 +165,7 @@ def test_published_accuracies_stand_below_within_and_above_the_interval_of_the_b
 
 def test_warnings_stand_first():
     unranked = pd.DataFrame(
-        {"suspect": [True], "reasons": [(Finding("TOO_GOOD", {"subset": "test", "accuracy": 0.99}),)],
+        {"suspect": [True], "reasons": [(Finding("TOO_GOOD", {"accuracy": 0.99, "n_images": 200, "ceiling": 0.95}),)],
          "accuracy": [0.99], "macro_f1": [0.99]}, index=["odd / none"]
     )  # fmt: skip
     failures = pd.DataFrame([{"model": "cnn", "strategy": "none", "seed": 1, "status": "failed", "reason": "no room"}])

@@ -1,4 +1,4 @@
-"""FER2013 is recognised by its counts, found where it lies, and otherwise downloaded. No test needs a network.
+"""FER2013 is recognised by counts and brightness, found where it lies, otherwise downloaded; here without a network.
 
 The counts are a hundredth of the real ones here.
 """
@@ -24,6 +24,8 @@ TOTALS = [sum(counts) for counts in zip(*FEWER.values(), strict=True)]
 @pytest.fixture(autouse=True)
 def a_hundredth(monkeypatch):
     monkeypatch.setattr(fer2013, "COUNTS", FEWER)
+    means = {name: tuple(float(np.mean(np.arange(n) % 256)) for n in counts) for name, counts in FEWER.items()}
+    monkeypatch.setattr(fer2013, "BRIGHTNESS", means)
 
 
 def lines(form: str = "original") -> list[str]:
@@ -74,8 +76,11 @@ def test_recognised_under_any_file_name(form, write_csv):
 def test_recognised_with_classes_in_another_order_and_by_other_names(tmp_path):
     labels = np.concatenate([np.repeat(np.arange(7), counts) for counts in zip(*fer2013.COUNTS.values(), strict=True)])
     path = tmp_path / "faces.npz"
+    images = np.concatenate(
+        [np.arange(n) % 256 for counts in zip(*fer2013.COUNTS.values(), strict=True) for n in counts]
+    )
     np.savez(
-        path, images=np.full((sum(TOTALS), 1, 1), 77, np.uint8), labels=6 - labels, class_names=list("ABCDEFG"),
+        path, images=images.astype(np.uint8).reshape(-1, 1, 1), labels=6 - labels, class_names=list("ABCDEFG"),
         subsets=np.repeat(["train", "validation", "test"], TOTALS),
     )  # fmt: skip
     assert open_dataset(str(path)).name == "fer2013"
@@ -152,3 +157,9 @@ def test_without_kagglehub_one_line_too(monkeypatch):
     with pytest.raises(FerBenchError, match="kagglehub is not installed: download fer2013") as raised:
         open_dataset("fer2013")
     assert "\n" not in str(raised.value)
+
+
+def test_other_images_with_its_counts_are_not_fer2013(write_csv, monkeypatch):
+    brighter = {name: tuple(mean + 1 for mean in means) for name, means in fer2013.BRIGHTNESS.items()}
+    monkeypatch.setattr(fer2013, "BRIGHTNESS", brighter)
+    assert open_dataset(str(write_csv(lines(), "fer2013.csv"))).name == "fer2013-variant"

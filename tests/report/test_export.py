@@ -16,7 +16,7 @@ def lines(made):
 
 
 def unranked(name="odd / none"):
-    reasons = [(Finding("TOO_GOOD", {"subset": "test", "accuracy": 0.99}),)]
+    reasons = [(Finding("TOO_GOOD", {"accuracy": 0.99, "n_images": 200, "ceiling": 0.95}),)]
     return pd.DataFrame({"suspect": [True], "reasons": reasons, "accuracy": [0.99], "macro_f1": [0.98]}, index=[name])
 
 
