@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fer_bench.cache import reading, write_atomic
 from fer_bench.data import ReadOptions, open_dataset, stored_split
+from fer_bench.errors import FerBenchError
 from fer_bench.progress import Progress, silent
 from fer_bench.records import ResultsFolder
 
@@ -80,8 +81,9 @@ def prepare(
         split = json.loads((split_folder / "about.json").read_text())
     with reading(opened.folder):
         about = json.loads((opened.folder / "about.json").read_text())
+    folder = _results_folder(Path(results), opened.name, opened.fingerprint, is_given=name is not None)
     return Prepared(
-        name=opened.name,
+        name=folder.path.name,
         dataset_folder=opened.folder,
         split_folder=split_folder,
         data_fingerprint=opened.fingerprint,
@@ -90,15 +92,30 @@ def prepare(
         class_names=tuple(split["class_names"]),
         counts={int(fold): (train, validation, test) for fold, (train, validation, test) in split["counts"].items()},
         notes=tuple(about["notes"]),
-        results=ResultsFolder(Path(results) / opened.name),
+        results=folder,
     )
 
 
-def store_split(prepared: Prepared) -> None:
-    """Put the split beside the results, `split-<fingerprint>.csv.gz`, a file per fold, unless that very split is there.
+def _results_folder(results: Path, name: str, fingerprint: str, is_given: bool) -> ResultsFolder:
+    """The folder called `name`, or one of its own for data that are not those whose results are there.
 
-    The fingerprint is that of the ids: where a label was corrected, the file is written anew.
+    Raises FerBenchError where they are not and the user has given the name.
     """
+    folder = ResultsFolder(results / name)
+    there = folder.data_fingerprint()
+    if there in (None, fingerprint):
+        return folder
+    own = f"{name}-{fingerprint[:6]}"
+    if is_given:
+        raise FerBenchError(
+            f"--name {name}: {folder.path} has results of other data (fingerprint {there}, these have {fingerprint}), "
+            f"which are not written over; give another name, such as --name {own}"
+        )
+    return ResultsFolder(results / own)
+
+
+def store_split(prepared: Prepared) -> None:
+    """Put the split beside the results, `split-<fingerprint>.csv.gz`, a file per fold, unless that very split is there."""
     from fer_bench.data import Dataset, Split, split_csv
     from fer_bench.records import write_gzipped
 

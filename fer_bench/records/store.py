@@ -72,6 +72,19 @@ class ResultsFolder(ReadableFolder):
         except OSError as error:
             raise FerBenchError(f"results folder {self.path} cannot be written: {error.strerror or error}") from error
 
+    def data_fingerprint(self) -> str | None:
+        """Of the data whose results these are: those of the audit, or else of a run; None where there is neither."""
+        for path in (self.audit_path, *self.runs.glob("[!.]*/record.json")):
+            try:
+                found = _parsed(path.read_bytes())
+            except OSError:
+                continue
+            about = found.get("spec", found) if isinstance(found, dict) else None
+            fingerprint = about.get("data_fingerprint") if isinstance(about, dict) else None
+            if isinstance(fingerprint, str):
+                return fingerprint
+        return None
+
     def record_path(self, run_id: str) -> Path:
         """Where the record of `run_id` is or will be."""
         return self.runs / run_id / "record.json"

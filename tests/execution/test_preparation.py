@@ -84,13 +84,11 @@ def test_what_is_written_speaks_of_copies(with_copies, nothing_due):
     assert facts.votes is None
 
 
-def test_labels_corrected_and_set_back_are_written_under_the_same_ids(with_copies, nothing_due):
-    (path,) = nothing_due(with_copies()).results.path.glob("split-*.csv.gz")
-    before = path.read_bytes()
-    nothing_due(with_copies(labels=(np.arange(60) + 1) % 2))
-    assert path.read_bytes() != before
-    nothing_due(with_copies())
-    assert path.read_bytes() == before
+def test_labels_corrected_are_other_data_with_a_folder_of_their_own(with_copies, nothing_due):
+    first = nothing_due(with_copies())
+    other = nothing_due(with_copies(labels=(np.arange(60) + 1) % 2))
+    assert other.results.path != first.results.path
+    assert nothing_due(with_copies()).results.path == first.results.path
 
 
 def test_votes_are_added_when_they_become_known(with_copies, nothing_due):
@@ -149,3 +147,19 @@ def test_audit_by_command(program, with_copies, tmp_path):
     images[40:] = images[:20]
     leaky = program("audit", "--data", with_copies(images))
     assert leaky.returncode == 1 and "20 of 20 test images" in leaky.stdout
+
+
+def test_data_never_write_over_the_results_of_other_data(tiny_npz, tmp_path):
+    results = tmp_path / "results"
+    first = prepare(tiny_npz, results)
+    audit_data(first)
+    kept = first.results.audit_path.read_bytes()
+    assert prepare(tiny_npz, results).results.path == first.results.path
+    with np.load(tiny_npz) as arrays:
+        np.savez(tiny_npz, **{**arrays, "images": 255 - arrays["images"]})
+    other = prepare(tiny_npz, results)
+    audit_data(other)
+    assert other.name == other.results.path.name == f"{first.name}-{other.data_fingerprint[:6]}"
+    assert first.results.audit_path.read_bytes() == kept
+    with pytest.raises(FerBenchError, match=other.name):
+        prepare(tiny_npz, results, first.name)
