@@ -96,7 +96,7 @@ def _given(decoded: Decoded, groups: str, slices: Sequence[str]) -> Decoded:
     elif Path(groups).is_file():
         by, values, where = "person", _joined(decoded, Path(groups)), f"{Path(groups).name}"
     else:
-        by, values, where = "person", _matched(decoded, groups), f"file names by '{groups}'"
+        by, values, where = "person", _matched(decoded, groups), f"the pattern {groups} in file names"
     unknown = [_file_names(decoded)[at] for at, value in enumerate(values) if not value]
     if unknown:
         raise FerBenchError(
