@@ -115,7 +115,7 @@ def _results_folder(results: Path, name: str, fingerprint: str, is_given: bool) 
 
 
 def store_split(prepared: Prepared) -> None:
-    """Put the split beside the results, `split-<fingerprint>.csv.gz`, a file per fold, unless that very split is there."""
+    """Put the split beside the results, `split-<fingerprint>.csv.gz`, a file per fold, unless it is there."""
     from fer_bench.data import Dataset, Split, split_csv
     from fer_bench.records import write_gzipped
 

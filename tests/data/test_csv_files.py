@@ -168,7 +168,7 @@ def test_labels_of_another_numbering_are_refused_whatever_may_be_dropped(write_c
         assert f"{n} labels are 7" in error_of(path, skip_bad=True)
 
 
-@pytest.mark.parametrize("label", ["3.0", "nan", "-1", "1e0"])
+@pytest.mark.parametrize("label", ["nan", "-1", "1e0"])
 def test_numbers_that_are_no_labels_are_bad_rows(write_csv, label):
     named = write_csv(["label,pixels", *["sad,1 2 3 4", "happy,1 2 3 4"] * 3, f"{label},1 2 3 4"])
     assert f"line 8: label {label!r}" in error_of(named)

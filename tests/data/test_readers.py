@@ -260,3 +260,43 @@ def test_hidden_folders_and_deep_ones_are_left_alone(folder, write_images):
     again = open_dataset(str(folder)).load()
     assert again.fingerprint == first.fingerprint
     assert again.notes == ()
+
+
+@pytest.mark.parametrize(("divisor", "brightest"), [(255, 1), (16, 15)], ids=["of 0..1", "of 12 in 16 bits"])
+def test_nearly_black_data_are_refused_with_their_range(divisor, brightest, tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (30, 8, 8))
+    images[0] = 255
+    np.savez(tmp_path / "faces.npz", images=(images // divisor).astype(np.uint8), labels=np.arange(30) % 2)
+    with pytest.raises(FerBenchError, match=f"from 0 to {brightest} of 255"):
+        open_dataset(str(tmp_path / "faces.npz"))
+
+
+def test_a_table_as_pandas_writes_it(write_csv):
+    """Lists in quotes, one over lines, labels as floats, split and subject columns, one that nobody understands."""
+    rng = np.random.default_rng(0)
+    pixels = [
+        str(row.tolist()).replace(", ", ",\n " if at == 3 else ", ")
+        for at, row in enumerate(rng.integers(0, 256, (18, 4)))
+    ]
+    splits = ["train"] * 6 + ["val"] * 6 + ["test"] * 6
+    rows = [f'{at % 3}.0,"{pixels[at]}",{splits[at]},S{at // 3},x' for at in range(18)]
+    dataset = open_dataset(str(write_csv(["emotion,pixels,split,subject,comment", *rows]))).load()
+    assert dataset.images.shape == (18, 2, 2) and dataset.labels.tolist() == [0, 1, 2] * 6
+    assert np.unique(dataset.subsets, return_counts=True)[1].tolist() == [6, 6, 6]
+    assert dataset.grouped_by == "person" and len(np.unique(dataset.groups)) == 6
+    assert any("comment" in note for note in dataset.notes) and not any(
+        "subject" in n for n in dataset.notes if "not used" in n
+    )
+
+
+def test_classes_are_renamed_merged_and_dropped(write_csv):
+    rng = np.random.default_rng(0)
+    lines = [f"{11 + at % 4},{' '.join(map(str, rng.integers(0, 256, 4)))}" for at in range(20)]
+    path = str(write_csv(["label,pixels", *lines]))
+    with pytest.raises(FerBenchError, match="--classes"):
+        open_dataset(path)
+    dataset = open_dataset(path, options=ReadOptions(classes="11=happy,12=sad,13=sad,14=")).load()
+    assert dataset.class_names == ("happy", "sad") and dataset.class_counts().tolist() == [5, 10]
+    with pytest.raises(FerBenchError, match="no class 9; there are 11, 12, 13, 14"):
+        open_dataset(path, options=ReadOptions(classes="9=happy"))

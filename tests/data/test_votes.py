@@ -64,3 +64,11 @@ def test_files_in_folders_have_no_rows(votes_lines, write_csv, write_images, tmp
     decoded = read_folder(root, [*paths, "happy/", "sad/"], tmp_path / "pixels.raw", ReadOptions())
     with pytest.raises(FerBenchError, match=r"votes\.csv"):
         join_votes(decoded, write_csv(votes_lines, "votes.csv"))
+
+
+def test_the_index_that_pandas_writes_is_no_vote(csv_lines, votes_lines, write_csv):
+    indexed = [f"{'' if at == 0 else at - 1},{line}" for at, line in enumerate(votes_lines)]
+    decoded = read_csv(write_csv(csv_lines))
+    plain = join_votes(decoded, write_csv(votes_lines, "votes.csv"))
+    with_index = join_votes(decoded, write_csv(indexed, "indexed.csv"))
+    assert with_index.vote_names == plain.vote_names and np.array_equal(with_index.votes, plain.votes)

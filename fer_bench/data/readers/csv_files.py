@@ -15,15 +15,22 @@ from fer_bench.progress import Progress, silent
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """Names of the labels 0..6 in fer2013.csv."""
+SUBSET_COLUMNS = ("split", "set", "subset", "partition")
+"""Columns that say what Usage says, where there is no Usage."""
+LIST_MARKS = re.compile(rb"[\[\](),;]|\.0*(?=[\s,;\])]|$)")
+"""What is written around and between the values of a list, and after whole numbers."""
 MOST_UNKNOWN, MOST_UNKNOWN_SHARE = 10, 0.01
 """Whole numbers outside 0..6, and their share of the labels, up to which they are mistakes and no other numbering."""
 
 
-def read_csv(path: Path, *, skip_bad: bool = False, progress: Progress = silent) -> Decoded:
+def read_csv(
+    path: Path, *, skip_bad: bool = False, numbered: bool = False, progress: Progress = silent
+) -> Decoded:  # fmt: skip
     """Read a CSV with the columns emotion (or label), pixels and perhaps Usage, in any order and case.
 
-    emotion: 0..6 as in FER2013, or class names. pixels: the values 0..255 of a square gray image, row by row,
-    separated by spaces. Usage: Training, PublicTest, PrivateTest or plain subset names.
+    emotion: 0..6 as in FER2013, or class names; numbers are names where they are `numbered`. pixels: the values 0..255
+    of a square gray image, row by row, with spaces or commas between them. Usage (or split, set, subset): Training,
+    PublicTest, PrivateTest or plain subset names.
 
     Raises FerBenchError naming every bad row by its line in the file, unless `skip_bad` drops them.
     """
@@ -32,7 +39,7 @@ def read_csv(path: Path, *, skip_bad: bool = False, progress: Progress = silent)
     if not rows.lines:
         raise FerBenchError(f"{path}: a header but no rows")
     side = _check_sizes(path, rows)
-    class_names = _check_labels(path, rows)
+    class_names = _check_labels(path, rows, numbered)
     _check_usages(rows)
     bad = [f"line {rows.lines[row]}: {', '.join(rows.problems[row])}" for row in sorted(rows.problems)]
     notes = drop_bad(path, "bad rows", len(rows.lines), bad, skip_bad)
@@ -69,7 +76,7 @@ class _Rows:
 def _collect(table: Table) -> _Rows:
     """Every row of `table`, what cannot be read in it noted and replaced by nothing."""
     label_at, pixels_at = table.column("emotion", "label"), table.column("pixels")
-    usage_at = table.find("usage")
+    usage_at = table.find("usage") if "usage" in table.columns else table.find(*SUBSET_COLUMNS)
     further = [at for at in range(len(table.names)) if at not in (label_at, pixels_at, usage_at)]
     rows = _Rows(columns={table.names[at]: [] for at in further})
     for row, (line, fields) in enumerate(table):
@@ -78,7 +85,7 @@ def _collect(table: Table) -> _Rows:
             fields = [b""] * len(table.names)
         rows.lines.append(line)
         rows.pixels.append(_pixels(rows, row, fields[pixels_at]))
-        rows.labels.append(_text(rows, row, fields[label_at], "label"))
+        rows.labels.append(re.sub(r"^(\d+)\.0*$", r"\1", _text(rows, row, fields[label_at], "label")))
         for at in further:
             rows.columns[table.names[at]].append(fields[at].decode(errors="replace"))
         if usage_at is not None:
@@ -89,6 +96,8 @@ def _collect(table: Table) -> _Rows:
 def _pixels(rows: _Rows, row: int, text: bytes) -> np.ndarray:
     """The values of one row, uint8; none where they are bad."""
     values = np.empty(0, dtype=np.int64)
+    if not text[-1:].isdigit() or b"," in text:
+        text = LIST_MARKS.sub(b" ", text).strip()
     try:
         values = np.fromstring(text, dtype=np.int64, sep=" ") if text else values
         problem = None if values.size else "no pixels"
@@ -128,10 +137,12 @@ def _check_sizes(path: Path, rows: _Rows) -> int:
     return side
 
 
-def _check_labels(path: Path, rows: _Rows) -> tuple[str, ...]:
+def _check_labels(path: Path, rows: _Rows, numbered: bool) -> tuple[str, ...]:
     """The class names. Labels become names in place; what does not fit with most of the labels is bad."""
     known = [row for row, label in enumerate(rows.labels) if label]
     numeric = {row for row in known if is_number(rows.labels[row])}
+    if numbered and numeric:
+        return tuple(sorted({rows.labels[row] for row in known}, key=lambda label: (len(label), label)))
     if 2 * len(numeric) < len(known):
         for row in numeric:
             rows.bad(row, f"label {rows.labels[row]!r} is a number, most labels are names")
@@ -141,7 +152,7 @@ def _check_labels(path: Path, rows: _Rows) -> tuple[str, ...]:
     if others and ("0" not in rows.labels or others.total() > max(MOST_UNKNOWN, MOST_UNKNOWN_SHARE * len(known))):
         raise FerBenchError(
             f"{path}: {others.total():,} labels are {', '.join(sorted(others)[:10])}, so these are not FER2013's 0..6 "
-            f"({', '.join(EMOTIONS)}): write the names of the classes in their place"
+            f"({', '.join(EMOTIONS)}): name them, as in --classes '{sorted(others)[0]}=happy,...'"
         )
     for row in known:
         label = rows.labels[row]

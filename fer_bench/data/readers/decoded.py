@@ -18,6 +18,8 @@ SUBSET_WORDS = {
     **dict.fromkeys(("test", "testing", "privatetest"), TEST),
 }
 SHOWN_DROPS = 5
+BLACK, LOOKED_AT = 16, 1000
+"""Grey level that the brightest pixel of as many images must reach."""
 
 
 def official_subset(word: str) -> str | None:
@@ -92,12 +94,23 @@ class Decoded:
         """
         subsets, subset_notes = self._official_subsets()
         class_names, labels, class_notes = self._classes()
-        return Dataset(
+        dataset = Dataset(
             name=name, images=self.images, labels=labels, class_names=class_names, sample_ids=self.sample_ids,
             subsets=subsets, votes=self.votes, vote_names=self.vote_names, groups=self.groups,
             grouped_by=self.grouped_by, groups_from=self.groups_from, slices=self.slices, copies=copies,
             notes=(*self.notes, *class_notes, *subset_notes),
         )  # fmt: skip
+        self._check_brightness()
+        return dataset
+
+    def _check_brightness(self) -> None:
+        """Refuse what was scaled to 0..1, or has few of its bits in use: all that is seen of it is black."""
+        brightest = int(self.images[:: -(-len(self.images) // LOOKED_AT)].max(initial=0)) if len(self.images) else BLACK
+        if brightest < BLACK:
+            raise FerBenchError(
+                f"pixels run from 0 to {brightest} of 255, so that all images are nearly black: bring them to 0..255 "
+                "(those in 0..1 times 255; of 16 bits, what is in use to the upper 8)"
+            )
 
     def _official_subsets(self) -> tuple[np.ndarray | None, list[str]]:
         if self.subsets is None:

@@ -166,6 +166,8 @@ def _files(options: ReadOptions) -> list[Path]:
 
 def _read(source: _Source, scratch: Path, options: ReadOptions, progress: Progress) -> "Dataset":
     if source.kind == SYNTHETIC:
+        if options.classes:
+            raise FerBenchError("--classes: the built-in faces have FER2013's")
         from fer_bench.data.synthetic.dataset import make_synthetic
 
         if options.votes:
@@ -179,6 +181,10 @@ def _read(source: _Source, scratch: Path, options: ReadOptions, progress: Progre
         from fer_bench.data.readers.votes import join_votes
 
         decoded = join_votes(decoded, options.votes)
+    if options.classes:
+        from fer_bench.data.readers.classes import with_classes
+
+        decoded = with_classes(decoded, options.classes)
     from fer_bench.data.readers.groups import with_groups
 
     decoded = with_groups(decoded, options.groups, options.slices)
@@ -186,6 +192,8 @@ def _read(source: _Source, scratch: Path, options: ReadOptions, progress: Progre
         from fer_bench.data.readers.slices import with_slices
 
         decoded = with_slices(decoded, options.slices)
+    if decoded.columns:
+        decoded = replace(decoded, notes=(*decoded.notes, f"columns not used: {', '.join(decoded.columns)}"))
     try:
         return decoded.dataset(_slug(source.path), options.copies)
     except FerBenchError as error:
@@ -210,9 +218,11 @@ def _decode(source: _Source, scratch: Path, options: ReadOptions, progress: Prog
         from fer_bench.data.readers.npz_files import read_npz
 
         return read_npz(source.path)
+    from fer_bench.data.readers.classes import parsed
     from fer_bench.data.readers.csv_files import read_csv
 
-    return read_csv(source.path, skip_bad=options.skip_bad, progress=progress)
+    numbered = all(old.isdecimal() for old in parsed(options.classes)) if options.classes else False
+    return read_csv(source.path, skip_bad=options.skip_bad, numbered=numbered, progress=progress)
 
 
 def _own_name(source: _Source, dataset: "Dataset") -> str:

@@ -1,5 +1,6 @@
-"""Rows of a CSV file of plain fields, as it is or in a .gz, .xz or .zip, with its line numbers."""
+"""Rows of a CSV file, as it is or in a .gz, .xz or .zip, with its line numbers."""
 
+import csv
 import gzip
 import io
 import lzma
@@ -38,7 +39,7 @@ class Table:
 
     def __iter__(self) -> Iterator[tuple[int, list[bytes]]]:
         """(line number in the file, fields) of every row that is not blank."""
-        packed, unpacked = self.path.stat().st_size, 0
+        packed, unpacked, number, quoted = self.path.stat().st_size, 0, 1, b""
         for number, line in enumerate(iter(lambda: self._rows.readline(LONGEST_LINE), b""), start=2):
             unpacked += len(line)
             if number % ROWS_PER_REPORT == 0:
@@ -49,8 +50,14 @@ class Table:
                 raise FerBenchError(
                     f"{self.path}: line {number} has more than {LONGEST_LINE:,} characters: not such a CSV file"
                 )
-            if line.strip():
-                yield number, _fields(line)
+            quoted += line
+            if quoted.count(b'"') % 2 and len(quoted) < LONGEST_LINE:
+                continue  # a cell goes on in the next line
+            if quoted.strip():
+                yield number, _fields(quoted)
+            quoted = b""
+        if quoted.strip():
+            yield number, _fields(quoted)
         self._progress(1.0, f"reading {self.path.name}")
 
     def find(self, *names: str) -> int | None:
@@ -132,4 +139,8 @@ def _header(path: Path, line: bytes) -> list[str]:
 
 
 def _fields(line: bytes) -> list[bytes]:
+    if b'"' in line:
+        text = line.decode(errors="surrogateescape").strip("\r\n")
+        cells = next(csv.reader([text.replace("\r", " ").replace("\n", " ")], skipinitialspace=True), [])
+        return [cell.strip().encode(errors="surrogateescape") for cell in cells]
     return [field.strip(b' \t\r\n"') for field in line.split(b",")]

@@ -1,5 +1,6 @@
 """Taggers' votes per image (FER+, Barsoum et al. 2016), joined to the images by row."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import numpy as np
 from fer_bench.data.readers.decoded import Decoded, official_subset
 from fer_bench.data.readers.tables import Table, open_table
 from fer_bench.errors import FerBenchError, listing
+
+NO_VOTES = {"usage", "image name", "image", "id", "index", "row", "file", "filename"}
+INDEX = re.compile(r"(unnamed.*)?$")
+"""Names of columns that count no votes: of an index, which pandas writes without one, among them."""
 
 
 def join_votes(decoded: Decoded, path: Path) -> Decoded:
@@ -22,8 +27,7 @@ def join_votes(decoded: Decoded, path: Path) -> Decoded:
         )
     with open_table(path) as table:
         usage_at = table.find("usage")
-        names_at = {table.find("image name"), table.find("image")}
-        votes_at = [at for at in range(len(table.names)) if at != usage_at and at not in names_at]
+        votes_at = [at for at, name in enumerate(table.columns) if name not in NO_VOTES and not INDEX.match(name)]
         lines, usages, counts = _read(table, usage_at, votes_at)
         vote_names = tuple(table.names[at] for at in votes_at)
     if len(lines) != decoded.n_rows:

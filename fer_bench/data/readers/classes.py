@@ -1,0 +1,45 @@
+"""Classes renamed, merged and dropped, as `--classes` says."""
+
+import unicodedata
+from dataclasses import replace
+
+import numpy as np
+
+from fer_bench.data.readers.decoded import Decoded
+from fer_bench.errors import FerBenchError
+
+
+def parsed(classes: str) -> dict[str, str]:
+    """New names by old ones, of "ANGER=angry,1=surprise,contempt=". Raises FerBenchError for anything else."""
+    pairs = [part.partition("=") for part in classes.split(",") if part.strip()]
+    if not pairs or any(not mark or not old.strip() for old, mark, _ in pairs):
+        raise FerBenchError(f"--classes {classes!r}: pairs of names as in 'ANGER=angry,1=surprise,contempt='")
+    return {old.strip(): new.strip() for old, _, new in pairs}
+
+
+def with_classes(decoded: Decoded, classes: str) -> Decoded:
+    """`decoded` with the classes renamed, those of one new name merged, and those without one dropped.
+
+    Old names are compared composed (NFC) and in any case. Raises FerBenchError naming those that are none.
+    """
+    wanted = {_key(old): new for old, new in parsed(classes).items()}
+    there = {_key(name) for name in decoded.class_names}
+    if unknown := [old for old in parsed(classes) if _key(old) not in there]:
+        raise FerBenchError(f"--classes: no class {', '.join(unknown)}; there are {', '.join(decoded.class_names)}")
+    renamed = [wanted.get(_key(name), name) for name in decoded.class_names]
+    names = tuple(dict.fromkeys(name for name in renamed if name))
+    codes = np.array([names.index(name) if name else -1 for name in renamed])
+    labels = codes[decoded.labels]
+    rows = np.flatnonzero(labels >= 0)
+    dropped = [name for name, new in zip(decoded.class_names, renamed, strict=True) if not new]
+    note = (f"dropped as --classes says: {', '.join(dropped)}, {len(labels) - len(rows):,} images",) if dropped else ()
+    by_row = ("images", "sample_ids", "rows", "subsets", "votes", "groups")
+    kept = {name: array[rows] for name in by_row if (array := getattr(decoded, name)) is not None and dropped}
+    columns = {name: values[rows] for name, values in decoded.columns.items()}
+    return replace(
+        decoded, class_names=names, labels=labels[rows], columns=columns, notes=(*decoded.notes, *note), **kept
+    )
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip().casefold()
