@@ -16,6 +16,31 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
+def shrunk(image: np.ndarray, side: int) -> np.ndarray:
+    """`image`, uint8 (h, w) or (h, w, 3), with neither side longer than `side` pixels; its aspect stays."""
+    longest = max(image.shape[:2])
+    return image if longest <= side else resized(image, _within(image, side))
+
+
+def fitted(image: np.ndarray, side: int) -> np.ndarray:
+    """`image`, uint8 (h, w) or (h, w, 3), in a square of `side` pixels: aspect kept, its edge pixels fill the rest."""
+    import cv2
+
+    inner = resized(image, _within(image, side))
+    below, right = side - inner.shape[0], side - inner.shape[1]
+    if not below and not right:
+        return inner
+    return cv2.copyMakeBorder(
+        inner, below // 2, below - below // 2, right // 2, right - right // 2, cv2.BORDER_REPLICATE
+    )
+
+
+def _within(image: np.ndarray, side: int) -> tuple[int, int]:
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
 def gray_square(image: np.ndarray, side: int) -> np.ndarray:
     """`image`, uint8 (h, w) or RGB (h, w, 3), as gray uint8 (side, side)."""
     import cv2

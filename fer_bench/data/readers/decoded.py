@@ -1,8 +1,10 @@
 """What every reader hands over, and the rules that turn it into a Dataset whatever the form it came in."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +15,43 @@ from fer_bench.errors import FerBenchError, listing
 
 TRAIN, VALIDATION, TEST = SUBSETS
 SUBSET_WORDS = {
-    **dict.fromkeys(("train", "training"), TRAIN),
-    **dict.fromkeys(("validation", "valid", "val", "dev", "publictest"), VALIDATION),
-    **dict.fromkeys(("test", "testing", "privatetest"), TEST),
+    **dict.fromkeys(("train", "training", "trainset"), TRAIN),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "eval", "evaluation", "valset", "publictest"), VALIDATION),
+    **dict.fromkeys(("test", "testing", "testset", "privatetest"), TEST),
 }
 SHOWN_DROPS = 5
-BLACK, LOOKED_AT = 16, 1000
-"""Grey level that the brightest pixel of as many images must reach."""
+NEARLY_BLACK = 1 / 16
+"""Share of the range that the brightest pixel of all reaches at least: less is another range than it is taken for."""
+LOOKED_AT = 1000
 
 
 def official_subset(word: str) -> str | None:
-    """The subset that a Usage, a folder name or a key means, upper or lower case; None if it means none."""
-    return SUBSET_WORDS.get(re.sub(r"[\s_-]", "", word).lower())
+    """The subset that a Usage, a folder name or a key means, whatever its case, marks and affix; None if it means none.
+
+    Whole words count, also of a name in camel case: "FER2013Train", "01_train", "Test Set", but not "contested".
+    """
+    plain = re.sub(r"[\W_]", "", word).lower()
+    if plain in SUBSET_WORDS:
+        return SUBSET_WORDS[plain]
+    parts = [part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", word)]
+    pairs = ["".join(pair) for pair in pairwise(parts)]
+    found = {SUBSET_WORDS[pair] for pair in pairs if pair in SUBSET_WORDS}
+    found = found or {SUBSET_WORDS[part] for part in parts if part in SUBSET_WORDS}
+    return found.pop() if len(found) == 1 else None
+
+
+def same_name(name: str) -> str:
+    """What two class names have in common that differ in case, spaces or their Unicode form alone."""
+    return unicodedata.normalize("NFC", " ".join(unicodedata.normalize("NFC", name).casefold().split()))
+
+
+def check_range(low: float, high: float, full: float, what: str = "pixels") -> None:
+    """Raise FerBenchError where pixels from `low` to `high`, taken for 0 to `full`, would be nearly black."""
+    if high < NEARLY_BLACK * full:
+        raise FerBenchError(
+            f"{what} run from {low:g} to {high:g} of {full:g}, so that all images are nearly black: bring them to "
+            f"0 to {full:g}, or save them as 8-bit images"
+        )
 
 
 def is_number(label: str) -> bool:
@@ -40,7 +67,7 @@ def distinct_names(source: Path, names: Iterable[str]) -> tuple[str, ...]:
     """Class names in order. Raises FerBenchError naming those that differ in case or spaces alone."""
     alike: dict[str, list[str]] = {}
     for name in sorted(names):
-        alike.setdefault(" ".join(name.casefold().split()), []).append(name)
+        alike.setdefault(same_name(name), []).append(name)
     twins = [" and ".join(map(repr, group)) for group in alike.values() if len(group) > 1]
     if twins:
         raise FerBenchError(f"{source}: classes whose names differ in case or spaces alone: {'; '.join(twins)}")
@@ -90,7 +117,7 @@ class Decoded:
     def dataset(self, name: str, copies: Copying = "") -> Dataset:
         """The Dataset: classes without an image left out, one subset alone is none, of two the second is the test.
 
-        Raises FerBenchError where the arrays do not fit together or nothing is marked for training.
+        Raises FerBenchError where the arrays do not fit together, nothing is marked for training or all is nearly black.
         """
         subsets, subset_notes = self._official_subsets()
         class_names, labels, class_notes = self._classes()
@@ -100,17 +127,10 @@ class Decoded:
             grouped_by=self.grouped_by, groups_from=self.groups_from, slices=self.slices, copies=copies,
             notes=(*self.notes, *class_notes, *subset_notes),
         )  # fmt: skip
-        self._check_brightness()
+        if len(self.images):
+            some = self.images[:: -(-len(self.images) // LOOKED_AT)]
+            check_range(int(some.min()), int(some.max()), 255)
         return dataset
-
-    def _check_brightness(self) -> None:
-        """Refuse what was scaled to 0..1, or has few of its bits in use: all that is seen of it is black."""
-        brightest = int(self.images[:: -(-len(self.images) // LOOKED_AT)].max(initial=0)) if len(self.images) else BLACK
-        if brightest < BLACK:
-            raise FerBenchError(
-                f"pixels run from 0 to {brightest} of 255, so that all images are nearly black: bring them to 0..255 "
-                "(those in 0..1 times 255; of 16 bits, what is in use to the upper 8)"
-            )
 
     def _official_subsets(self) -> tuple[np.ndarray | None, list[str]]:
         if self.subsets is None:

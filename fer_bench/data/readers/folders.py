@@ -10,6 +10,7 @@ from fer_bench.data.options import ReadOptions
 from fer_bench.data.readers import image_files
 from fer_bench.data.readers.decoded import TRAIN, Decoded, distinct_names, official_subset
 from fer_bench.data.readers.image_files import ImageFile
+from fer_bench.data.readers.picture_types import is_picture
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.progress import Progress, silent
 
@@ -48,7 +49,7 @@ def find_images(root: Path, paths: Sequence[str]) -> tuple[list[ImageFile], list
     for path in sorted(path for path in paths if not path.endswith("/")):
         *folder, name = path.split("/")
         images = classes.get(tuple(folder))
-        if images is None or name.startswith(".") or PurePosixPath(name).suffix.lower() not in image_files.SUFFIXES:
+        if images is None or name.startswith(".") or not is_picture(root / path):
             passed_over.append(name)
         else:
             images.append(ImageFile(path, folder[-1], subsets.get(folder[0])))

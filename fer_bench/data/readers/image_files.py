@@ -3,129 +3,166 @@
 import io
 import os
 import stat
+import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
+from typing import BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from fer_bench.data.options import ReadOptions
-from fer_bench.data.readers.decoded import Decoded, drop_bad
-from fer_bench.data.resizing import resized
+from fer_bench.data.readers import faces
+from fer_bench.data.readers.decoded import Decoded, check_range, drop_bad
+from fer_bench.data.readers.picture_types import why_unread
+from fer_bench.data.resizing import fitted, shrunk
 from fer_bench.errors import FerBenchError
 from fer_bench.progress import Progress, silent
 
-SUFFIXES = frozenset(
-    (".avif", ".bmp", ".dib", ".gif", ".hdr", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm")
-    + (".pic", ".png", ".pnm", ".ppm", ".ras", ".sr", ".tif", ".tiff", ".webp")
-)
-"""Names of the formats that OpenCV reads."""
-LARGEST_SIDE = 224
-"""Pixels. Larger images are made smaller: no model looks closer."""
 MOST_PIXELS = 1 << 26
 """Of one image. The largest cameras have fewer; what has more is a mistake, or made to fill the memory."""
 CHUNK = 512
+DEEP = 65535
+PILLOW = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""Formats that Pillow is asked for where OpenCV gives up, such as CMYK in TIFF."""
+MARGIN = 0.1
+"""Of a face box's sides, added on each: boxes are drawn tight."""
+
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom, in pixels."""
 
 
 @dataclass(frozen=True)
 class ImageFile:
     """One face in an image file, as a layout says.
 
-    path: below the data folder. subset: official, or None. box: left, top, right and bottom of the face in pixels, or
-    None for all of the image. sample_id: where one file has several faces, instead of its path. columns: what else is
-    known of it, by name.
+    path: below the data folder. subset: official, or None. box: of the face, or None for all of the image. sample_id:
+    where one file has several faces, instead of its path. columns: what else is known of it, by name.
     """
 
     path: str
     class_name: str
     subset: str | None = None
-    box: tuple[int, int, int, int] | None = None
+    box: Box | None = None
     sample_id: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_images(
     root: Path, files: Sequence[ImageFile], notes: Sequence[str], scratch: Path, options: ReadOptions,
-    progress: Progress = silent,
+    progress: Progress = silent, class_names: Sequence[str] = (),
 ) -> Decoded:  # fmt: skip
-    """Decode `files` below `root`: gray where all are, otherwise RGB; of one size (`common_size`).
+    """Decode `files` below `root`, each once: gray where all are, otherwise RGB; squares of one size (`common_side`).
 
-    Pixels go into the file `scratch`, not into memory. Raises FerBenchError naming every unreadable file, unless
-    `options.skip_bad` drops them.
+    What is not square is padded by its edge pixels. Pixels go into the file `scratch`, not into memory. class_names: in
+    the layout's order, where it has one. Raises FerBenchError naming every unreadable file, every box outside its image
+    and, under `options.crop_faces`, every image without a face, unless `options.skip_bad` drops them; and where deep
+    pixels are nearly black.
     """
-    looks = look_at([root / file.path for file in files], progress)
-    bad = [f"{file.path}: {look.problem}" for file, look in zip(files, looks, strict=True) if look.problem]
-    dropped = drop_bad(root, "unreadable images", len(files), bad, options.skip_bad)
-    class_names = sorted({file.class_name for file in files})
-    codes = {name: code for code, name in enumerate(class_names)}
-    files = [file for file, look in zip(files, looks, strict=True) if not look.problem]
-    looks = [look for look in looks if not look.problem]
-    size = common_size(looks)
-    gray = all(look.gray for look in looks)
+    raw = scratch.with_name(f"{scratch.name}.small")
+    try:
+        with raw.open("wb") as out:
+            looks = _shrink_all([(root / file.path, file.box) for file in files], options, out, progress)
+        bad = [
+            f"{_printable(file.path)}: {look.problem}" for file, look in zip(files, looks, strict=True) if look.problem
+        ]
+        what = "images without a face, or unreadable," if options.crop_faces else "unreadable images"
+        dropped = drop_bad(root, what, len(files), bad, options.skip_bad)
+        kept = [(file, look) for file, look in zip(files, looks, strict=True) if not look.problem]
+        files, looks = [file for file, _ in kept], [look for _, look in kept]
+        _check_depth(root, looks)
+        side = common_side(looks, options.side)
+        images = _assemble(raw, looks, side, scratch)
+    finally:
+        raw.unlink(missing_ok=True)
+    names = list(class_names) or sorted({file.class_name for file in files})
+    codes = {name: code for code, name in enumerate(names)}
+    ids = [_printable(file.sample_id or file.path) for file in files]
+    composed = [unicodedata.normalize("NFC", one) for one in ids]
+    columns = sorted({name for file in files for name in file.columns})
     return Decoded(
-        images=decode([root / file.path for file in files], size, gray, scratch, progress),
+        images=images,
         labels=np.array([codes[file.class_name] for file in files], dtype=np.int64),
-        class_names=tuple(_printable(name) for name in class_names),
-        sample_ids=np.array([_printable(file.sample_id or file.path) for file in files]),
-        subsets=np.array([file.subset for file in files]) if files[0].subset else None,
-        notes=(*notes, *dropped, *_size_note(looks, size)),
+        class_names=tuple(_printable(name) for name in names),
+        sample_ids=np.array(composed if len(set(composed)) == len(set(ids)) else ids),
+        subsets=np.array([file.subset for file in files]) if all(file.subset for file in files) else None,
+        columns={name: np.array([file.columns.get(name, "") for file in files]) for name in columns},
+        notes=(*notes, *dropped, *_size_note(looks, side), *_photographs(root, files, looks, options)),
     )
 
 
 @dataclass(frozen=True)
 class Look:
-    """What an image file holds: its size in pixels and whether it is gray, or the problem with it."""
+    """One decoded image: its size in pixels before it was made smaller, how it is stored, or the problem with it.
+
+    shape: of the small one, (h, w) where gray. at: byte in the file of small ones. low, high: darkest and brightest
+    value of a 16-bit image, otherwise None.
+    """
 
     height: int = 0
     width: int = 0
-    gray: bool = True
+    shape: tuple[int, ...] = ()
+    at: int = 0
+    low: int | None = None
+    high: int | None = None
     problem: str = ""
 
 
-def look_at(paths: Sequence[Path], progress: Progress = silent) -> list[Look]:
-    """Decode every file once and forget its pixels: what is known of all decides how each is stored."""
+def common_side(looks: Sequence[Look], largest: int) -> int:
+    """Pixels: the median of the images' longer sides, at most `largest`."""
+    return min(round(median(max(look.height, look.width) for look in looks)), largest)
+
+
+def _shrink_all(
+    faces_in: Sequence[tuple[Path, Box | None]], options: ReadOptions, out: BinaryIO, progress: Progress
+) -> list[Look]:
+    """Every image decoded, cut out, made no larger than it can be stored, and written to `out`."""
+
+    def small(face: tuple[Path, Box | None]) -> tuple[Look, np.ndarray | None]:
+        try:
+            image, low, high = _pixels(face[0])
+            image = _cut(image, face[1], options.crop_faces)
+        except ValueError as error:
+            return Look(problem=str(error)), None
+        little = shrunk(image, options.side)
+        blue, green, red = np.moveaxis(little, 2, 0)
+        gray = bool((blue == green).all() and (green == red).all())
+        stored = np.ascontiguousarray(blue if gray else little[..., ::-1])
+        height, width = image.shape[:2]
+        return Look(height, width, stored.shape, low=low, high=high), stored
+
     looks = []
     with _quiet(), _threads() as pool:
-        for done, look in enumerate(pool.map(_look, paths), start=1):
-            looks.append(look)
-            if done % CHUNK == 0:
-                progress(0.5 * done / len(paths), "looking at the images")
+        for start in range(0, len(faces_in), CHUNK):
+            for look, stored in pool.map(small, faces_in[start : start + CHUNK]):
+                looks.append(look if stored is None else replace(look, at=out.tell()))
+                if stored is not None:
+                    out.write(stored.data)
+            progress(0.9 * len(looks) / len(faces_in), "decoding the images")
     return looks
 
 
-def common_size(looks: Sequence[Look]) -> tuple[int, int]:
-    """(height, width) for all: their own where it is one and at most 224, otherwise a square of the median side."""
-    sizes = {(look.height, look.width) for look in looks}
-    if len(sizes) == 1 and max(min(sizes)) <= LARGEST_SIDE:
-        return sizes.pop()
-    side = round(median(side for look in looks for side in (look.height, look.width)))
-    return min(side, LARGEST_SIDE), min(side, LARGEST_SIDE)
+def _assemble(raw: Path, looks: Sequence[Look], side: int, scratch: Path) -> np.ndarray:
+    """The small images of `raw` as uint8 (n, side, side) or RGB (n, side, side, 3), mapped from the file `scratch`."""
+    gray = all(len(look.shape) == 2 for look in looks)
+    smalls = np.memmap(raw, dtype=np.uint8, mode="r")
+    with scratch.open("wb") as out:
+        for look in looks:
+            image = smalls[look.at : look.at + int(np.prod(look.shape))].reshape(look.shape)
+            square = fitted(np.asarray(image), side)
+            out.write(np.ascontiguousarray(square if gray or square.ndim == 3 else np.dstack([square] * 3)).data)
+    return np.memmap(scratch, dtype=np.uint8, mode="r", shape=(len(looks), side, side) + (() if gray else (3,)))
 
 
-def decode(
-    paths: Sequence[Path], size: tuple[int, int], gray: bool, scratch: Path, progress: Progress = silent
-) -> np.ndarray:
-    """The images as uint8 (n, h, w) or RGB (n, h, w, 3), memory-mapped from the file `scratch` that this writes.
-
-    Raises FerBenchError where a file that was looked at can no longer be read.
-    """
-    with scratch.open("wb") as out, _quiet(), _threads() as pool:
-        for start in range(0, len(paths), CHUNK):
-            chunk = list(pool.map(partial(_sized, size=size, gray=gray), paths[start : start + CHUNK]))
-            np.stack(chunk).tofile(out)
-            progress(0.5 + 0.5 * (start + len(chunk)) / len(paths), "decoding the images")
-    return np.memmap(scratch, dtype=np.uint8, mode="r", shape=(len(paths), *size) + (() if gray else (3,)))
-
-
-def _pixels(path: Path) -> np.ndarray:
-    """BGR as OpenCV decodes it, turned upright by its EXIF tag. Raises ValueError saying what is wrong."""
+def _pixels(path: Path) -> tuple[np.ndarray, int | None, int | None]:
+    """BGR uint8, turned upright by its EXIF tag, and a 16-bit image's range. Raises ValueError saying what is wrong."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ValueError("not a file of data")  # a pipe would have us wait for ever
@@ -134,13 +171,32 @@ def _pixels(path: Path) -> np.ndarray:
         raise ValueError(f"cannot be opened ({error.strerror or error})") from error
     if not data.size:
         raise ValueError("zero bytes")
+    if unread := why_unread(data[:16].tobytes(), path.name):
+        raise ValueError(f"{unread}, which is not read; save it as PNG or JPEG")
     _refuse_bomb(data)
+    image = _decoded(data)
+    if image.dtype == np.uint8:
+        return image, None, None
+    if image.dtype == np.uint16:
+        return (image >> 8).astype(np.uint8), int(image.min()), int(image.max())
+    low, high = float(image.min()), float(image.max())
+    if not (low >= 0 and high <= 255):  # not finite ones too
+        raise ValueError(f"{image.dtype} pixels from {low:g} to {high:g}; 0 to 1 or 0 to 255 are needed")
+    return np.round(image * 255 if high <= 1 else image).astype(np.uint8), None, None
+
+
+def _decoded(data: np.ndarray) -> np.ndarray:
+    """BGR (h, w, 3) in the file's own depth; transparency is dropped."""
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         raise ValueError(f"cannot be decoded ({error.err})") from error
     if image is None:
-        raise ValueError("cannot be decoded")
+        try:
+            with Image.open(io.BytesIO(data.data), formats=PILLOW) as picture:
+                image = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))[..., ::-1]
+        except Exception as error:  # whatever Pillow says of a damaged file
+            raise ValueError("cannot be decoded") from error
     return image
 
 
@@ -157,33 +213,62 @@ def _refuse_bomb(data: np.ndarray) -> None:
         raise ValueError(f"more than {MOST_PIXELS:,} pixels")
 
 
-def _look(path: Path) -> Look:
-    try:
-        image = _pixels(path)
-    except ValueError as error:
-        return Look(problem=str(error))
-    blue, green, red = np.moveaxis(image, 2, 0)
-    return Look(blue.shape[0], blue.shape[1], gray=bool((blue == green).all() and (green == red).all()))
+def _cut(image: np.ndarray, box: Box | None, crop_faces: bool) -> np.ndarray:
+    """The face in the `box`, or the one that is found, with a margin; all of `image` where neither is asked for."""
+    if box is None and crop_faces:
+        box = faces.largest_face(image)
+        if box is None:
+            raise ValueError("no face found")
+    if box is None:
+        return image
+    left, top, right, bottom = box
+    height, width = image.shape[:2]
+    if min(right, width) <= max(left, 0) or min(bottom, height) <= max(top, 0):
+        raise ValueError(f"box {left}, {top}, {right}, {bottom} is empty or outside its {width} x {height} pixels")
+    across, down = round(MARGIN * (right - left)), round(MARGIN * (bottom - top))
+    return image[max(top - down, 0) : bottom + down, max(left - across, 0) : right + across]
 
 
-def _sized(path: Path, size: tuple[int, int], gray: bool) -> np.ndarray:
-    try:
-        image = _pixels(path)
-    except ValueError as error:
-        raise FerBenchError(f"{path}: changed while it was read ({error}); start again") from error
-    return resized(np.ascontiguousarray(image[..., 0] if gray else image[..., ::-1]), size)
+def _check_depth(root: Path, looks: Sequence[Look]) -> None:
+    deep = [look for look in looks if look.high is not None]
+    if deep:
+        low, high = min(look.low or 0 for look in deep), max(look.high or 0 for look in deep)
+        try:
+            check_range(low, high, DEEP, f"{len(deep):,} images of 16 bits: pixels")
+        except FerBenchError as error:
+            raise FerBenchError(f"{root}: {error}") from error
+
+
+def _photographs(root: Path, files: Sequence[ImageFile], looks: Sequence[Look], options: ReadOptions) -> list[str]:
+    """A note where most images, of some that are looked at, show more than a face."""
+    if options.crop_faces or median(min(look.height, look.width) for look in looks) < faces.LEAST_SIDE:
+        return []
+    whole = [file for file in files if file.box is None]
+    some = whole[:: len(whole) // faces.LOOKED_AT + 1]
+    if not some:
+        return []
+    with _quiet(), _threads() as pool:
+        n = sum(pool.map(lambda file: faces.is_whole_photograph(_pixels(root / file.path)[0]), some))
+    if 2 * n <= len(some):
+        return []
+    return [
+        f"these look like whole photographs: in {n} of {len(some)} that were looked at no face fills the middle; "
+        "--crop-faces cuts the faces out"
+    ]
 
 
 def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
 
-def _size_note(looks: Sequence[Look], size: tuple[int, int]) -> list[str]:
+def _size_note(looks: Sequence[Look], side: int) -> list[str]:
     sizes = sorted({(look.height, look.width) for look in looks}, key=lambda size: size[0] * size[1])
-    if sizes == [size]:
+    if sizes == [(side, side)]:
         return []
     (low, high), (height, width) = sizes[0], sizes[-1]
-    return [f"images of {low} x {high} to {height} x {width} pixels were resized to {size[0]} x {size[1]}"]
+    span = f"{low} x {high}" + (f" to {height} x {width}" if len(sizes) > 1 else "")
+    padded = "" if all(tall == wide for tall, wide in sizes) else ", what is not square padded by its edge pixels"
+    return [f"images of {span} pixels were resized to {side} x {side}{padded}"]
 
 
 def _printable(name: str) -> str:

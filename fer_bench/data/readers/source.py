@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fer_bench.data.dataset import Dataset
     from fer_bench.data.readers.decoded import Decoded
 
-FORMAT = 4
+FORMAT = 5
 """Goes up when a reader changes what it makes of the same file, so that nothing older is served."""
 SYNTHETIC = "synthetic"
 NAMES = (SYNTHETIC, fer2013.NAME)
@@ -31,8 +31,8 @@ SAVED = ("about.json", "rows.npz", "images.npy")
 PACKED = re.compile(r"(\.(csv|npz|gz|xz|zip))+$", re.IGNORECASE)
 RENDERER = Path(__file__).parents[1] / SYNTHETIC
 PLAIN = ReadOptions()
-DEEPEST = 3
-"""Levels looked at below a folder: subset, class, image."""
+DEEPEST = 6
+"""Levels looked at below a folder: wrappers, subset, class, image."""
 
 
 @dataclass(frozen=True)
