@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,7 +20,10 @@ from fer_bench.cache import reading
 from fer_bench.data.dataset import Dataset
 from fer_bench.progress import Progress, silent
 
-STORED_FORMAT = 2
+if TYPE_CHECKING:
+    from fer_bench.data.alignment import Details
+
+STORED_FORMAT = 3
 """Goes up when other copies are found in the same images."""
 SAVED = "copies.npz"
 
@@ -38,6 +42,8 @@ Set by eye on FER2013, on sheets of 28 pairs drawn at random: at 0.89 to 0.90 on
 STEP = 0.005
 DECOYS, FEWEST_DECOYS = 1 / 3, 3
 """Share of strangers among pairs, as their labels tell it, above which COPY is too low; and pairs that this takes."""
+COMPARED = 20_000
+"""Pairs of images that are linked, over others, that are compared at most."""
 LINKED = 1 / 3
 """Share of the pairs between two groups that must be copies for the groups to be one: chains of likeness end."""
 
@@ -61,12 +67,7 @@ class Copies:
     @property
     def groups(self) -> np.ndarray:
         """Group number of each row, int (n,): exact and near copies, and copies of copies, share it."""
-        from scipy.sparse import coo_matrix
-        from scipy.sparse.csgraph import connected_components
-
-        n = len(self.first)
-        graph = coo_matrix((np.ones(len(self.pairs), bool), self.pairs.T), shape=(n, n))
-        return connected_components(graph, directed=False)[1][self.image]
+        return _components(len(self.first), self.pairs)[self.image]
 
     def among(self, rows: np.ndarray) -> np.ndarray:
         """Copies that each row has among `rows`: str (n,), "exact", "near" or "". A row in `rows` is its own copy."""
@@ -88,14 +89,26 @@ def find_copies(dataset: Dataset, progress: Progress = silent) -> Copies:
     _, first, image = np.unique(np.array(hashes, dtype="S32"), return_index=True, return_inverse=True)
     if dataset.copies == "exact" or min(dataset.images.shape[1:3]) < SMALLEST or len(first) < 2:
         return Copies(image, first, *_NO_PAIRS, COPY)
-    pairs, similarity, mirrored = _near(dataset.images, first, progress)
-    threshold = COPY if dataset.copies == "near" else _threshold(similarity, *_strangers(dataset, first, pairs))
-    kept = similarity >= threshold
-    kept[kept] = _together(len(first), pairs[kept], similarity[kept])
-    return Copies(image, first, pairs[kept], similarity[kept], mirrored[kept], threshold)
+    from fer_bench.data.alignment import Details  # here and below: OpenCV and SciPy, for what is not stored yet
+    from fer_bench.data.likeness import SIDE
+    from fer_bench.data.resizing import gray_squares
+
+    progress(0.0, "looking for near copies")
+    squares = gray_squares(dataset.images, SIDE, first)
+    details = Details(squares)
+    near = _near(details, squares, progress)
+    threshold = COPY if dataset.copies == "near" else _threshold(near[1], *_strangers(dataset, first, near[0]))
+    near = _where(near, near[1] >= threshold)
+    unseen, seen = _unseen(len(first), near[0])
+    more = _best([_compared(details, unseen, is_mirrored) for is_mirrored in (False, True)])
+    near = _best([near, _where(more, more[1] >= threshold)])
+    near = _where(near, _together(near[0], near[1], LINKED * seen))
+    return Copies(image, first, *near, threshold)
 
 
-_NO_PAIRS = np.empty((0, 2), np.int64), np.empty(0, np.float32), np.empty(0, bool)
+Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Pairs, int (m, 2), of distinct images by number, the lower first; their similarity; whether mirrored."""
+_NO_PAIRS: Pairs = np.empty((0, 2), np.int64), np.empty(0, np.float32), np.empty(0, bool)
 
 
 def stored_copies(dataset: Dataset, progress: Progress = silent) -> Copies:
@@ -114,37 +127,74 @@ def stored_copies(dataset: Dataset, progress: Progress = silent) -> Copies:
         return Copies(**{**arrays, "threshold": float(arrays["threshold"])})
 
 
-def _near(images: np.ndarray, rows: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs (m, 2) among the n `rows` that may be near copies, the lower first; their similarity; whether mirrored.
-
-    Images are read one by one where they are of another size. A pair found both ways, as of a symmetric face, counts as
-    the more similar of them.
-    """
-    from fer_bench.data.alignment import Details  # here and below: OpenCV and SciPy, for what is not stored yet
-    from fer_bench.data.likeness import SIDE
-    from fer_bench.data.resizing import gray_squares
-
-    progress(0.0, "looking for near copies")
-    squares = gray_squares(images, SIDE, rows)
-    details = Details(squares)
+def _near(details: Details, squares: np.ndarray, progress: Progress) -> Pairs:
+    """The candidates among gray `squares`, uint8 (n, 48, 48), that may be near copies."""
     found = []
     for is_mirrored, pairs in _candidates(squares):
-        text = "looking for mirrored copies" if is_mirrored else "looking for near copies"
-        pairs = pairs[details.has_any[pairs].all(axis=1)]
-        pairs = pairs[np.argsort(pairs[:, 1], kind="stable")]
-        values = [np.empty(0, np.float32)]
-        for part in details.correlations(pairs, is_mirrored):
-            values.append(part)
-            progress(0.1 + 0.45 * (is_mirrored + sum(map(len, values)) / max(1, len(pairs))), text)
-        similarity = np.concatenate(values)
-        is_near = similarity >= (MIRRORED if is_mirrored else COPY)
-        found.append((pairs[is_near], similarity[is_near], np.full(is_near.sum(), is_mirrored)))
+
+        def tell(done: float, is_mirrored: bool = is_mirrored) -> None:
+            text = "looking for mirrored copies" if is_mirrored else "looking for near copies"
+            progress(0.1 + 0.45 * is_mirrored + 0.4 * done, text)
+
+        found.append(_compared(details, pairs, is_mirrored, tell))
+    return _best(found)
+
+
+def _compared(
+    details: Details, pairs: np.ndarray, is_mirrored: bool, tell: Callable[[float], None] = lambda done: None
+) -> Pairs:
+    """Those of `pairs` that may be near copies; `tell` is told the share done."""
+    pairs = pairs[details.has_any[pairs].all(axis=1)]
+    pairs = pairs[np.argsort(pairs[:, 1], kind="stable")]
+    values = [np.empty(0, np.float32)]
+    for part in details.correlations(pairs, is_mirrored):
+        values.append(part)
+        tell(sum(map(len, values)) / max(1, len(pairs)))
+    similarity = np.concatenate(values)
+    is_near = similarity >= (MIRRORED if is_mirrored else COPY)
+    return pairs[is_near], similarity[is_near], np.full(is_near.sum(), is_mirrored)
+
+
+def _where(near: Pairs, rows: np.ndarray) -> Pairs:
+    return near[0][rows], near[1][rows], near[2][rows]
+
+
+def _best(found: Sequence[Pairs]) -> Pairs:
+    """All pairs, each once: one found both ways, as of a symmetric face, counts as the more similar of them."""
     pairs, similarity, mirrored = (np.concatenate(column) for column in zip(*found, strict=True))
     order = np.lexsort((-similarity, pairs[:, 1], pairs[:, 0]))
-    pairs, similarity, mirrored = pairs[order], similarity[order], mirrored[order]
     is_first = np.ones(len(pairs), bool)
-    is_first[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
-    return pairs[is_first], similarity[is_first], mirrored[is_first]
+    is_first[1:] = (np.diff(pairs[order], axis=0) != 0).any(axis=1)
+    return _where((pairs, similarity, mirrored), order[is_first])
+
+
+def _unseen(n: int, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of n images linked by `pairs`, over others, that are not among them; and the share seen then, (n,).
+
+    Of an image with many copies few are candidates. Of very many that are linked, as many as can be compared are drawn.
+    """
+    component = _components(n, pairs)
+    known, seen, unseen = set(map(tuple, pairs.tolist())), np.ones(n), [np.empty((0, 2), np.int64)]
+    sizes = np.bincount(component)
+    for number in np.flatnonzero(sizes > 2):
+        members = np.flatnonzero(component == number)
+        every = np.stack(np.triu_indices(len(members), 1), axis=1)
+        if len(every) > COMPARED:
+            seen[members] = COMPARED / len(every)
+            every = np.random.default_rng(0).choice(every, COMPARED, replace=False)
+        unseen.append(
+            np.array([pair for pair in map(tuple, members[every].tolist()) if pair not in known]).reshape(-1, 2)
+        )
+    return np.concatenate(unseen).astype(np.int64), seen
+
+
+def _components(n: int, pairs: np.ndarray) -> np.ndarray:
+    """Number of the component of each of n images, int (n,), that `pairs` link, over others too."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_matrix((np.ones(len(pairs), bool), pairs.T), shape=(n, n))
+    return connected_components(graph, directed=False)[1]
 
 
 def _candidates(squares: np.ndarray) -> Iterator[tuple[bool, np.ndarray]]:
@@ -187,12 +237,13 @@ def _threshold(similarity: np.ndarray, differ: np.ndarray, by_chance: float) -> 
     return SURE
 
 
-def _together(n: int, pairs: np.ndarray, similarity: np.ndarray) -> np.ndarray:
-    """Which `pairs` of n images stay, bool (m,): those within a group, of which enough pairs are copies.
+def _together(pairs: np.ndarray, similarity: np.ndarray, least: np.ndarray) -> np.ndarray:
+    """Which `pairs` of n images stay, bool (m,): those within a group.
 
-    Groups grow from the most similar pairs on, by average linkage.
+    least: (n,), share of the pairs between two groups that must be copies for the groups to be one. Groups grow from
+    the most similar pairs on, by average linkage.
     """
-    group = np.arange(n)
+    group = np.arange(len(least))
     members = {at: [at] for at in set(pairs.ravel().tolist())}
     links: dict[int, Counter[int]] = {at: Counter() for at in members}
     for i, j in pairs.tolist():
@@ -200,7 +251,7 @@ def _together(n: int, pairs: np.ndarray, similarity: np.ndarray) -> np.ndarray:
         links[j][i] += 1
     for i, j in pairs[np.argsort(-similarity, kind="stable")].tolist():
         one, other = sorted((int(group[i]), int(group[j])), key=lambda at: -len(members[at]))
-        if one == other or links[one][other] < LINKED * len(members[one]) * len(members[other]):
+        if one == other or links[one][other] < least[i] * len(members[one]) * len(members[other]):
             continue
         group[members[other]] = one
         members[one] += members.pop(other)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from fer_bench.analysis.findings import PEOPLE, few_images, people_unknown
-from fer_bench.analysis.leakage import COPY_LIMIT, EXACT_LIMIT, against_data
+from fer_bench.analysis.leakage import EXACT_LIMIT, against_data, copy_limit
 from fer_bench.report.columns import show
 from fer_bench.report.text import environment, one_line, sentences, table, without_folders
 
@@ -27,7 +27,7 @@ def data_card(audit: Audit, command: str) -> str:
     return environment(is_markdown=True).get_template("data_card.md.j2").render(
         audit=audit, suspicions=against_data(audit), people_unknown=people_unknown(audit.dataset, audit.grouped_by),
         few=few_images(audit.class_names, audit.subsets["test"].class_counts),
-        exact_limit=EXACT_LIMIT, copy_limit=COPY_LIMIT,
+        exact_limit=EXACT_LIMIT, copy_limit=copy_limit(audit),
         classes=table(["class", *audit.subsets, "all", "share"], lines),
         command=Markup(without_folders(one_line(command))),
     )  # fmt: skip

@@ -61,8 +61,8 @@ LEAKS = {
         ("MANY_EXACT_COPIES", {"subset": "validation", "n": 190, "n_images": 200}),
     ),
     "near copies": (
-        with_subset("test", exact_in_train=10, near_in_train=75),
-        ("MANY_COPIES", {"subset": "test", "n": 85, "n_images": 200}),
+        with_subset("test", exact_in_train=10, near_in_train=45),
+        ("MANY_COPIES", {"subset": "test", "n": 55, "n_images": 200}),
     ),
     "a copy across a drawn split": (
         with_subset("test", drawn=True, near_in_train=1),

