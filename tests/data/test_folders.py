@@ -1,13 +1,16 @@
 """Folders of classes, folders of subsets, and images of every kind in them."""
 
 import os
+import zipfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from fer_bench.data import open_dataset
 from fer_bench.data.options import ReadOptions
+from fer_bench.data.readers.decoded import official_subset
 from fer_bench.data.readers.folders import find_images, read_folder
 from fer_bench.data.readers.picture_types import SUFFIXES
 from fer_bench.data.resizing import fitted
@@ -209,12 +212,15 @@ LAYOUTS = {
     "nothing": ([], "no class folders"),
     "images only": (["a.png", "b.png"], "no class folders"),
     "one class": (["happy/a.png"], "one class folder (happy)"),
-    "one folder deeper": (["archive/happy/a.png", "archive/sad/a.png"], "give that one"),
+    "subsets of loose images": ([f"FER2013{one}/a.png" for one in ("Train", "Valid", "Test")], "names of subsets"),
     "folders in a class": (["happy/a.png", "sad/a.png", "sad/old/a.png"], "sad/old"),
     "an empty class": (["happy/a.png", "sad/a.png", "fear/"], "class folders without an image\n  - fear"),
     "only other files": (["happy/a.png", "sad/a.txt"], "class folders without an image\n  - sad"),
-    "classes differ": (["train/happy/a.png", "train/sad/a.png", "test/happy/a.png"], "test has no folder 'sad'"),
-    "a subset without classes": (["train/happy/a.png", "train/sad/a.png", "test/a.png"], "test has no folder 'happy'"),
+    "a class that is not in train": (
+        ["train/happy/a.png", "train/sad/a.png", "test/happy/a.png", "test/fear/a.png"],
+        "so that none can be learned\n  - fear",
+    ),
+    "a subset without classes": (["train/happy/a.png", "train/sad/a.png", "test/a.png"], "test: names of subsets"),
     "classes beside subsets": (["train/happy/a.png", "train/sad/a.png", "fear/a.png"], "other folders (fear)"),
     "a subset twice": (
         [f"{subset}/{emotion}/a.png" for subset in ("train", "val", "validation") for emotion in ("happy", "sad")],
@@ -227,8 +233,85 @@ LAYOUTS = {
 def test_bad_layout(names, problem):
     folders = {f"{parent}/" for name in names for parent in Path(name).parents if str(parent) != "."}
     with pytest.raises(FerBenchError) as raised:
-        find_images(Path("faces"), [*names, *folders])
+        find_images(Path("faces"), [*names, *folders], ReadOptions())
     assert "faces: " in str(raised.value) and problem in str(raised.value)
+
+
+SEEN_THROUGH = {
+    "a wrapper": "archive/DATA/{subset}/{name}/1.png",
+    "doubled folders": "images/images/{subset}/{subset}/{name}/{name}/1.png",
+    "a wrapper in each subset": "{subset}/images/{name}/1.png",
+    "subsets in classes": "{name}/{subset}/1.png",
+}
+
+
+@pytest.mark.parametrize("layout", SEEN_THROUGH.values(), ids=SEEN_THROUGH)
+@pytest.mark.parametrize(
+    "words",
+    [("train", "val", "test"), ("01_train", "eval", "Test Set"), ("FER2013Train", "FER2013Valid", "FER2013Test"),
+     ("train_images", "dev-set", "testing-data")],
+)  # fmt: skip
+def test_subset_words_and_wrappers(words, layout, write_images):
+    names = [layout.format(subset=word, name=name) for word in words for name in ("happy", "contested")]
+    decoded = read(write_images(dict.fromkeys(names, (4, 4))))
+    found = dict(zip(decoded.sample_ids.tolist(), decoded.subsets.tolist(), strict=True))
+    assert [found[name] for name in names] == ["train"] * 2 + ["validation"] * 2 + ["test"] * 2
+    assert decoded.class_names == ("contested", "happy")
+
+
+@pytest.mark.parametrize("word", ["contested", "devoted", "train_test", "attest", "values", "happy"])
+def test_words_that_mean_no_subset(word):
+    assert official_subset(word) is None
+
+
+def test_one_name_in_two_unicode_forms_and_cases_is_one_class(write_images):
+    classes = ["train/col\u00e8re/1.png", "train/Happy/1.png", "train/happy/2.png", "train/happy/3.png"]
+    root = write_images(dict.fromkeys([*classes, "test/cole\u0300re/1.png", "test/HAPPY/1.png"], (4, 4)))
+    decoded = read(root)
+    assert decoded.class_names == ("col\u00e8re", "happy")
+    assert np.bincount(decoded.labels).tolist() == [2, 4]
+    assert len(decoded.notes) == 1
+
+
+def test_a_class_may_be_missing_from_the_test_and_other_folders_are_named(write_images):
+    root = write_images(dict.fromkeys(["train/happy/1.png", "train/sad/1.png", "test/happy/1.png"], (4, 4)))
+    (root / "test/sad").mkdir()
+    (root / "annotations").mkdir()
+    decoded = read(root)
+    assert decoded.class_names == ("happy", "sad")
+    assert [note for note in decoded.notes if "annotations" in note]
+
+
+def test_a_zip_is_read_as_its_folder(write_images, tmp_path):
+    root = write_images(dict.fromkeys(["faces/happy/a.png", "faces/sad/b.png"], (4, 4)), root="all")
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+        for path in sorted(root.rglob("*.png")):
+            archive.write(path, path.relative_to(root))
+        archive.writestr("__MACOSX/faces/happy/._a.png", b"x")
+    dataset = open_dataset(str(tmp_path / "faces.zip")).load()
+    assert dataset.sample_ids.tolist() == ["faces/happy/a.png", "faces/sad/b.png"]
+    assert np.array_equal(dataset.images, read(root).images)
+    assert dataset.name == "faces"
+
+
+@pytest.mark.parametrize("name", ["../out.png", "/out.png", "C:/out.png", "happy\\..\\..\\out.png"])
+def test_a_zip_that_leads_outside_is_refused(name, tmp_path):
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+        member = zipfile.ZipInfo("x")
+        member.filename = name
+        archive.writestr(member, b"x")
+        archive.writestr("sad/a.png", b"x")
+    with pytest.raises(FerBenchError, match=r"faces.zip: .*outside"):
+        open_dataset(str(tmp_path / "faces.zip"))
+    assert not list(tmp_path.rglob("out.png"))
+
+
+def test_a_zip_that_unpacks_to_too_much_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("happy/a.png", "sad/b.png"):
+            archive.writestr(name, bytes(1 << 25))
+    with pytest.raises(FerBenchError, match="unpack"):
+        open_dataset(str(tmp_path / "faces.zip"))
 
 
 def test_file_names_that_are_not_utf8(write_images):

@@ -117,7 +117,7 @@ class Decoded:
     def dataset(self, name: str, copies: Copying = "") -> Dataset:
         """The Dataset: classes without an image left out, one subset alone is none, of two the second is the test.
 
-        Raises FerBenchError where the arrays do not fit together, nothing is marked for training or all is nearly black.
+        Raises FerBenchError where the arrays do not fit together, none is for training, or all is nearly black.
         """
         subsets, subset_notes = self._official_subsets()
         class_names, labels, class_notes = self._classes()

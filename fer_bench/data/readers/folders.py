@@ -1,20 +1,30 @@
-"""Folders of images: one folder per class, or one such tree per subset."""
+"""Folders of images: one folder per class, one such tree per subset, or file names that say the class."""
 
 import re
+import tempfile
+import unicodedata
+import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from fer_bench.archives import refuse_bomb
 from fer_bench.data.options import ReadOptions
 from fer_bench.data.readers import image_files
-from fer_bench.data.readers.decoded import TRAIN, Decoded, distinct_names, official_subset
+from fer_bench.data.readers.decoded import TRAIN, Decoded, official_subset, same_name
 from fer_bench.data.readers.image_files import ImageFile
+from fer_bench.data.readers.named_files import named_images
 from fer_bench.data.readers.picture_types import is_picture
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.progress import Progress, silent
 
 FER2013_NAME = re.compile(r"(Training|PublicTest|PrivateTest)_\d+", re.IGNORECASE)
+READ = (
+    "\nRead are happy/1.png (folders of classes), train/happy/1.png (train, validation and test, in any wrapper), and "
+    "file names as in CK+, JAFFE, KDEF, RaFD and Yale."
+)
+Folder = tuple[str, ...]
 
 
 def read_folder(
@@ -24,71 +34,174 @@ def read_folder(
 
     Raises FerBenchError as `find_images` and `image_files.read_images` do.
     """
-    return image_files.read_images(root, *find_images(root, paths), scratch, options, progress)
+    return image_files.read_images(root, *find_images(root, paths, options), scratch, options, progress)
 
 
-def find_images(root: Path, paths: Sequence[str]) -> tuple[list[ImageFile], list[str]]:
+def read_zip(path: Path, scratch: Path, options: ReadOptions, progress: Progress = silent) -> Decoded:
+    """Read the .zip at `path` as the folder that it holds, unpacked beside `scratch` for that long.
+
+    Raises FerBenchError as `read_folder` does, and where the archive is damaged, encrypted, unpacks to too much, or
+    names files outside itself.
+    """
+    with tempfile.TemporaryDirectory(dir=scratch.parent) as unpacked:
+        try:
+            refuse_bomb(path)
+            with zipfile.ZipFile(path) as archive:
+                members = [member for member in archive.infolist() if not _is_hidden(member.filename)]
+                outside = [member.filename for member in members if _leads_outside(member.filename)]
+                if outside:
+                    raise FerBenchError(f"{path}: names files outside the archive\n{listing(outside)}")
+                for member in members:
+                    archive.extract(member, unpacked)
+        except (zipfile.BadZipFile, ValueError, RuntimeError, NotImplementedError, EOFError) as error:
+            raise FerBenchError(f"{path}: cannot be unpacked ({error})") from error
+        root = Path(unpacked)
+        paths = [found.relative_to(root).as_posix() + "/" * found.is_dir() for found in root.rglob("*")]
+        try:
+            return read_folder(root, paths, scratch, options, progress)
+        except FerBenchError as error:
+            raise FerBenchError(str(error).replace(unpacked, str(path))) from error
+
+
+def find_images(root: Path, paths: Sequence[str], options: ReadOptions) -> tuple[list[ImageFile], list[str]]:
     """The image files among `paths` (see `read_folder`), sorted by path, and notes on what was passed over.
 
-    Raises FerBenchError where the folders are not classes, or classes in subsets: too few of them, an empty one,
-    one that holds folders, subsets with different classes.
+    Wrapper folders are seen through, as are doubled ones. Raises FerBenchError where neither the folders are classes,
+    or classes in subsets, nor the names say the class: too few classes, an empty one, one that holds folders, one that
+    is missing from train.
     """
-    parts = [PurePosixPath(path).parts for path in sorted(paths) if path.endswith("/")]
-    tops = [top for (top, *below) in parts if not below]
-    subsets = _subset_folders(root, tops)
+    pictures = sorted(path for path in paths if not path.endswith("/") and _counts(root, path))
+    passed_over = sorted({path for path in paths if not path.endswith("/")} - set(pictures))
+    if named := named_images(root, pictures, paths, options):
+        return named
+    folders = {path: tuple(path.split("/")[:-1]) for path in pictures}
+    short = _seen_through(set(folders.values()))
+    if short and all(len(folder) == 2 and official_subset(folder[1]) for folder in short.values()):
+        short = {folder: (subset, name) for folder, (name, subset) in short.items()}  # class/subset/image
+    subsets = _subset_folders(root, {folder[0] for folder in short.values() if folder}, short)
     depth = 2 if subsets else 1
-    nested = ["/".join(folder) for folder in parts if len(folder) > depth]
+    nested = ["/".join(folder) for folder, seen in short.items() if len(seen) > depth]
     if nested:
         raise FerBenchError(
             f"{root}: {len(nested):,} folders where images should be; images lie directly in the folder of their "
-            f"class. If the data is one folder deeper, give that one.\n{listing(nested, 5)}"
+            f"class.\n{listing(sorted(nested), 5)}{READ}"
         )
-    classes: dict[tuple[str, ...], list[ImageFile]] = {folder: [] for folder in parts if len(folder) == depth}
-    _check_classes(root, classes, subsets)
-    passed_over = []
-    for path in sorted(path for path in paths if not path.endswith("/")):
-        *folder, name = path.split("/")
-        images = classes.get(tuple(folder))
-        if images is None or name.startswith(".") or not is_picture(root / path):
-            passed_over.append(name)
-        else:
-            images.append(ImageFile(path, folder[-1], subsets.get(folder[0])))
-    empty = ["/".join(folder) for folder, images in classes.items() if not images]
-    if empty:
-        raise FerBenchError(f"{root}: class folders without an image\n{listing(empty)}")
-    files, notes = _follow_names([image for images in classes.values() for image in images])
-    return files, notes + _passed_over_note(passed_over)
+    classes = {folder: seen for folder, seen in short.items() if len(seen) == depth}
+    names, notes = _class_names(Counter(classes[folder][-1] for folder in folders.values() if folder in classes))
+    _check_classes(root, paths, classes, names, subsets)
+    files = [
+        ImageFile(path, names[classes[folder][-1]], subsets.get(classes[folder][0]))
+        for path, folder in folders.items()
+        if folder in classes
+    ]
+    passed_over += [path for path, folder in folders.items() if folder not in classes]
+    files, name_notes = _follow_names(files)
+    return files, [*notes, *name_notes, *_passed_over_note(passed_over), *_other_folders(paths, subsets, short)]
 
 
-def _subset_folders(root: Path, tops: Sequence[str]) -> dict[str, str]:
+def _counts(root: Path, path: str) -> bool:
+    return not _is_hidden(path) and is_picture(root / path)
+
+
+def _is_hidden(path: str) -> bool:
+    """Whether it is what macOS, Windows and version control leave behind."""
+    return any(part.startswith((".", "__MACOSX")) and part != ".." for part in path.split("/"))
+
+
+def _leads_outside(name: str) -> bool:
+    return "\\" in name or name.startswith("/") or ":" in name.split("/")[0] or ".." in name.split("/")
+
+
+def _seen_through(folders: Collection[Folder], own: str = "") -> dict[Folder, Folder]:
+    """What each of the `folders` with images is without wrappers: those that hold one folder and nothing else.
+
+    own: name of the folder that these are below.
+    """
+    below: dict[str, list[Folder]] = defaultdict(list)
+    for folder in folders:
+        if folder:
+            below[folder[0]].append(folder[1:])
+    seen: dict[Folder, Folder] = {(): ()} if () in folders else {}
+    alone = len(below) == 1 and not seen
+    for top, rest in below.items():
+        inner = _seen_through(rest, top)
+        subset, holds_classes = official_subset(top), any(inner.values())
+        doubled = subset == official_subset(own) if own else any(official_subset(e[0]) for e in inner.values() if e)
+        if alone and holds_classes:
+            kept: Folder = (top,) if subset and not doubled else ()
+        else:  # a class's only folder is the class
+            kept = () if alone and own and not official_subset(own) else (top,)
+        seen |= {(top, *folder): (*kept, *shorter) for folder, shorter in inner.items()}
+    return seen
+
+
+def _subset_folders(root: Path, tops: Collection[str], short: Mapping[Folder, Folder]) -> dict[str, str]:
     """The subset that each of the folders `tops` is, or nothing where they are classes."""
-    subsets = {top: subset for top in tops if (subset := official_subset(top))}
-    others = [top for top in tops if top not in subsets]
+    subsets = {top: subset for top in sorted(tops) if (subset := official_subset(top))}
+    others = sorted(set(tops) - set(subsets))
+    loose = [top for top in subsets if all(len(seen) == 1 for seen in short.values() if seen and seen[0] == top)]
+    if loose:
+        raise FerBenchError(
+            f"{root}: {', '.join(loose)}: names of subsets, not of classes, and no class folders in them; "
+            f"what the images show is not known.{READ}"
+        )
     if subsets and others:
         raise FerBenchError(
             f"{root}: has subsets ({', '.join(subsets)}) beside other folders ({', '.join(others[:5])}); "
-            "it must hold either classes, or train, validation and test"
+            f"it must hold either classes, or train, validation and test.{READ}"
         )
     twice = [subset for subset, count in Counter(subsets.values()).items() if count > 1]
     if twice:
-        same = [top for top in tops if subsets[top] in twice]
+        same = [top for top in subsets if subsets[top] in twice]
         raise FerBenchError(f"{root}: the folders {', '.join(same)} are the same subset, {', '.join(twice)}")
     return subsets
 
 
-def _check_classes(root: Path, folders: Iterable[tuple[str, ...]], subsets: dict[str, str]) -> None:
-    """At least two classes, the same ones in every subset; otherwise FerBenchError."""
-    held: dict[str, set[str]] = defaultdict(set, {subset: set() for subset in subsets})
-    for *above, class_name in folders:
-        held["/".join(above)].add(class_name)
-    names: set[str] = set().union(*held.values())
-    if len(names) < 2:
-        found = f"one class folder ({', '.join(names)})" if names else "no class folders"
-        raise FerBenchError(f"{root}: {found}; at least two are needed, with the images of each class in it")
-    distinct_names(root, names)
-    missing = [f"{top} has no folder {name!r}" for top in held for name in sorted(names - held[top])]
-    if missing:
-        raise FerBenchError(f"{root}: the subsets have different classes\n{listing(missing)}")
+def _class_names(counts: Mapping[str, int]) -> tuple[dict[str, str], list[str]]:
+    """The class of each folder name, those alike (`same_name`) being one, under its most frequent spelling."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(counts, key=lambda name: (-counts[name], name)):
+        alike[same_name(name)].append(name)
+    names = {name: unicodedata.normalize("NFC", group[0]) for group in alike.values() for name in group}
+    merged = [
+        f"{', '.join(spellings[1:])} as {spellings[0]}"
+        for group in alike.values()
+        if len(spellings := list(dict.fromkeys(unicodedata.normalize("NFC", name) for name in group))) > 1
+    ]
+    return names, [f"class folders read as one: {'; '.join(merged)}"] if merged else []
+
+
+def _check_classes(
+    root: Path, paths: Sequence[str], classes: Mapping[Folder, Folder], names: Mapping[str, str],
+    subsets: Mapping[str, str],
+) -> None:  # fmt: skip
+    """At least two classes, each with images, and with some in train; otherwise FerBenchError."""
+    known = set(names.values())
+    beside = {folder[:-1] for folder in classes}
+    keys = {same_name(name) for name in known}
+    held = {folder[:n] for folder in classes for n in range(1, len(folder) + 1)}
+    listed = [tuple(path[:-1].split("/")) for path in sorted(paths) if path.endswith("/") and not _is_hidden(path)]
+    empty = [one for one in listed if one not in held and one[:-1] in beside and same_name(one[-1]) not in keys]
+    if empty:
+        raise FerBenchError(f"{root}: class folders without an image\n{listing(['/'.join(one) for one in empty])}")
+    if len(known) < 2:
+        found = f"one class folder ({', '.join(known)})" if known else "no class folders"
+        raise FerBenchError(f"{root}: {found}; at least two are needed, with the images of each class in it.{READ}")
+    if TRAIN in subsets.values():
+        in_train = {names[seen[-1]] for seen in classes.values() if subsets[seen[0]] == TRAIN}
+        if missing := sorted(known - in_train):
+            raise FerBenchError(
+                f"{root}: classes without an image in train, so that none can be learned\n{listing(missing)}"
+            )
+
+
+def _other_folders(paths: Sequence[str], subsets: Mapping[str, str], short: Mapping[Folder, Folder]) -> list[str]:
+    """A note that names the folders beside the subsets."""
+    parents = {folder[: folder.index(seen[0])] for folder, seen in short.items() if subsets and seen}
+    with_images = {folder[:n] for folder in short for n in range(1, len(folder) + 1)}
+    listed = [tuple(path[:-1].split("/")) for path in sorted(paths) if path.endswith("/") and not _is_hidden(path)]
+    others = [one[-1] for one in listed if one[:-1] in parents and one not in with_images]
+    return [f"folders beside the subsets that hold no images: {', '.join(others[:5])}"] if others else []
 
 
 def _follow_names(files: list[ImageFile]) -> tuple[list[ImageFile], list[str]]:

@@ -186,18 +186,23 @@ def _pixels(path: Path) -> tuple[np.ndarray, int | None, int | None]:
 
 
 def _decoded(data: np.ndarray) -> np.ndarray:
-    """BGR (h, w, 3) in the file's own depth; transparency is dropped."""
+    """BGR (h, w, 3) in the file's own depth; transparency is dropped. Raises ValueError."""
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        if image is None and data[:2].tobytes() in (b"II", b"MM"):  # TIFF of one floating channel
+            plane = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+            image = np.dstack([plane] * 3) if plane is not None and plane.ndim == 2 else None
     except cv2.error as error:
         raise ValueError(f"cannot be decoded ({error.err})") from error
-    if image is None:
-        try:
-            with Image.open(io.BytesIO(data.data), formats=PILLOW) as picture:
-                image = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))[..., ::-1]
-        except Exception as error:  # whatever Pillow says of a damaged file
-            raise ValueError("cannot be decoded") from error
-    return image
+    return _by_pillow(data) if image is None else image
+
+
+def _by_pillow(data: np.ndarray) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(data.data), formats=PILLOW) as picture:
+            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))[..., ::-1]
+    except Exception as error:  # whatever Pillow says of a damaged file
+        raise ValueError("cannot be decoded") from error
 
 
 def _refuse_bomb(data: np.ndarray) -> None:

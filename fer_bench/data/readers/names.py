@@ -11,13 +11,26 @@ ENOUGH = 0.9
 KNOWN = {
     "CK+": r"(?P<person>S\d{3})_\d{3}_\d{8}",
     "JAFFE": r"(?P<person>[A-Z]{2})[.-](?P<expression>AN|DI|FE|HA|NE|SA|SU)\d[.-]\d+",
-    "KDEF": r"[AB](?P<person>[FM]\d{2})(?P<expression>AF|AN|DI|HA|NE|SA|SU)(?:S|[HF][LR])",
-    "RaFD": r"Rafd\d{3}_(?P<person>\d{2})_[a-z]+_(?:fe)?male_(?P<expression>[a-z]+)_(?:frontal|left|right)",
+    "KDEF": r"(?P<session>[AB])(?P<person>(?P<gender>[FM])\d{2})(?P<expression>AF|AN|DI|HA|NE|SA|SU)"
+    r"(?P<angle>S|[HF][LR])",
+    "RaFD": r"Rafd(?P<angle>\d{3})_(?P<person>\d{2})_(?P<origin>[a-z]+)_(?P<gender>(?:fe)?male)_(?P<expression>[a-z]+)_"
+    r"(?P<gaze>frontal|left|right)",
     "Yale": r"(?P<person>subject\d{2})[._-]?(?P<expression>centerlight|glasses|happy|leftlight|noglasses|normal|"
     r"rightlight|sad|sleepy|surprised|wink|gif)",
 }
 """Lucey et al. 2010; Lyons et al. 1998; Lundqvist et al. 1998; Langner et al. 2010; Belhumeur et al. 1997. The pattern
 of a name: `person`, and `expression` as the data set abbreviates it."""
+_CODES = {"AF": "fear", "AN": "angry", "DI": "disgust", "FE": "fear", "HA": "happy", "NE": "neutral", "SA": "sad"}
+_CODES |= {"SU": "surprise"}
+EXPRESSIONS: dict[str, Mapping[str, str]] = {
+    "JAFFE": _CODES,
+    "KDEF": _CODES,
+    "RaFD": {"ANGRY": "angry", "CONTEMPTUOUS": "contempt", "DISGUSTED": "disgust", "FEARFUL": "fear", "HAPPY": "happy"}
+    | {"NEUTRAL": "neutral", "SAD": "sad", "SURPRISED": "surprise"},
+    "Yale": {"HAPPY": "happy", "NORMAL": "neutral", "SAD": "sad", "SLEEPY": "sleepy", "SURPRISED": "surprise"}
+    | {"WINK": "wink"},
+}
+"""The class of each expression; Yale's further ones are conditions of light and glasses, and no expressions."""
 _COMPILED = {
     name: re.compile(rf"(?<![A-Za-z0-9])(?:{pattern})(?![A-Za-z0-9])", re.IGNORECASE) for name, pattern in KNOWN.items()
 }

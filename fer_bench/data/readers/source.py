@@ -59,8 +59,9 @@ def open_dataset(
 ) -> OpenedDataset:
     """Find `source`, decode it into the cache if it is not there as it is now, and say which dataset it is.
 
-    source: "synthetic", "fer2013", a CSV like fer2013.csv (plain, .gz, .xz, .zip), an .npz, a folder of classes, or a
-    folder of train and test (and validation) folders of classes. name: instead of the source's own; a safe file name.
+    source: "synthetic", "fer2013", a CSV like fer2013.csv (plain, .gz, .xz, .zip), an .npz, a folder of classes, a
+    folder of train and test (and validation) folders of classes, or a .zip of such a folder. name: instead of the
+    source's own; a safe file name.
     progress: called with the share done (0..1) and a short text while something is decoded.
 
     Raises FerBenchError naming the file, row, class or option where something is wrong with any of these.
@@ -119,6 +120,8 @@ def _find(source: str, progress: Progress) -> _Source:
     path = path.resolve()
     if path.is_dir():
         kind = "folder"
+    elif path.suffix.lower() == ".zip" and path.is_file() and _holds_pictures(path):
+        kind = "zip"
     elif not path.exists():
         close = difflib.get_close_matches(source.lower(), NAMES, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"give a file, a folder, or a name: {', '.join(NAMES)}"
@@ -132,6 +135,21 @@ def _find(source: str, progress: Progress) -> _Source:
     else:
         raise FerBenchError(f"--data {source}: neither a folder nor a .csv (plain, .gz, .xz, .zip) nor an .npz file")
     return _Source(kind, path, _signature(kind, path))
+
+
+def _holds_pictures(path: Path) -> bool:
+    """Whether a .zip holds files of images, not a table; of what is damaged the reader of tables says so."""
+    import zipfile
+
+    from fer_bench.data.readers.picture_types import SUFFIXES, TEXT
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            suffixes = [Path(name).suffix.lower() for name in archive.namelist() if not name.endswith("/")]
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
+    table = ".csv" in suffixes
+    return sum(suffix in SUFFIXES or (suffix not in TEXT and not table) for suffix in suffixes) > 1
 
 
 def _signature(kind: str, path: Path) -> list[Any]:
@@ -214,6 +232,10 @@ def _decode(source: _Source, scratch: Path, options: ReadOptions, progress: Prog
 
         paths = [entry[0] for entry in source.signature]
         return read_folder(source.path, paths, scratch, options, progress)
+    if source.kind == "zip":
+        from fer_bench.data.readers.folders import read_zip
+
+        return read_zip(source.path, scratch, options, progress)
     if source.kind == "npz":
         from fer_bench.data.readers.npz_files import read_npz
 
