@@ -1,13 +1,17 @@
 """What is in a dataset, for people."""
 
+from collections import Counter
+
 import numpy as np
 from tabulate import tabulate
 
 from fer_bench.data.dataset import SUBSETS, Dataset
 
+SHOWN = 6
+
 
 def describe(dataset: Dataset) -> list[str]:
-    """Lines to print: images, size, images per class and official subset, how unequal the classes are, notes."""
+    """Lines to print: images, size, images per class and official subset, imbalance, people, slices, notes."""
     counts = dataset.class_counts()
     height, width = dataset.images.shape[1:3]
     subsets = [] if dataset.subsets is None else [subset for subset in SUBSETS if (dataset.subsets == subset).any()]
@@ -17,7 +21,8 @@ def describe(dataset: Dataset) -> list[str]:
         ("imbalance ratio", f"{counts.max() / counts[counts > 0].min():.1f} (largest class to smallest)"),
         ("official subsets", ", ".join(subsets) or "none"),
         ("votes", "none" if dataset.votes is None else ", ".join(dataset.vote_names) or "without names"),
-        ("groups", "none" if dataset.groups is None else f"{len(np.unique(dataset.groups)):,}"),
+        ("people", _people(dataset)),
+        ("slices", "; ".join(f"{name}: {_values(values)}" for name, values in dataset.slices.items()) or "none"),
         ("fingerprint", dataset.fingerprint),
     ]
     columns = [dataset.class_counts(np.flatnonzero(dataset.subsets == subset)) for subset in subsets]
@@ -36,3 +41,22 @@ def describe(dataset: Dataset) -> list[str]:
         *([""] if dataset.notes else []),
         *(f"note: {note}" for note in dataset.notes),
     ]  # fmt: skip
+
+
+def _people(dataset: Dataset) -> str:
+    """How many people, or else other groups, there are and how that is known."""
+    if dataset.groups is None:
+        return "unknown"
+    sizes = np.unique(dataset.groups, return_counts=True)[1]
+    known = f" (by {dataset.groups_from})" if dataset.groups_from else ""
+    kind = {"person": "", "image": "unknown; photographs: ", "clip": "unknown; clips: "}.get(
+        dataset.grouped_by, "unknown; groups: "
+    )
+    return f"{kind}{len(sizes):,}, of {sizes.min():,} to {sizes.max():,} images{known}"
+
+
+def _values(values: np.ndarray) -> str:
+    """The values of a slice, the most frequent first, with their numbers of images."""
+    found = Counter(values.tolist())
+    shown = [f"{value or 'unknown'} {count:,}" for value, count in found.most_common(SHOWN)]
+    return ", ".join(shown) + (f" and {len(found) - SHOWN:,} more" if len(found) > SHOWN else "")

@@ -36,5 +36,13 @@ def test_without_subsets_and_with_votes_and_groups():
     assert ["class", "images", "share"] in lines
     assert ["official", "subsets", "none"] in lines
     assert ["votes", "yes,", "no"] in lines
-    assert ["groups", "2"] in lines
+    assert ["people", "unknown;", "groups:", "2,", "of", "3", "to", "3", "images"] in lines
     assert lines[-1] == ["all", "6", "100.0%"]
+
+
+def test_people_and_slices():
+    groups, ages = np.array([1, 1, 1, 5, 5, 7]), np.array(["old", "old", "young", "", "", ""])
+    lines = lines_for(groups=groups, grouped_by="person", groups_from="column who", slices={"age": ages})
+    assert ["people", "3,", "of", "1", "to", "3", "images", "(by", "column", "who)"] in lines
+    assert ["slices", "age:", "unknown", "3,", "old", "2,", "young", "1"] in lines
+    assert ["people", "unknown"] in lines_for()

@@ -13,10 +13,14 @@ DETECTED_AT = 400
 """Pixels of the longer side at which faces are looked for: larger only takes longer."""
 LEAST_SHARE = 0.08
 """Of the longer side: smaller faces are not looked for."""
+SURE = 0.5
+"""Of the surest face's weight: what has less is seldom a face."""
 LEAST_SIDE = 100
 """Pixels. Smaller images are faces already, or too coarse to find one in."""
 FILLING = 0.4
 """Share of the shorter side that a face in a cut image has at least."""
+LONGISH = 1.15
+"""Longer to shorter side, from which an image is no cut face."""
 LOOKED_AT = 48
 _of_thread = threading.local()
 
@@ -25,21 +29,25 @@ def largest_face(image: np.ndarray) -> tuple[int, int, int, int] | None:
     """Left, top, right and bottom of the largest face of `image`, BGR uint8 (h, w, 3), in pixels; None without one."""
     little = shrunk(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), DETECTED_AT)
     least = round(LEAST_SHARE * max(little.shape))
-    found = _cascade().detectMultiScale(cv2.equalizeHist(little), 1.1, 5, minSize=(least, least))
-    if not len(found):
+    boxes, _, weights = _cascade().detectMultiScale3(little, 1.1, 5, minSize=(least, least), outputRejectLevels=True)
+    if not len(boxes):
         return None
-    left, top, width, height = max(found, key=lambda box: box[2] * box[3])
+    sure = np.ravel(weights) >= SURE * np.max(weights)
+    left, top, width, height = max(np.asarray(boxes)[sure].tolist(), key=lambda box: box[2] * box[3])
     scale = max(image.shape[:2]) / max(little.shape)
-    return tuple(round(float(value) * scale) for value in (left, top, left + width, top + height))
+    return tuple(round(value * scale) for value in (left, top, left + width, top + height))
 
 
 def is_whole_photograph(image: np.ndarray) -> bool:
-    """Whether no face fills the middle of `image`, BGR uint8 (h, w, 3)."""
+    """Whether no face fills the middle of `image`, BGR uint8 (h, w, 3).
+
+    In what is nearly square and has no face to be found, one may be cut too tightly for the cascade.
+    """
     face = largest_face(image)
-    if face is None:
-        return True
-    left, top, right, bottom = face
     height, width = image.shape[:2]
+    if face is None:
+        return max(height, width) > LONGISH * min(height, width)
+    left, top, right, bottom = face
     in_the_middle = left <= width / 2 <= right and top <= height / 2 <= bottom
     return not in_the_middle or right - left < FILLING * min(height, width)
 

@@ -18,6 +18,7 @@ CK_CLASSES = ("neutral", "angry", "contempt", "disgust", "fear", "happy", "sad",
 """By their numbers in CK+'s files (Lucey et al. 2010)."""
 CK_LAST = 3
 """Frames at the end of a sequence that show its emotion, as is customary."""
+OTHERWISE = "names written otherwise"
 Named = tuple[list[ImageFile], list[str]]
 
 
@@ -43,14 +44,12 @@ def named_images(root: Path, pictures: Sequence[str], paths: Sequence[str], opti
             columns = {key: value for key, value in part.items() if key not in ("person", "expression")}
             files.append(ImageFile(path, name or shown.lower(), _subset(path), columns=columns))
         else:
-            left_out[shown.lower() or "names written otherwise"] += 1
+            left_out[shown.lower() or OTHERWISE] += 1
     notes = [f"classes are read from file names as in {data_set}"]
     if left_out:
-        shown = ", ".join(sorted(left_out))
-        notes.append(
-            f"left out {left_out.total():,} images of no expression ({shown}); "
-            f"--classes '{min(left_out)}=neutral' would keep one of these"
-        )
+        shown, first = ", ".join(sorted(left_out)), min(left_out)
+        hint = "" if first == OTHERWISE else f"; --classes '{first}=neutral' would keep one of these"
+        notes.append(f"left out {left_out.total():,} images of no expression ({shown}){hint}")
     return files, notes
 
 
