@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 
     from fer_bench.analysis.comparisons import Pick
     from fer_bench.analysis.leaderboard import Leaderboard
+    from fer_bench.records import Audit
 
 RENDERED = "synthetic"
 """The name of the built-in faces."""
 TOO_FEW_STEPS = "quick"
 """The budget at which networks have not learned yet."""
+APART = 0.35
+"""How far from a half the share of pairs may be, of a held-out and a training image, in which the first has more."""
 FEW_IMAGES = 10
 """A class of fewer test images hangs on single ones."""
 PEOPLE = "person"
@@ -41,8 +44,25 @@ def people_unknown(dataset: str, grouped_by: str) -> Finding | None:
 
 def few_images(class_names: Sequence[str], support: Sequence[int]) -> Finding | None:
     """Classes with fewer than FEW_IMAGES test images."""
-    few = {name: n for name, n in zip(class_names, support, strict=True) if n < FEW_IMAGES}
+    few = {name: n for name, n in zip(class_names, support, strict=True) if 0 < n < FEW_IMAGES}
     return Finding("FEW_IMAGES", {"names": list(few), "counts": list(few.values())}) if few else None
+
+
+def class_absent(class_names: Sequence[str], support: Sequence[int]) -> Finding | None:
+    """Classes without a test image: their F1 counts as 0. best: the macro-F1 of one who is always right."""
+    names = [name for name, n in zip(class_names, support, strict=True) if not n]
+    return Finding("CLASS_ABSENT", {"names": names, "best": 1 - len(names) / len(support)}) if names else None
+
+
+def looks_different(audit: Audit | None) -> Finding | None:
+    """Subsets that nearly always have more or less of something than train: (subset, measure, is_more) each."""
+    differences = [
+        (subset, measure, share > 0.5)
+        for subset, shares in (audit.appearance if audit else {}).items()
+        for measure, share in shares.items()
+        if abs(share - 0.5) > APART and audit and audit.subsets[subset].images >= FEW_IMAGES
+    ]
+    return Finding("SUBSETS_LOOK_DIFFERENT", {"differences": differences}) if differences else None
 
 
 def findings(board: Leaderboard) -> tuple[Finding, ...]:
@@ -74,8 +94,12 @@ def _warnings(board: Leaderboard) -> Iterator[Finding]:
     quick = _quick_networks(board.rows)
     if len(quick):
         yield Finding("QUICK_NETWORKS", {"models": quick["model"].unique().tolist()})
-    if few := few_images(board.data.class_names, board.data.support):
-        yield few
+    about_data = (
+        looks_different(board.audit),
+        class_absent(board.data.class_names, board.data.support),
+        few_images(board.data.class_names, board.data.support),
+    )
+    yield from (one for one in about_data if one)
     if len(board.failures):
         yield Finding("FAILED_RUNS", {"n": len(board.failures), "models": board.failures["model"].unique().tolist()})
 

@@ -11,13 +11,14 @@ import numpy as np
 from fer_bench import cache
 from fer_bench.cache import reading
 from fer_bench.data import fer2013
+from fer_bench.data.appearance import differences
 from fer_bench.data.copies import Copies, stored_copies
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.resizing import gray_squares
 from fer_bench.data.splits import Split
 from fer_bench.progress import Progress, silent
 
-STORED_FORMAT = 4
+STORED_FORMAT = 5
 """Goes up when the audit of the same data says something else."""
 COPIES = "copies.npy"
 SAVED = ("audit.json", COPIES)
@@ -95,6 +96,7 @@ def make_audit(dataset: Dataset, split: Split, copies: Copies) -> dict[str, Any]
         "n_groups": 0 if dataset.groups is None else len(np.unique(dataset.groups)),
         "notes": list(dataset.notes),
         "canary": _canary(dataset, split),
+        "appearance": differences(dataset.images, split),
         "blank_ids": [str(sample_id) for sample_id in dataset.sample_ids[blank][:SHOWN_IDS]],
     }
 

@@ -23,7 +23,7 @@ from fer_bench.progress import Progress, silent
 if TYPE_CHECKING:
     from fer_bench.data.alignment import Details
 
-STORED_FORMAT = 3
+STORED_FORMAT = 4
 """Goes up when other copies are found in the same images."""
 SAVED = "copies.npz"
 
@@ -232,7 +232,8 @@ def _threshold(similarity: np.ndarray, differ: np.ndarray, by_chance: float) -> 
     for threshold in np.arange(COPY, SURE, STEP):
         doubtful = (similarity >= threshold) & (similarity < SURE)
         decoys = differ[doubtful].sum()
-        if decoys < FEWEST_DECOYS or decoys <= DECOYS * by_chance * doubtful.sum():
+        few = FEWEST_DECOYS if threshold == COPY else 1  # once likeness is known to be common, every one tells
+        if decoys < few or decoys <= DECOYS * by_chance * doubtful.sum():
             return float(threshold)
     return SURE
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from fer_bench.errors import FerBenchError
 from fer_bench.records.schema import Fraction, Part, first_problem
@@ -56,7 +56,8 @@ class Audit(Part):
     grouped_by: "person", "image" or "clip", "" where none are; groups_from: how they are known; n_groups: how many.
     notes: on how the data were read.
     fer2013: whether the images per class and subset are FER2013's; fer2013_differences: what is not, where data look
-    like FER2013. class_sorted: rows come sorted by class.
+    like FER2013. class_sorted: rows come sorted by class. appearance: by held-out subset and measure,
+    see `fer_bench.data.appearance.differences`; empty in audits from before it was computed.
     """
 
     schema_version: int = 1
@@ -81,6 +82,7 @@ class Audit(Part):
     grouped_by: str = ""
     groups_from: str = ""
     n_groups: NonNegativeInt = 0
+    appearance: dict[str, dict[str, Fraction]] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
     canary: Canary
     blank_ids: list[str]

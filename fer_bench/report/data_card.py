@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from fer_bench.analysis.findings import PEOPLE, few_images, people_unknown
+from fer_bench.analysis.findings import PEOPLE, Finding, class_absent, few_images, looks_different, people_unknown
 from fer_bench.analysis.leakage import EXACT_LIMIT, against_data, copy_limit
 from fer_bench.report.columns import show
 from fer_bench.report.text import environment, one_line, sentences, table, without_folders
@@ -26,24 +26,30 @@ def data_card(audit: Audit, command: str) -> str:
     ]
     return environment(is_markdown=True).get_template("data_card.md.j2").render(
         audit=audit, suspicions=against_data(audit), people_unknown=people_unknown(audit.dataset, audit.grouped_by),
-        few=few_images(audit.class_names, audit.subsets["test"].class_counts),
+        warnings=_about_images(audit),
         exact_limit=EXACT_LIMIT, copy_limit=copy_limit(audit),
         classes=table(["class", *audit.subsets, "all", "share"], lines),
         command=Markup(without_folders(one_line(command))),
     )  # fmt: skip
 
 
+def _about_images(audit: Audit) -> list[Finding]:
+    """What a reader must know of the images besides copies and people."""
+    of_test = audit.class_names, audit.subsets["test"].class_counts
+    found = (looks_different(audit), class_absent(*of_test), few_images(*of_test))
+    return [one for one in found if one]
+
+
 def audit_lines(audit: Audit) -> list[str]:
     """What a terminal shows of an audit: how many images, how many copies, what speaks against the data."""
     subsets = ", ".join(f"{one.images:,} {name}" for name, one in audit.subsets.items())
-    counts = audit.subsets["test"].class_counts
     copies = [
         f"{name}: {one.exact_in_train:,} images equal a training image, {one.near_in_train:,} nearly"
         for name, one in audit.subsets.items()
         if name != "train"
     ]
     suspicions = sentences(against_data(audit))
-    people, few = people_unknown(audit.dataset, audit.grouped_by), few_images(audit.class_names, counts)
+    people = people_unknown(audit.dataset, audit.grouped_by)
     known = f"people: {audit.n_groups:,}, known by {audit.groups_from}"
     return [
         f"{audit.dataset}: {audit.images:,} images ({subsets}), {audit.unique_images:,} of them unique",
@@ -54,7 +60,7 @@ def audit_lines(audit: Audit) -> list[str]:
         f"linear classifier {audit.canary.linear:.1%}",
         *audit.fer2013_differences,
         *([known] if audit.grouped_by == PEOPLE else []),
-        *sentences(one for one in (people, few) if one),
+        *sentences(one for one in (people, *_about_images(audit)) if one),
         *audit.notes,
         *(["LEAK SUSPECT: runs on these data are not ranked.", *suspicions] if suspicions else []),
         *(

@@ -8,6 +8,7 @@ import pytest
 from faces import distinct_faces
 
 from fer_bench.analysis import against_data
+from fer_bench.analysis.findings import class_absent, few_images, looks_different
 from fer_bench.data import (
     SUBSETS,
     Dataset,
@@ -239,3 +240,17 @@ def test_the_audit_is_made_once_and_says_which_rows_have_copies(tmp_path):
     assert (copies[350], copies[351], copies[0]) == ("exact", "near", "")
     assert (copies != "").sum() == 2
     assert Audit.load(stored / "audit.json").subsets["test"].near_in_train == 1
+
+
+def test_held_out_images_that_look_unlike_training_images_are_told():
+    assert looks_different(audited(data())) is None
+    images = FACES.images.copy()
+    images[:280] = [cv2.GaussianBlur(image, (0, 0), 3) for image in images[:280]]
+    found = looks_different(audited(data(images=images)))
+    assert {("validation", "sharpness", True), ("test", "sharpness", True)} <= set(found.values["differences"])
+
+
+def test_classes_without_a_test_image_are_told():
+    found = class_absent(("a", "b", "c", "d"), (5, 0, 20, 30))
+    assert (found.values["names"], found.values["best"]) == (["b"], 0.75)
+    assert few_images(("a", "b", "c", "d"), (5, 0, 20, 30)).values["names"] == ["a"]
