@@ -198,7 +198,7 @@ SIXTY = {"subset": "test", "n_images": 60}
 LEAKS = {
     "over-sampled before the split": (leaky_over_sampling, "MANY_EXACT_COPIES", {"subset": "validation"}),
     "augmented before the split": (leaky_augmentation, "NEAREST_NEIGHBOUR_KNOWS", {}),
-    "recompressed into test": (leaky_jpeg, "MANY_COPIES", {"n": 20, **SIXTY}),
+    "recompressed into test": (leaky_jpeg, "MANY_COPIES", SIXTY),
     "mirrored into test": (leaky_mirror, "MANY_COPIES", {"n": 20, **SIXTY}),
     "validation handed over as test": (leaky_test, "COPIES_IN_VALIDATION", {"n": 60, **SIXTY}),
     "training images in test": (leaky_train_in_test, "MANY_EXACT_COPIES", {"n": 10, **SIXTY}),
