@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from scipy.stats import t as student_t
 
 N_DRAWS = 2000
 ALPHA = 0.05
@@ -60,6 +59,8 @@ class Resamples:
             for own in times:
                 own[own.sum(axis=1) == 0] = 1
             scales = tuple(np.float32(own.shape[1]) / np.maximum(own.sum(axis=1), 1) for own in times)
+            from scipy.stats import t as student_t  # here, as it takes a second to import
+
             return cls(labels, rows, times, scales, student_t.ppf(1 - ALPHA / 2, len(found) - 1) / REACH)
         times = tuple(_drawn(rng, n_draws, len(members)) for members in rows)
         return cls(labels, rows, times, tuple(_scale(own) for own in times))
