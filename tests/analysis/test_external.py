@@ -81,6 +81,29 @@ def test_rows_may_sum_to_one_but_for_rounding(stored_runs, predictions, write):
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.parametrize("index", ["", "Unnamed: 0", "index"])
+def test_percent_rounded_to_whole_numbers_and_an_index_of_pandas_are_understood(stored_runs, predictions, write, index):
+    ids = stored_runs.ids["test"]
+    percent = [[index, "sample_id", *CLASSES], *([at, known, 33, 33, 33] for at, known in enumerate(ids))]
+    shares = [["sample_id", *CLASSES], *([known, "0.33", "0.33", "0.33"] for known in ids)]
+    both = [read_predictions(write(lines), predictions) for lines in (percent, shares)]
+    np.testing.assert_allclose(both[0].probabilities["test"], 1 / 3, atol=1e-6)
+    assert both[0].digest == both[1].digest
+    with pytest.raises(FerBenchError, match=f"{len(ids)} bad rows"):
+        read_predictions(write([shares[0], *([known, "0.33", "0.33", "0.30"] for known in ids)]), predictions)
+
+
+def test_the_same_answers_are_known_however_they_are_written_and_on_older_records(stored_runs, put_on_record, write):
+    header, *rows = good(stored_runs)
+    record, _ = put_on_record(write(), "mine")
+    backwards = write([header, *reversed(rows)], "backwards.csv")
+    assert put_on_record(backwards, "mine") == (record, False)
+    older = {name: value for name, value in record.parameters.items() if name != "answers"}
+    stored_runs.rewrite(record, parameters=older)
+    with pytest.raises(FerBenchError, match="on record as mine"):
+        put_on_record(backwards, "other")
+
+
 def edited(row: int, *fields):
     """A fault: other fields from some column of a row on."""
 
@@ -91,7 +114,7 @@ def edited(row: int, *fields):
 
 
 FAULTS = {
-    "unknown id": (lambda lines: lines[5].__setitem__(0, "row-999"), ["line 6", "row-999", "row-184"]),
+    "unknown id": (lambda lines: lines[5].__setitem__(0, "row-999"), ["line 6", "row-999", "row-184", "like row-180"]),
     "train id": (lambda lines: lines.append(["row-003", 1, 0, 0]), ["line 92", "row-003", "1 bad row"]),
     "missing id": (lambda lines: lines.pop(5), ["row-184", "1 bad row"]),
     "repeated id": (lambda lines: lines.append(lines[1]), ["line 92", "row-180", "line 2"]),
@@ -99,7 +122,7 @@ FAULTS = {
     "above one": (edited(3, 1.2, 0, 0), ["line 4", "row-182", "1.2000"]),
     "nan": (edited(3, "nan", 0.5, 0.5), ["line 4", "row-182", "nan, 0.5, 0.5"]),
     "infinite": (edited(3, "inf", 0, 0), ["line 4", "row-182", "inf"]),
-    "negative": (edited(3, -0.5, 1, 0.5), ["line 4", "row-182", "-0.5, 1, 0.5"]),
+    "negative": (edited(3, -0.5, 1, 0.5), ["line 4", "row-182", "-0.5, 1, 0.5", "logits"]),
     "empty": (edited(3, "", 0.5, 0.5), ["line 4", "row-182"]),
     "text": (edited(3, "high", 0.5, 0.5), ["line 4", "row-182", "high"]),
     "too few fields": (lambda lines: lines[3].pop(), ["line 4", "3 fields"]),
