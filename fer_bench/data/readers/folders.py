@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from fer_bench.archives import refuse_bomb
 from fer_bench.data.options import ReadOptions
 from fer_bench.data.readers import image_files
+from fer_bench.data.readers.annotations import listed_images
 from fer_bench.data.readers.decoded import TRAIN, Decoded, official_subset, same_name
 from fer_bench.data.readers.image_files import ImageFile
 from fer_bench.data.readers.named_files import named_images
@@ -72,6 +73,8 @@ def find_images(root: Path, paths: Sequence[str], options: ReadOptions) -> tuple
     """
     pictures = sorted(path for path in paths if not path.endswith("/") and _counts(root, path))
     passed_over = sorted({path for path in paths if not path.endswith("/")} - set(pictures))
+    if listed := listed_images(root, pictures, paths):
+        return listed
     if named := named_images(root, pictures, paths, options):
         return named
     folders = {path: tuple(path.split("/")[:-1]) for path in pictures}
