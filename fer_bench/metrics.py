@@ -11,6 +11,8 @@ import numpy as np
 from fer_bench.records.schema import ClassScores, Scores, VoteScores
 
 SUM_TOLERANCE = 1e-3
+OF_PROBABILITIES = ("pr_auc", "log_loss", "brier", "ece", "top2_accuracy")
+"""The scores that answers alone do not have."""
 TEMPERATURE_RANGE, ITERATIONS = 100.0, 60
 CALIBRATION_BINS = 15
 SMALLEST = 1e-12

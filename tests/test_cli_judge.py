@@ -40,6 +40,8 @@ def test_outside_predictions_are_ranked_beside_the_others_once(judged, tmp_path)
     mine, *others = leaderboard(tmp_path)
     assert (mine["model"], mine["strategy"], mine["family"], mine["rank"]) == ("mine", "external", "external", "1")
     assert len(others) == 3
+    for unknown in ("log_loss", "brier", "ece", "pr_auc", "top2_accuracy"):
+        assert mine[unknown] == "" and all(line[unknown] for line in others)
     again = judged("judge", "mine.csv", "--name", "faces")
     assert again.returncode == 0 and "nothing added" in again.stdout
     assert leaderboard(tmp_path) == [mine, *others]

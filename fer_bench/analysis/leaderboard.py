@@ -12,6 +12,7 @@ import pandas as pd
 from fer_bench.analysis import overview
 from fer_bench.analysis.comparisons import MEASURES, Draws, Pick, row_draws
 from fer_bench.analysis.effects import BASE_STRATEGY, Changes, pooled_effects, strategy_effects
+from fer_bench.analysis.evidence.external import LABELS_ONLY
 from fer_bench.analysis.findings import Finding, findings
 from fer_bench.analysis.leakage import against_data, against_run, audit_of, selects_on_test
 from fer_bench.analysis.picks import best_of_model, picks, versus
@@ -98,7 +99,9 @@ def load_leaderboard(folder: ReadableFolder, split: Split | None = None, command
     evaluator = Evaluator(predictions)
     evaluations, problems = evaluator.evaluate([run for run in predictions.runs if run.is_scored])
     suspicions = against_data(audit) if audit else ()
-    runs, scores = runs_frame(predictions.runs), scores_frame(evaluations)
+    runs = runs_frame(predictions.runs)
+    labels_only = set(runs.index[runs["notes"].map(lambda notes: LABELS_ONLY in notes)])
+    scores = scores_frame(evaluations, labels_only)
     unranked = _unranked(predictions, runs, evaluations, problems, audit, suspicions)
     ranked = runs[runs["is_scored"] & ~runs["row"].isin(unranked.index)]
     run_draws, measures = evaluator.draws(evaluations), (*MEASURES, *predictions.class_names)
@@ -137,7 +140,11 @@ def load_leaderboard(folder: ReadableFolder, split: Split | None = None, command
         clean=evaluator.clean,
         image_ids=predictions.ids[TEST],
         predicted=predicted,
-        reliability={run_id: np.array(one.figures.reliability) for run_id, one in evaluations.items()},
+        reliability={
+            run_id: np.array(one.figures.reliability)
+            for run_id, one in evaluations.items()
+            if run_id not in labels_only
+        },
         draws=draws,
         slices=slices_frame(sliced, rows),
         families_by_slice=families_by_slice(sliced, picked),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -32,6 +32,7 @@ SCORES = (
     "accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_precision",
     "weighted_recall", "weighted_f1", "mcc", "kappa", "pr_auc", "top2_accuracy", "log_loss", "brier", "ece",
 )  # fmt: skip
+OF_PROBABILITIES = {*metrics.OF_PROBABILITIES, "ece_scaled", "temperature", "votes_cross_entropy"}
 VOTE_SCORES = ("accuracy", "macro_f1", "cross_entropy", "sided")
 
 
@@ -221,11 +222,12 @@ class Evaluator:
         return figures
 
 
-def scores_frame(evaluations: Mapping[str, Evaluation]) -> pd.DataFrame:
+def scores_frame(evaluations: Mapping[str, Evaluation], labels_only: Collection[str] = ()) -> pd.DataFrame:
     """SCORES and n_images of each run, indexed by run_id and subset; those of a subset that is not known are left out.
 
     On "test", too: votes_*, ece_scaled, temperature, validation_macro_f1 (on the images that choose between runs), and
     the BCa intervals accuracy_low, accuracy_high, macro_f1_low, macro_f1_high.
+    labels_only: runs whose probabilities stand for mere answers: scores of probabilities are unknown.
     """
     lines = []
     for run_id, one in evaluations.items():
@@ -233,7 +235,10 @@ def scores_frame(evaluations: Mapping[str, Evaluation]) -> pd.DataFrame:
             scores = getattr(one.figures, subset)
             if scores is not None:
                 line = {name: getattr(scores, name) for name in ("n_images", *SCORES)}
-                lines.append({"run_id": run_id, "subset": subset, **line, **_further(one.figures, subset)})
+                line |= _further(one.figures, subset)
+                if run_id in labels_only:
+                    line |= dict.fromkeys(line.keys() & OF_PROBABILITIES, np.nan)
+                lines.append({"run_id": run_id, "subset": subset, **line})
     columns = ["run_id", "subset", "n_images", *SCORES, "ece_scaled", "temperature", "validation_macro_f1"]
     return pd.DataFrame(lines, columns=None if lines else columns).set_index(["run_id", "subset"])
 

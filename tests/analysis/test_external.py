@@ -11,6 +11,7 @@ from fer_bench.analysis import Predictions
 from fer_bench.analysis.evidence import external
 from fer_bench.analysis.evidence.external import LABELS_ONLY, read_predictions
 from fer_bench.errors import FerBenchError
+from fer_bench.metrics import OF_PROBABILITIES
 
 CLASSES = ("top", "middle", "bottom")
 
@@ -72,6 +73,7 @@ def test_labels_will_do_and_say_that_they_are_no_probabilities(stored_runs, put_
     rows = [[i, CLASSES[k]] for i, k in zip(stored_runs.ids["test"], stored_runs.labels["test"], strict=True)]
     record, _ = put_on_record(write([["sample_id", "label"], *rows]))
     assert record.test.accuracy == 1 and record.validation is None and record.notes == [LABELS_ONLY]
+    assert [getattr(record.test, name) for name in OF_PROBABILITIES] == [None] * 5
 
 
 def test_rows_may_sum_to_one_but_for_rounding(stored_runs, predictions, write):

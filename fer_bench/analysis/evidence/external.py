@@ -133,7 +133,7 @@ def _record(
     predictions: Predictions, name: str, given: FilePredictions, parameters: dict[str, str], command: str
 ) -> Record:
     data_fingerprint, split_fingerprint, _ = predictions.split
-    return untrained_record(
+    record = untrained_record(
         predictions,
         RunSpec(name, STRATEGY, 0, data_fingerprint, split_fingerprint),
         given.probabilities,
@@ -142,6 +142,11 @@ def _record(
         parameters=parameters,
         command=command,
     )
+    if not given.labels_only:
+        return record
+    unknown = dict.fromkeys(metrics.OF_PROBABILITIES)
+    scored = {subset: getattr(record, subset).model_copy(update=unknown) for subset in given.probabilities}
+    return record.model_copy(update=scored)
 
 
 def _known(predictions: Predictions, path: Path, name: str, given: FilePredictions, replace: bool) -> Record | None:

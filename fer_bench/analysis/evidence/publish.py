@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fer_bench.analysis.evidence.external import LABELS_ONLY
 from fer_bench.analysis.predictions import Predictions, Run, split_of
 from fer_bench.errors import FerBenchError
-from fer_bench.metrics import score
+from fer_bench.metrics import OF_PROBABILITIES, score
 from fer_bench.records import PublishedFolder, PublishedRun, rounded, write_published
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 MOST = 1e-3
 """By how much rounding may move a figure."""
-OF_PROBABILITIES = ("pr_auc", "log_loss", "brier", "ece", "top2_accuracy")
 
 
 def publish(source: ResultsFolder, target: Path) -> PublishedFolder:
@@ -61,6 +61,8 @@ class _Kept:
         after = score(labels, answers, class_names)
         if after.confusion != exact.confusion or _furthest(exact, after) > MOST:
             answers, after = rows, exact
+        if LABELS_ONLY in record.notes:
+            after = after.model_copy(update=dict.fromkeys(OF_PROBABILITIES))
         self.scores[subset], self.probabilities[f"{subset}_probabilities"] = after, answers
 
 
