@@ -44,3 +44,20 @@ def test_expw_has_several_faces_an_image(tmp_path):
     (root / "label.lst").write_text("\n".join([*lines, "c.png 0 1 1 9 9 5 3"]))
     with pytest.raises(FerBenchError, match="line 5"):
         open_dataset(str(root))
+
+
+@pytest.mark.parametrize("header", ["image,emotion,split,subject\n", ""], ids=["named", "not named"])
+def test_a_list_beside_the_images(header, tmp_path):
+    root = tmp_path / "own"
+    for i in range(20):
+        write(root / "pictures" / f"{i}.png", i)
+    splits = ["train"] * 12 + ["val"] * 4 + ["Test"] * 4
+    lines = [f"pictures/{i}.png,{'happy' if i % 2 else 'sad'},{splits[i]},S{i // 4}" for i in range(20)]
+    (root / "labels.csv").write_text(header + "\n".join(lines))
+    data = open_dataset(str(root)).load()
+    assert data.class_names == ("happy", "sad") and data.class_counts().tolist() == [10, 10]
+    assert [int((data.subsets == name).sum()) for name in ("train", "validation", "test")] == [12, 4, 4]
+    assert len(np.unique(data.groups)) == 5 and data.grouped_by == "person"
+    (root / "labels.csv").write_text("\n".join([*lines, "pictures/99.png,sad,train,S0"]))
+    with pytest.raises(FerBenchError, match=r"line 21: pictures/99\.png"):
+        open_dataset(str(root))

@@ -23,6 +23,8 @@ def listed_images(
         lists = [path for path in paths if path.rsplit("/", 1)[-1] == name]
         if len(lists) == 1:
             by_name = {path.rsplit("/", 1)[-1]: path for path in pictures}
+            if len(by_name) < len(pictures):
+                raise FerBenchError(f"{root}: {len(pictures) - len(by_name):,} images have the name of another")
             files, problems = [], []
             for number, line in enumerate((root / lists[0]).read_text("utf-8-sig", "replace").splitlines(), 1):
                 if cells := line.split():

@@ -15,6 +15,7 @@ from fer_bench.data.readers import image_files
 from fer_bench.data.readers.annotations import listed_images
 from fer_bench.data.readers.decoded import TRAIN, Decoded, official_subset, same_name
 from fer_bench.data.readers.image_files import ImageFile
+from fer_bench.data.readers.lists import from_list
 from fer_bench.data.readers.named_files import named_images
 from fer_bench.data.readers.picture_types import is_picture
 from fer_bench.errors import FerBenchError, listing
@@ -23,7 +24,7 @@ from fer_bench.progress import Progress, silent
 FER2013_NAME = re.compile(r"(Training|PublicTest|PrivateTest)_\d+", re.IGNORECASE)
 READ = (
     "\nRead are happy/1.png (folders of classes), train/happy/1.png (train, validation and test, in any wrapper), and "
-    "file names as in CK+, JAFFE, KDEF, RaFD and Yale."
+    "file names as in CK+, JAFFE, KDEF, RaFD and Yale, or beside the images a list of path,label[,subset][,group]."
 )
 Folder = tuple[str, ...]
 
@@ -78,6 +79,9 @@ def find_images(root: Path, paths: Sequence[str], options: ReadOptions) -> tuple
     if named := named_images(root, pictures, paths, options):
         return named
     folders = {path: tuple(path.split("/")[:-1]) for path in pictures}
+    last = {folder[-1] for folder in folders.values() if folder and not official_subset(folder[-1])}
+    if len(last) < 2 and (listed := from_list(root, pictures, paths)):
+        return listed
     short = _seen_through(set(folders.values()))
     if short and all(len(folder) == 2 and official_subset(folder[1]) for folder in short.values()):
         short = {folder: (subset, name) for folder, (name, subset) in short.items()}  # class/subset/image

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fer_bench.data.dataset import Dataset
     from fer_bench.data.readers.decoded import Decoded
 
-FORMAT = 5
+FORMAT = 6
 """Goes up when a reader changes what it makes of the same file, so that nothing older is served."""
 SYNTHETIC = "synthetic"
 NAMES = (SYNTHETIC, fer2013.NAME)
