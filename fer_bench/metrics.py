@@ -201,6 +201,18 @@ def rescaled(
     return probabilities_from_scores(_logits(probabilities), found), found
 
 
+def adjust(probabilities: np.ndarray, log_prior: np.ndarray, tau: float) -> np.ndarray:
+    """`probabilities`, float (n, k), divided by exp(log_prior)^tau and made to sum to 1 again: float32 (n, k).
+
+    A probability of 0 stays 0. Menon et al. (2021), Long-tail Learning via Logit Adjustment, equation 9.
+    """
+    from scipy.special import softmax
+
+    with np.errstate(divide="ignore"):
+        log_p = np.log(np.asarray(probabilities, dtype=np.float64))
+    return softmax(log_p - tau * log_prior, axis=1).astype(np.float32)
+
+
 def _logits(probabilities: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(probabilities.astype(np.float64), SMALLEST))
 

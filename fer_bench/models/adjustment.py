@@ -6,7 +6,9 @@ p / share^tau instead of the greatest p. tau = 0 changes nothing; tau = 1 is Bay
 
 import numpy as np
 
-from fer_bench.metrics import macro_f1
+from fer_bench.metrics import adjust, macro_f1
+
+__all__ = ["TAUS", "adjust", "choose_tau"]
 
 TAUS = tuple(step / 10 for step in range(21))  # 0, 0.1, ..., 2
 
@@ -21,15 +23,3 @@ def choose_tau(probabilities: np.ndarray, labels: np.ndarray, log_prior: np.ndar
         return macro_f1(labels, adjust(probabilities, log_prior, tau).argmax(axis=1), len(log_prior))
 
     return max(TAUS, key=score)  # the first of equals
-
-
-def adjust(probabilities: np.ndarray, log_prior: np.ndarray, tau: float) -> np.ndarray:
-    """`probabilities`, float (n, k), divided by exp(log_prior)^tau and made to sum to 1 again: float32 (n, k).
-
-    A probability of 0 stays 0.
-    """
-    from scipy.special import softmax
-
-    with np.errstate(divide="ignore"):
-        log_p = np.log(np.asarray(probabilities, dtype=np.float64))
-    return softmax(log_p - tau * log_prior, axis=1).astype(np.float32)

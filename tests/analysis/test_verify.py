@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from stored import SUBSETS, StoredRuns
+from stored import SUBSETS, StoredRuns, subset_audit
 
 from fer_bench import metrics
 from fer_bench.analysis import Predictions, Standing
@@ -258,7 +258,7 @@ def test_tampering_is_found_and_named(judged, tamper):
 
 
 def test_tampered_row_is_refuted_and_the_others_stand(judged):
-    raise_a_score(judged, judged.find("pca-svm"))
+    edit_a_class(judged, judged.find("pca-svm"))
     assert standings(judged) == {
         "ensemble": REPRODUCED, "hog-svm": RESCORED, "majority": RESCORED, "pca-svm": REFUTED,
     }  # fmt: skip
@@ -331,3 +331,21 @@ def test_row_that_was_not_run_again_is_rescored(stored_runs, rerun):
     shutil.rmtree(rerun.folder.runs)
     rerun.folder.prepare()
     assert set(standings(stored_runs, rerun.folder).values()) == {RESCORED}
+
+
+def test_an_adjusted_run_follows_from_its_base_and_labels_from_the_audit(stored_runs):
+    base, train = stored_runs.find("hog-svm"), np.bincount(stored_runs.labels["test"])
+    stored_runs.write_audit(data_fingerprint=base.spec.data_fingerprint)
+    before, share = stored_runs.folder.predictions(base.run_id), np.log(train / train.sum())
+    rows = {name: metrics.adjust(before[f"{name}_probabilities"], share, 0.5) for name in SUBSETS}
+    facts = {"adjusted_from": base.run_id, "strategy": "logit-adjustment"}
+    honest = stored_runs.add("hog-svm", rows, **facts, parameters={"tau": 0.5})
+    assert verify(stored_runs.folder).is_sound
+    stored_runs.rewrite(honest, parameters={"tau": 0.5}, adjusted_from=stored_runs.find("pca-svm").run_id)
+    refuted = [one.run_id for one in verify(stored_runs.folder).verdicts if one.standing == REFUTED]
+    assert refuted == [honest.run_id]
+    wrong = subset_audit([1, 1, 1])
+    stored_runs.write_audit(
+        data_fingerprint=base.spec.data_fingerprint, subsets=dict.fromkeys(("train", *SUBSETS), wrong)
+    )
+    assert sum("[1, 1, 1]" in fault for fault in verify(stored_runs.folder).faults) == 2

@@ -76,7 +76,7 @@ def verify(folder: ReadableFolder, against: ReadableFolder | None = None) -> Ver
             for record in predictions.elsewhere
             if (split_of(record)[1:], record.status) == ((split, n_folds), "success")
         ]
-        faults += [*_hidden(predictions), *_miscounted(predictions)]
+        faults += [*_hidden(predictions), *_miscounted(predictions), *_relabelled(predictions)]
         if len(found) > 1 and all(verdict.standing == Standing.refuted for verdict in found):
             faults.append(f"no record follows from the labels of split {split}: were those changed?")
         verdicts += found
@@ -101,7 +101,31 @@ def contradictions(predictions: Predictions, run: Run) -> list[str]:
         faults += _of_record(predictions, record, scored)
     if run.record.family == ensemble.FAMILY and stored:
         faults += ensemble.contradictions(predictions, run.record, stored)
+    if run.record.adjusted_from and not predictions.split[2]:
+        faults += _misadjusted(predictions, run, stored)
     return faults
+
+
+def _misadjusted(predictions: Predictions, run: Run, stored: dict[str, np.ndarray]) -> Iterator[str]:
+    """Where an adjusted run is not what its base, tau and the classes' shares in train give; unknown bases say nothing.
+
+    Odds of two classes are compared by their logarithms' share in the rounding of published probabilities.
+    """
+    data_fingerprint, split_fingerprint, _ = predictions.split
+    base = next((one for one in predictions.runs if one.run_id == run.record.adjusted_from), None)
+    audit, tau = audit_of(predictions.folder, data_fingerprint, split_fingerprint), run.record.parameters.get("tau")
+    if base is None or audit is None or not isinstance(tau, int | float):
+        return
+    counts = np.array(audit.subsets["train"].class_counts, dtype=float)
+    if not counts.all():
+        return
+    before = predictions.stored(base)
+    for subset in stored.keys() & before.keys():
+        again = metrics.adjust(before[subset], np.log(counts / counts.sum()), tau)
+        largest = float((counts.max() / counts.min()) ** abs(tau))
+        tolerance = TOLERANCE * 10 + 2 * predictions.folder.resolution * largest
+        if (n := int((np.abs(again - stored[subset]).max(axis=1) > tolerance).sum())) > 0:
+            yield f"{subset} probabilities of {n:,} images are not those of {base.run_id} at tau {tau:g}"
 
 
 Scored = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -200,6 +224,22 @@ def _miscounted(predictions: Predictions) -> Iterator[str]:
         for kind, n in (("exact", counted.exact_in_train), ("near", counted.near_in_train)):
             if (marked := int((of_subset.copy_in_train == kind).sum())) != n:
                 yield f"{name}: marks {marked:,} {subset} images as {kind} copies, and the audit counts {n:,}"
+
+
+def _relabelled(predictions: Predictions) -> Iterator[str]:
+    """Subsets whose labels are not as many of each class as the audit counted."""
+    data_fingerprint, split_fingerprint, n_folds = predictions.split
+    if n_folds:
+        return
+    try:
+        audit = audit_of(predictions.folder, data_fingerprint, split_fingerprint)
+    except FerBenchError:
+        return  # `_miscounted` says so
+    for subset, labels in predictions.labels.items():
+        counts = np.bincount(labels, minlength=len(predictions.class_names)).tolist()
+        if audit is not None and counts != audit.subsets[subset].class_counts:
+            told = f"{counts}, and the audit counts {audit.subsets[subset].class_counts}"
+            yield f"images per class of {subset} are {told}"
 
 
 @dataclass(frozen=True)
