@@ -123,15 +123,22 @@ def write_png(path: Path, sheet: Image.Image) -> None:
 
 def _write(pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int) -> None:
     shown = one_line(text)
-    pen.text(at, shown, fill="black", font=_font(frozenset(shown), size))
+    font, missing = _font(frozenset(shown), size)
+    for character in missing:  # a box would be the same for all of them
+        shown = shown.replace(character, character.encode("unicode_escape").decode())
+    pen.text(at, shown, fill="black", font=font)
 
 
 @cache
-def _font(characters: frozenset[str], size: int) -> ImageFont.FreeTypeFont:
-    """The first installed font of FONTS that has all `characters`; else the first."""
+def _font(characters: frozenset[str], size: int) -> tuple[ImageFont.FreeTypeFont, frozenset[str]]:
+    """The installed font of FONTS that has most of `characters`, the first of these; and those that it lacks."""
     from matplotlib import font_manager
 
     installed = set(font_manager.get_font_names())
     paths = [font_manager.findfont(name) for name in FONTS if name in installed]
-    known = (path for path in paths if {*map(ord, characters)} <= font_manager.get_font(path).get_charmap().keys())
-    return ImageFont.truetype(next(known, paths[0]), size)
+    missing = {
+        path: frozenset(one for one in characters if ord(one) not in font_manager.get_font(path).get_charmap())
+        for path in paths
+    }
+    best = min(paths, key=lambda path: len(missing[path]))
+    return ImageFont.truetype(best, size), missing[best]

@@ -300,3 +300,8 @@ def test_classes_are_renamed_merged_and_dropped(write_csv):
     assert dataset.class_names == ("happy", "sad") and dataset.class_counts().tolist() == [5, 10]
     with pytest.raises(FerBenchError, match="no class 9; there are 11, 12, 13, 14"):
         open_dataset(path, options=ReadOptions(classes="9=happy"))
+
+
+def test_names_in_other_letters_have_folders_of_their_own(write_csv, csv_lines):
+    names = [open_dataset(str(write_csv(csv_lines, f"{name}.csv"))).name for name in ("表情", "人脸", "colère")]
+    assert len(set(names)) == 3 and names[2] == "colere" and all(name.isascii() for name in names)

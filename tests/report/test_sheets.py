@@ -6,7 +6,7 @@ from PIL import Image
 
 from fer_bench.data import Dataset, Split, find_copies
 from fer_bench.errors import FerBenchError
-from fer_bench.report import write_copies
+from fer_bench.report import sheets, write_copies
 from fer_bench.report.sheets import Tile, draw, images_of
 
 
@@ -42,3 +42,8 @@ def test_pairs_of_copies_are_drawn(tmp_path):
     path = tmp_path / "copies.png"
     write_copies(path, made, Split(*subsets, "drawn", "f" * 16), find_copies(made))
     assert Image.open(path).size[0] > 1000 and np.asarray(Image.open(path)).std() > 10
+
+
+def test_letters_that_no_font_has_are_told_apart():
+    _, missing = sheets._font(frozenset("ab\U0001f9ff\ue123"), 10)
+    assert missing and not missing & {"a", "b"}

@@ -7,6 +7,7 @@ import difflib
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -258,4 +259,10 @@ def _own_name(source: _Source, dataset: "Dataset") -> str:
 
 
 def _slug(path: Path) -> str:
-    return re.sub(r"[^a-z0-9._-]+", "-", PACKED.sub("", path.name).lower()).strip("-._")[:80] or "data"
+    """A safe name of a folder; where letters are lost, with a digest, as others may lose all of theirs, too."""
+    name = PACKED.sub("", path.name).lower()
+    plain = "".join(one for one in unicodedata.normalize("NFKD", name) if not unicodedata.combining(one))
+    slug = re.sub(r"[^a-z0-9._-]+", "-", plain).strip("-._")[:72]
+    if any(one.isalpha() and not one.isascii() for one in plain):
+        slug = f"{slug or 'data'}-{cache.digest({'name': unicodedata.normalize('NFC', name)})[:6]}"
+    return slug or "data"
