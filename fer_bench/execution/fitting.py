@@ -85,6 +85,8 @@ def predict(
     classifier: Any, subsets: Mapping[str, np.ndarray], validation_labels: np.ndarray, n_classes: int
 ) -> dict[str, np.ndarray]:
     """Probabilities, float32 (n, n_classes), of each of `subsets`; scores are calibrated on "validation"."""
+    import numpy as np
+
     classes = list(getattr(classifier, "classes_", range(n_classes)))
     if classes != list(range(n_classes)):
         raise ValueError(
@@ -96,6 +98,7 @@ def predict(
         scores = {name: classifier.decision_function(rows) for name, rows in subsets.items()}
         temperature = metrics.temperature(scores["validation"], validation_labels)
         outputs = {name: metrics.probabilities_from_scores(rows, temperature) for name, rows in scores.items()}
+    outputs = {name: np.asarray(rows) for name, rows in outputs.items()}
     for name, rows in outputs.items():
         if rows.ndim != 2 or rows.shape[1] != n_classes:
             raise ValueError(f"{name} probabilities have shape {rows.shape}, expected (n, {n_classes})")

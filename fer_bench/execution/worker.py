@@ -27,6 +27,7 @@ from fer_bench.models import (
     load_plugins,
     n_parameters,
     plugin_code,
+    seed_generators,
     stored_features,
 )
 from fer_bench.progress import Progress
@@ -140,7 +141,10 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
         code=known["plugin_code"] or "",
         progress=progress,
     )
+    seed_generators(job.spec.seed)
     classifier = card.build(task)
+    if not any(hasattr(classifier, method) for method in ("predict_proba", "decision_function")):
+        raise FerBenchError(f"{card.name} has neither predict_proba nor decision_function: its answers are not known")
     progress(0, "fitting")
     earlier = _fit(job, classifier, X, y, plan)
     clock.lap("fit")

@@ -29,6 +29,7 @@ from .registry import register_features as register_features
 from .registry import register_model as register_model
 from .registry import register_strategy as register_strategy
 from .registry import why_not as why_not
+from .seeding import seed_generators as seed_generators
 from .task import FOCAL as FOCAL
 from .task import Loss as Loss
 from .task import Task as Task

@@ -49,6 +49,8 @@ def _load_file(file: Path) -> None:
         raise FerBenchError(f"--plugin {file}: not a Python file (its name must end in .py)")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    if str(file.parent) not in sys.path:
+        sys.path.append(str(file.parent))  # helpers lie beside it; last, so that they hide no library
     _loading.append(file)
     try:
         spec.loader.exec_module(module)
