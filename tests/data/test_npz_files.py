@@ -79,7 +79,7 @@ WRONG = {
     "channels first": ({"images": np.zeros((6, 3, 4, 4), np.uint8)}, "images are uint8 (6, 3, 4, 4)"),
     "no images": ({"images": IMAGES[:0], "labels": LABELS[:0]}, "images are uint8 (0, 4, 4)"),
     "too few labels": ({"labels": LABELS[:5]}, "labels have shape (5,) for 6 images"),
-    "names in two spellings": ({"labels": ["Sad", "sad", "b"] * 2}, "'Sad' and 'sad'"),
+    "another range": ({"images": IMAGES / 255}, "from 0 to 0."),
     "rows without a label": ({"labels": ["a", "", "nan"] * 2}, "('', 'nan')"),
     "labels below 0": ({"labels": LABELS - 1}, "labels run from -1"),
     "one-hot labels": ({"labels": np.eye(6, dtype=int)}, "labels are int64 (6, 6)"),

@@ -302,6 +302,25 @@ def test_classes_are_renamed_merged_and_dropped(write_csv):
         open_dataset(path, options=ReadOptions(classes="9=happy"))
 
 
+@pytest.mark.parametrize("form", ["csv", "npz", "list"])
+def test_classes_that_differ_in_case_or_unicode_form_are_one(form, tmp_path, write_csv, write_images):
+    labels = ["cole\u0300re", "col\u00e8re", "Joie", "joie", "joie"]
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 2, 2), dtype=np.uint8)
+    if form == "csv":
+        rows = [f"{label},{' '.join(map(str, row.ravel()))}" for label, row in zip(labels, pixels, strict=True)]
+        path = write_csv(["label,pixels", *rows])
+    elif form == "npz":
+        path = tmp_path / "a.npz"
+        np.savez(path, images=pixels, labels=labels)
+    else:
+        path = write_images({f"faces/{n}.png": (4, 4) for n in range(5)})
+        (path / "labels.csv").write_text("\n".join(f"{n}.png,{label}" for n, label in enumerate(labels)), "utf-8")
+    dataset = open_dataset(str(path), options=ReadOptions(classes="JOIE=joy")).load()
+    counts = dict(zip(dataset.class_names, dataset.class_counts().tolist(), strict=True))
+    assert counts == {"col\u00e8re": 2, "joy": 3}
+    assert any("Joie as joie" in note for note in dataset.notes)
+
+
 def test_names_in_other_letters_have_folders_of_their_own(write_csv, csv_lines):
     names = [open_dataset(str(write_csv(csv_lines, f"{name}.csv"))).name for name in ("表情", "人脸", "colère")]
     assert len(set(names)) == 3 and names[2] == "colere" and all(name.isascii() for name in names)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_bench.data.readers.decoded import Decoded, distinct_names, drop_bad, is_number, official_subset
+from fer_bench.data.readers.decoded import Decoded, drop_bad, is_number, official_subset
 from fer_bench.data.readers.tables import Table, open_table
 from fer_bench.errors import FerBenchError
 from fer_bench.progress import Progress, silent
@@ -96,7 +96,7 @@ def _collect(table: Table) -> _Rows:
 def _pixels(rows: _Rows, row: int, text: bytes) -> np.ndarray:
     """The values of one row, uint8; none where they are bad."""
     values = np.empty(0, dtype=np.int64)
-    if not text[-1:].isdigit() or b"," in text:
+    if not text[-1:].isdigit() or b"," in text or b"." in text:
         text = LIST_MARKS.sub(b" ", text).strip()
     try:
         values = np.fromstring(text, dtype=np.int64, sep=" ") if text else values
@@ -146,7 +146,7 @@ def _check_labels(path: Path, rows: _Rows, numbered: bool) -> tuple[str, ...]:
     if 2 * len(numeric) < len(known):
         for row in numeric:
             rows.bad(row, f"label {rows.labels[row]!r} is a number, most labels are names")
-        return distinct_names(path, {rows.labels[row] for row in known if row not in rows.problems})
+        return tuple(sorted({rows.labels[row] for row in known if row not in rows.problems}))
     names = {str(code): name for code, name in enumerate(EMOTIONS)}
     others = Counter(label for row in numeric if (label := rows.labels[row]).isdecimal() and label not in names)
     if others and ("0" not in rows.labels or others.total() > max(MOST_UNKNOWN, MOST_UNKNOWN_SHARE * len(known))):

@@ -2,8 +2,9 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -63,15 +64,18 @@ def is_number(label: str) -> bool:
     return True
 
 
-def distinct_names(source: Path, names: Iterable[str]) -> tuple[str, ...]:
-    """Class names in order. Raises FerBenchError naming those that differ in case or spaces alone."""
-    alike: dict[str, list[str]] = {}
-    for name in sorted(names):
-        alike.setdefault(same_name(name), []).append(name)
-    twins = [" and ".join(map(repr, group)) for group in alike.values() if len(group) > 1]
-    if twins:
-        raise FerBenchError(f"{source}: classes whose names differ in case or spaces alone: {'; '.join(twins)}")
-    return tuple(sorted(names))
+def class_spellings(counts: Mapping[str, int]) -> tuple[dict[str, str], list[str]]:
+    """The class of each name, those alike (`same_name`) being one under its most frequent spelling, and a note."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(counts, key=lambda name: (-counts[name], name)):
+        alike[same_name(name)].append(name)
+    names = {name: unicodedata.normalize("NFC", group[0]) for group in alike.values() for name in group}
+    merged = [
+        f"{', '.join(spellings[1:])} as {spellings[0]}"
+        for group in alike.values()
+        if len(spellings := list(dict.fromkeys(unicodedata.normalize("NFC", name) for name in group))) > 1
+    ]
+    return names, [f"classes read as one: {'; '.join(merged)}"] if merged else []
 
 
 def drop_bad(source: Path, what: str, total: int, problems: list[str], skip_bad: bool) -> tuple[str, ...]:
@@ -113,6 +117,14 @@ class Decoded:
     slices: Mapping[str, np.ndarray] = field(default_factory=dict)
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def with_one_spelling(self) -> "Decoded":
+        """The same with class names in one Unicode form, those merged that differ in case, spaces or form alone."""
+        counts = np.bincount(self.labels, minlength=len(self.class_names)).tolist()
+        spelled, notes = class_spellings(dict(zip(self.class_names, counts, strict=True)))
+        names = tuple(dict.fromkeys(spelled[name] for name in self.class_names))
+        codes = np.array([names.index(spelled[name]) for name in self.class_names])
+        return replace(self, class_names=names, labels=codes[self.labels], notes=(*self.notes, *notes))
 
     def dataset(self, name: str, copies: Copying = "") -> Dataset:
         """The Dataset: classes without an image left out, one subset alone is none, of two the second is the test.

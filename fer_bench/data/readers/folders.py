@@ -2,7 +2,6 @@
 
 import re
 import tempfile
-import unicodedata
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -13,7 +12,7 @@ from fer_bench.archives import refuse_bomb
 from fer_bench.data.options import ReadOptions
 from fer_bench.data.readers import image_files
 from fer_bench.data.readers.annotations import listed_images
-from fer_bench.data.readers.decoded import TRAIN, Decoded, official_subset, same_name
+from fer_bench.data.readers.decoded import TRAIN, Decoded, class_spellings, official_subset, same_name
 from fer_bench.data.readers.image_files import ImageFile
 from fer_bench.data.readers.lists import from_list
 from fer_bench.data.readers.named_files import named_images
@@ -94,7 +93,7 @@ def find_images(root: Path, paths: Sequence[str], options: ReadOptions) -> tuple
             f"class.\n{listing(sorted(nested), 5)}{READ}"
         )
     classes = {folder: seen for folder, seen in short.items() if len(seen) == depth}
-    names, notes = _class_names(Counter(classes[folder][-1] for folder in folders.values() if folder in classes))
+    names, notes = class_spellings(Counter(classes[folder][-1] for folder in folders.values() if folder in classes))
     _check_classes(root, paths, classes, names, subsets)
     files = [
         ImageFile(path, names[classes[folder][-1]], subsets.get(classes[folder][0]))
@@ -162,20 +161,6 @@ def _subset_folders(root: Path, tops: Collection[str], short: Mapping[Folder, Fo
         same = [top for top in subsets if subsets[top] in twice]
         raise FerBenchError(f"{root}: the folders {', '.join(same)} are the same subset, {', '.join(twice)}")
     return subsets
-
-
-def _class_names(counts: Mapping[str, int]) -> tuple[dict[str, str], list[str]]:
-    """The class of each folder name, those alike (`same_name`) being one, under its most frequent spelling."""
-    alike: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(counts, key=lambda name: (-counts[name], name)):
-        alike[same_name(name)].append(name)
-    names = {name: unicodedata.normalize("NFC", group[0]) for group in alike.values() for name in group}
-    merged = [
-        f"{', '.join(spellings[1:])} as {spellings[0]}"
-        for group in alike.values()
-        if len(spellings := list(dict.fromkeys(unicodedata.normalize("NFC", name) for name in group))) > 1
-    ]
-    return names, [f"class folders read as one: {'; '.join(merged)}"] if merged else []
 
 
 def _check_classes(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_bench.archives import refuse_bomb
-from fer_bench.data.readers.decoded import Decoded, distinct_names, official_subset
+from fer_bench.data.readers.decoded import Decoded, official_subset
 from fer_bench.errors import FerBenchError, listing
 
 Arrays = dict[str, np.ndarray]
@@ -137,8 +137,11 @@ def _images(path: Path, images: np.ndarray) -> np.ndarray:
         or (images.ndim == 4 and images.shape[3] != 3)
         or not images.size
     ):
+        numbers = images.size and images.dtype.kind in "iuf"
+        span = f" from {images.min():g} to {images.max():g}" if numbers else ""
         raise FerBenchError(
-            f"{path}: images are {_described(images)}, not uint8 (n, h, w) or (n, h, w, 3), with values from 0 to 255"
+            f"{path}: images are {_described(images)}{span}, "
+            "not uint8 (n, h, w) or (n, h, w, 3), with values from 0 to 255"
         )
     return images
 
@@ -159,7 +162,7 @@ def _labels(path: Path, arrays: Arrays) -> tuple[tuple[str, ...], np.ndarray]:
             raise FerBenchError(
                 f"{path}: labels run from {distinct[0]}: drop the rows without one, or give class_names"
             )
-        return tuple(names) if labels.dtype.kind in "iu" else distinct_names(path, names), codes
+        return tuple(names), codes
     names = _texts(path, arrays, "class_names").tolist()
     if labels.dtype.kind in "US":
         known = {name: code for code, name in enumerate(names)}

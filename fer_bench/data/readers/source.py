@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fer_bench.data.dataset import Dataset
     from fer_bench.data.readers.decoded import Decoded
 
-FORMAT = 6
+FORMAT = 7
 """Goes up when a reader changes what it makes of the same file, so that nothing older is served."""
 SYNTHETIC = "synthetic"
 NAMES = (SYNTHETIC, fer2013.NAME)
@@ -195,7 +195,7 @@ def _read(source: _Source, scratch: Path, options: ReadOptions, progress: Progre
             raise FerBenchError(f"--groups {options.groups}: the built-in faces are all of different people")
         progress(0.0, "rendering faces")
         return _only_slices(make_synthetic(), options.slices)
-    decoded = _decode(source, scratch, options, progress)
+    decoded = _decode(source, scratch, options, progress).with_one_spelling()
     if options.votes:
         from fer_bench.data.readers.votes import join_votes
 

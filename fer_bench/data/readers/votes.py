@@ -37,7 +37,7 @@ def join_votes(decoded: Decoded, path: Path) -> Decoded:
     if decoded.subsets is not None and usage_at is not None:
         voted = [official_subset(usages[row]) for row in decoded.rows]
         wrong = [
-            f"line {lines[row]}: {usages[row]!r}, but the data say {subset!r}"
+            f"line {lines[row]}: {usages[row]!r}, but the data say {str(subset)!r}"
             for row, subset, other in zip(decoded.rows, decoded.subsets, voted, strict=True)
             if subset != other
         ]
