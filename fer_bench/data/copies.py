@@ -118,7 +118,7 @@ def stored_copies(dataset: Dataset, progress: Progress = silent) -> Copies:
         copies = find_copies(dataset, progress)
         np.savez(work / SAVED, allow_pickle=False, **vars(copies))
 
-    people = dataset.groups.tolist() if dataset.groups is not None and dataset.grouped_by == "person" else None
+    people = None if dataset.people is None else dataset.people.tolist()
     key = cache.digest(
         {"data": dataset.fingerprint, "copies": dataset.copies, "people": people, "format": STORED_FORMAT}
     )
@@ -216,8 +216,8 @@ def _strangers(dataset: Dataset, first: np.ndarray, pairs: np.ndarray) -> tuple[
     """Which of `pairs` differ in label or in person, bool (m,), and the share that would by chance."""
     labels = dataset.labels[first]
     differ = labels[pairs[:, 0]] != labels[pairs[:, 1]]
-    if dataset.groups is not None and dataset.grouped_by == "person":
-        people = dataset.groups[first]
+    if dataset.people is not None:
+        people = dataset.people[first]
         differ |= people[pairs[:, 0]] != people[pairs[:, 1]]
     shares = np.bincount(labels) / len(labels)
     return differ, float(1 - (shares**2).sum())

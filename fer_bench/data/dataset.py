@@ -94,6 +94,11 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def people(self) -> np.ndarray | None:
+        """`groups` where it is known who is on the images, otherwise None."""
+        return self.groups if self.grouped_by == "person" else None
+
     @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits over pixels, labels, class names, ids and official subsets.

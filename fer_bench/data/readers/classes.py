@@ -1,11 +1,10 @@
 """Classes renamed, merged and dropped, as `--classes` says."""
 
-import unicodedata
 from dataclasses import replace
 
 import numpy as np
 
-from fer_bench.data.readers.decoded import Decoded
+from fer_bench.data.readers.decoded import Decoded, same_name
 from fer_bench.errors import FerBenchError
 
 
@@ -20,13 +19,14 @@ def parsed(classes: str) -> dict[str, str]:
 def with_classes(decoded: Decoded, classes: str) -> Decoded:
     """`decoded` with the classes renamed, those of one new name merged, and those without one dropped.
 
-    Old names are compared composed (NFC) and in any case. Raises FerBenchError naming those that are none.
+    Old names are compared by `same_name`. Raises FerBenchError naming those that are none.
     """
-    wanted = {_key(old): new for old, new in parsed(classes).items()}
-    there = {_key(name) for name in decoded.class_names}
-    if unknown := [old for old in parsed(classes) if _key(old) not in there]:
+    asked = parsed(classes)
+    wanted = {same_name(old): new for old, new in asked.items()}
+    there = {same_name(name) for name in decoded.class_names}
+    if unknown := [old for old in asked if same_name(old) not in there]:
         raise FerBenchError(f"--classes: no class {', '.join(unknown)}; there are {', '.join(decoded.class_names)}")
-    renamed = [wanted.get(_key(name), name) for name in decoded.class_names]
+    renamed = [wanted.get(same_name(name), name) for name in decoded.class_names]
     names = tuple(dict.fromkeys(name for name in renamed if name))
     codes = np.array([names.index(name) if name else -1 for name in renamed])
     labels = codes[decoded.labels]
@@ -39,7 +39,3 @@ def with_classes(decoded: Decoded, classes: str) -> Decoded:
     return replace(
         decoded, class_names=names, labels=labels[rows], columns=columns, notes=(*decoded.notes, *note), **kept
     )
-
-
-def _key(name: str) -> str:
-    return unicodedata.normalize("NFC", name).strip().casefold()
