@@ -11,8 +11,8 @@ import pytest
 from fer_bench.data import open_dataset
 from fer_bench.data.options import ReadOptions
 from fer_bench.data.readers.decoded import official_subset
-from fer_bench.data.readers.folders import find_images, read_folder
-from fer_bench.data.readers.picture_types import SUFFIXES
+from fer_bench.data.readers.images.folders import find_images, read_folder
+from fer_bench.data.readers.images.picture_types import SUFFIXES
 from fer_bench.data.resizing import fitted
 from fer_bench.errors import FerBenchError
 

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from fer_bench.data import ReadOptions, open_dataset
+from fer_bench.data.readers.attributes.groups import looks_like_people, with_groups
+from fer_bench.data.readers.attributes.names import recognised
 from fer_bench.data.readers.decoded import Decoded
-from fer_bench.data.readers.groups import looks_like_people, with_groups
-from fer_bench.data.readers.names import recognised
 from fer_bench.errors import FerBenchError
 
 

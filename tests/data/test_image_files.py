@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from fer_bench.data import ReadOptions
-from fer_bench.data.readers import faces
-from fer_bench.data.readers.folders import read_folder
-from fer_bench.data.readers.image_files import ImageFile, read_images
+from fer_bench.data.readers.images import faces
+from fer_bench.data.readers.images.decoding import ImageFile, read_images
+from fer_bench.data.readers.images.folders import read_folder
 from fer_bench.errors import FerBenchError
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fer_bench.data import ReadOptions, make_synthetic, open_dataset
+from fer_bench.data.readers.attributes.slices import levels, with_slices
 from fer_bench.data.readers.decoded import Decoded
-from fer_bench.data.readers.slices import levels, with_slices
 from fer_bench.errors import FerBenchError
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fer_bench.data.options import ReadOptions
+from fer_bench.data.readers.attributes.votes import join_votes
 from fer_bench.data.readers.csv_files import read_csv
-from fer_bench.data.readers.folders import read_folder
-from fer_bench.data.readers.votes import join_votes
+from fer_bench.data.readers.images.folders import read_folder
 from fer_bench.errors import FerBenchError
 
 HEADER = "Usage,Image name,neutral,happiness,NF"

@@ -142,7 +142,7 @@ def _holds_pictures(path: Path) -> bool:
     """Whether a .zip holds files of images, not a table; of what is damaged the reader of tables says so."""
     import zipfile
 
-    from fer_bench.data.readers.picture_types import SUFFIXES, TEXT
+    from fer_bench.data.readers.images.picture_types import SUFFIXES, TEXT
 
     try:
         with zipfile.ZipFile(path) as archive:
@@ -197,18 +197,18 @@ def _read(source: _Source, scratch: Path, options: ReadOptions, progress: Progre
         return _only_slices(make_synthetic(), options.slices)
     decoded = _decode(source, scratch, options, progress).with_one_spelling()
     if options.votes:
-        from fer_bench.data.readers.votes import join_votes
+        from fer_bench.data.readers.attributes.votes import join_votes
 
         decoded = join_votes(decoded, options.votes)
     if options.classes:
-        from fer_bench.data.readers.classes import with_classes
+        from fer_bench.data.readers.attributes.classes import with_classes
 
         decoded = with_classes(decoded, options.classes)
-    from fer_bench.data.readers.groups import with_groups
+    from fer_bench.data.readers.attributes.groups import with_groups
 
     decoded = with_groups(decoded, options.groups, options.slices)
     if options.slices:
-        from fer_bench.data.readers.slices import with_slices
+        from fer_bench.data.readers.attributes.slices import with_slices
 
         decoded = with_slices(decoded, options.slices)
     if decoded.columns:
@@ -229,19 +229,19 @@ def _only_slices(dataset: "Dataset", names: tuple[str, ...]) -> "Dataset":
 
 def _decode(source: _Source, scratch: Path, options: ReadOptions, progress: Progress) -> "Decoded":
     if source.kind == "folder":
-        from fer_bench.data.readers.folders import read_folder
+        from fer_bench.data.readers.images.folders import read_folder
 
         paths = [entry[0] for entry in source.signature]
         return read_folder(source.path, paths, scratch, options, progress)
     if source.kind == "zip":
-        from fer_bench.data.readers.folders import read_zip
+        from fer_bench.data.readers.images.folders import read_zip
 
         return read_zip(source.path, scratch, options, progress)
     if source.kind == "npz":
         from fer_bench.data.readers.npz_files import read_npz
 
         return read_npz(source.path)
-    from fer_bench.data.readers.classes import parsed
+    from fer_bench.data.readers.attributes.classes import parsed
     from fer_bench.data.readers.csv_files import read_csv
 
     numbered = all(old.isdecimal() for old in parsed(options.classes)) if options.classes else False

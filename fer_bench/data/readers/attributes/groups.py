@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fer_bench.data.dataset import GroupedBy
+from fer_bench.data.readers.attributes.names import recognised
 from fer_bench.data.readers.decoded import Decoded
-from fer_bench.data.readers.names import recognised
 from fer_bench.errors import FerBenchError, listing
 
 COLUMNS: dict[str, GroupedBy] = {

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer_bench.data.readers.decoded import official_subset
-from fer_bench.data.readers.image_files import ImageFile
+from fer_bench.data.readers.images.decoding import ImageFile
 from fer_bench.errors import FerBenchError, listing
 
 RAF_LIST, EXPW_LIST = "list_patition_label.txt", "label.lst"  # the first is spelled so

@@ -18,9 +18,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fer_bench.data.options import ReadOptions
-from fer_bench.data.readers import faces
 from fer_bench.data.readers.decoded import Decoded, check_range, drop_bad
-from fer_bench.data.readers.picture_types import why_unread
+from fer_bench.data.readers.images import faces
+from fer_bench.data.readers.images.picture_types import why_unread
 from fer_bench.data.resizing import fitted, shrunk
 from fer_bench.errors import FerBenchError
 from fer_bench.progress import Progress, silent

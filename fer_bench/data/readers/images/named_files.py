@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from fer_bench.data.options import ReadOptions
-from fer_bench.data.readers.classes import parsed
+from fer_bench.data.readers.attributes.classes import parsed
+from fer_bench.data.readers.attributes.names import EXPRESSIONS, recognised
 from fer_bench.data.readers.decoded import official_subset, same_name
-from fer_bench.data.readers.image_files import ImageFile
-from fer_bench.data.readers.names import EXPRESSIONS, recognised
+from fer_bench.data.readers.images.decoding import ImageFile
 from fer_bench.errors import FerBenchError, listing
 
 CK_EMOTION = re.compile(r"(S\d{3}_\d{3})_\d{8}_emotion\.txt", re.IGNORECASE)

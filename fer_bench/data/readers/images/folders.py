@@ -10,13 +10,13 @@ from pathlib import Path, PurePosixPath
 
 from fer_bench.archives import refuse_bomb
 from fer_bench.data.options import ReadOptions
-from fer_bench.data.readers import image_files
-from fer_bench.data.readers.annotations import listed_images
 from fer_bench.data.readers.decoded import TRAIN, Decoded, class_spellings, official_subset, same_name
-from fer_bench.data.readers.image_files import ImageFile
-from fer_bench.data.readers.lists import from_list
-from fer_bench.data.readers.named_files import named_images
-from fer_bench.data.readers.picture_types import is_picture
+from fer_bench.data.readers.images import decoding
+from fer_bench.data.readers.images.annotations import listed_images
+from fer_bench.data.readers.images.decoding import ImageFile
+from fer_bench.data.readers.images.lists import from_list
+from fer_bench.data.readers.images.named_files import named_images
+from fer_bench.data.readers.images.picture_types import is_picture
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.progress import Progress, silent
 
@@ -33,9 +33,9 @@ def read_folder(
 ) -> Decoded:
     """Read the images among `paths` below `root`: "class/image" or "subset/class/image"; a folder ends with "/".
 
-    Raises FerBenchError as `find_images` and `image_files.read_images` do.
+    Raises FerBenchError as `find_images` and `decoding.read_images` do.
     """
-    return image_files.read_images(root, *find_images(root, paths, options), scratch, options, progress)
+    return decoding.read_images(root, *find_images(root, paths, options), scratch, options, progress)
 
 
 def read_zip(path: Path, scratch: Path, options: ReadOptions, progress: Progress = silent) -> Decoded:

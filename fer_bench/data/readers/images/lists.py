@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from fer_bench.data.readers.decoded import official_subset
-from fer_bench.data.readers.image_files import ImageFile
+from fer_bench.data.readers.images.decoding import ImageFile
 from fer_bench.errors import FerBenchError, listing
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".lst")

@@ -1,0 +1,1 @@
+"""What is known of each image besides its pixels: class, person, slice and votes."""
