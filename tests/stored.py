@@ -126,7 +126,7 @@ class StoredRuns:
         counts = np.bincount(self.labels["test"]).tolist()
         subsets = {name: subset_audit(counts, near_in_train=near if name in SUBSETS else 0) for name in self.ids}
         values = {"split_fingerprint": self.split, "class_names": list(self.CLASS_NAMES), "subsets": subsets}
-        self.folder.audit_path.write_text(make_audit(**(values | fields)).model_dump_json())
+        self.folder.audit_path().write_text(make_audit(**(values | fields)).model_dump_json())
 
 
 NATURAL = [28, 3, 28, 50, 34, 22, 35]

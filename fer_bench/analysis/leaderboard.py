@@ -95,7 +95,7 @@ def load_leaderboard(folder: ReadableFolder, split: Split | None = None, command
         raise FerBenchError(f"no records in {folder.path}; `fer_bench run` makes some")
     data_fingerprint, split_fingerprint, n_folds = split or newest_splits(records)[0]
     predictions = Predictions.load(folder, split_fingerprint, n_folds, records)
-    audit = None if n_folds else audit_of(folder, data_fingerprint, split_fingerprint)
+    audit = audit_of(folder, data_fingerprint, split_fingerprint, n_folds)
     evaluator = Evaluator(predictions)
     evaluations, problems = evaluator.evaluate([run for run in predictions.runs if run.is_scored])
     suspicions = against_data(audit) if audit else ()
@@ -117,7 +117,7 @@ def load_leaderboard(folder: ReadableFolder, split: Split | None = None, command
     board = Leaderboard(
         folder=folder,
         data=overview.data_facts(predictions, evaluator),
-        audit=audit,
+        audit=None if n_folds else audit,
         rows=rows,
         recall=recall_frame(rows, evaluations, predictions.class_names),
         runs=runs,
@@ -187,11 +187,9 @@ def _unranked(
 def _against(predictions: Predictions, run: Run, is_evaluated: bool, audit: Audit | None) -> list[Finding]:
     """The gate's evidence against a run; one that predicted the split's images has not selected on test images."""
     folder = predictions.folder
-    return [
-        finding
-        for record in run.records
-        for finding in against_run(record, audit, not is_evaluated and selects_on_test(folder, record))
-    ]
+    return list(
+        against_run(run.records, audit, not is_evaluated and any(selects_on_test(folder, one) for one in run.records))
+    )
 
 
 def _distinct(found: list[Finding]) -> tuple[Finding, ...]:

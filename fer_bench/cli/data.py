@@ -31,13 +31,14 @@ def audit(options: SplitOptions) -> None:
         prepared = prepare(
             options.data, options.results, options.name, options.reading(), options.split_seed, progress=progress
         )
+        prepared.results.claim(prepared.data_fingerprint)
         audit_data(prepared, progress)
         folder = prepared.results.path
         sheet = folder / "sheets" / "copies.png"
         dataset = Dataset.load(prepared.dataset_folder)
         write_copies(sheet, dataset, Split.load(prepared.split_folder), stored_copies(dataset))
     card = write_data_card(prepared.results, command_line())
-    found = Audit.load(prepared.results.audit_path)
+    found = Audit.load(prepared.results.audit_path())
     say(*audit_lines(found), "", f"{card}, pairs to look at: {sheet}")
     if against_data(found):
         raise typer.Exit(1)

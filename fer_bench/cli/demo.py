@@ -103,7 +103,7 @@ def _way(name: str, faces: Dataset, subsets: dict[str, np.ndarray]) -> Way:
         subsets=np.repeat(list(subsets), [len(members) for members in subsets.values()]),
     )
     split = make_split(data)
-    audit = Audit.model_validate(make_audit(data, split, find_copies(data)))
+    audit = Audit.model_validate(make_audit(data, [split], find_copies(data)))
     pixels = data.images[:, ::2, ::2].reshape(len(data), -1)
     forest = RandomForestClassifier(100, random_state=SEED).fit(pixels[split.train], data.labels[split.train])
     scores = []

@@ -171,7 +171,7 @@ def _say_start(prepared: Prepared, plan: list[PlannedRun], due: int, rerun: Reru
     each = f" in each of {prepared.n_folds} folds" if prepared.n_folds else ""
     done = sum(planned.status in ("success", OUTDATED) and not planned.is_due(rerun) for planned in plan)
     excluded = sum(planned.reason is not None for planned in plan)
-    if prepared.results.path.name.endswith(prepared.data_fingerprint[:6]):
+    if prepared.is_renamed:
         say(f"other data have this name: the results of these go to {prepared.results.path}")
     say(
         f"{prepared.name}: {n_train:,} train, {n_validation:,} validation, {n_test:,} test images{each}",

@@ -78,7 +78,7 @@ def write_data_card(folder: ResultsFolder, command: str) -> Path:
     from fer_bench import report
     from fer_bench.records import Audit
 
-    audit, card = folder.audit_path, folder.path / report.CARD_FILE
+    audit, card = folder.audit_path(), folder.path / report.CARD_FILE
     if audit.exists() and not (card.exists() and card.stat().st_mtime_ns >= audit.stat().st_mtime_ns):
         report.write_data_card(folder.path, Audit.load(audit), command)
     return card

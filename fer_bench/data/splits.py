@@ -58,6 +58,13 @@ class Split:
             with np.load(folder / _rows_file(fold), allow_pickle=False) as rows:
                 return cls(**{name: rows[name] for name in rows.files}, source=about["source"], fingerprint=fingerprint)
 
+    @classmethod
+    def load_all(cls, folder: Path) -> tuple[Split, ...]:
+        """The split stored in `folder`, alone, or its folds in order. Raises as `load` does."""
+        with reading(folder):
+            numbers = json.loads((folder / "about.json").read_text())["counts"]
+        return tuple(cls.load(folder, int(fold)) for fold in numbers)
+
 
 def _fold_suffix(fold: int) -> str:
     """What fingerprints and file names of one fold end with."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class Prepared:
     """Data and split as paths and facts; nothing of it is an array.
 
+    name: of the results, which is that of the data unless other data had it: then is_renamed.
     counts: training, validation and test images by fold; 0 where there are no folds.
     """
 
@@ -36,6 +37,7 @@ class Prepared:
     counts: dict[int, tuple[int, int, int]]
     notes: tuple[str, ...]
     results: ResultsFolder
+    is_renamed: bool = False
 
     @property
     def fingerprints(self) -> tuple[str, str]:
@@ -93,6 +95,7 @@ def prepare(
         counts={int(fold): (train, validation, test) for fold, (train, validation, test) in split["counts"].items()},
         notes=tuple(about["notes"]),
         results=folder,
+        is_renamed=folder.path.name != opened.name,
     )
 
 
@@ -101,15 +104,13 @@ def _results_folder(results: Path, name: str, fingerprint: str, is_given: bool) 
 
     Raises FerBenchError where they are not and the user has given the name.
     """
-    folder = ResultsFolder(results / name)
-    there = folder.data_fingerprint()
-    if there in (None, fingerprint):
-        return folder
-    own = f"{name}-{fingerprint[:6]}"
-    if is_given:
+    names = [name, f"{name}-{fingerprint[:6]}", f"{name}-{fingerprint}"]
+    there = [ResultsFolder(results / one).data_fingerprint() for one in names]
+    own = next((one for one, other in zip(names, there, strict=True) if other in (None, fingerprint)), None)
+    if own is None or (is_given and own != name):
         raise FerBenchError(
-            f"--name {name}: {folder.path} has results of other data (fingerprint {there}, these have {fingerprint}), "
-            f"which are not written over; give another name, such as --name {own}"
+            f"--name {name}: {results / name} has results of other data (fingerprint {there[0]}, these have "
+            f"{fingerprint}), which are not written over; give another name, such as --name {own or 'mine'}"
         )
     return ResultsFolder(results / own)
 
@@ -128,21 +129,19 @@ def store_split(prepared: Prepared) -> None:
 def audit_data(prepared: Prepared, progress: Progress = silent) -> None:
     """Write audit.json and the facts about images beside the runs, where they are missing or speak of something else.
 
-    Copies are looked for once for each dataset and split: the cache has them. Folds are drawn here, copies together, so
-    that none straddles them: of these only the facts are written.
+    Copies are looked for once for each dataset: the cache has them.
     """
-    if prepared.n_folds:
-        _store_images_of_folds(prepared)
-        return
     from fer_bench.data import stored_audit
-    from fer_bench.records import AUDIT_FILE
 
     folder = stored_audit(prepared.dataset_folder, prepared.split_folder, progress)
     content = (folder / "audit.json").read_bytes()
-    target = prepared.results.path / AUDIT_FILE
+    target = prepared.results.audit_path(prepared.n_folds)
     if not target.exists() or target.read_bytes() != content:
         write_atomic(target, content)
-    _store_images(prepared, folder)
+    if prepared.n_folds:
+        _store_images_of_folds(prepared)
+    else:
+        _store_images(prepared, folder)
 
 
 def _store_images(prepared: Prepared, audit_folder: Path) -> None:

@@ -135,6 +135,7 @@ def run_plan(
     if due:
         prepared.results.prepare()
         due = _cleaned(due, prepared.results, options.rerun)
+    prepared.results.claim(prepared.data_fingerprint)
     store_split(prepared)  # this and the audit read what is there and write what is new: cheap where nothing is
     audit_data(prepared, lambda done, text: watcher.waiting(f"{text} {done:.0%}"))
     if due:

@@ -35,10 +35,9 @@ class ReadableFolder(ABC):
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    @property
-    def audit_path(self) -> Path:
-        """Where the audit is, if there is one."""
-        return self.path / AUDIT_FILE
+    def audit_path(self, n_folds: int = 0) -> Path:
+        """Where the audit of the split is, or of so many folds, if there is one."""
+        return self.path / (f"audit-{n_folds}-folds.json" if n_folds else AUDIT_FILE)
 
     def split_path(self, fingerprint: str, fold: int = 0) -> Path:
         """Where a split is, or one of its folds: what `fer_bench.data.split_csv` gives, gzipped."""

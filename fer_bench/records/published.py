@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 PROBABILITIES_FILE = "probabilities.npz"
 SCALE = 2**15
 """A power of two, so that it rounds nothing: float16 then tells probabilities from 0 down to 2 ** -39."""
-BESIDE = ("split-*.csv.gz", "images-*.csv.gz", AUDIT_FILE, "tuned/*.json")
+BESIDE = ("split-*.csv.gz", "images-*.csv.gz", AUDIT_FILE, "audit-*-folds.json", "tuned/*.json")
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fer_bench.records.schema import Record
 
 FINISHED = ("success", "not-applicable")
+CLAIM_FILE = ".data.json"
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ class ResultsFolder(ReadableFolder):
             raise FerBenchError(f"results folder {self.path} cannot be written: {error.strerror or error}") from error
 
     def data_fingerprint(self) -> str | None:
-        """Of the data whose results these are: those of the audit, or else of a run; None where there is neither."""
-        for path in (self.audit_path, *self.runs.glob("[!.]*/record.json")):
+        """Of the data that claimed this folder, or else of an audit or a run in it; None where there is nothing."""
+        for path in (self.path / CLAIM_FILE, *self.path.glob("audit*.json"), *self.runs.glob("[!.]*/record.json")):
             try:
                 found = _parsed(path.read_bytes())
             except OSError:
@@ -84,6 +85,18 @@ class ResultsFolder(ReadableFolder):
             if isinstance(fingerprint, str):
                 return fingerprint
         return None
+
+    def claim(self, data_fingerprint: str) -> None:
+        """Keep this folder for the results of these data. Raises FerBenchError where it is that of others."""
+        if self.data_fingerprint() == data_fingerprint:
+            return
+        with self.lock("data"):
+            if (there := self.data_fingerprint()) not in (None, data_fingerprint):
+                raise FerBenchError(
+                    f"{self.path} has meanwhile got results of other data (fingerprint {there}, these have "
+                    f"{data_fingerprint}); give the command again, or another --name"
+                )
+            write_atomic(self.path / CLAIM_FILE, json.dumps({"data_fingerprint": data_fingerprint}))
 
     def record_path(self, run_id: str) -> Path:
         """Where the record of `run_id` is or will be."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from fer_bench.analysis.findings import PEOPLE, Finding, class_absent, few_images, looks_different, people_unknown
-from fer_bench.analysis.leakage import EXACT_LIMIT, against_data, copy_limit
+from fer_bench.analysis.leakage import COPY_LIMIT, EXACT_LIMIT, against_data
 from fer_bench.report.columns import show
 from fer_bench.report.text import environment, one_line, sentences, table, without_folders
 
@@ -27,7 +27,7 @@ def data_card(audit: Audit, command: str) -> str:
     return environment(is_markdown=True).get_template("data_card.md.j2").render(
         audit=audit, suspicions=against_data(audit), people_unknown=people_unknown(audit.dataset, audit.grouped_by),
         warnings=_about_images(audit),
-        exact_limit=EXACT_LIMIT, copy_limit=copy_limit(audit),
+        exact_limit=EXACT_LIMIT, copy_limit=COPY_LIMIT,
         classes=table(["class", *audit.subsets, "all", "share"], lines),
         command=Markup(without_folders(one_line(command))),
     )  # fmt: skip
@@ -56,8 +56,8 @@ def audit_lines(audit: Audit) -> list[str]:
         *copies,
         f"copies whose labels contradict each other: {audit.near.conflicting:,} of {audit.near.groups:,} groups",
         f"largest class: {audit.imbalance_ratio:.1f} times the images of the smallest",
-        f"right by pixels alone: nearest neighbour {audit.canary.nearest_neighbour:.1%}, "
-        f"linear classifier {audit.canary.linear:.1%}",
+        f"right after seconds: nearest neighbour on pixels {audit.canary.nearest_neighbour:.1%}, "
+        f"linear classifier on pixels {audit.canary.linear:.1%}, on gradients {audit.canary.gradients:.1%}",
         *audit.fer2013_differences,
         *([known] if audit.grouped_by == PEOPLE else []),
         *sentences(one for one in (people, *_about_images(audit)) if one),

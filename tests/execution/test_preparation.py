@@ -60,11 +60,11 @@ def test_damaged_facts_in_the_cache_are_told_with_what_to_delete(tiny_npz, tmp_p
 def test_files_beside_the_runs_are_written_once_and_where_they_are_missing_or_damaged(with_copies, nothing_due):
     prepared = nothing_due(with_copies())
     folder = prepared.results.path
-    files = {path: path.read_bytes() for path in folder.iterdir()}
+    files = {path: path.read_bytes() for path in folder.glob("[!.]*")}
     times = {path: path.stat().st_mtime_ns for path in files}
     assert {path.name.split("-")[0] for path in files} == {"split", "audit.json", "images"}
     nothing_due(with_copies())
-    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == times
+    assert {path: path.stat().st_mtime_ns for path in files} == times
     for path, content in files.items():
         path.unlink()
         nothing_due(with_copies())
@@ -153,13 +153,29 @@ def test_data_never_write_over_the_results_of_other_data(tiny_npz, tmp_path):
     results = tmp_path / "results"
     first = prepare(tiny_npz, results)
     audit_data(first)
-    kept = first.results.audit_path.read_bytes()
+    kept = first.results.audit_path().read_bytes()
     assert prepare(tiny_npz, results).results.path == first.results.path
     with np.load(tiny_npz) as arrays:
         np.savez(tiny_npz, **{**arrays, "images": 255 - arrays["images"]})
     other = prepare(tiny_npz, results)
     audit_data(other)
     assert other.name == other.results.path.name == f"{first.name}-{other.data_fingerprint[:6]}"
-    assert first.results.audit_path.read_bytes() == kept
+    assert first.results.audit_path().read_bytes() == kept
     with pytest.raises(FerBenchError, match=other.name):
         prepare(tiny_npz, results, first.name)
+
+
+def test_folds_are_audited_as_one_and_a_folder_is_kept_for_the_data_that_came_first(with_copies, tmp_path):
+    folds = prepare(with_copies(), tmp_path / "results", folds=3)
+    run_plan([], folds)
+    audit = Audit.load(folds.results.audit_path(3))
+    assert (audit.n_folds, audit.fingerprints) == (3, folds.fingerprints)
+    assert audit.subsets["test"].images == sum(audit.subsets["test"].class_counts) == 40  # official test rows are out
+    assert audit.canary.images == audit.subsets["validation"].images and audit.exact.across == audit.near.across == 0
+    late = prepare(with_copies(), tmp_path / "elsewhere")
+    with np.load(with_copies()) as arrays:
+        others = prepare(with_copies(arrays["images"][::-1]), tmp_path / "elsewhere")
+    run_plan([], others)  # both were planned while there was nothing
+    with pytest.raises(FerBenchError, match=late.data_fingerprint):
+        run_plan([], late)
+    assert late.results.data_fingerprint() == others.data_fingerprint

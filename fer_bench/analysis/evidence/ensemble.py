@@ -69,7 +69,7 @@ def leak_suspects(predictions: Predictions) -> set[str]:
     folder, (data_fingerprint, split_fingerprint, _) = predictions.folder, predictions.split
     audit = audit_of(folder, data_fingerprint, split_fingerprint)
     records = [run.record for run in predictions.runs]
-    return {one.run_id for one in records if against_run(one, audit, selects_on_test(folder, one))}
+    return {one.run_id for one in records if against_run([one], audit, selects_on_test(folder, one))}
 
 
 def put_on_record(predictions: Predictions, folder: ResultsFolder, command: str = "") -> tuple[Record, bool]:
