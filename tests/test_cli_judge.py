@@ -103,6 +103,8 @@ def other_split(stored_runs) -> None:
     [
         (("judge", "nowhere.csv", "--name", "faces"), ["nowhere.csv", "cannot be read"]),
         (("judge", "tiny.npz", "--name", "faces"), ["tiny.npz", "not a CSV file"]),
+        (("judge", "mine.csv", "--name", "../results/faces"), ["--name '../results/faces'", "letters"]),
+        (("report", "--name", ""), ["--name ''", "letters"]),
         (("judge", "mine.csv", "--name", "nothing"), ["no results in results/nothing", "faces"]),
         (("judge", "mine.csv", "--name", "faces", "--as", "../up"), ["--as '../up'", "lower-case letters"]),
         (("judge", "mine.csv", "--name", "faces", "--as", "hog-svm"), ["hog-svm: is a model of this suite"]),

@@ -44,8 +44,10 @@ def report(
 ) -> None:
     """Judge all runs anew from what is stored, and write page, report and table."""
     from fer_bench.analysis import newest_splits
+    from fer_bench.data import check_name
     from fer_bench.records import open_results
 
+    check_name(name)
     folder = open_results(results / name)
     splits = newest_splits(folder.records())
     if not splits:
@@ -97,7 +99,7 @@ def judge(
     from fer_bench.analysis.evidence import external
     from fer_bench.report import sentences
 
-    folder, known = _newest(results / name)
+    folder, known = _newest(results, name)
     record, is_new = external.put_on_record(known, folder, predictions, as_, replace, command_line())
     _say_row(record, "put on record" if is_new else "on record already, nothing added")
     board = write_pages(folder, None, known.split)
@@ -131,7 +133,7 @@ def ensemble(name: ResultsName = "synthetic", results: Results = Path("results")
     """Choose an ensemble of finished runs on the validation images, and rank it as a row of its own."""
     from fer_bench.analysis.evidence import ensemble
 
-    folder, known = _newest(results / name)
+    folder, known = _newest(results, name)
     record, is_new = ensemble.put_on_record(known, folder, command_line())
     _say_row(record, "put on record" if is_new else "on record already, unchanged")
     members = sorted(record.members.items(), key=lambda pair: (-pair[1], pair[0]))
@@ -149,11 +151,13 @@ def _own_runs(path: Path) -> ResultsFolder:
     return folder
 
 
-def _newest(path: Path) -> tuple[ResultsFolder, Predictions]:
-    """A results folder, and the labels and runs of its newest split."""
+def _newest(results: Path, name: str) -> tuple[ResultsFolder, Predictions]:
+    """The results folder of the data called `name`, and the labels and runs of its newest split."""
     from fer_bench.analysis import Predictions
+    from fer_bench.data import check_name
 
-    folder = _own_runs(path)
+    check_name(name)
+    folder = _own_runs(results / name)
     found = Predictions.newest(folder)
     for record in found.elsewhere:
         say(f"left out, of another split: {record.run_id}")

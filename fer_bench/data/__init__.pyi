@@ -8,8 +8,10 @@ from .dataset import SUBSETS as SUBSETS
 from .dataset import Dataset as Dataset
 from .description import describe as describe
 from .options import ReadOptions as ReadOptions
+from .options import check_name as check_name
 from .readers import OpenedDataset as OpenedDataset
 from .readers import open_dataset as open_dataset
+from .readers.decoded import same_name as same_name
 from .resizing import gray_squares as gray_squares
 from .resizing import resized as resized
 from .splits import Split as Split

@@ -1,8 +1,11 @@
 """How data are read, where not as they come. Light."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from fer_bench.errors import FerBenchError
 
 SIDE = 112
 """Pixels. Larger images are made smaller when they are stored: no model looks closer unless asked to."""
@@ -32,3 +35,11 @@ class ReadOptions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "votes", self.votes and Path(self.votes))
         object.__setattr__(self, "slices", tuple(self.slices))
+
+
+def check_name(name: str) -> None:
+    """Raise FerBenchError where `name` is none for a folder of results."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
+        raise FerBenchError(
+            f"--name {name!r}: letters, digits, dots, dashes and underscores only, as it names a folder"
+        )

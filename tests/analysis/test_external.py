@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 
 from fer_bench.analysis import Predictions
 from fer_bench.analysis.evidence import external
-from fer_bench.analysis.evidence.external import LABELS_ONLY, read_predictions
+from fer_bench.analysis.evidence.external import LABELS_ONLY
+from fer_bench.analysis.evidence.prediction_files import read_predictions
 from fer_bench.errors import FerBenchError
 from fer_bench.metrics import OF_PROBABILITIES
 
@@ -90,20 +92,61 @@ def test_percent_rounded_to_whole_numbers_and_an_index_of_pandas_are_understood(
     shares = [["sample_id", *CLASSES], *([known, "0.33", "0.33", "0.33"] for known in ids)]
     both = [read_predictions(write(lines), predictions) for lines in (percent, shares)]
     np.testing.assert_allclose(both[0].probabilities["test"], 1 / 3, atol=1e-6)
-    assert both[0].digest == both[1].digest
+    np.testing.assert_array_equal(both[0].probabilities["test"], both[1].probabilities["test"])
     with pytest.raises(FerBenchError, match=f"{len(ids)} bad rows"):
         read_predictions(write([shares[0], *([known, "0.33", "0.33", "0.30"] for known in ids)]), predictions)
 
 
-def test_the_same_answers_are_known_however_they_are_written_and_on_older_records(stored_runs, put_on_record, write):
-    header, *rows = good(stored_runs)
-    record, _ = put_on_record(write(), "mine")
-    backwards = write([header, *reversed(rows)], "backwards.csv")
-    assert put_on_record(backwards, "mine") == (record, False)
-    older = {name: value for name, value in record.parameters.items() if name != "answers"}
-    stored_runs.rewrite(record, parameters=older)
-    with pytest.raises(FerBenchError, match="on record as mine"):
-        put_on_record(backwards, "other")
+def rounded(lines: list[list], digits: int) -> list[list]:
+    return [lines[0], *([row[0], *(f"{value:.{digits}f}" for value in row[1:])] for row in lines[1:])]
+
+
+def as_labels(lines: list[list]) -> list[list]:
+    return [["sample_id", "label"], *([row[0], CLASSES[int(np.argmax(row[1:]))]] for row in lines[1:])]
+
+
+@pytest.mark.parametrize("known_digits", [2, 17])
+def test_the_same_answers_are_known_in_other_order_rounded_otherwise_and_as_labels(
+    stored_runs, put_on_record, write, known_digits
+):
+    lines = good(stored_runs)
+    record, _ = put_on_record(write(rounded(lines, known_digits)), "mine")
+    stored_runs.rewrite(record, parameters={"sha256": "0", "answers": "0"})
+    record = stored_runs.find("mine")
+    others = [[lines[0], *reversed(lines[1:])], rounded(lines, 1), rounded(lines, 3), as_labels(rounded(lines, 2))]
+    for at, same in enumerate(others):
+        path = write(same, f"{at}.csv")
+        assert put_on_record(path, "mine") == (record, False), at
+        with pytest.raises(FerBenchError, match="on record as mine"):
+            put_on_record(path, "other")
+    near = [row[:1] + [0.97 * value + 0.01 for value in row[1:]] for row in lines[1:]]
+    assert put_on_record(write([lines[0], *near], "near.csv"), "other")[1]
+
+
+@pytest.mark.parametrize(("mark", "digits"), [(";", 4), ("\t", 2), (";", 17)])
+def test_spreadsheets_semicolons_tabs_and_decimal_commas_are_read(stored_runs, predictions, write, mark, digits):
+    lines = good(stored_runs)
+    wanted = read_predictions(write(rounded(lines, digits)), predictions).probabilities["test"]
+    path = write([[]], "sheet.csv")
+    path.write_text("\ufeff" + "\n".join(mark.join(row).replace(".", ",") for row in rounded(lines, digits)))
+    np.testing.assert_array_equal(read_predictions(path, predictions).probabilities["test"], wanted)
+
+
+def test_names_are_compared_as_readers_of_data_do(stored_runs, predictions, write):
+    ids = [f"fröhlich/{row}.png" for row in range(len(stored_runs.ids["test"]))]
+    named = dataclasses.replace(
+        predictions, class_names=("fröhlich", "sad", "Straße"), ids=predictions.ids | {"test": np.array(ids)}
+    )
+    rows = [row[1:] for row in good(stored_runs)[1:]]
+    apart = [unicodedata.normalize("NFD", known) for known in ids]
+    lines = [["Sample_ID", unicodedata.normalize("NFD", "FRÖHLICH"), "Sad", " STRASSE"]]
+    lines += [[known, *row] for known, row in zip(apart, rows, strict=True)]
+    found = read_predictions(write(lines), named).probabilities["test"]
+    np.testing.assert_allclose(found, rows, atol=1e-6)
+    labels = [["sample_id", "Label"], *([known, "STRASSE"] for known in apart)]
+    assert read_predictions(write(labels), named).probabilities["test"][:, 2].all()
+    with pytest.raises(FerBenchError, match="the first line must name"):
+        read_predictions(write([["sample_id", "sad", "SAD", "Straße"], *lines[1:]]), named)
 
 
 def edited(row: int, *fields):

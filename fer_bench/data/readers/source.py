@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fer_bench import cache
 from fer_bench.cache import reading
 from fer_bench.data import fer2013
-from fer_bench.data.options import ReadOptions
+from fer_bench.data.options import ReadOptions, check_name
 from fer_bench.errors import FerBenchError
 from fer_bench.progress import Progress, silent
 
@@ -67,10 +67,8 @@ def open_dataset(
 
     Raises FerBenchError naming the file, row, class or option where something is wrong with any of these.
     """
-    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
-        raise FerBenchError(
-            f"--name {name!r}: letters, digits, dots, dashes and underscores only, as it names a folder"
-        )
+    if name is not None:
+        check_name(name)
     if options.votes is not None and not options.votes.is_file():
         raise FerBenchError(f"--votes {options.votes}: no such file")
     found = _find(source, progress)
