@@ -2,8 +2,15 @@
 
 import gzip
 import io
+import lzma
+import tempfile
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from fer_bench.errors import FerBenchError, listing
 
 UNSUSPICIOUS = 1 << 24
 """Bytes that anything may unpack to."""
@@ -22,6 +29,63 @@ def refuse_bomb(path: Path) -> None:
         packed, unpacked = path.stat().st_size, sum(member.file_size for member in archive.infolist())
     if is_bomb(unpacked, packed):
         raise ValueError(f"{packed:,} bytes that unpack to {unpacked:,}")
+
+
+@contextmanager
+def unzipped(path: Path, beside: Path) -> Iterator[Path]:
+    """For a `with`: what the .zip at `path` holds, as a folder in the folder `beside`, hidden files left out.
+
+    Raises FerBenchError where the archive is damaged, encrypted, unpacks to too much, or names files outside itself.
+    """
+    with temporary_folder(beside, path) as unpacked:
+        try:
+            refuse_bomb(path)
+            with zipfile.ZipFile(path) as archive:
+                members = [member for member in archive.infolist() if not is_hidden(member.filename)]
+                outside = [member.filename for member in members if _leads_outside(member.filename)]
+                if outside:
+                    raise FerBenchError(f"{path}: names files outside the archive\n{listing(outside)}")
+                for member in members:
+                    archive.extract(member, unpacked)
+        except (zipfile.BadZipFile, ValueError, RuntimeError, NotImplementedError, EOFError) as error:
+            raise FerBenchError(f"{path}: cannot be unpacked ({error})") from error
+        yield unpacked
+
+
+@contextmanager
+def temporary_folder(beside: Path, source: Path) -> Iterator[Path]:
+    """For a `with`: an empty folder in the folder `beside`. FerBenchErrors within name the `source` in its place."""
+    with tempfile.TemporaryDirectory(dir=beside) as folder:
+        try:
+            yield Path(folder)
+        except FerBenchError as error:
+            raise FerBenchError(str(error).replace(folder, str(source))) from error
+
+
+def unpack(path: Path, target: Path) -> None:
+    """Write what the .gz or .xz at `path` holds to `target`.
+
+    Raises FerBenchError where it is damaged or unpacks to too much.
+    """
+    packed, unpacked = path.stat().st_size, 0
+    opener = gzip.open if path.suffix.lower() == ".gz" else lzma.open
+    try:
+        with opener(path) as file, target.open("wb") as out:
+            while block := file.read(1 << 20):
+                unpacked += out.write(block)
+                if is_bomb(unpacked, packed):
+                    raise FerBenchError(f"{path}: {packed:,} bytes that unpack to more than {unpacked:,}")
+    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+        raise FerBenchError(f"{path}: truncated or damaged archive ({error}); get a fresh copy of it") from error
+
+
+def is_hidden(path: str) -> bool:
+    """Whether it is what macOS, Windows and version control leave behind."""
+    return any(part.startswith((".", "__MACOSX")) and part != ".." for part in path.split("/"))
+
+
+def _leads_outside(name: str) -> bool:
+    return "\\" in name or name.startswith("/") or ":" in name.split("/")[0] or ".." in name.split("/")
 
 
 def gunzip(path: Path) -> bytes:

@@ -249,7 +249,8 @@ SEEN_THROUGH = {
 @pytest.mark.parametrize(
     "words",
     [("train", "val", "test"), ("01_train", "eval", "Test Set"), ("FER2013Train", "FER2013Valid", "FER2013Test"),
-     ("train_images", "dev-set", "testing-data")],
+     ("train_images", "dev-set", "testing-data"), ("trainimages", "validationFaces", "imagestest"),
+     ("FERtrain", "valfolder", "TESTDATA")],
 )  # fmt: skip
 def test_subset_words_and_wrappers(words, layout, write_images):
     names = [layout.format(subset=word, name=name) for word in words for name in ("happy", "contested")]
@@ -259,7 +260,9 @@ def test_subset_words_and_wrappers(words, layout, write_images):
     assert decoded.class_names == ("contested", "happy")
 
 
-@pytest.mark.parametrize("word", ["contested", "devoted", "train_test", "attest", "values", "happy"])
+@pytest.mark.parametrize(
+    "word", ["contested", "devoted", "train_test", "attest", "values", "happy", "trainer", "testfaced", "trainvaltest"]
+)
 def test_words_that_mean_no_subset(word):
     assert official_subset(word) is None
 

@@ -16,7 +16,7 @@ from fer_bench.progress import Progress, silent
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """Names of the labels 0..6 in fer2013.csv."""
 SUBSET_COLUMNS = ("split", "set", "subset", "partition")
-"""Columns that say what Usage says, where there is no Usage."""
+"""Columns that say what Usage says, where there is no Usage and most of their words are subsets."""
 LIST_MARKS = re.compile(rb"[\[\](),;]|\.0*(?=[\s,;\])]|$)")
 """What is written around and between the values of a list, and after whole numbers."""
 MOST_UNKNOWN, MOST_UNKNOWN_SHARE = 10, 0.01
@@ -35,12 +35,12 @@ def read_csv(
     Raises FerBenchError naming every bad row by its line in the file, unless `skip_bad` drops them.
     """
     with open_table(path, progress) as table:
-        rows = _collect(table)
+        rows, usage = _collect(table)
     if not rows.lines:
         raise FerBenchError(f"{path}: a header but no rows")
     side = _check_sizes(path, rows)
     class_names = _check_labels(path, rows, numbered)
-    _check_usages(rows)
+    _check_usages(rows, usage)
     bad = [f"line {rows.lines[row]}: {', '.join(rows.problems[row])}" for row in sorted(rows.problems)]
     notes = drop_bad(path, "bad rows", len(rows.lines), bad, skip_bad)
     kept = np.array([row for row in range(len(rows.lines)) if row not in rows.problems], dtype=np.int64)
@@ -73,8 +73,8 @@ class _Rows:
         self.problems.setdefault(row, []).append(problem)
 
 
-def _collect(table: Table) -> _Rows:
-    """Every row of `table`, what cannot be read in it noted and replaced by nothing."""
+def _collect(table: Table) -> tuple[_Rows, str]:
+    """Every row of `table`, what cannot be read in it noted and replaced by nothing, and the column of its usages."""
     label_at, pixels_at = table.column("emotion", "label"), table.column("pixels")
     usage_at = table.find("usage") if "usage" in table.columns else table.find(*SUBSET_COLUMNS)
     further = [at for at in range(len(table.names)) if at not in (label_at, pixels_at, usage_at)]
@@ -89,8 +89,8 @@ def _collect(table: Table) -> _Rows:
         for at in further:
             rows.columns[table.names[at]].append(fields[at].decode(errors="replace"))
         if usage_at is not None:
-            rows.usages.append(_text(rows, row, fields[usage_at], "Usage"))
-    return rows
+            rows.usages.append(fields[usage_at].decode(errors="replace"))
+    return rows, "" if usage_at is None else table.names[usage_at]
 
 
 def _pixels(rows: _Rows, row: int, text: bytes) -> np.ndarray:
@@ -162,7 +162,14 @@ def _check_labels(path: Path, rows: _Rows, numbered: bool) -> tuple[str, ...]:
     return EMOTIONS
 
 
-def _check_usages(rows: _Rows) -> None:
-    for row, usage in enumerate(rows.usages):
-        if usage and official_subset(usage) is None:
-            rows.bad(row, f"unknown Usage {usage[:30]!r} (Training, PublicTest, PrivateTest)")
+def _check_usages(rows: _Rows, name: str) -> None:
+    """Usages that mean no subset are bad, unless most do so: then the column `name` is about something else."""
+    unknown = [row for row, usage in enumerate(rows.usages) if official_subset(usage) is None]
+    if 2 * len(unknown) > len(rows.usages) and name.lower() in SUBSET_COLUMNS:
+        rows.columns[name], rows.usages = rows.usages, []
+        return
+    for row in unknown:
+        if not rows.usages[row]:
+            rows.problems.setdefault(row, ["no Usage"])
+        else:
+            rows.bad(row, f"unknown Usage {rows.usages[row][:30]!r} (Training, PublicTest, PrivateTest)")

@@ -5,6 +5,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,25 +21,40 @@ SUBSET_WORDS = {
     **dict.fromkeys(("validation", "valid", "val", "dev", "eval", "evaluation", "valset", "publictest"), VALIDATION),
     **dict.fromkeys(("test", "testing", "testset", "privatetest"), TEST),
 }
+_WORDS = "(?:images?|imgs?|pics?|pictures?|photos?|faces?|data|dataset|folder|files?|samples?|labels?|list)+"
+GLUED = re.compile(f"^{_WORDS}|{_WORDS}$")
+"""What subset words are written together with."""
 SHOWN_DROPS = 5
 NEARLY_BLACK = 1 / 16
 """Share of the range that the brightest pixel of all reaches at least: less is another range than it is taken for."""
 LOOKED_AT = 1000
 
 
+@lru_cache(maxsize=4096)
 def official_subset(word: str) -> str | None:
     """The subset that a Usage, a folder name or a key means, whatever its case, marks and affix; None if it means none.
 
-    Whole words count, also of a name in camel case: "FER2013Train", "01_train", "Test Set", but not "contested".
+    Whole words count, also of a name in camel case, or written together with one of a few others: "FER2013Train",
+    "01_train", "Test Set", "trainimages", but not "contested" or "trainer".
     """
     plain = re.sub(r"[\W_]", "", word).lower()
     if plain in SUBSET_WORDS:
         return SUBSET_WORDS[plain]
     parts = [part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", word)]
+    same_case = [part.lower() for part in re.findall(r"[a-z]+|[A-Z]+", word)]
     pairs = ["".join(pair) for pair in pairwise(parts)]
-    found = {SUBSET_WORDS[pair] for pair in pairs if pair in SUBSET_WORDS}
-    found = found or {SUBSET_WORDS[part] for part in parts if part in SUBSET_WORDS}
-    return found.pop() if len(found) == 1 else None
+    unglued = [GLUED.sub("", part) for part in (plain, *parts)]
+    for words in (pairs, parts, same_case, unglued):
+        if found := {SUBSET_WORDS[one] for one in words if one in SUBSET_WORDS}:
+            return found.pop() if len(found) == 1 else None
+    return None
+
+
+def subset_of(path: str) -> str | None:
+    """The subset that a file's name without suffix, or else the nearest folder that is one, means; None without."""
+    *folders, name = path.split("/")
+    words = [name.rpartition(".")[0] or name, *reversed(folders)]
+    return next((subset for word in words if (subset := official_subset(word))), None)
 
 
 def same_name(name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_bench.archives import refuse_bomb
+from fer_bench.archives import refuse_bomb, unpack
 from fer_bench.data.readers.decoded import Decoded, official_subset
 from fer_bench.errors import FerBenchError, listing
 
@@ -23,13 +23,22 @@ DAMAGE = (
 """What NumPy and zipfile raise on archives that are truncated, damaged, encrypted, or lie about their size."""
 
 
-def read_npz(path: Path) -> Decoded:
+def read_npz(path: Path, scratch: Path | None = None) -> Decoded:
     """Read uint8 images (n, h, w[, 1 or 3]) and labels (n,), whole numbers or names, and what else is known of them.
 
     Keys: images, labels and perhaps class_names, sample_ids, subsets, groups, votes, vote_names; or x_ and y_ with a
-    subset, as in x_train and y_train. Raises FerBenchError saying what was found where they do not fit.
+    subset, as in x_train and y_train. scratch: where a .gz or .xz is unpacked for the time.
+
+    Raises FerBenchError saying what was found where they do not fit.
     """
-    arrays = _load(path)
+    if scratch and path.suffix.lower() in (".gz", ".xz"):
+        unpack(path, scratch)
+        try:
+            arrays = _load(scratch)
+        finally:
+            scratch.unlink()
+    else:
+        arrays = _load(path)
     if not {"images", "labels"} <= set(arrays):
         arrays = _by_subset(path, arrays)
     images = _images(path, arrays["images"])

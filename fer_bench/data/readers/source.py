@@ -3,20 +3,20 @@
 Imports nothing heavy: opening what is cached reads one small file.
 """
 
-import difflib
 import json
-import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fer_bench import cache
+from fer_bench.archives import unzipped
 from fer_bench.cache import reading
 from fer_bench.data import fer2013
 from fer_bench.data.options import ReadOptions, check_name
+from fer_bench.data.readers.locating import NAMES, SYNTHETIC, Kind, Source, find, only_table, signed
 from fer_bench.errors import FerBenchError
 from fer_bench.progress import Progress, silent
 
@@ -24,16 +24,11 @@ if TYPE_CHECKING:
     from fer_bench.data.dataset import Dataset
     from fer_bench.data.readers.decoded import Decoded
 
-FORMAT = 7
+FORMAT = 8
 """Goes up when a reader changes what it makes of the same file, so that nothing older is served."""
-SYNTHETIC = "synthetic"
-NAMES = (SYNTHETIC, fer2013.NAME)
 SAVED = ("about.json", "rows.npz", "images.npy")
 PACKED = re.compile(r"(\.(csv|npz|gz|xz|zip))+$", re.IGNORECASE)
-RENDERER = Path(__file__).parents[1] / SYNTHETIC
 PLAIN = ReadOptions()
-DEEPEST = 6
-"""Levels looked at below a folder: wrappers, subset, class, image."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +66,7 @@ def open_dataset(
         check_name(name)
     if options.votes is not None and not options.votes.is_file():
         raise FerBenchError(f"--votes {options.votes}: no such file")
-    found = _find(source, progress)
+    found = find(source, progress)
     content = {
         "format": FORMAT,
         "source": [found.kind, str(found.path), found.signature],
@@ -84,7 +79,7 @@ def open_dataset(
         dataset = _read(found, folder / "pixels.raw", options, progress)
         if source == fer2013.NAME:
             fer2013.check(dataset, found.path)
-        if _signature(found.kind, found.path) != found.signature:
+        if signed(found.kind, found.path) != found:
             raise FerBenchError(f"{found.path}: changed while it was read; start again")
         replace(dataset, name=name or _own_name(found, dataset)).save(folder)
         (folder / "pixels.raw").unlink(missing_ok=True)
@@ -101,87 +96,13 @@ def open_dataset(
         return OpenedDataset(folder, about["name"], about["fingerprint"])
 
 
-@dataclass(frozen=True)
-class _Source:
-    """What `--data` names. signature: changes whenever the content does."""
-
-    kind: str
-    path: Path
-    signature: list[Any]
-
-
-def _find(source: str, progress: Progress) -> _Source:
-    if not source:
-        raise FerBenchError(f"--data is empty; give a file, a folder, or a name: {', '.join(NAMES)}")
-    if source == SYNTHETIC:
-        return _Source(SYNTHETIC, Path(SYNTHETIC), _signature(SYNTHETIC, Path()))
-    path = fer2013.locate(progress) if source == fer2013.NAME else Path(source).expanduser()
-    path = path.resolve()
-    if path.is_dir():
-        kind = "folder"
-    elif path.suffix.lower() == ".zip" and path.is_file() and _holds_pictures(path):
-        kind = "zip"
-    elif not path.exists():
-        close = difflib.get_close_matches(source.lower(), NAMES, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"give a file, a folder, or a name: {', '.join(NAMES)}"
-        raise FerBenchError(f"--data {source}: no such file or folder; {hint}")
-    elif not path.is_file():
-        raise FerBenchError(f"--data {source}: neither a file nor a folder; save what comes from there to a file")
-    elif path.suffix.lower() in (".csv", ".gz", ".xz", ".zip"):
-        kind = "csv"
-    elif path.suffix.lower() == ".npz":
-        kind = "npz"
-    else:
-        raise FerBenchError(f"--data {source}: neither a folder nor a .csv (plain, .gz, .xz, .zip) nor an .npz file")
-    return _Source(kind, path, _signature(kind, path))
-
-
-def _holds_pictures(path: Path) -> bool:
-    """Whether a .zip holds files of images, not a table; of what is damaged the reader of tables says so."""
-    import zipfile
-
-    from fer_bench.data.readers.images.picture_types import SUFFIXES, TEXT
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            suffixes = [Path(name).suffix.lower() for name in archive.namelist() if not name.endswith("/")]
-    except (OSError, ValueError, zipfile.BadZipFile):
-        return False
-    table = ".csv" in suffixes
-    return sum(suffix in SUFFIXES or (suffix not in TEXT and not table) for suffix in suffixes) > 1
-
-
-def _signature(kind: str, path: Path) -> list[Any]:
-    try:
-        if kind == SYNTHETIC:  # what is rendered depends on nothing but the code
-            return [module.read_text() for module in sorted(RENDERER.glob("*.py"))]
-        return sorted(_listing(path)) if kind == "folder" else cache.file_signature(path)
-    except OSError as error:
-        raise FerBenchError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error
-
-
-def _listing(root: Path, above: str = "", depth: int = 1) -> Iterator[list[Any]]:
-    """[path below root, size, mtime, ctime] of every file, ["path/"] of every folder, hidden folders left out."""
-    with os.scandir(root) as entries:
-        for entry in entries:
-            below = above + entry.name
-            if not entry.is_dir():
-                broken = entry.is_symlink() and not Path(entry).exists()
-                status = entry.stat(follow_symlinks=not broken)
-                yield [below, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-            elif not entry.name.startswith((".", "__MACOSX")):
-                yield [below + "/"]
-                if depth < DEEPEST:
-                    yield from _listing(Path(entry), below + "/", depth + 1)
-
-
 def _files(options: ReadOptions) -> list[Path]:
     """The files besides the data that the dataset depends on."""
     groups = Path(options.groups) if options.groups else None
     return [file for file in (options.votes, groups) if file and file.is_file()]
 
 
-def _read(source: _Source, scratch: Path, options: ReadOptions, progress: Progress) -> "Dataset":
+def _read(source: Source, scratch: Path, options: ReadOptions, progress: Progress) -> "Dataset":
     if source.kind == SYNTHETIC:
         if options.classes:
             raise FerBenchError("--classes: the built-in faces have FER2013's")
@@ -225,28 +146,52 @@ def _only_slices(dataset: "Dataset", names: tuple[str, ...]) -> "Dataset":
     return replace(dataset, slices={name: dataset.slices[name] for name in names or dataset.slices})
 
 
-def _decode(source: _Source, scratch: Path, options: ReadOptions, progress: Progress) -> "Decoded":
-    if source.kind == "folder":
+def _decode(source: Source, scratch: Path, options: ReadOptions, progress: Progress) -> "Decoded":
+    if source.kind == "list":
         from fer_bench.data.readers.images.folders import read_folder
 
-        paths = [entry[0] for entry in source.signature]
-        return read_folder(source.path, paths, scratch, options, progress)
+        return read_folder(source.root, source.paths, scratch, options, progress, source.path)
+    if source.kind == "folder":
+        return _decode_folder(source.root, source.paths, scratch, options, progress)
     if source.kind == "zip":
-        from fer_bench.data.readers.images.folders import read_zip
+        with unzipped(source.path, scratch.parent) as root:
+            paths = [found.relative_to(root).as_posix() + "/" * found.is_dir() for found in root.rglob("*")]
+            return _decode_folder(root, paths, scratch, options, progress)
+    return _decode_file(source.kind, source.path, scratch, options, progress)
 
-        return read_zip(source.path, scratch, options, progress)
-    if source.kind == "npz":
+
+def _decode_folder(
+    root: Path, paths: Sequence[str], scratch: Path, options: ReadOptions, progress: Progress
+) -> "Decoded":
+    """Shards of parquet, or one table without images beside it, or images."""
+    if shards := [path for path in paths if path.lower().endswith(".parquet")]:
+        from fer_bench.data.readers.parquet_files import read_parquet
+
+        return read_parquet(root, shards, scratch, options, progress)
+    if table := only_table(root, paths):
+        return _decode_file(*table, scratch, options, progress)
+    from fer_bench.data.readers.images.folders import read_folder
+
+    return read_folder(root, paths, scratch, options, progress)
+
+
+def _decode_file(kind: Kind, path: Path, scratch: Path, options: ReadOptions, progress: Progress) -> "Decoded":
+    if kind == "parquet":
+        from fer_bench.data.readers.parquet_files import read_parquet
+
+        return read_parquet(path.parent, [path.name], scratch, options, progress)
+    if kind == "npz":
         from fer_bench.data.readers.npz_files import read_npz
 
-        return read_npz(source.path)
+        return read_npz(path, scratch)
     from fer_bench.data.readers.attributes.classes import parsed
     from fer_bench.data.readers.csv_files import read_csv
 
     numbered = all(old.isdecimal() for old in parsed(options.classes)) if options.classes else False
-    return read_csv(source.path, skip_bad=options.skip_bad, numbered=numbered, progress=progress)
+    return read_csv(path, skip_bad=options.skip_bad, numbered=numbered, progress=progress)
 
 
-def _own_name(source: _Source, dataset: "Dataset") -> str:
+def _own_name(source: Source, dataset: "Dataset") -> str:
     """What the results of a dataset go under; the two known names are for the two known datasets only."""
     if source.kind == SYNTHETIC:
         return SYNTHETIC

@@ -1,9 +1,10 @@
-"""Rows of a CSV file, as it is or in a .gz, .xz or .zip, with its line numbers."""
+"""Rows of a table in a text file, as it is or in a .gz, .xz or .zip, with its line numbers."""
 
 import csv
 import gzip
 import io
 import lzma
+import re
 import struct
 import zipfile
 import zlib
@@ -20,14 +21,20 @@ from fer_bench.progress import Progress, silent
 LONGEST_LINE = 1 << 24
 BLOCK = 1 << 20
 ROWS_PER_REPORT = 256
+MARKS = "\t,;"
+"""What cells are apart by: the first of these in the first line, or else spaces."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """An open CSV file: the names of its columns without spaces and quotes around them, and its rows."""
+    """An open table: the names of its columns, without spaces and quotes around them, and its rows.
+
+    mark: what stands between the cells.
+    """
 
     path: Path
     names: list[str]
+    mark: str
     _rows: BinaryIO
     _file: BinaryIO
     _progress: Progress
@@ -54,10 +61,10 @@ class Table:
             if quoted.count(b'"') % 2 and len(quoted) < LONGEST_LINE:
                 continue  # a cell goes on in the next line
             if quoted.strip():
-                yield number, _fields(quoted)
+                yield number, _fields(quoted, self.mark)
             quoted = b""
         if quoted.strip():
-            yield number, _fields(quoted)
+            yield number, _fields(quoted, self.mark)
         self._progress(1.0, f"reading {self.path.name}")
 
     def find(self, *names: str) -> int | None:
@@ -81,13 +88,17 @@ class Table:
 
 @contextmanager
 def open_table(path: Path, progress: Progress = silent) -> Iterator[Table]:
-    """Open the CSV file at `path`; `progress` is called with the share of its bytes read.
+    """Open the table at `path`; `progress` is called with the share of its bytes read.
 
     Raises FerBenchError, also while rows are read, on a file that is missing, empty, truncated, damaged or not text.
     """
     try:
         with path.open("rb") as file, _unpacked(path, file) as rows:
-            yield Table(path, _header(path, rows.readline(LONGEST_LINE)), rows, file, progress)
+            header = _header(path, rows.readline(LONGEST_LINE))
+            unquoted = re.sub(r'"[^"]*"', "", header)
+            mark = next((mark for mark in MARKS if mark in unquoted), " " if " " in unquoted.strip() else ",")
+            names = [field.decode() for field in _fields(header.encode(), mark)]
+            yield Table(path, names, mark, rows, file, progress)
     except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, MemoryError) as error:
         why = str(error) or "unpacking it takes more memory than there is"
         raise FerBenchError(f"{path}: truncated or damaged archive ({why}); get a fresh copy of it") from error
@@ -124,7 +135,7 @@ def _only_csv(path: Path, packed: IO[bytes]) -> io.BufferedIOBase:
     )
 
 
-def _header(path: Path, line: bytes) -> list[str]:
+def _header(path: Path, line: bytes) -> str:
     if not line.strip():
         raise FerBenchError(f"{path}: empty file")
     try:
@@ -135,12 +146,12 @@ def _header(path: Path, line: bytes) -> list[str]:
         ) from error
     if "\0" in text:
         raise FerBenchError(f"{path}: not a CSV file in UTF-8 (binary, or text in another encoding: zero bytes)")
-    return [field.decode() for field in _fields(text.encode())]
+    return text
 
 
-def _fields(line: bytes) -> list[bytes]:
+def _fields(line: bytes, mark: str) -> list[bytes]:
     if b'"' in line:
         text = line.decode(errors="surrogateescape").strip("\r\n")
-        cells = next(csv.reader([text.replace("\r", " ").replace("\n", " ")], skipinitialspace=True), [])
-        return [cell.strip().encode(errors="surrogateescape") for cell in cells]
-    return [field.strip(b' \t\r\n"') for field in line.split(b",")]
+        rows = csv.reader([text.replace("\r", " ").replace("\n", " ")], delimiter=mark, skipinitialspace=True)
+        return [cell.strip().encode(errors="surrogateescape") for cell in next(rows, [])]
+    return [field.strip(b' \t\r\n"') for field in line.split(None if mark == " " else mark.encode())]

@@ -16,6 +16,11 @@ def parsed(classes: str) -> dict[str, str]:
     return {old.strip(): new.strip() for old, _, new in pairs}
 
 
+def asked_for(classes: str | None) -> set[str]:
+    """What `same_name` makes of the old names in `classes`."""
+    return {same_name(name) for name in parsed(classes)} if classes else set()
+
+
 def with_classes(decoded: Decoded, classes: str) -> Decoded:
     """`decoded` with the classes renamed, those of one new name merged, and those without one dropped.
 

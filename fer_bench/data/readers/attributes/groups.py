@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +12,7 @@ import numpy as np
 from fer_bench.data.dataset import GroupedBy
 from fer_bench.data.readers.attributes.names import recognised
 from fer_bench.data.readers.decoded import Decoded
+from fer_bench.data.readers.tables import open_table
 from fer_bench.errors import FerBenchError, listing
 
 COLUMNS: dict[str, GroupedBy] = {
@@ -161,27 +160,20 @@ def _joined(decoded: Decoded, path: Path) -> list[str]:
 
 def _table(path: Path) -> tuple[dict[str, str], list[str]]:
     """The group of each file or id, and the lines that say another than one before."""
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FerBenchError(f"--groups {path}: cannot be read as text ({error})") from error
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
-    header = [_plain(cell) for cell in rows[0]] if rows else []
+    with open_table(path) as table:
+        rows = [(1, table.names), *((line, [cell.decode(errors="replace") for cell in row]) for line, row in table)]
+    header = [_plain(cell) for cell in rows[0][1]]
     file_at = next((at for at, cell in enumerate(header) if cell in FILE_COLUMNS or cell == ""), None)
     group_at = next((at for at, cell in enumerate(header) if COLUMNS.get(cell) == "person" and at != file_at), None)
     start = 0 if file_at is None and group_at is None else 1
     file_at, group_at = 0 if file_at is None else file_at, 1 if group_at is None else group_at
     groups: dict[str, str] = {}
     problems = []
-    for line, row in enumerate(rows[start:], start=start + 1):
-        if not any(cell.strip() for cell in row):
-            continue
+    for line, row in rows[start:]:
         if len(row) <= max(file_at, group_at):
             problems.append(f"line {line}: {len(row)} fields; a file or id and its group are needed")
             continue
-        key, group = row[file_at].strip().replace("\\", "/"), row[group_at].strip()
+        key, group = row[file_at].replace("\\", "/"), row[group_at]
         if groups.setdefault(key, group) != group:
             problems.append(f"line {line}: {key[:60]}: {group[:30]}, before it was {groups[key][:30]}")
     return groups, problems

@@ -5,6 +5,7 @@ import os
 import stat
 import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,24 +36,40 @@ MARGIN = 0.1
 """Of a face box's sides, added on each: boxes are drawn tight."""
 
 
-Box = tuple[int, int, int, int]
-"""Left, top, right and bottom, in pixels."""
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom, in pixels or as shares of the image's sides."""
 
 
 @dataclass(frozen=True)
 class ImageFile:
     """One face in an image file, as a layout says.
 
-    path: below the data folder. subset: official, or None. box: of the face, or None for all of the image. sample_id:
-    where one file has several faces, instead of its path. columns: what else is known of it, by name.
+    path: below the data folder. subset: official, or None. box: of the face, or None for all of the image, in pixels
+    unless `in_shares`. sample_id: where one file has several faces, instead of its path. columns: what else is
+    known of it, by name. votes: of taggers, how many for each name.
     """
 
     path: str
     class_name: str
     subset: str | None = None
     box: Box | None = None
+    in_shares: bool = False
     sample_id: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    votes: Mapping[str, int] = field(default_factory=dict)
+
+
+def told_apart(files: Sequence[ImageFile]) -> list[ImageFile]:
+    """`files` with ids of their own, and in a column which image they are of, where several are faces of one image."""
+    counts, before = Counter(file.path for file in files), Counter[str]()
+    if len(counts) == len(files):
+        return list(files)
+    apart = []
+    for file in files:
+        one = file.sample_id or (f"{file.path}#{before[file.path]}" if counts[file.path] > 1 else None)
+        apart.append(replace(file, sample_id=one, columns={**file.columns, "image": file.path}))
+        before[file.path] += 1
+    return apart
 
 
 def read_images(
@@ -69,7 +86,7 @@ def read_images(
     raw = scratch.with_name(f"{scratch.name}.small")
     try:
         with raw.open("wb") as out:
-            looks = _shrink_all([(root / file.path, file.box) for file in files], options, out, progress)
+            looks = _shrink_all(root, files, options, out, progress)
         bad = [
             f"{_printable(file.path)}: {look.problem}" for file, look in zip(files, looks, strict=True) if look.problem
         ]
@@ -87,12 +104,15 @@ def read_images(
     ids = [_printable(file.sample_id or file.path) for file in files]
     composed = [unicodedata.normalize("NFC", one) for one in ids]
     columns = sorted({name for file in files for name in file.columns})
+    voted = list(files[0].votes) if all(file.votes for file in files) else []
     return Decoded(
         images=images,
         labels=np.array([codes[file.class_name] for file in files], dtype=np.int64),
         class_names=tuple(_printable(name) for name in names),
         sample_ids=np.array(composed if len(set(composed)) == len(set(ids)) else ids),
         subsets=np.array([file.subset for file in files]) if all(file.subset for file in files) else None,
+        votes=np.array([[file.votes[name] for name in voted] for file in files]) if voted else None,
+        vote_names=tuple(voted),
         columns={name: np.array([file.columns.get(name, "") for file in files]) for name in columns},
         notes=(*notes, *dropped, *_size_note(looks, side), *_photographs(root, files, looks, options)),
     )
@@ -121,14 +141,14 @@ def common_side(looks: Sequence[Look], largest: int) -> int:
 
 
 def _shrink_all(
-    faces_in: Sequence[tuple[Path, Box | None]], options: ReadOptions, out: BinaryIO, progress: Progress
+    root: Path, files: Sequence[ImageFile], options: ReadOptions, out: BinaryIO, progress: Progress
 ) -> list[Look]:
     """Every image decoded, cut out, made no larger than it can be stored, and written to `out`."""
 
-    def small(face: tuple[Path, Box | None]) -> tuple[Look, np.ndarray | None]:
+    def small(file: ImageFile) -> tuple[Look, np.ndarray | None]:
         try:
-            image, low, high = _pixels(face[0])
-            image = _cut(image, face[1], options.crop_faces)
+            image, low, high = _pixels(root / file.path)
+            image = _cut(image, file, options.crop_faces)
         except ValueError as error:
             return Look(problem=str(error)), None
         little = shrunk(image, options.side)
@@ -140,12 +160,12 @@ def _shrink_all(
 
     looks = []
     with _quiet(), _threads() as pool:
-        for start in range(0, len(faces_in), CHUNK):
-            for look, stored in pool.map(small, faces_in[start : start + CHUNK]):
+        for start in range(0, len(files), CHUNK):
+            for look, stored in pool.map(small, files[start : start + CHUNK]):
                 looks.append(look if stored is None else replace(look, at=out.tell()))
                 if stored is not None:
                     out.write(stored.data)
-            progress(0.9 * len(looks) / len(faces_in), "decoding the images")
+            progress(0.9 * len(looks) / len(files), "decoding the images")
     return looks
 
 
@@ -218,16 +238,18 @@ def _refuse_bomb(data: np.ndarray) -> None:
         raise ValueError(f"more than {MOST_PIXELS:,} pixels")
 
 
-def _cut(image: np.ndarray, box: Box | None, crop_faces: bool) -> np.ndarray:
-    """The face in the `box`, or the one that is found, with a margin; all of `image` where neither is asked for."""
+def _cut(image: np.ndarray, file: ImageFile, crop_faces: bool) -> np.ndarray:
+    """The face in its box, or the one that is found, with a margin; all of `image` where neither is asked for."""
+    box: Box | None = file.box
     if box is None and crop_faces:
         box = faces.largest_face(image)
         if box is None:
             raise ValueError("no face found")
     if box is None:
         return image
-    left, top, right, bottom = box
     height, width = image.shape[:2]
+    scales = (width, height) * 2 if file.in_shares else (1,) * 4
+    left, top, right, bottom = (round(value * scale) for value, scale in zip(box, scales, strict=True))
     if min(right, width) <= max(left, 0) or min(bottom, height) <= max(top, 0):
         raise ValueError(f"box {left}, {top}, {right}, {bottom} is empty or outside its {width} x {height} pixels")
     across, down = round(MARGIN * (right - left)), round(MARGIN * (bottom - top))

@@ -1,25 +1,24 @@
 """Folders of images: one folder per class, one such tree per subset, or file names that say the class."""
 
 import re
-import tempfile
-import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from fer_bench.archives import refuse_bomb
+from fer_bench.archives import is_hidden
 from fer_bench.data.options import ReadOptions
 from fer_bench.data.readers.decoded import TRAIN, Decoded, class_spellings, official_subset, same_name
 from fer_bench.data.readers.images import decoding
-from fer_bench.data.readers.images.annotations import listed_images
+from fer_bench.data.readers.images.annotations import RAF_CLASSES, annotated_images
 from fer_bench.data.readers.images.decoding import ImageFile
-from fer_bench.data.readers.images.lists import from_list
+from fer_bench.data.readers.images.lists import find_lists, read_lists
 from fer_bench.data.readers.images.named_files import named_images
 from fer_bench.data.readers.images.picture_types import is_picture
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.progress import Progress, silent
 
+RAF_NAME = re.compile(r"(train|test)_\d+(_aligned)?\.\w+")
 FER2013_NAME = re.compile(r"(Training|PublicTest|PrivateTest)_\d+", re.IGNORECASE)
 READ = (
     "\nRead are happy/1.png (folders of classes), train/happy/1.png (train, validation and test, in any wrapper), and "
@@ -29,58 +28,38 @@ Folder = tuple[str, ...]
 
 
 def read_folder(
-    root: Path, paths: Sequence[str], scratch: Path, options: ReadOptions, progress: Progress = silent
-) -> Decoded:
-    """Read the images among `paths` below `root`: "class/image" or "subset/class/image"; a folder ends with "/".
+    root: Path, paths: Sequence[str], scratch: Path, options: ReadOptions, progress: Progress = silent,
+    only: Path | None = None,
+) -> Decoded:  # fmt: skip
+    """Read the images among `paths` below `root`; a folder ends with "/". only: the list that says which and what.
 
     Raises FerBenchError as `find_images` and `decoding.read_images` do.
     """
-    return decoding.read_images(root, *find_images(root, paths, options), scratch, options, progress)
+    return decoding.read_images(root, *find_images(root, paths, options, only), scratch, options, progress)
 
 
-def read_zip(path: Path, scratch: Path, options: ReadOptions, progress: Progress = silent) -> Decoded:
-    """Read the .zip at `path` as the folder that it holds, unpacked beside `scratch` for that long.
-
-    Raises FerBenchError as `read_folder` does, and where the archive is damaged, encrypted, unpacks to too much, or
-    names files outside itself.
-    """
-    with tempfile.TemporaryDirectory(dir=scratch.parent) as unpacked:
-        try:
-            refuse_bomb(path)
-            with zipfile.ZipFile(path) as archive:
-                members = [member for member in archive.infolist() if not _is_hidden(member.filename)]
-                outside = [member.filename for member in members if _leads_outside(member.filename)]
-                if outside:
-                    raise FerBenchError(f"{path}: names files outside the archive\n{listing(outside)}")
-                for member in members:
-                    archive.extract(member, unpacked)
-        except (zipfile.BadZipFile, ValueError, RuntimeError, NotImplementedError, EOFError) as error:
-            raise FerBenchError(f"{path}: cannot be unpacked ({error})") from error
-        root = Path(unpacked)
-        paths = [found.relative_to(root).as_posix() + "/" * found.is_dir() for found in root.rglob("*")]
-        try:
-            return read_folder(root, paths, scratch, options, progress)
-        except FerBenchError as error:
-            raise FerBenchError(str(error).replace(unpacked, str(path))) from error
-
-
-def find_images(root: Path, paths: Sequence[str], options: ReadOptions) -> tuple[list[ImageFile], list[str]]:
+def find_images(
+    root: Path, paths: Sequence[str], options: ReadOptions, only: Path | None = None
+) -> tuple[list[ImageFile], list[str]]:
     """The image files among `paths` (see `read_folder`), sorted by path, and notes on what was passed over.
 
-    Wrapper folders are seen through, as are doubled ones. Raises FerBenchError where neither the folders are classes,
-    or classes in subsets, nor the names say the class: too few classes, an empty one, one that holds folders, one that
-    is missing from train.
+    What they show is known by files beside them, by their names, or else by folders, of classes or of subsets with
+    classes. Wrapper folders are seen through, as are doubled ones. Raises FerBenchError where none of it is so: too few
+    classes, an empty one, one that holds folders, one that is missing from train.
     """
     pictures = sorted(path for path in paths if not path.endswith("/") and _counts(root, path))
     passed_over = sorted({path for path in paths if not path.endswith("/")} - set(pictures))
-    if listed := listed_images(root, pictures, paths):
-        return listed
-    if named := named_images(root, pictures, paths, options):
-        return named
+    if found := annotated_images(root, pictures, paths, options):
+        return found
+    if not only and (found := named_images(root, pictures, paths, options)):
+        return found
     folders = {path: tuple(path.split("/")[:-1]) for path in pictures}
-    last = {folder[-1] for folder in folders.values() if folder and not official_subset(folder[-1])}
-    if len(last) < 2 and (listed := from_list(root, pictures, paths)):
-        return listed
+    last = {path: folder[-1] for path, folder in folders.items() if folder and not official_subset(folder[-1])}
+    classes = last if len(set(last.values())) > 1 else {}
+    listed, list_notes = read_lists(root, find_lists(root, pictures, paths, bool(classes), only), classes, options)
+    if listed and all(file.class_name for file in listed):
+        left_out = len(set(pictures) - {file.path for file in listed})
+        return _named_as_rafdb(listed), [*list_notes, *[f"{left_out:,} images that are in no list"] * (left_out > 0)]
     short = _seen_through(set(folders.values()))
     if short and all(len(folder) == 2 and official_subset(folder[1]) for folder in short.values()):
         short = {folder: (subset, name) for folder, (name, subset) in short.items()}  # class/subset/image
@@ -92,30 +71,31 @@ def find_images(root: Path, paths: Sequence[str], options: ReadOptions) -> tuple
             f"{root}: {len(nested):,} folders where images should be; images lie directly in the folder of their "
             f"class.\n{listing(sorted(nested), 5)}{READ}"
         )
-    classes = {folder: seen for folder, seen in short.items() if len(seen) == depth}
-    names, notes = class_spellings(Counter(classes[folder][-1] for folder in folders.values() if folder in classes))
-    _check_classes(root, paths, classes, names, subsets)
+    of_classes = {folder: seen for folder, seen in short.items() if len(seen) == depth}
+    names, notes = class_spellings(
+        Counter(of_classes[folder][-1] for folder in folders.values() if folder in of_classes)
+    )
+    _check_classes(root, paths, of_classes, names, subsets)
     files = [
-        ImageFile(path, names[classes[folder][-1]], subsets.get(classes[folder][0]))
+        ImageFile(path, names[of_classes[folder][-1]], subsets.get(of_classes[folder][0]))
         for path, folder in folders.items()
-        if folder in classes
+        if folder in of_classes
     ]
-    passed_over += [path for path, folder in folders.items() if folder not in classes]
-    files, name_notes = _follow_names(files)
-    return files, [*notes, *name_notes, *_passed_over_note(passed_over), *_other_folders(paths, subsets, short)]
+    passed_over += [path for path, folder in folders.items() if folder not in of_classes]
+    files, name_notes = _follow_names(_named_as_rafdb(files))
+    columns = {file.path: file.columns for file in listed}
+    files = [replace(file, columns=columns.get(file.path, {})) for file in files]
+    return files, [
+        *notes,
+        *name_notes,
+        *list_notes,
+        *_passed_over_note(passed_over),
+        *_other_folders(paths, subsets, short),
+    ]
 
 
 def _counts(root: Path, path: str) -> bool:
-    return not _is_hidden(path) and is_picture(root / path)
-
-
-def _is_hidden(path: str) -> bool:
-    """Whether it is what macOS, Windows and version control leave behind."""
-    return any(part.startswith((".", "__MACOSX")) and part != ".." for part in path.split("/"))
-
-
-def _leads_outside(name: str) -> bool:
-    return "\\" in name or name.startswith("/") or ":" in name.split("/")[0] or ".." in name.split("/")
+    return not is_hidden(path) and is_picture(root / path)
 
 
 def _seen_through(folders: Collection[Folder], own: str = "") -> dict[Folder, Folder]:
@@ -172,7 +152,7 @@ def _check_classes(
     beside = {folder[:-1] for folder in classes}
     keys = {same_name(name) for name in known}
     held = {folder[:n] for folder in classes for n in range(1, len(folder) + 1)}
-    listed = [tuple(path[:-1].split("/")) for path in sorted(paths) if path.endswith("/") and not _is_hidden(path)]
+    listed = [tuple(path[:-1].split("/")) for path in sorted(paths) if path.endswith("/") and not is_hidden(path)]
     empty = [one for one in listed if one not in held and one[:-1] in beside and same_name(one[-1]) not in keys]
     if empty:
         raise FerBenchError(f"{root}: class folders without an image\n{listing(['/'.join(one) for one in empty])}")
@@ -191,7 +171,7 @@ def _other_folders(paths: Sequence[str], subsets: Mapping[str, str], short: Mapp
     """A note that names the folders beside the subsets."""
     parents = {folder[: folder.index(seen[0])] for folder, seen in short.items() if subsets and seen}
     with_images = {folder[:n] for folder in short for n in range(1, len(folder) + 1)}
-    listed = [tuple(path[:-1].split("/")) for path in sorted(paths) if path.endswith("/") and not _is_hidden(path)]
+    listed = [tuple(path[:-1].split("/")) for path in sorted(paths) if path.endswith("/") and not is_hidden(path)]
     others = [one[-1] for one in listed if one[:-1] in parents and one not in with_images]
     return [f"folders beside the subsets that hold no images: {', '.join(others[:5])}"] if others else []
 
@@ -207,6 +187,14 @@ def _follow_names(files: list[ImageFile]) -> tuple[list[ImageFile], list[str]]:
     ):
         return files, ["files are named after other subsets than the folders they lie in: the folders were followed"]
     return [replace(file, subset=subset) for file, subset in zip(files, subsets, strict=True)], []
+
+
+def _named_as_rafdb(files: list[ImageFile]) -> list[ImageFile]:
+    """`files` with the names of RAF-DB's numbers where they are named as its are, as in Kaggle's copies."""
+    numbers = {file.class_name for file in files} <= set(RAF_CLASSES)
+    if not numbers or not all(RAF_NAME.fullmatch(PurePosixPath(file.path).name) for file in files):
+        return files
+    return [replace(file, class_name=RAF_CLASSES[file.class_name]) for file in files]
 
 
 def _passed_over_note(names: Sequence[str]) -> list[str]:

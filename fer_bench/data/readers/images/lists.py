@@ -1,82 +1,285 @@
-"""A list beside the images: a line an image with its path, its label, and perhaps its subset and who is on it."""
+"""Lists of images: a line an image with its path, its label, perhaps its subset, its face's box and who is on it."""
 
-import csv
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from fer_bench.data.readers.decoded import official_subset
-from fer_bench.data.readers.images.decoding import ImageFile
-from fer_bench.errors import FerBenchError, listing
+from fer_bench.data.options import ReadOptions
+from fer_bench.data.readers.csv_files import SUBSET_COLUMNS
+from fer_bench.data.readers.decoded import drop_bad, is_number, official_subset, same_name, subset_of
+from fer_bench.data.readers.images.annotations import AFFECTNET_CLASSES, expressions_only
+from fer_bench.data.readers.images.decoding import Box, ImageFile, told_apart
+from fer_bench.data.readers.images.picture_types import SUFFIXES
+from fer_bench.data.readers.locating import LISTS
+from fer_bench.data.readers.tables import open_table
+from fer_bench.errors import FerBenchError
 
-SUFFIXES = (".csv", ".tsv", ".txt", ".lst")
-LABELS = ("label", "labels", "emotion", "expression", "class")
-MATCHED = 0.9
+LABELS = ("label", "labels", "emotion", "emotions", "expression", "class", "class_name", "category", "target")
+INDEX = re.compile(r"|index|unnamed.*")
+SIZED = (("face_x", "face_y", "face_width", "face_height"), ("x", "y", "w", "h"), ("x", "y", "width", "height"))
+CORNERS = (("left", "top", "right", "bottom"), ("xmin", "ymin", "xmax", "ymax"), ("x1", "y1", "x2", "y2"))
+"""Names of the columns of a face's box: its left top corner, and its size or the other corner."""
+MATCHED = 0.5
 """Share of the lines whose images must be there for a file to be a list of them."""
+TRIED = 200
+"""Lines that are looked at to find out which column has the paths, and what these are below."""
+LONGEST_CELL = 200
+"""Characters. Columns of longer cells, such as landmarks, are left out."""
+MOST_LISTS = 20
+"""Of more files of one suffix none is a list: they are one an image."""
+Row = tuple[int, list[str]]
 
 
-def from_list(root: Path, pictures: Sequence[str], paths: Sequence[str]) -> tuple[list[ImageFile], list[str]] | None:
-    """The images that a list below `root` names among `pictures`, and a note; None where there is no such list.
+@dataclass(frozen=True)
+class ImageList:
+    """A list whose images are there.
 
-    Cells are apart by tabs, commas, semicolons or spaces; the first line may name them. Without names they are path,
-    label, subset (where all are one's words), group. Raises FerBenchError naming every line whose image is missing.
+    path: below the data folder, or absolute. names: of the columns, in lower case; "" where they have none. rows: with
+    their line numbers. at: column of the paths. images: the image that each path means. in_classes: whether the images
+    are in folders that may be classes, so that only what is called so is a label.
     """
+
+    path: str
+    names: Sequence[str]
+    rows: Sequence[Row]
+    at: int
+    images: Mapping[str, str]
+    in_classes: bool = False
+
+    @cached_property
+    def own_subset(self) -> str | None:
+        """The subset that the list's name, or that of its folder in the data, says."""
+        path = PurePosixPath(self.path)
+        return subset_of(path.name if path.is_absolute() else self.path)
+
+    @cached_property
+    def subset(self) -> int | None:
+        """Column of the subsets: one whose words all are, or most where it is called so."""
+        for at, name in enumerate(self.names):
+            words = Counter(row[at] for _, row in self.rows if at < len(row) and row[at])
+            known = sum(count for word, count in words.items() if official_subset(word))
+            share = known / max(words.total(), 1)
+            if at != self.at and (share == 1 or (share > MATCHED and name in ("usage", *SUBSET_COLUMNS))):
+                return at
+        return None
+
+    @cached_property
+    def label(self) -> int | None:
+        """Column of the labels: one called so, words rather than numbers; without names the first besides the paths."""
+        if not any(self.names):
+            return next((at for at in range(len(self.names)) if at not in (self.at, self.subset)), None)
+        named = [at for at, name in enumerate(self.names) if name in LABELS and at != self.at]
+        words = (at for at in named if not all(is_number(row[at]) for _, row in self.rows[:TRIED] if at < len(row)))
+        further = [at for at in self._others if not INDEX.fullmatch(self.names[at])]
+        is_further = len(further) == 1 and not self.in_classes
+        return next(words, named[0] if named else further[0] if is_further else None)
+
+    @property
+    def is_affectnet(self) -> bool:
+        """Whether the columns are those of AffectNet's training.csv (Mollahosseini et al. 2019)."""
+        return {"expression", "valence", "arousal"} <= set(self.names)
+
+    @property
+    def _others(self) -> list[int]:
+        box = self.box[0] if self.box else ()
+        return [at for at in range(len(self.names)) if at not in (self.at, self.subset, *box)]
+
+    @cached_property
+    def box(self) -> tuple[list[int], bool] | None:
+        """Columns of the face's box, and whether the last two are its size."""
+        for names in (*SIZED, *CORNERS):
+            if set(names) <= set(self.names):
+                return [list(self.names).index(name) for name in names], names in SIZED
+        return None
+
+    @cached_property
+    def columns(self) -> dict[int, str]:
+        """What else is known of the images: names by column."""
+        long = {at for _, row in self.rows[:TRIED] for at, cell in enumerate(row) if len(cell) > LONGEST_CELL}
+        others = [at for at in self._others if at != self.label and at not in long]
+        named = {at: self.names[at] for at in others if not INDEX.fullmatch(self.names[at])}
+        unnamed = {at: f"column {at + 1}" if n else "group" for n, at in enumerate(others)}
+        return named if any(self.names) else unnamed
+
+    def read(self) -> tuple[list[ImageFile], list[str]]:
+        """The faces of the list, and what is wrong with each line that says of none which image and class it is.
+
+        The class is "" where the list has no labels at all.
+        """
+        files: list[ImageFile] = []
+        problems = []
+        before: dict[str, int] = {}
+        for line, row in self.rows:
+            try:
+                file = self._face(row, before)
+            except ValueError as error:
+                problems.append(f"line {line}: {error}")
+            else:
+                files.append(file)
+                before.setdefault(file.path, line)
+        return files, problems
+
+    def _face(self, row: Sequence[str], before: Mapping[str, int]) -> ImageFile:
+        if len(row) != len(self.names):
+            raise ValueError(f"{len(row)} fields, not {len(self.names)}")
+        path = self.images.get(row[self.at])
+        if path is None:
+            raise ValueError(f"{row[self.at][:80]} is not there")
+        if self.label is not None and row[self.label].casefold() in ("", "nan", "null"):
+            raise ValueError(f"no label of {row[self.at][:80]}")
+        if path in before and not self.box:
+            raise ValueError(f"{row[self.at][:80]} stands in line {before[path]}, too")
+        subset = self.own_subset or subset_of(str(PurePosixPath(path).parent))
+        if self.subset is not None and (subset := official_subset(row[self.subset])) is None:
+            raise ValueError(f"unknown subset {row[self.subset][:30]!r} (train, validation, test)")
+        return ImageFile(
+            path, "" if self.label is None else self._class(row[self.label]), subset, self._box(row),
+            columns={name: row[at] for at, name in self.columns.items()},
+        )  # fmt: skip
+
+    def _class(self, label: str) -> str:
+        label = re.sub(r"^(\d+)\.0*$", r"\1", label)
+        return AFFECTNET_CLASSES.get(label, label) if self.is_affectnet else label
+
+    def _box(self, row: Sequence[str]) -> Box | None:
+        if self.box is None:
+            return None
+        at, is_size = self.box
+        try:
+            left, top, right, bottom = (round(float(row[one])) for one in at)
+        except (ValueError, OverflowError):
+            raise ValueError(f"box {', '.join(row[one][:20] for one in at)} is not four numbers") from None
+        return (left, top, left + right, top + bottom) if is_size else (left, top, right, bottom)
+
+
+def find_lists(
+    root: Path, pictures: Sequence[str], paths: Sequence[str], in_classes: bool, only: Path | None = None
+) -> list[ImageList]:
+    """The lists among `paths` below `root` that name images among `pictures`, of lists of the same images the best.
+
+    Those with labels and subsets are better. only: the list that was asked for. Raises FerBenchError where that has no
+    images.
+    """
+    kinds = Counter(PurePosixPath(path).suffix.lower() for path in paths)
+    suffixes = tuple(suffix for suffix in LISTS if kinds[suffix] <= MOST_LISTS)
+    candidates = [str(only)] if only else sorted(path for path in paths if path.lower().endswith(suffixes or "/."))
+    lists = []
+    for path in candidates:
+        try:
+            with open_table(root / path) as table:
+                rows = [(line, [cell.decode(errors="replace") for cell in cells]) for line, cells in table]
+                rows.insert(0, (1, table.names))
+        except FerBenchError:
+            if only:
+                raise
+            continue
+        if found := _matched(path, rows, pictures):
+            lists.append(replace(found, in_classes=in_classes))
+        elif only:
+            raise FerBenchError(
+                f"{only}: neither pixels nor images: its first lines are\n"
+                + "\n".join(f"  {' | '.join(cell[:30] for cell in row[:8])}" for _, row in rows[:3])
+                + "\nRead are lines such as images/1.png,happy[,train][,person] with the images beside the list, or a "
+                "table with the columns emotion and pixels."
+            )
+    headers = {len(one.names): one.names for one in lists if any(one.names)}
+    lists = [one if any(one.names) else replace(one, names=headers.get(len(one.names), one.names)) for one in lists]
+    lists.sort(key=lambda one: (one.label is None, not (one.subset is not None or one.own_subset), -len(one.rows)))
+    best, taken = [], set[str]()
+    for one in lists:
+        images = {image for _, row in one.rows if one.at < len(row) and (image := one.images.get(row[one.at]))}
+        if not images & taken:
+            best.append(one)
+            taken |= images
+    return best
+
+
+def read_lists(
+    root: Path, lists: Sequence[ImageList], classes: Mapping[str, str], options: ReadOptions
+) -> tuple[list[ImageFile], list[str]]:
+    """The faces of the `lists`, and notes. classes: of pictures by their folders, where these are classes.
+
+    Raises FerBenchError naming every bad line, unless `options.skip_bad` drops them.
+    """
+    files: list[ImageFile] = []
+    notes: list[str] = []
+    for one in lists:
+        read, problems = one.read()
+        read, others = expressions_only(read, options) if one.is_affectnet else (read, [])
+        notes += [f"{'attributes' if one.label is None else 'labels'} from {PurePosixPath(one.path).name}"]
+        notes += drop_bad(root / one.path, "bad lines", len(one.rows), problems, options.skip_bad)
+        notes += others
+        files += read
+    files, differing = _compared(told_apart(files), classes)
+    return files, [*notes, *differing]
+
+
+def _compared(files: list[ImageFile], classes: Mapping[str, str]) -> tuple[list[ImageFile], list[str]]:
+    """`files` with the names of their folders for numbers, and a note where folders are of other classes."""
+    pairs = Counter((file.class_name, classes[file.path]) for file in files if file.class_name and file.path in classes)
+    labels, folders = {label for label, _ in pairs}, {folder for _, folder in pairs}
+    if len(pairs) == len(labels) == len(folders) and all(map(is_number, labels)):
+        names = dict(pairs.keys())
+        return [replace(file, class_name=names.get(file.class_name, file.class_name)) for file in files], []
+    other = sum(n for (label, folder), n in pairs.items() if same_name(label) != same_name(folder))
+    if not other or not set(map(same_name, labels)) <= set(map(same_name, folders)):
+        return files, []
+    return files, [f"{other:,} of {pairs.total():,} images lie in the folder of another class than their list says, "
+                   "which is followed"]  # fmt: skip
+
+
+def _matched(path: str, rows: Sequence[Row], pictures: Sequence[str]) -> ImageList | None:
+    """The list of these `rows`, the first perhaps the names of the columns; None where most images are not there."""
     known = _by_name(pictures)
-    for path in sorted(path for path in paths if path.lower().endswith(SUFFIXES)):
-        rows = list(_rows(root / path))
-        counts = [sum(row[i] in known for row in rows) for i in range(_width(rows))]
-        n = max(counts, default=0)
-        at = counts.index(n) if n else 0
-        if n and n >= MATCHED * (len(rows) - 1):
-            return _read(root / path, rows, at, known), [f"labels from {path}"]
-    return None
+    if (subset := subset_of(path)) and not path.startswith("/"):
+        known |= _by_name([one for one in pictures if subset_of(str(PurePosixPath(one).parent)) == subset])
+    folder = path.rpartition("/")[0]
+    known |= _by_name([one.removeprefix(f"{folder}/") for one in pictures if one.startswith(f"{folder}/")], folder)
+    width = len(rows[0][1])
+    some = [row for _, row in rows[1 : 1 + TRIED] if len(row) == width] or [rows[0][1]]
+    ways = [(at, below) for at in range(width) for below in range(max(len(_parts(row[at])) for row in some))]
+    at, below = max(ways, key=lambda way: (_score([row[way[0]] for row in some], way[1], known), -way[1], -way[0]))
+    images = {row[at]: found for _, row in rows if at < len(row) and (found := _find(row[at], below, known))}
+    first = rows[0][1]
+    has_names = first[at] not in images and PurePosixPath(first[at]).suffix.lower() not in SUFFIXES
+    body = rows[has_names:]
+    if width < 2 or sum(at < len(row) and row[at] in images for _, row in body) <= MATCHED * len(body):
+        return None
+    return ImageList(path, [name.casefold() for name in first] if has_names else [""] * width, body, at, images)
 
 
-def _by_name(pictures: Sequence[str]) -> dict[str, str]:
-    """Pictures by their whole path and every end of it that no other has."""
-    known: dict[str, str | None] = {}
-    for path in pictures:
-        parts = PurePosixPath(path).parts
-        for start in range(len(parts)):
-            end = "/".join(parts[start:])
-            known[end] = path if start == 0 or end not in known else None
-    return {end: path for end, path in known.items() if path}
+def _score(cells: Sequence[str], below: int, known: Mapping[str, str]) -> float:
+    """How many pictures the `cells` name, those without or with another suffix counting half: labels may look so."""
+    found = {(cell, picture) for cell in cells if (picture := _find(cell, below, known))}
+    return sum(1.0 if picture.endswith(_parts(cell)[-1]) else 0.5 for cell, picture in found)
 
 
-def _rows(path: Path) -> Iterator[list[str]]:
-    try:
-        lines = [line for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError):
-        return
-    mark = next((one for one in "\t,;" if lines and one in lines[0]), None)
-    for cells in csv.reader(lines, delimiter=mark) if mark else (line.split() for line in lines):
-        yield [cell.strip().replace("\\", "/").removeprefix("./") for cell in cells]
+def _parts(cell: str) -> list[str]:
+    return cell.replace("\\", "/").removeprefix("./").split("/")
 
 
-def _width(rows: Sequence[Sequence[str]]) -> int:
-    """Cells of each line; 0 where they are not as many in every line, or fewer than two."""
-    widths = {len(row) for row in rows}
-    return widths.pop() if len(widths) == 1 and min(widths) > 1 else 0
+def _find(cell: str, below: int, known: Mapping[str, str]) -> str | None:
+    """The picture that a `cell` names without its first `below` folders, perhaps with another suffix or without."""
+    name = "/".join(_parts(cell)[below:])
+    return known.get(name) or (known.get(name.rpartition(".")[0]) if name else None)
 
 
-def _read(path: Path, rows: list[list[str]], at: int, known: Mapping[str, str]) -> list[ImageFile]:
-    has_header = rows[0][at] not in known
-    names = [name.casefold() for name in rows[0]] if has_header else ["" for _ in rows[0]]
-    body = rows[has_header:]
-    missing = [f"line {number}: {row[at]}" for number, row in enumerate(body, 1 + has_header) if row[at] not in known]
-    if missing:
-        raise FerBenchError(f"{path}: {len(missing):,} images of the list are not there\n{listing(missing)}")
-    others = [i for i in range(len(names)) if i != at]
-    label = next((i for i in others if names[i] in LABELS), others[0])
-    others.remove(label)
-    subset = next((i for i in others if all(official_subset(row[i]) for row in body)), None)
-    others = [i for i in others if i != subset]
-    columns = {i: names[i] or ("group" if i == others[0] else f"column {i + 1}") for i in others}
-    if empty := [f"line {number}" for number, row in enumerate(body, 1 + has_header) if not row[label]]:
-        raise FerBenchError(f"{path}: {len(empty):,} images without a label\n{listing(empty)}")
-    return [
-        ImageFile(
-            known[row[at]], row[label], official_subset(row[subset]) if subset is not None else None,
-            columns={name: row[i] for i, name in columns.items()},
-        )
-        for row in body
-    ]  # fmt: skip
+def _by_name(pictures: Sequence[str], folder: str = "") -> dict[str, str]:
+    """Pictures by their whole path and every end of it that no other has, and without their suffix.
+
+    folder: that the paths are below.
+    """
+    known: dict[str, str] = {}
+    for without_suffix in (False, True):
+        ends: dict[str, set[str]] = defaultdict(set)
+        for path in pictures:
+            name = path.removesuffix(PurePosixPath(path).suffix) if without_suffix else path
+            parts = name.split("/")
+            for start in range(len(parts)):
+                ends["/".join(parts[start:])].add(path)
+        found = {end: min(paths, key=len) for end, paths in ends.items() if len(paths) == 1 or end in paths}
+        known = {end: f"{folder}/{path}" if folder else path for end, path in found.items()} | known
+    return known

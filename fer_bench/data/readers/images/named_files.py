@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from fer_bench.data.options import ReadOptions
-from fer_bench.data.readers.attributes.classes import parsed
+from fer_bench.data.readers.attributes.classes import asked_for
 from fer_bench.data.readers.attributes.names import EXPRESSIONS, recognised
-from fer_bench.data.readers.decoded import official_subset, same_name
+from fer_bench.data.readers.decoded import same_name, subset_of
 from fer_bench.data.readers.images.decoding import ImageFile
 from fer_bench.errors import FerBenchError, listing
 
@@ -36,13 +36,15 @@ def named_images(root: Path, pictures: Sequence[str], paths: Sequence[str], opti
     if _folders_are_classes(pictures, parts):
         return None
     expressions = EXPRESSIONS[data_set]
-    asked_for = {same_name(name) for name in parsed(options.classes)} if options.classes else set()
+    asked = asked_for(options.classes) - {""}
     files, left_out = [], Counter[str]()
     for path, part in zip(pictures, parts, strict=True):
         shown = part.get("expression", "")
-        if (name := expressions.get(shown)) or same_name(shown) in asked_for - {""}:
+        if (name := expressions.get(shown)) or same_name(shown) in asked:
             columns = {key: value for key, value in part.items() if key not in ("person", "expression")}
-            files.append(ImageFile(path, name or shown.lower(), _subset(path), columns=columns))
+            files.append(
+                ImageFile(path, name or shown.lower(), subset_of(str(PurePosixPath(path).parent)), columns=columns)
+            )
         else:
             left_out[shown.lower() or OTHERWISE] += 1
     notes = [f"classes are read from file names as in {data_set}"]
@@ -88,7 +90,3 @@ def _extended_cohn_kanade(root: Path, pictures: Sequence[str], paths: Sequence[s
         f"CK+: of {len(classes):,} sequences with an emotion the first frame is read as neutral and the last "
         f"{CK_LAST} as the emotion; {unlabelled:,} sequences without one are left out"
     ]
-
-
-def _subset(path: str) -> str | None:
-    return next((subset for folder in path.split("/")[:-1] if (subset := official_subset(folder))), None)
