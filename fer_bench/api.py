@@ -168,12 +168,11 @@ def run(
 
     Raises FerBenchError for bad data and options, and for models registered where no other process can find them.
     """
-    from rich.console import Console
-
     from fer_bench import execution
     from fer_bench.console import SuiteProgress
+    from fer_bench.screen import Screen
 
-    with SuiteProgress(Console()) as watcher:
+    with SuiteProgress(Screen()) as watcher:
         finished = execution.run(
             data, suite=suite, models=models, strategies=strategies, seeds=seeds, results=results,
             plugins=plugins, folds=folds, watcher=watcher, **options,

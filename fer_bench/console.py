@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from fer_bench.execution import PlannedRun, Prepared, Trial, TuneWatcher, Watcher, describe, spell
 from fer_bench.records import ResultsFolder
+from fer_bench.screen import Screen
 
 _COLORS = {"success": "green", "not-applicable": "dim", "cancelled": "yellow"}
 
@@ -16,7 +15,7 @@ _COLORS = {"success": "green", "not-applicable": "dim", "cancelled": "yellow"}
 class SuiteProgress(Watcher):
     """A `Watcher` for terminals; where output is a file, the lines alone."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Screen) -> None:
         self._console, self._total, self._count = console, 0, 0
         self._results: ResultsFolder | None = None
         self._bar = Progress(
@@ -24,7 +23,7 @@ class SuiteProgress(Watcher):
             BarColumn(bar_width=20),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -76,15 +75,15 @@ class SuiteProgress(Watcher):
         return status if record is None or not record.reason else f"{status}: {record.reason[:60]}"
 
     def _show(self) -> None:
-        self._bar.update(self._task, description=escape("; ".join(self._running.values())))
+        self._bar.update(self._task, description="; ".join(self._running.values()))
 
 
 class TuneProgress(TuneWatcher):
     """A `TuneWatcher` for terminals; where output is a file, the lines alone."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Screen) -> None:
         self._console = console
-        columns = (BarColumn(bar_width=20), TimeElapsedColumn(), TextColumn("{task.description}"))
+        columns = (BarColumn(bar_width=20), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = TaskID(0)
 
@@ -98,11 +97,11 @@ class TuneProgress(TuneWatcher):
 
     def progress(self, done: float, text: str) -> None:
         """Show how far the search has come."""
-        self._bar.update(self._task, completed=done, description=escape(text))
+        self._bar.update(self._task, completed=done, description=text)
 
     def note(self, text: str) -> None:
         """Print `text`."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(text, highlight=False, soft_wrap=True)
 
     def ended(self, trial: Trial, n_trials: int, seconds_left: float) -> None:
         """Print the trial's line."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from fer_bench import __version__, cache
 from fer_bench.cli import data, results, runs
 from fer_bench.cli.terminal import console
 from fer_bench.errors import FerBenchError, is_no_room
+from fer_bench.screen import Screen
 
 app = typer.Typer(
     name="fer_bench",
@@ -43,12 +44,15 @@ def _options(
 
 
 def _refuse(message: str) -> None:
-    Console(stderr=True).print(f"fer_bench: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    Screen(stderr=True).print(f"fer_bench: {message}", style="red", highlight=False, soft_wrap=True)
     sys.exit(2)
 
 
 def main() -> None:
     """Run the command line. Exit code 0: all good; 1: some runs failed; 2: bad usage or data; 130: interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # not every terminal has every letter
     try:
         app()
     except FerBenchError as error:

@@ -76,4 +76,4 @@ def make(
     from fer_bench.data import make_synthetic, write_folder
 
     write_folder(make_synthetic(n_images, seed), folder)
-    console.print(f"{n_images:,} faces in {folder}", markup=False)
+    console.print(f"{n_images:,} faces in {folder}")

@@ -191,7 +191,7 @@ def _show_plan(prepared: Prepared, plan: list[PlannedRun], rerun: Rerun) -> None
     console.print(plan_table(plan, rerun.value, prepared.name, estimate))
     for reason in dict.fromkeys(planned.reason for planned in plan if planned.reason):
         models = dict.fromkeys(planned.spec.model for planned in plan if planned.reason == reason)
-        console.print(f"n/a: {', '.join(models)}: {reason}", markup=False, highlight=False)
+        console.print(f"n/a: {', '.join(models)}: {reason}", highlight=False)
     due = [planned for planned in plan if planned.is_due(rerun) and planned.reason is None]
     seconds = [estimate.measured(planned) for planned in due]
     known = [value for value in seconds if value is not None]

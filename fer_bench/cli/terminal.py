@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from fer_bench.screen import Screen
 
 if TYPE_CHECKING:
     from fer_bench.analysis import Leaderboard
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 PATIENCE_SECONDS = 2.0
-console = Console(soft_wrap=False)
+console = Screen(soft_wrap=False)
 
 
 def say(*lines: str) -> None:
     """Print lines as they are, unbroken, so that paths and commands can be copied."""
-    console.print(*lines, sep="\n", markup=False, highlight=False, soft_wrap=True)
+    console.print(*lines, sep="\n", highlight=False, soft_wrap=True)
 
 
 def command_line() -> str:
@@ -41,12 +41,12 @@ def load_registered(plugin: list[Path] | None) -> None:
 
 
 @contextmanager
-def reading_progress(console: Console) -> Iterator[Callable[[float, str], None]]:
+def reading_progress(console: Screen) -> Iterator[Callable[[float, str], None]]:
     """A bar for decoding and rendering, shown once it has lasted for two seconds."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         TextColumn("{task.percentage:3.0f} %"),
         TimeElapsedColumn(),
@@ -70,7 +70,7 @@ def reading_progress(console: Console) -> Iterator[Callable[[float, str], None]]
 def say_stopped(command: str) -> None:
     """Say that `command`, given again, goes on where it was stopped."""
     text = f"Stopped. What is finished is kept; to go on:\n  {command}"
-    console.print(text, style="yellow", markup=False, soft_wrap=True)
+    console.print(text, style="yellow", soft_wrap=True)
 
 
 def write_data_card(folder: ResultsFolder, command: str) -> Path:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +18,7 @@ from typing import Any
 
 from filelock import Timeout
 
+from fer_bench import cache
 from fer_bench.errors import FerBenchError, is_no_room
 from fer_bench.execution.environment import (
     KERAS,
@@ -28,11 +29,12 @@ from fer_bench.execution.environment import (
 )
 from fer_bench.execution.plan import Job, now
 from fer_bench.progress import Progress
-from fer_bench.records import FINISHED
+from fer_bench.records import FINISHED, LOG_FILE, shorten_log
 
-BUSY = "busy"
-_EXIT_BUSY, _EXIT_NO_SPACE = 75, 74
-_POLL_SECONDS = 0.5
+BUSY, _NO_SPACE = "busy", "no space"
+_POLL_SECONDS, _PATIENCE_SECONDS = 0.5, 1.0
+_LONGEST = 200
+"""Characters of what a model says of its progress."""
 _PRELOAD_ALWAYS = ("sklearn.metrics", "sklearn.decomposition", "scipy.optimize", "skimage.feature")
 _PRELOAD = {
     "baseline": ("sklearn.dummy", "sklearn.linear_model"),
@@ -57,6 +59,7 @@ def warm_up(families: Iterable[str], n_jobs: int) -> None:
     """Start the fork server with the libraries of `families` imported, `n_jobs` threads each, and wait for it."""
     for variable in _LIBRARY_THREADS:
         os.environ[variable] = str(n_jobs)
+    os.environ[cache.ENVIRONMENT_VARIABLE] = str(cache.root().absolute())  # a model may go to another folder
     set_defaults(KERAS | _KEEP_MEMORY)
     modules = [module for family in families for module in _PRELOAD[family]]
     os.environ["FER_BENCH_PRELOAD"] = " ".join(["fer_bench.execution.worker", *_PRELOAD_ALWAYS, *modules])
@@ -100,15 +103,14 @@ def launch(job: Job, timeout: float | None, stopped: Callable[[], bool], progres
     with _without_main():
         process.start()
     sender.close()
-    ended = _watch(process, receiver, timeout, stopped, progress)
-    receiver.close()
     try:
-        if process.exitcode == _EXIT_NO_SPACE:
+        ended = _watch(process, receiver, work, timeout, stopped, progress)
+        if ended == _NO_SPACE:
             raise FerBenchError(
                 f"no space left, or no right to write, in {results.path} or the cache: "
                 "make room and give the same command again; what is finished is kept"
             )
-        if process.exitcode == _EXIT_BUSY:
+        if ended == BUSY:
             return BUSY
         if is_done(job):  # though it may have been killed just afterwards
             return results.status(job.spec.run_id) or "failed"
@@ -117,6 +119,7 @@ def launch(job: Job, timeout: float | None, stopped: Callable[[], bool], progres
             _put_on_record(job, work, status, reason=reason, started=started, traceback=_tail(work))
         return status
     finally:
+        receiver.close()
         shutil.rmtree(work, ignore_errors=True)
 
 
@@ -147,27 +150,50 @@ def _put_on_record(job: Job, work: Path, status: str, **known: Any) -> None:
 
 
 def _watch(
-    process: Any, receiver: Connection, timeout: float | None, stopped: Callable[[], bool], progress: Progress
+    process: Any,
+    receiver: Connection,
+    work: Path,
+    timeout: float | None,
+    stopped: Callable[[], bool],
+    progress: Progress,
 ) -> str | None:
-    """Wait for the child's end, passing its progress on. Returns "timeout" or "cancelled" where it was killed.
+    """Wait for the child's end, passing its progress on and keeping its log in `work` short.
 
-    Time runs from its first word, which it says once it holds the run's lock.
+    Returns "timeout" or "cancelled" where it was killed, BUSY or _NO_SPACE where it says so. Time runs from its first
+    word, which it says once it holds the run's lock.
     """
-    deadline = ended = None
-    while process.is_alive():
-        ready = wait([process.sentinel, receiver], timeout=_POLL_SECONDS)
+    deadline = said = None
+    sources = [process.sentinel, receiver]
+    while (ready := wait(sources, timeout=_POLL_SECONDS)) != [process.sentinel]:
         if receiver in ready:
             try:
-                progress(*receiver.recv())
+                message = receiver.recv()
+            except (EOFError, OSError):  # a model may close what is not its own
+                sources.remove(receiver)
+                continue
+            if isinstance(message, str):
+                said = message
+            else:
+                progress(*message)
                 deadline = deadline or (timeout and time.monotonic() + timeout)
-            except EOFError:
-                process.join()
+        shorten_log(work)
         if (cancelled := stopped()) or (deadline and time.monotonic() > deadline):
-            ended = "cancelled" if cancelled else "timeout"
+            said = "cancelled" if cancelled else "timeout"
             process.kill()
             break
     process.join()
-    return ended
+    _end_group(process.pid)
+    return said
+
+
+def _end_group(number: int) -> None:
+    """End what a child has left behind; what tidies up after the others, as joblib's tracker does, has a second."""
+    patient_until = time.monotonic() + _PATIENCE_SECONDS
+    with suppress(ProcessLookupError, PermissionError):  # once there is none left
+        while time.monotonic() < patient_until:
+            os.killpg(number, signal.SIGTERM)
+            time.sleep(0.02)
+        os.killpg(number, signal.SIGKILL)
 
 
 def _verdict(ended: str | None, exitcode: int, timeout: float | None, kills: int) -> tuple[str, str]:
@@ -184,11 +210,12 @@ def _verdict(ended: str | None, exitcode: int, timeout: float | None, kills: int
 
 def _tail(work: Path) -> str | None:
     """The last lines a child wrote before it was gone."""
-    log = work / "log.txt"
+    log = work / LOG_FILE
     return log.read_text(errors="replace")[-4000:] or None if log.exists() else None
 
 
 def _child(job: Job, work: Path, sender: Connection, patient: bool) -> None:
+    os.setsid()  # a process group of its own, which is ended with it
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the runner, which decides
     try:
@@ -196,7 +223,8 @@ def _child(job: Job, work: Path, sender: Connection, patient: bool) -> None:
     except OSError as error:
         if not is_no_room(error):
             raise
-        os._exit(_EXIT_NO_SPACE)  # at once: there is no room for what is still to be printed either
+        sender.send(_NO_SPACE)
+    os._exit(0)  # at once: a full disk takes nothing that is still to be printed, and a model's threads may never end
 
 
 def _do(job: Job, work: Path, sender: Connection, patient: bool) -> None:
@@ -205,11 +233,12 @@ def _do(job: Job, work: Path, sender: Connection, patient: bool) -> None:
     try:
         lock.acquire(blocking=patient)
     except Timeout:
-        sys.exit(_EXIT_BUSY)
+        sender.send(BUSY)
+        return
     if is_done(job):
         return
     work.mkdir(parents=True)
-    redirect_output(work / "log.txt")
+    redirect_output(work / LOG_FILE)
     sender.send((0.0, "starting"))
     from fer_bench.execution.worker import do_run
 
@@ -229,5 +258,5 @@ class _Reporter:
         moment = time.monotonic()
         if moment - self._last >= _POLL_SECONDS:
             self._last = moment
-            print(f"{done:4.0%} {text}", flush=True)
-            self._sender.send((done, text))
+            print(f"{done:4.0%} {text[:_LONGEST]}", flush=True)
+            self._sender.send((done, text[:_LONGEST]))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from fer_bench import metrics
 from fer_bench.data import Split, read_copies, stored_audit
-from fer_bench.models import Task, TrainingPlan
+from fer_bench.errors import FerBenchError
+from fer_bench.models import ModelCard, Task, TrainingPlan, seed_generators
 from fer_bench.progress import Progress
 from fer_bench.records import choosers
 
@@ -48,6 +49,18 @@ def make_task(dataset: Dataset, validation: tuple[np.ndarray, np.ndarray], plan:
         balanced_bootstrap=plan.balanced_bootstrap,
         **wanted,
     )
+
+
+def built(card: ModelCard, task: Task) -> Any:
+    """The classifier of `card`, not fitted yet, all generators of random numbers seeded.
+
+    Raises FerBenchError where it would have neither probabilities nor scores afterwards.
+    """
+    seed_generators(task.random_state)
+    classifier = card.build(task)
+    if not any(hasattr(classifier, method) for method in ("predict_proba", "decision_function")):
+        raise FerBenchError(f"{card.name} has neither predict_proba nor decision_function: its answers are not known")
+    return classifier
 
 
 def with_made_rows(X: np.ndarray, y: np.ndarray, plan: TrainingPlan) -> tuple[np.ndarray, np.ndarray, TrainingPlan]:

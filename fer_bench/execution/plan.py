@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_bench.errors import FerBenchError
+from fer_bench.errors import FerBenchError, readable
 from fer_bench.execution.search import load_all_tuned
 from fer_bench.models import (
     COMMON,
@@ -40,6 +40,8 @@ class Suite:
 
 
 BASE = "none"
+LONGEST = {"reason": 600, "traceback": 10_000}
+"""Characters of what a record says of a failure: a model may say anything."""
 OUTDATED = "outdated"
 """The status of a success that is not what would be made today."""
 CLASSICAL = "majority,stratified-guess,pca-*,hog-*"
@@ -148,6 +150,7 @@ class Job:
         from fer_bench.records import Record
 
         prepared = self.prepared
+        known |= {name: readable(known[name], limit) for name, limit in LONGEST.items() if known.get(name)}
         n_train, n_validation, n_test = prepared.counts[self.spec.fold]
         return Record(
             run_id=self.spec.run_id,
@@ -161,8 +164,8 @@ class Job:
             n_validation=n_validation,
             n_test=n_test,
             split_source=prepared.split_source,
-            data_notes=list(prepared.notes),
-            command=self.command,
+            data_notes=list(map(readable, prepared.notes)),
+            command=readable(self.command),
             **{"started": now(), "environment": environment(self.n_jobs), **known},
         )
 

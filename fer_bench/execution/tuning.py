@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from contextlib import chdir
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from fer_bench.data import Dataset, Split
 from fer_bench.errors import FerBenchError, is_no_room
 from fer_bench.execution.environment import KERAS, cores, environment, errors_in, set_defaults
 from fer_bench.execution.estimate import spell
-from fer_bench.execution.fitting import choosing_rows, fit, make_task, predict, with_made_rows
+from fer_bench.execution.fitting import built, choosing_rows, fit, make_task, predict, with_made_rows
 from fer_bench.execution.plan import BASE
 from fer_bench.execution.preparation import Prepared
 from fer_bench.execution.search import (
@@ -190,7 +191,8 @@ class _Search:
 
         progress(0.0, describe(about.parameters))
         try:
-            score = train(about, checkpoint, progress)
+            with chdir("."):  # wherever the model goes
+                score = train(about, checkpoint, progress)
         except (Exception, SystemExit) as error:  # a model that ends the process fails like any other
             if is_no_room(error) or isinstance(error, MemoryError):
                 raise  # says nothing about the parameters: the trial is done again when the search goes on
@@ -280,7 +282,7 @@ class _Trainer:
             code=self.code,
             progress=progress,
         )
-        classifier = card.build(task)
+        classifier = built(card, task)
         try:
             fit(classifier, X, y, plan)
             rows = predict(classifier, {"validation": features.validation}, wanted, task.n_classes)["validation"]

@@ -6,15 +6,17 @@ import csv
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_bench import cache, metrics
 from fer_bench.data import Dataset, Split
-from fer_bench.errors import FerBenchError, is_no_room
+from fer_bench.errors import FerBenchError, is_no_room, readable
 from fer_bench.execution.environment import environment, peak_memory_mb
-from fer_bench.execution.fitting import NotApplicable, choosing_rows, fit, make_task, predict, with_made_rows
+from fer_bench.execution.fitting import NotApplicable, built, choosing_rows, fit, make_task, predict, with_made_rows
 from fer_bench.execution.plan import BASE, Job, now
 from fer_bench.models import (
     FEATURES,
@@ -27,7 +29,6 @@ from fer_bench.models import (
     load_plugins,
     n_parameters,
     plugin_code,
-    seed_generators,
     stored_features,
 )
 from fer_bench.progress import Progress
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 WEIGHTS_FILE = "model.weights.h5"
+MOST_ROWS, MOST_PARAMETERS, LONGEST = 10_000, 100, 200
+"""Of a history; of a classifier, and characters of each: those of others may say anything."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def do_run(job: Job, work: Path, progress: Progress) -> Record:
             "out-of-memory", reason="the run asked for more memory than there is",
             traceback=traceback.format_exc(), started=started,
         )  # fmt: skip
-    except (Exception, SystemExit) as error:  # a model that ends the process fails like any other
+    except BaseException as error:  # a model that ends the process, or says it was interrupted, fails like any other
         if is_no_room(error):
             raise
         traceback.print_exc()
@@ -141,10 +144,7 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
         code=known["plugin_code"] or "",
         progress=progress,
     )
-    seed_generators(job.spec.seed)
-    classifier = card.build(task)
-    if not any(hasattr(classifier, method) for method in ("predict_proba", "decision_function")):
-        raise FerBenchError(f"{card.name} has neither predict_proba nor decision_function: its answers are not known")
+    classifier = built(card, task)
     progress(0, "fitting")
     earlier = _fit(job, classifier, X, y, plan)
     clock.lap("fit")
@@ -262,16 +262,19 @@ def _history(classifier: Any) -> list[dict[str, Any]]:
     history = _attribute(classifier, "history_")
     if history is not None:
         return history
-    return [{"epoch": epoch, "loss": loss} for epoch, loss in enumerate(getattr(classifier, "loss_curve_", []), 1)]
+    losses = getattr(classifier, "loss_curve_", [])[:MOST_ROWS]
+    return [{"epoch": epoch, "loss": loss} for epoch, loss in enumerate(losses, 1)]
 
 
 def _parameters(classifier: Any) -> dict[str, Any]:
-    """The classifier's class and its plain parameters, for the record."""
-    parameters = classifier.get_params() if hasattr(classifier, "get_params") else {}
-    plain = {key: value for key, value in parameters.items() if isinstance(value, bool | int | str | None)}
+    """The classifier's class and its plain parameters, for the record; the class alone where it cannot tell them."""
+    cls, parameters = type(classifier), dict[str, Any]()
+    with suppress(Exception):
+        parameters = dict(islice(classifier.get_params().items(), MOST_PARAMETERS))
+    plain = {key: value for key, value in parameters.items() if isinstance(value, bool | int | None)}
     numbers = {key: value for key, value in parameters.items() if isinstance(value, float) and value == value}
-    cls = type(classifier)
-    return {"class": f"{cls.__module__}.{cls.__qualname__}", **plain, **numbers}
+    texts = {key: readable(value, LONGEST) for key, value in parameters.items() if isinstance(value, str)}
+    return {"class": f"{cls.__module__}.{cls.__qualname__}", **plain, **numbers, **texts}
 
 
 def _save_predictions(path: Path, dataset: Dataset, split: Split, probabilities: dict[str, np.ndarray]) -> None:

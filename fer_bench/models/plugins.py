@@ -9,7 +9,9 @@ import symtable
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import chdir
 from importlib.metadata import entry_points
+from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,8 @@ def load_plugins(files: tuple[Path, ...]) -> None:
     """
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         try:
-            entry_point.load()
+            with chdir("."):  # wherever the plugin goes
+                entry_point.load()
         except Exception as error:
             raise _failed(f"plugin {entry_point.name!r} ({entry_point.value})", error) from error
     for file in files:
@@ -53,7 +56,8 @@ def _load_file(file: Path) -> None:
         sys.path.append(str(file.parent))  # helpers lie beside it; last, so that they hide no library
     _loading.append(file)
     try:
-        spec.loader.exec_module(module)
+        with chdir("."):
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise _failed(f"--plugin {file}", error) from error
@@ -64,9 +68,21 @@ def _load_file(file: Path) -> None:
 def code_digest(function: Callable[..., Any]) -> str:
     """16 hexadecimal digits of the SHA-256 of the file, or of the notebook cell, that defines `function`.
 
-    Raises FerBenchError where there is neither.
+    Of the files too that lie beside that of a plugin or script and that it imports, in functions or from one another.
+    Raises FerBenchError where there is no source.
     """
-    return hashlib.sha256(_code(function)).hexdigest()[:16]
+    code = [_code(function), *(file.read_bytes() for file in _helpers(function))]
+    return hashlib.sha256(b"".join(code)).hexdigest()[:16]
+
+
+def _helpers(function: Callable[..., Any]) -> list[Path]:
+    file = Path(_file_name(function)).resolve()
+    if is_own(function) or is_cell(str(file)) or _is_installed(function):
+        return []
+    finder = ModuleFinder([str(file.parent)], excludes=[PACKAGE.name])
+    finder.run_script(str(file))
+    found = (getattr(module, "__file__", None) for module in finder.modules.values())
+    return sorted({Path(name) for name in found if name} - {file})
 
 
 def plugin_files(functions: Iterable[Callable[..., Any]]) -> tuple[Path, ...]:
@@ -82,9 +98,8 @@ def plugin_files(functions: Iterable[Callable[..., Any]]) -> tuple[Path, ...]:
         raise FerBenchError(
             f"{_loading[-1]} starts runs when it is loaded: put that under `if __name__ == '__main__':`"
         )
-    installed = {entry_point.module.partition(".")[0] for entry_point in entry_points(group=ENTRY_POINT_GROUP)}
     needed = (function for function in map(inspect.unwrap, functions) if not is_own(function))
-    files = [_file(function) for function in needed if function.__module__.partition(".")[0] not in installed]
+    files = [_file(function) for function in needed if not _is_installed(function)]
     _registered.update(files)
     return tuple(dict.fromkeys(files))
 
@@ -92,6 +107,11 @@ def plugin_files(functions: Iterable[Callable[..., Any]]) -> tuple[Path, ...]:
 def is_own(function: Callable[..., Any]) -> bool:
     """Whether the package itself defines `function`."""
     return Path(_file_name(function)).is_relative_to(PACKAGE)
+
+
+def _is_installed(function: Callable[..., Any]) -> bool:
+    package = inspect.unwrap(function).__module__.partition(".")[0]
+    return any(package == entry_point.module.partition(".")[0] for entry_point in entry_points(group=ENTRY_POINT_GROUP))
 
 
 def is_cell(file_name: str) -> bool:

@@ -3,6 +3,7 @@ from .audit import Canary as Canary
 from .audit import GroupsAudit as GroupsAudit
 from .audit import SubsetAudit as SubsetAudit
 from .folder import AUDIT_FILE as AUDIT_FILE
+from .folder import LOG_FILE as LOG_FILE
 from .folder import History as History
 from .folder import ReadableFolder as ReadableFolder
 from .images import ImageFacts as ImageFacts
@@ -22,4 +23,5 @@ from .store import FINISHED as FINISHED
 from .store import ResultsFolder as ResultsFolder
 from .store import Standing as Standing
 from .store import open_results as open_results
+from .store import shorten_log as shorten_log
 from .store import write_gzipped as write_gzipped

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 AUDIT_FILE = "audit.json"
 RECORDS_FILE = "records.jsonl.gz"
 """The file by which published evidence is known."""
-LOG_LINES = 40
+LOG_FILE, LOG_LINES, LOG_BYTES = "log.txt", 40, 1 << 20
+"""What a run prints; how much of it the report shows, and how much is kept."""
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 History = list[dict[str, str | float]]

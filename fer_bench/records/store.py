@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from fer_bench.archives import gunzip, refuse_bomb
 from fer_bench.cache import old_path, put_in_place, sync, write_atomic
 from fer_bench.errors import FerBenchError
-from fer_bench.records.folder import LOG_LINES, RECORDS_FILE, History, ReadableFolder, tail
+from fer_bench.records.folder import LOG_BYTES, LOG_FILE, LOG_LINES, RECORDS_FILE, History, ReadableFolder, tail
 from fer_bench.records.published import PublishedFolder
 from fer_bench.records.upgrade import upgrade
 
@@ -147,7 +147,7 @@ class ResultsFolder(ReadableFolder):
 
     def log_tail(self, run_id: str) -> str:
         try:
-            with (self.runs / run_id / "log.txt").open("rb") as file:
+            with (self.runs / run_id / LOG_FILE).open("rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - 200 * LOG_LINES))
                 lines = file.read().decode(errors="replace").splitlines()
         except OSError:
@@ -213,9 +213,15 @@ class ResultsFolder(ReadableFolder):
     def commit(self, record: Record, work: Path) -> None:
         """Publish `work`, with `record` in it, as the run's folder, in place of an earlier one.
 
-        Call it under the run's lock. Every file reaches the disk before the rename does.
+        Call it under the run's lock. Every file reaches the disk before the rename does. Of what a run left that did
+        not succeed, the log alone is kept.
         """
         work.mkdir(parents=True, exist_ok=True)
+        shorten_log(work)
+        if record.status != "success":
+            for path in work.iterdir():
+                if path.name != LOG_FILE:
+                    path.unlink()
         (work / "record.json").write_bytes(record.model_dump_json(indent=1).encode() + b"\n")
         sync(work)
         put_in_place(work, self.runs / record.run_id)
@@ -248,6 +254,17 @@ def _parsed(content: bytes) -> Any:
         return upgrade(json.loads(content))
     except (ValueError, RecursionError):
         return None
+
+
+def shorten_log(work: Path) -> None:
+    """Cut out the middle of a log in the folder `work` that is too long; somebody may be writing to its end."""
+    with suppress(FileNotFoundError), (work / LOG_FILE).open("a+b") as log:
+        size = log.seek(0, os.SEEK_END)
+        if size > LOG_BYTES:
+            log.seek(size - LOG_BYTES // 4)
+            end = log.read(LOG_BYTES // 4)
+            log.truncate(LOG_BYTES // 4)
+            log.write(b"\n... the middle is left out ...\n" + end)
 
 
 def write_gzipped(path: Path, content: bytes) -> None:

@@ -22,6 +22,28 @@ def test_files_of_one_name_in_several_folders_are_loaded_once_each(tmp_path, mon
     assert told == ["one", "two"]
 
 
+def test_digest_covers_what_a_plugin_imports_from_its_own_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr("builtins.found", found := [], raising=False)
+    (tmp_path / "pack").mkdir()
+    for module in ("helper", "late", "pack/__init__", "pack/part", "other"):
+        (tmp_path / f"{module}.py").write_text("")
+    (tmp_path / "helper.py").write_text("from pack import part\n")
+    (tmp_path / "plugin.py").write_text(
+        "import os, helper\nos.chdir('/')\ndef kinds(): import late, numpy, fer_bench\nfound.append(kinds)\n"
+    )
+    here = Path.cwd()
+    load_plugins((tmp_path / "plugin.py",))
+    assert Path.cwd() == here
+    digests = [code_digest(found[0])]
+    for module in ("helper", "late", "pack/part"):
+        with (tmp_path / f"{module}.py").open("a") as file:
+            file.write("KIND = 1\n")
+        digests.append(code_digest(found[0]))
+    (tmp_path / "other.py").write_text("KIND = 1\n")
+    assert len(set(digests)) == 4 and code_digest(found[0]) == digests[-1]
+
+
 CELL = """
 import fer_bench
 
