@@ -36,16 +36,14 @@ from fer_bench.execution.search import (
     open_folder,
 )
 from fer_bench.models import (
-    FEATURES,
     MODELS,
     STRATEGIES,
     ModelCard,
     check_backend,
-    features_card,
     forget_networks,
+    model_features,
     plugin_code,
     resolve_weights,
-    stored_features,
     weights_request_id,
     why_not,
 )
@@ -265,7 +263,7 @@ class _Trainer:
     def __call__(self, trial: Trial, checkpoint: Path, progress: Progress) -> float:
         """Macro-F1 of the model with a trial's parameters, on the validation images that choose."""
         card, dataset, request = self.card, self.dataset, self.request
-        features = stored_features(features_card(FEATURES[card.features], trial.parameters), dataset, self.split)
+        features = model_features(card, trial.parameters, dataset, self.split)
         labels, wanted = dataset.labels[self.split.train], dataset.labels[self.split.validation]
         plan = STRATEGIES[request.strategy].plan(labels, len(dataset.class_names), request.seed)
         X, y, plan = with_made_rows(features.train, labels, plan)

@@ -19,17 +19,15 @@ from fer_bench.execution.environment import environment, peak_memory_mb
 from fer_bench.execution.fitting import NotApplicable, built, choosing_rows, fit, make_task, predict, with_made_rows
 from fer_bench.execution.plan import BASE, Job, now
 from fer_bench.models import (
-    FEATURES,
     MODELS,
     STRATEGIES,
     TrainingPlan,
     adjust,
     choose_tau,
-    features_card,
     load_plugins,
+    model_features,
     n_parameters,
     plugin_code,
-    stored_features,
 )
 from fer_bench.progress import Progress
 from fer_bench.records import Record, Timing
@@ -126,7 +124,7 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
     card, strategy, parameters = MODELS[job.spec.model], STRATEGIES[job.spec.strategy], dict(job.spec.parameters)
     known = origin(job)
     progress(0, f"features: {card.features}")
-    features = stored_features(features_card(FEATURES[card.features], parameters), dataset, split)
+    features = model_features(card, parameters, dataset, split)
     clock.lap()
     labels, wanted = dataset.labels[split.train], dataset.labels[split.validation]
     plan = strategy.plan(labels, len(dataset.class_names), job.spec.seed)

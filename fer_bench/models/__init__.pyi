@@ -10,8 +10,7 @@ from .deep.recipe import Recipe as Recipe
 from .deep.recipe import augmentation_names as augmentation_names
 from .deep.retraining import retrain_head as retrain_head
 from .deep.training import forget_networks as forget_networks
-from .features import features_card as features_card
-from .features import stored_features as stored_features
+from .features import model_features as model_features
 from .plugins import is_own as is_own
 from .plugins import load_plugins as load_plugins
 from .plugins import plugin_files as plugin_files

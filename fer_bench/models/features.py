@@ -14,7 +14,7 @@ from fer_bench import cache
 from fer_bench.cache import reading
 from fer_bench.errors import FerBenchError
 from fer_bench.models.plugins import code_digest
-from fer_bench.models.registry import FeaturesCard, register_features
+from fer_bench.models.registry import FEATURES, FeaturesCard, ModelCard, register_features
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +41,7 @@ class Extractor(Protocol):
 
 @dataclass(frozen=True)
 class Features:
-    """Stored features of the three subsets, memory-mapped, (n_subset, ...).
+    """Features of the three subsets, (n_subset, ...): stored and memory-mapped, or the images as `model_features` says.
 
     seconds: what fitting and transforming cost when it was done. ms_per_image: transform alone, per image.
     """
@@ -51,6 +51,36 @@ class Features:
     test: np.ndarray
     seconds: float
     ms_per_image: float
+
+
+class ImageRows:
+    """The images of a dataset at the indices `rows`, uint8 (n, h, w[, 3]): only those that are looked up are read."""
+
+    def __init__(self, images: np.ndarray, rows: np.ndarray) -> None:
+        self.images, self.rows = images, rows
+        self.shape = (len(rows), *images.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        return self.images[self.rows[key]]
+
+
+def model_features(model: ModelCard, parameters: Mapping[str, Any], dataset: Dataset, split: Split) -> Features:
+    """What the classifiers of `model` are given of `dataset` under `split`; parameters: as for `features_card`.
+
+    Features are stored. The images themselves are not, once more: networks and guesses get `ImageRows`, what comes from
+    elsewhere, which may do with X whatever an array can, the images in memory.
+    """
+    card = features_card(FEATURES[model.features], parameters)
+    if card.build is not images:
+        return stored_features(card, dataset, split)
+    if model.is_network or not model.trainable:
+        found: dict[str, Any] = {name: ImageRows(dataset.images, rows) for name, rows in split.subsets().items()}
+    else:
+        found = {name: dataset.images[rows] for name, rows in split.subsets().items()}
+    return Features(**found, seconds=0.0, ms_per_image=0.0)
 
 
 def stored_features(card: FeaturesCard, dataset: Dataset, split: Split) -> Features:

@@ -9,9 +9,11 @@ import pytest
 
 from fer_bench.data import Dataset, make_split
 from fer_bench.errors import FerBenchError
-from fer_bench.models import features
-from fer_bench.models.features import features_card, stored_features
-from fer_bench.models.registry import FEATURES, FeaturesCard
+from fer_bench.execution.fitting import fit, make_task, predict
+from fer_bench.models import TrainingPlan, features
+from fer_bench.models.deep.batches import Pixels
+from fer_bench.models.features import features_card, model_features, stored_features
+from fer_bench.models.registry import FEATURES, MODELS, FeaturesCard
 
 
 @pytest.fixture
@@ -55,13 +57,35 @@ def test_fit_sees_training_rows_only_and_happens_once(dataset):
     assert again.seconds == first.seconds > 0
 
 
-@pytest.mark.parametrize("name", ["images", "pixels", "pca", "hog"])
+@pytest.mark.parametrize("name", ["pixels", "pca", "hog"])
 def test_built_in_features_never_copy_the_training_images(name, dataset, monkeypatch, watched):
     """Data larger than the memory are memory-mapped: no more than a chunk of them may be copied at once."""
     monkeypatch.setattr(features, "CHUNK", 16)
     images, copied = watched(np.repeat(dataset.images[:, 4:44, :, None], 3, axis=3))
     stored_features(FEATURES[name], replace(dataset, images=images), make_split(dataset))
     assert max(copied) == 16
+
+
+def test_images_are_not_stored_again_and_read_where_they_are_looked_at(dataset, watched, tmp_path, monkeypatch):
+    """A guess looks at none, a network at a batch; what comes from elsewhere gets an array."""
+    monkeypatch.setenv("FER_BENCH_CACHE", str(tmp_path))
+    images, copied = watched(dataset.images)
+    data, split = replace(dataset, images=images), make_split(dataset)
+    given = model_features(MODELS["majority"], {}, data, split)
+    labels = data.labels[split.train]
+    task = make_task(data, (given.validation, None), TrainingPlan(split.train), random_state=0, n_jobs=1)
+    guess = MODELS["majority"].build(task)
+    fit(guess, given.train, labels, TrainingPlan(np.arange(len(labels))))
+    assert predict(guess, {"test": given.test}, labels, 3)["test"].shape == (len(split.test), 3)
+    assert copied == []
+    pixels = Pixels(model_features(MODELS["cnn"], {}, data, split).train, 48, augmentation=())
+    rows = np.array([3, 1, 1])
+    assert np.array_equal(pixels.augmented(rows, np.random.default_rng(0))[..., 0], dataset.images[split.train[rows]])
+    assert np.array_equal(pixels.plain(slice(4, 9), True)[..., 0], dataset.images[split.train[4:9], :, ::-1])
+    assert len(pixels) == len(split.train) and copied == [3, 5]
+    own = model_features(replace(MODELS["cnn"], image=None), {}, data, split)
+    assert isinstance(own.test, np.ndarray) and np.array_equal(own.test, dataset.images[split.test])
+    assert not (tmp_path / "features").exists()
 
 
 def test_a_fit_of_ones_own_on_built_in_features_gets_the_training_images(dataset):

@@ -21,7 +21,7 @@ from fer_bench.models.deep.batches import Pixels, padded
 from fer_bench.progress import Progress, silent
 
 KIND, COST_FILE = "backbones", "cost.json"
-BATCH_SIZE = 64
+BATCH_SIZE, CHUNK = 64, 4096
 FORMAT = 1
 
 
@@ -113,7 +113,7 @@ class FrozenPass:
         import keras
 
         content = {
-            "images": hashlib.sha256(np.ascontiguousarray(images).data).hexdigest(),
+            "images": weights_digest(images[start : start + CHUNK] for start in range(0, len(images), CHUNK)),
             "shape": list(images.shape),
             "about": dict(self.about),
             "keras": keras.__version__,
