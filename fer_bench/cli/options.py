@@ -111,11 +111,9 @@ def reading_option(*names: str, help: str, metavar: str | None = None) -> Any:
 
 
 @dataclass(frozen=True)
-class DataOptions:
-    """What data, and how they are read."""
+class ReadingOptions:
+    """How the data are read."""
 
-    data: Data = "synthetic"
-    name: Annotated[str | None, typer.Option(help="Name of the data's folder under the results.")] = None
     groups: Annotated[
         str | None, reading_option(help="People: a column, a pattern of file names, or a CSV.", metavar="WHAT")
     ] = None
@@ -136,6 +134,14 @@ class DataOptions:
         copies: Any = self.copies.value if self.copies else ""
         given = {name: getattr(self, name) for name in ("votes", "skip_bad", "groups", "classes", "crop_faces")}
         return ReadOptions(**given, slices=slices, copies=copies)
+
+
+@dataclass(frozen=True)
+class DataOptions(ReadingOptions):
+    """What data, and how they are read."""
+
+    data: Data = "synthetic"
+    name: Annotated[str | None, typer.Option(help="Name of the data's folder under the results.")] = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_bench.cli.options import Results, ResultsName
+from fer_bench.cli.options import ReadingOptions, Results, ResultsName, with_options
 from fer_bench.cli.terminal import command_line, console, reading_progress, say, write_pages
 from fer_bench.errors import FerBenchError
 
@@ -32,7 +32,9 @@ class Format(StrEnum):
 
 
 @app.command(epilog="Example: `python -m fer_bench report --name fer2013`")
+@with_options
 def report(
+    options: ReadingOptions,
     name: ResultsName = "synthetic",
     results: Results = Path("results"),
     format_: Annotated[
@@ -57,7 +59,7 @@ def report(
         from fer_bench.data import open_dataset
 
         with reading_progress(console) as progress:
-            dataset = open_dataset(images, name=name, progress=progress).load()
+            dataset = open_dataset(images, name=name, options=options.reading(), progress=progress).load()
     for split in splits:
         write_pages(folder, None, split, [one.value for one in format_ or ()], dataset)
 

@@ -1,7 +1,8 @@
 """Lists of images: a line an image with its path, its label, perhaps its subset, its face's box and who is on it."""
 
+import os
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -59,12 +60,15 @@ class ImageList:
     def subset(self) -> int | None:
         """Column of the subsets: one whose words all are, or most where it is called so."""
         for at, name in enumerate(self.names):
-            words = Counter(row[at] for _, row in self.rows if at < len(row) and row[at])
-            known = sum(count for word, count in words.items() if official_subset(word))
-            share = known / max(words.total(), 1)
-            if at != self.at and (share == 1 or (share > MATCHED and name in ("usage", *SUBSET_COLUMNS))):
+            is_called_so = name in ("usage", *SUBSET_COLUMNS)
+            shares = (self._share_of_subsets(at, rows) for rows in (self.rows[:TRIED], self.rows))
+            if at != self.at and all(share > MATCHED if is_called_so else share == 1 for share in shares):
                 return at
         return None
+
+    def _share_of_subsets(self, at: int, rows: Sequence[Row]) -> float:
+        words = Counter(row[at] for _, row in rows if at < len(row) and row[at])
+        return sum(count for word, count in words.items() if official_subset(word)) / max(words.total(), 1)
 
     @cached_property
     def label(self) -> int | None:
@@ -132,7 +136,7 @@ class ImageList:
             raise ValueError(f"no label of {row[self.at][:80]}")
         if path in before and not self.box:
             raise ValueError(f"{row[self.at][:80]} stands in line {before[path]}, too")
-        subset = self.own_subset or subset_of(str(PurePosixPath(path).parent))
+        subset = self.own_subset or subset_of(path.rpartition("/")[0])
         if self.subset is not None and (subset := official_subset(row[self.subset])) is None:
             raise ValueError(f"unknown subset {row[self.subset][:30]!r} (train, validation, test)")
         return ImageFile(
@@ -235,7 +239,7 @@ def _matched(path: str, rows: Sequence[Row], pictures: Sequence[str]) -> ImageLi
     """The list of these `rows`, the first perhaps the names of the columns; None where most images are not there."""
     known = _by_name(pictures)
     if (subset := subset_of(path)) and not path.startswith("/"):
-        known |= _by_name([one for one in pictures if subset_of(str(PurePosixPath(one).parent)) == subset])
+        known |= _by_name([one for one in pictures if subset_of(one.rpartition("/")[0]) == subset])
     folder = path.rpartition("/")[0]
     known |= _by_name([one.removeprefix(f"{folder}/") for one in pictures if one.startswith(f"{folder}/")], folder)
     width = len(rows[0][1])
@@ -273,13 +277,14 @@ def _by_name(pictures: Sequence[str], folder: str = "") -> dict[str, str]:
     folder: that the paths are below.
     """
     known: dict[str, str] = {}
-    for without_suffix in (False, True):
-        ends: dict[str, set[str]] = defaultdict(set)
-        for path in pictures:
-            name = path.removesuffix(PurePosixPath(path).suffix) if without_suffix else path
-            parts = name.split("/")
-            for start in range(len(parts)):
-                ends["/".join(parts[start:])].add(path)
-        found = {end: min(paths, key=len) for end, paths in ends.items() if len(paths) == 1 or end in paths}
-        known = {end: f"{folder}/{path}" if folder else path for end, path in found.items()} | known
+    for names in (pictures, [os.path.splitext(path)[0] for path in pictures]):  # noqa: PTH122
+        ends: dict[str, str | None] = {}
+        for name, path in zip(names, pictures, strict=True):
+            end, above = name, "/"
+            while above:
+                ends[end] = path if ends.setdefault(end, path) == path else None
+                _, above, end = end.partition("/")
+        if names is pictures:
+            ends |= dict(zip(names, pictures, strict=True))
+        known = {end: f"{folder}/{path}" if folder else path for end, path in ends.items() if path} | known
     return known
