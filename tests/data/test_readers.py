@@ -1,5 +1,7 @@
 """One door for all sources: which reader, which name, what the cache serves and what it must not."""
 
+import gzip
+import lzma
 import os
 import subprocess
 import sys
@@ -79,6 +81,34 @@ def test_names_lose_what_they_are_packed_in(suffix, csv_lines, write_csv):
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("faces.csv", content)
     assert open_dataset(str(path)).name == "our-faces-2"
+
+
+@pytest.mark.parametrize("form", ["npz.gz", "npz.xz", "npz in a zip", "csv in a folder", "list.gz"])
+def test_what_is_packed_or_in_a_folder_of_its_own_is_the_same(form, npz, csv_lines, write_csv, tmp_path, folder):
+    plain, packed = npz, tmp_path / f"packed.{form}"
+    if form == "npz in a zip":
+        packed = tmp_path / "packed.zip"
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.write(npz, "data/faces.npz")
+    elif form == "csv in a folder":
+        plain, packed = write_csv(csv_lines), write_csv(csv_lines, "fer2013/data/fer2013.csv").parents[1]
+        (packed / "README.md").write_text("faces")
+    elif form == "list.gz":
+        plain, packed = folder, tmp_path / "faces.txt.gz"
+        lines = "".join(f"faces/{name} {name.split('/')[0]}\n" for name in ("happy/a.png", "happy/b.png", "sad/c.png"))
+        packed.write_bytes(gzip.compress(lines.encode()))
+    else:
+        compress = gzip.compress if form.endswith("gz") else lzma.compress
+        packed.write_bytes(compress(npz.read_bytes()))
+    one, other = open_dataset(str(plain)).load(), open_dataset(str(packed)).load()
+    assert np.array_equal(one.images, other.images) and np.array_equal(one.labels, other.labels)
+
+
+def test_of_several_tables_in_a_folder_one_must_be_named(csv_lines, write_csv):
+    for name in ("train", "icml_face_data"):
+        path = write_csv(csv_lines, f"kaggle/{name}.csv")
+    with pytest.raises(FerBenchError, match=r"several tables[^$]*icml_face_data\.csv\n[^$]*train\.csv"):
+        open_dataset(str(path.parent))
 
 
 def test_name_is_an_option(csv_lines, write_csv):

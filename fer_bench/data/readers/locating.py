@@ -28,8 +28,9 @@ DEEPEST = 6
 LISTS = (".csv", ".tsv", ".txt", ".lst")
 """Suffixes of tables of pixels and of lists of images, which may be packed."""
 READ = (
-    "a folder or .zip of images, a .csv (.gz, .xz, .zip) of emotion,pixels, a .csv, .txt or .lst of path,label with "
-    "the images beside it, an .npz (.gz, .xz) of images and labels, or .parquet files as on Hugging Face"
+    "a folder or .zip of images, a .csv (.gz, .xz, .zip) with the columns emotion and pixels, a list (.csv, .tsv, "
+    ".txt, .lst) of lines such as images/1.png,happy with the images beside it, an .npz (.gz, .xz) with the keys images and "
+    "labels, and .parquet as on Hugging Face"
 )
 PIXELS = "pixels"
 TRIED = 20
@@ -71,7 +72,7 @@ def find(source: str, progress: Progress) -> Source:
         raise FerBenchError(f"--data {source}: neither a file nor a folder; save what comes from there to a file")
     kind = kind_of(path)
     if kind is None:
-        raise FerBenchError(f"--data {source}: a {path.suffix or 'file without a suffix'}; read are {READ}")
+        raise FerBenchError(f"--data {source}: {path.suffix or 'a file without a suffix'} is not read; read are {READ}")
     return signed(kind, path)
 
 

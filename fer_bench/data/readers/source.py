@@ -55,9 +55,9 @@ def open_dataset(
 ) -> OpenedDataset:
     """Find `source`, decode it into the cache if it is not there as it is now, and say which dataset it is.
 
-    source: "synthetic", "fer2013", a CSV like fer2013.csv (plain, .gz, .xz, .zip), an .npz, a folder of classes, a
-    folder of train and test (and validation) folders of classes, or a .zip of such a folder. name: instead of the
-    source's own; a safe file name.
+    source: "synthetic", "fer2013", a CSV like fer2013.csv, an .npz, both perhaps packed (.gz, .xz, .zip), .parquet, a
+    list of images, a folder of images whose folders, names or lists say what they show, or a .zip of such a folder.
+    name: instead of the source's own; a safe file name.
     progress: called with the share done (0..1) and a short text while something is decoded.
 
     Raises FerBenchError naming the file, row, class or option where something is wrong with any of these.
