@@ -28,9 +28,9 @@ DEEPEST = 6
 LISTS = (".csv", ".tsv", ".txt", ".lst")
 """Suffixes of tables of pixels and of lists of images, which may be packed."""
 READ = (
-    "a folder or .zip of images, a .csv (.gz, .xz, .zip) with the columns emotion and pixels, a list (.csv, .tsv, "
-    ".txt, .lst) of lines such as images/1.png,happy with the images beside it, an .npz (.gz, .xz) with the keys images and "
-    "labels, and .parquet as on Hugging Face"
+    "a folder or .zip of images, a .csv (.gz, .xz, .zip) with the columns emotion and pixels, a list (.csv, "
+    ".tsv, .txt, .lst) of lines such as images/1.png,happy with the images beside it, an .npz (.gz, .xz) with the keys "
+    "images and labels, and .parquet as on Hugging Face"
 )
 PIXELS = "pixels"
 TRIED = 20

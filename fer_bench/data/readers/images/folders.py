@@ -23,7 +23,7 @@ FER2013_NAME = re.compile(r"(Training|PublicTest|PrivateTest)_\d+", re.IGNORECAS
 READ = (
     "\nRead are happy/1.png (folders of classes), train/happy/1.png (train, validation and test, in any wrapper), "
     "beside the images a list of lines such as images/1.png,happy[,train][,person], file names as in CK+, JAFFE, KDEF, "
-    "RaFD and Yale, what RAF-DB, ExpW, AffectNet, FER+ and YOLO come with, Hugging Face's .parquet, and one .csv or .npz."
+    "RaFD and Yale, what RAF-DB, ExpW, AffectNet, FER+ and YOLO come with, Hugging Face's .parquet, one .csv or .npz."
 )
 Folder = tuple[str, ...]
 
