@@ -126,7 +126,7 @@ def make_split(dataset: Dataset, seed: int = 0, progress: Progress = silent) -> 
     """
     import numpy as np
 
-    from fer_bench.data.draws import draw, tenths, whole_groups
+    from fer_bench.data.splits.draws import draw, tenths, whole_groups
 
     if dataset.subsets is None:
         groups = whole_groups(dataset, progress)
@@ -155,7 +155,7 @@ def make_folds(dataset: Dataset, folds: Folds, seed: int = 0, progress: Progress
     """
     import numpy as np
 
-    from fer_bench.data.draws import draw, evenly, whole_groups
+    from fer_bench.data.splits.draws import draw, evenly, whole_groups
 
     groups = whole_groups(dataset, progress)
     rows = np.arange(len(dataset)) if dataset.subsets is None else np.flatnonzero(dataset.subsets != "test")
@@ -190,7 +190,7 @@ def _kept_together(dataset: Dataset) -> str:
 
 def _validated(dataset: Dataset, rest: np.ndarray, seed: int, groups: np.ndarray) -> np.ndarray:
     """Which of the rows `rest` validate. A class that too few people show for both is trained on."""
-    from fer_bench.data.draws import draw, tenths
+    from fer_bench.data.splits.draws import draw, tenths
 
     try:
         return draw(dataset, rest, tenths("validation"), seed, groups)[rest]

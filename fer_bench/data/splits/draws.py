@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from fer_bench.data.copies import stored_copies
 from fer_bench.data.dataset import Dataset
-from fer_bench.data.dealing import even_parts, in_turn, rare_first
+from fer_bench.data.splits.dealing import even_parts, in_turn, rare_first
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.progress import Progress
 
