@@ -204,6 +204,8 @@ def _reaches(deviations: np.ndarray, smoothing: np.ndarray) -> tuple[np.ndarray,
 def _with_intervals(
     about: pd.DataFrame, measures: Sequence[str], values: np.ndarray, centre: np.ndarray, reach: np.ndarray
 ) -> pd.DataFrame:
+    import pandas as pd
+
     limits = {"": values, "_low": np.maximum(centre - reach, -1), "_high": np.minimum(centre + reach, 1)}
     columns = {m + end: limit[:, i] for i, m in enumerate(measures) for end, limit in limits.items()}
-    return about.assign(**columns)
+    return pd.concat([about, pd.DataFrame(columns, index=about.index)], axis=1)  # at once: there may be 200 classes

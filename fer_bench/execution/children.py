@@ -183,7 +183,7 @@ def _watch(
             break
     process.join()
     _end_group(process.pid)
-    return said
+    return said or ("cancelled" if stopped() else None)  # as where the fork server was ended, and the child with it
 
 
 def _end_group(number: int) -> None:

@@ -57,7 +57,7 @@ def write(
     from fer_bench.report.page import file_name, page, picture
     from fer_bench.report.sheets import images_of
 
-    made_from = _state(folder.path)
+    made_from, drawn = _state(folder.path), None
     board = load_leaderboard(folder, split, command)
     texts = {"md": page, "csv": csv_text, "json": json_text, "latex": latex}
     paths = {name: folder.path / file_name(board.suffix, name) for name in formats}
@@ -70,7 +70,9 @@ def write(
     if "csv" in formats and len(board.slices):
         paths["slices"] = folder.path / _slices_name(board.suffix)
         cache.write_atomic(paths["slices"], slices_csv(board))
-    if "md" in formats and (drawn := picture(board)):
+    with suppress(Exception):  # of fonts and drawing libraries: the tables say the same
+        drawn = picture(board) if "md" in formats else None
+    if drawn:
         paths["png"] = folder.path / file_name(board.suffix, "png")
         cache.write_atomic(paths["png"], drawn)
     content = {"made_from": made_from, "written": {path.name: _sha256(path) for path in paths.values()}}

@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -101,11 +100,8 @@ def test_whatever_a_model_does_costs_itself_alone_and_leaves_nothing_behind(prog
     monkeypatch.setenv("FER_BENCH_CACHE", "cache")
     (tmp_path / "plugin.py").write_text(PLUGIN)
     command = ("run", "--data", "tiny.npz", "--plugin", "plugin.py", "--strategies", "none", "--models")
-    begun = time.monotonic()
     hung = program(*command, "leaves-and-hangs", "--timeout", "3")
     done = program(*command, f"fine,leaves,talks,{FAIL}")
-    print(time.monotonic() - begun)
-    assert time.monotonic() - begun < 120
     assert hung.returncode == done.returncode == 1, done.stdout + done.stderr
     assert "\x1b" not in done.stdout + done.stderr and "Traceback" not in done.stdout + done.stderr
     found = {model: record for (model, _, _), record in records(tmp_path / "results" / "tiny").items()}

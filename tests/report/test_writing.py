@@ -34,6 +34,13 @@ def test_every_format_is_a_file_beside_the_runs(written):
     assert "a command of its own" in (written.folder.path / "leaderboard.md").read_text()
 
 
+def test_a_picture_that_cannot_be_drawn_costs_itself_alone(stored_runs, monkeypatch):
+    monkeypatch.setattr("fer_bench.report.page.quality_against_time", lambda *_: 1 / 0)
+    stored_runs.add("cnn", stored_runs.predictions(1.0), family="deep")
+    _, paths = write(stored_runs.folder, FORMATS)
+    assert {path.suffix for path in paths} == {".md", ".csv", ".json", ".tex"}
+
+
 def test_the_same_records_give_the_same_bytes(written):
     before = {name: (written.folder.path / name).read_bytes() for name in names(written.folder)}
     write(written.folder, FORMATS, "a command of its own")
