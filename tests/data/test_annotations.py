@@ -36,11 +36,11 @@ def of_each(data) -> dict[str, tuple[str, str]]:
 def own(tmp_path):
     """A folder of twenty images, and of each its label, subset and person."""
     for i in range(20):
-        write(tmp_path / "own" / "pictures" / f"p{i}.png", i)
+        write(tmp_path / "own" / "my pictures" / f"p{i}.png", i)
     return tmp_path / "own"
 
 
-def rows(path="pictures/p{}.png", mark=","):
+def rows(path="my pictures/p{}.png", mark=","):
     return [
         mark.join([path.format(i), "happy" if i % 2 else "sad", subset, f"S{i // 4}"])
         for i, subset in enumerate(SUBSETS)
@@ -51,13 +51,14 @@ FORMS = {
     "named": ("list.csv", ["image,emotion,split,subject", *rows()]),
     "not named": ("list.csv", rows()),
     "an index": ("list.csv", [",path,label,set,person", *(f"{n},{row}" for n, row in enumerate(rows()))]),
+    "an index without a name": ("list.csv", [f"{n},{row}" for n, row in enumerate(rows())]),
     "tabs": ("list.tsv", ["file\tlabel\tusage\tgroup", *rows(mark="\t")]),
     "spaces": ("list.txt", rows(mark=" ")),
     "semicolons": ("list.csv", ["file;label;subset;identity", *rows(mark=";")]),
     "quoted": ("list.csv", [f'"{row.replace(",", chr(34) + "," + chr(34))}"' for row in rows()]),
     "without suffix or folder": ("list.lst", rows("p{}", " ")),
     "another suffix": ("list.csv", rows("p{}.jpg")),
-    "as on another machine": ("list.csv", rows("C:\\Users\\me\\faces\\pictures\\p{}.png")),
+    "as on another machine": ("list.csv", rows("C:\\Users\\me\\faces\\my pictures\\p{}.png")),
     "the label first": ("list.csv", ["emotion,file,split,subject", *(
         ",".join([label, path, *rest]) for path, label, *rest in (row.split(",") for row in rows()))]),
     "numbers too": ("list.csv", ["label,image,emotion,split,subject", *(
@@ -72,12 +73,12 @@ def test_a_list_of_images(form, direct, own):
     data = opened(path if direct else own)
     assert data.class_names == ("happy", "sad") and data.class_counts().tolist() == [10, 10]
     assert [int((data.subsets == name).sum()) for name in ("train", "validation", "test")] == [12, 4, 4]
-    assert of_each(data)["pictures/p13.png"] == ("happy", "validation")
+    assert of_each(data)["my pictures/p13.png"] == ("happy", "validation")
     assert len(np.unique(data.groups)) == 5 and data.grouped_by == "person"
 
 
 def test_a_list_of_absolute_paths_elsewhere(own, tmp_path):
-    data = opened(write_text(tmp_path / "lists" / "mine.txt", *rows(f"{own}/pictures/p{{}}.png", " ")))
+    data = opened(write_text(tmp_path / "lists" / "mine.txt", *rows(f"{own}/my pictures/p{{}}.png")))
     assert of_each(data)["p1.png"] == ("happy", "train")
 
 
@@ -86,20 +87,19 @@ def test_other_files_beside_a_list_do_not_change_what_it_says(own):
     before = open_dataset(str(path))
     write(own / "results" / "figure.png", 1)
     assert open_dataset(str(path)) == before
-    write(own / "pictures" / "p3.png", 99)
+    write(own / "my pictures" / "p3.png", 99)
     assert open_dataset(str(path)).fingerprint != before.fingerprint
 
 
 def test_bad_lines_are_named_together_or_dropped(own):
-    bad = ["pictures/p99.png,sad,train,S0", "pictures/p1.png,sad,train,S0", "pictures/p2.png,,train,S0", "x,y"]
+    bad = ["my pictures/p99.png,sad,train,S0", "my pictures/p1.png,sad,train,S0", "my pictures/p2.png,,train,S0", "x,y"]
     path = write_text(own / "list.csv", *rows()[3:], *bad, rows()[0])
     for source in (path, own):
         with pytest.raises(FerBenchError) as raised:
             opened(source)
         message = str(raised.value)
-        assert (
-            "3 bad lines of 22" in message and "line 18: pictures/p99.png" in message and "line 21: 2 fields" in message
-        )
+        assert "3 bad lines of 22" in message and "line 18: my pictures/p99.png" in message
+        assert "line 21: 2 fields" in message
         assert len(opened(source, skip_bad=True)) == 19
 
 
@@ -137,6 +137,16 @@ def test_a_list_beside_folders_of_classes(tmp_path):
     write_text(tmp_path / "own" / "labels.csv", "pth,age", *(f"{path},{n % 2}" for n, path in enumerate(paths)))
     data = opened(tmp_path / "own", slices=("age",))
     assert data.class_counts().tolist() == [6, 6] and data.slices["age"].tolist() == ["0", "1"] * 6
+
+
+def test_a_column_for_each_class(tmp_path):
+    """As Roboflow writes it into each subset's folder."""
+    for subset in ("train", "valid", "test"):
+        for i in range(6):
+            write(tmp_path / "own" / subset / f"{i}.png", i)
+        lines = [f"{i}.png, {int(i % 2)}, {int(i % 2 == 0)}" for i in range(6)]
+        write_text(tmp_path / "own" / subset / "_classes.csv", "filename, Anger, Fear", *lines)
+    assert of_each(opened(tmp_path / "own"))["valid/2.png"] == ("Fear", "validation")
 
 
 def test_rafdb(tmp_path):
@@ -218,8 +228,15 @@ def test_affectnet_by_its_arrays(tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["{subset}/{kind}/{name}", "{kind}/{subset}/{name}"])
-@pytest.mark.parametrize("names", ["['anger', 'happy']", "\n  0: anger\n  1: happy"], ids=["in a row", "numbered"])
-def test_yolo(layout, names, tmp_path):
+@pytest.mark.parametrize(
+    ("file", "names"),
+    [
+        ("data.yaml", "names: [anger, happy]"),
+        ("x.yml", "names:\n  0: anger\n  1: happy"),
+        ("classes.txt", "anger\nhappy"),
+    ],
+)
+def test_yolo(layout, file, names, tmp_path):
     root = tmp_path / "yolo"
     for subset in ("train", "valid", "test"):
         for i in range(4):
@@ -227,7 +244,7 @@ def test_yolo(layout, names, tmp_path):
             second = "0 0.2 0.2 0.2 0.2" if i == 3 else ""
             place = root / layout.format(subset=subset, kind="labels", name=f"{i}.txt")
             write_text(place, f"{i % 2} 0.5 0.5 0.4 0.4", second)
-    write_text(root / "data.yaml", "nc: 2", f"names: {names}")
+    write_text(root / file, names)
     data = opened(root)
     path = layout.format(subset="valid", kind="images", name="")
     found = of_each(data)

@@ -188,7 +188,8 @@ def _listed(path: Path) -> tuple[Path, list[Signature]]:
     return folder, [
         entry
         for entry in _listing(folder)
-        if (name := PurePosixPath(entry[0])).name in names or re.sub("_aligned$", "", name.stem) in names
+        if (name := PurePosixPath(entry[0].rpartition(" ")[2])).name in names
+        or re.sub("_aligned$", "", name.stem) in names
     ]
 
 

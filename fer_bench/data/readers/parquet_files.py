@@ -13,7 +13,7 @@ from fer_bench.data.options import ReadOptions
 from fer_bench.data.readers.csv_files import SUBSET_COLUMNS
 from fer_bench.data.readers.decoded import Decoded, drop_bad, official_subset, subset_of
 from fer_bench.data.readers.images.decoding import ImageFile, read_images
-from fer_bench.data.readers.images.lists import LABELS
+from fer_bench.data.readers.images.image_list import LABELS
 from fer_bench.errors import FerBenchError
 from fer_bench.progress import Progress, silent
 

@@ -26,6 +26,7 @@ EXPRESSION_FILE = "_exp.npy"
 FERPLUS_VOTES = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt", "unknown", "no-face")
 RAF_LIST, EXPW_LIST, FERPLUS_LIST = "list_patition_label.txt", "label.lst", "label.csv"  # the first is spelled so
 FERPLUS_LINE = re.compile(r'[^,]+,("\([\d, ]+\)",)?(\d+,){9}\d+')
+YOLO_NAMES = ("classes.txt", "obj.names")
 LARGEST_YAML = 1 << 20
 
 
@@ -44,8 +45,8 @@ def annotated_images(root: Path, pictures: Sequence[str], paths: Sequence[str], 
     if expressions := [path for path in paths if path.endswith(EXPRESSION_FILE)]:
         return _affectnet(root, pictures, expressions, options)
     for path in paths:
-        if path.lower().endswith((".yaml", ".yml")) and (classes := _yolo_classes(root / path)):
-            return _yolo(root, pictures, set(paths), classes, options)
+        if (classes := _yolo_classes(root / path)) and (found := _yolo(root, pictures, set(paths), classes, options)):
+            return found
     return None
 
 
@@ -145,7 +146,11 @@ def _affectnet(root: Path, pictures: Sequence[str], expressions: Sequence[str], 
 
 
 def _yolo_classes(path: Path) -> dict[int, str]:
-    """The names of the classes in a data.yaml by their numbers; none where it has no such names."""
+    """The names of the classes in a data.yaml or classes.txt by their numbers; none in any other file."""
+    if path.name in YOLO_NAMES:
+        return dict(enumerate(line.strip() for line in _lines(path)))
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        return {}
     import yaml
 
     try:
