@@ -137,6 +137,8 @@ def test_a_list_beside_folders_of_classes(tmp_path):
     write_text(tmp_path / "own" / "labels.csv", "pth,age", *(f"{path},{n % 2}" for n, path in enumerate(paths)))
     data = opened(tmp_path / "own", slices=("age",))
     assert data.class_counts().tolist() == [6, 6] and data.slices["age"].tolist() == ["0", "1"] * 6
+    write_text(tmp_path / "own" / "labels.csv", "such as anger/1.png")
+    assert opened(tmp_path / "own").class_counts().tolist() == [6, 6]
 
 
 def test_a_column_for_each_class(tmp_path):

@@ -75,7 +75,7 @@ def _by_lines(
             except (KeyError, ValueError, IndexError):
                 problems.append(f"line {number}: {line[:80]!r} is not as expected, or its image is missing")
     notes = drop_bad(root / path, "bad lines", len(files) + len(problems), problems, options.skip_bad)
-    return files, [f"labels from {path}", *notes]
+    return files, [f"labels from {PurePosixPath(path).name}", *notes]
 
 
 def _raf(cells: Sequence[str], by_name: Mapping[str, str]) -> ImageFile:

@@ -29,7 +29,8 @@ def find_lists(
 ) -> list[ImageList]:
     """The lists among `paths` below `root` that name images among `pictures`, of lists of the same images the best.
 
-    Those with labels and subsets are better. only: the list that was asked for. Raises FerBenchError where that has no
+    Those with labels and subsets are better. in_classes: whether folders may be classes, so that only lists of most
+    pictures are of these. only: the list that was asked for. Raises FerBenchError where that has no
     images.
     """
     kinds = Counter(PurePosixPath(path).suffix.lower() for path in paths)
@@ -64,7 +65,7 @@ def find_lists(
         if taken.isdisjoint(one.named_images):
             best.append(one)
             taken.update(one.named_images)
-    return best
+    return best if only or not in_classes or len(taken) > MATCHED * len(pictures) else []
 
 
 def read_lists(
