@@ -123,9 +123,18 @@ class StoredRuns:
     def write_audit(self, **fields: Any) -> None:
         """The audit of this split, see `make_audit`; near_in_train: of validation and of test."""
         near = fields.pop("near_in_train", 0)
-        counts = np.bincount(self.labels["test"]).tolist()
-        subsets = {name: subset_audit(counts, near_in_train=near if name in SUBSETS else 0) for name in self.ids}
-        values = {"split_fingerprint": self.split, "class_names": list(self.CLASS_NAMES), "subsets": subsets}
+        counts, n = np.bincount(self.labels["test"]), len(self.labels["test"])
+        subsets = {
+            name: subset_audit(counts.tolist(), near_in_train=near if name in SUBSETS else 0) for name in self.ids
+        }
+        majority = float((self.labels["validation"] == counts.argmax()).mean())
+        values = {
+            "split_fingerprint": self.split, "class_names": list(self.CLASS_NAMES), "subsets": subsets,
+            "split_source": "drawn", "images": 3 * n, "unique_images": 3 * n,
+            "imbalance_ratio": counts.max() / counts.min(),
+            "near": {"groups": near, "images": 3 * near, "largest": 3, "across": near, "conflicting": 0},
+            "canary": {"images": n, "nearest_neighbour": 0.42, "linear": 0.36, "majority": majority},
+        }  # fmt: skip
         self.folder.audit_path().write_text(make_audit(**(values | fields)).model_dump_json())
 
 

@@ -73,7 +73,9 @@ def test_ensemble_is_ranked_and_all_is_verified(judged, tmp_path):
     assert "unchanged" in judged("ensemble", "--name", "faces").stdout
     verified = judged("verify", "results/faces")
     assert verified.returncode == 0, verified.stdout
-    assert "3 rescored, 1 reproduced" in verified.stdout
+    assert "3 rescored, 1 reproduced" in verified.stdout and "not checked:\n  - Labels" in verified.stdout
+    other = judged("verify", "results/faces", "--data", "tiny.npz")
+    assert other.returncode == 1 and "fingerprint dddddddddddddddd" in other.stdout
 
 
 def test_tampering_is_exit_code_1_and_named(judged, stored_runs):

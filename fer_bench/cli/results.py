@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +16,8 @@ from fer_bench.errors import FerBenchError
 
 if TYPE_CHECKING:
     from fer_bench.analysis import Predictions
-    from fer_bench.records import ResultsFolder
+    from fer_bench.data import Dataset
+    from fer_bench.records import ReadableFolder, ResultsFolder
     from fer_bench.records.schema import Record
 
 app = typer.Typer()
@@ -110,12 +113,22 @@ def judge(
         say(*(f"Not ranked: {text}" for text in sentences(board.unranked.at[row, "reasons"])))
 
 
-@app.command(epilog="Example: `python -m fer_bench verify results/fer2013 --against rerun/fer2013`")
-def verify(
-    folder: Annotated[Path, typer.Argument(help="A dataset's folder under the results.")],
+@dataclass(frozen=True)
+class VerifyOptions(ReadingOptions):
+    """What the runs are held against, and how the data are read."""
+
     against: Annotated[
         Path | None, typer.Option(help="The same dataset's folder with runs of the same specs.", metavar="DIR")
-    ] = None,
+    ] = None
+    data: Annotated[
+        str | None, typer.Option(help="Data of the runs, read as they were: split and audit follow.", metavar="WHAT")
+    ] = None
+
+
+@app.command(epilog="Example: `python -m fer_bench verify results/fer2013 --data fer2013 --against rerun/fer2013`")
+@with_options
+def verify(
+    options: VerifyOptions, folder: Annotated[Path, typer.Argument(help="A dataset's folder under the results.")]
 ) -> None:
     """Compute every figure again from the stored probabilities; exit code 1 where one does not follow."""
     from fer_bench.analysis import verify as verify_records
@@ -123,11 +136,25 @@ def verify(
     from fer_bench.report import page_faults, verify_lines
 
     source = open_results(folder)
-    found = verify_records(source, open_results(against) if against else None)
+    against = open_results(options.against) if options.against else None
+    found = verify_records(source, against, _read_again(source, options))
     faults = page_faults(source)
     say(*verify_lines(found, faults))
     if faults or not found.is_sound:
         raise typer.Exit(1)
+
+
+def _read_again(folder: ReadableFolder, options: VerifyOptions) -> Dataset | None:
+    """The data that were given, at the size that the runs saw."""
+    from fer_bench.data import open_dataset
+
+    if options.data is None:
+        return None
+    asked = [dict(record.spec.parameters).get("image_size") for record in folder.read()[0]]
+    reading = options.reading()
+    side = max([reading.side, *(size for size in asked if isinstance(size, int))])
+    with reading_progress(console) as progress:
+        return open_dataset(options.data, options=dataclasses.replace(reading, side=side), progress=progress).load()
 
 
 @app.command(epilog="Example: `python -m fer_bench ensemble --name fer2013`")

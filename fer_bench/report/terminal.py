@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fer_bench.errors import listing
 from fer_bench.report.columns import MISSING, show
-from fer_bench.report.text import counted, in_short, one_line, title
+from fer_bench.report.text import counted, in_short, one_line, sentences, title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,18 +96,20 @@ def _wrapped(text: str, width: int, start: str = "", rest: str = "") -> list[str
 
 
 def verify_lines(found: Verification, page_faults: Sequence[str] = ()) -> list[str]:
-    """What `verify` says: runs of which there is something to say, how many stand how, what contradicts."""
-    lines = [
-        f"{verdict.run_id}: {verdict.standing}: {remark}"
-        for verdict in found.verdicts
-        for remark in verdict.remarks[:3]
-    ]
+    """What `verify` says: of single runs, how many stand how, what it cannot check, what contradicts."""
     from fer_bench.analysis import Standing
 
+    lines = [
+        one_line(f"{verdict.run_id}: {verdict.standing}: {remark}")
+        for verdict in found.verdicts
+        for remark in verdict.remarks[:SHOWN]
+    ]
     counts = Counter(verdict.standing for verdict in found.verdicts)
     told = ", ".join(f"{counts[standing]} {standing}" for standing in Standing if counts[standing])
-    faults = [*found.faults, *page_faults]
-    lines.append(told or "no run has scores")
+    faults = [one_line(fault) for fault in (*found.faults, *page_faults)]
+    lines += [*sentences(found.remarks), told or "no run has scores"]
+    if found.unchecked:
+        lines += ["not checked:", *(f"  - {one}" for one in sentences(found.unchecked))]
     if faults:
         lines.append(f"{counted(len(faults), 'fault')} of the folder:\n{listing(faults)}")
     if page_faults:

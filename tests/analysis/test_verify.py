@@ -1,6 +1,9 @@
 """Verification: honest folders stand, and every tampering is found and named."""
 
 import dataclasses
+import functools
+import json
+import operator
 import shutil
 
 import numpy as np
@@ -236,9 +239,37 @@ def mark_more_copies_than_were_counted(judged, record):
     return None, [judged.folder.images_path(judged.split).name, "50", "20"]
 
 
+def edit_audit(judged, **figures):
+    """Write an honest audit, then change figures in it: `canary_linear` for "linear" of "canary"."""
+    judged.write_audit(data_fingerprint=judged.find("pca-svm").spec.data_fingerprint)
+    assert verify(judged.folder).is_sound
+    path = judged.folder.audit_path()
+    audit = json.loads(path.read_text())
+    for figure, value in figures.items():
+        *parents, name = figure.split("__")
+        part = functools.reduce(operator.getitem, parents, audit)
+        part[name] = value
+    path.write_text(json.dumps(audit))
+    return None, ["audit.json", *(figure.replace("__", ".") for figure in figures)]
+
+
+def pass_for_fer2013(judged, record):
+    return edit_audit(judged, fer2013=True)
+
+
+def count_other_training_images(judged, record):
+    where, _ = edit_audit(judged, subsets__train__class_counts=[60, 20, 10])
+    return where, ["imbalance_ratio"]
+
+
+def invent_a_majority(judged, record):
+    return edit_audit(judged, canary__majority=0.9)
+
+
 @pytest.mark.parametrize(
     "tamper",
     [
+        pass_for_fer2013, count_other_training_images, invent_a_majority,
         raise_a_score, edit_the_confusion_matrix, edit_a_class, raise_validation, swap_the_probabilities,
         sharpen_the_probabilities, take_another_run_s_probabilities, drop_the_validation_figures, change_labels,
         rename_the_run, move_to_another_run_id, break_the_record, claim_more_images,

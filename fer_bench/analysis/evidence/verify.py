@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,16 @@ import numpy as np
 
 from fer_bench import metrics
 from fer_bench.analysis import bootstrap, comparisons
-from fer_bench.analysis.evidence import ensemble, external
-from fer_bench.analysis.leakage import audit_of
+from fer_bench.analysis.evidence import adjustment, ensemble, external
+from fer_bench.analysis.evidence.audited import audit_faults, data_faults
+from fer_bench.analysis.evidence.identical import identical
+from fer_bench.analysis.evidence.unchecked import unchecked
+from fer_bench.analysis.findings import Finding
 from fer_bench.analysis.predictions import SCORED, TOLERANCE, Predictions, Run, split_of
 from fer_bench.errors import FerBenchError
 
 if TYPE_CHECKING:
+    from fer_bench.data import Dataset
     from fer_bench.records import ReadableFolder
     from fer_bench.records.schema import Record
 
@@ -42,10 +46,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Verification:
-    """One verdict per run with scores, and the faults of the folder: of records, split files and marked copies."""
+    """One verdict per run with scores, and the faults of the folder: of records, split files, marks and audit.
+
+    remarks: runs that are identical; no fault by itself. unchecked: what is taken on its word.
+    """
 
     verdicts: tuple[Verdict, ...]
     faults: tuple[str, ...]
+    remarks: tuple[Finding, ...] = ()
+    unchecked: tuple[Finding, ...] = ()
 
     @property
     def is_sound(self) -> bool:
@@ -53,34 +62,49 @@ class Verification:
         return not self.faults and all(verdict.standing != Standing.refuted for verdict in self.verdicts)
 
 
-def verify(folder: ReadableFolder, against: ReadableFolder | None = None) -> Verification:
+def verify(
+    folder: ReadableFolder, against: ReadableFolder | None = None, dataset: Dataset | None = None
+) -> Verification:
     """Compute again every figure on record in `folder`.
 
     A run is reproduced where `against` holds a run of the same spec made at another time, whose own figures follow
     from its probabilities, and whose accuracy and macro-F1 differ by no more than the 95 % intervals of the paired
     differences over the test images allow; an ensemble, where it is the mean of its members and greedy selection picks
-    these again.
+    these again. dataset: the data of the runs: split and audit are held against them.
     """
     records, faults = folder.read()
     verdicts: list[Verdict] = []
+    splits: list[Predictions] = []
     for split, n_folds in sorted({split_of(record)[1:] for record in records}):
         try:
             predictions = Predictions.load(folder, split, n_folds, records)
         except FerBenchError as error:
             faults.append(str(error))
             continue
-        reruns = _Reruns.load(against, predictions) if against else None
-        found = [_verdict(predictions, run, reruns) for run in predictions.runs if run.is_scored]
-        verdicts += [
-            Verdict(record.run_id, Standing.self_reported, ("of other data, whose labels are not here any more",))
-            for record in predictions.elsewhere
-            if (split_of(record)[1:], record.status) == ((split, n_folds), "success")
-        ]
-        faults += [*_hidden(predictions), *_miscounted(predictions), *_relabelled(predictions)]
+        splits.append(predictions)
+        found = list(_verdicts(predictions, against))
+        faults += [*_hidden(predictions), *audit_faults(predictions)]
         if len(found) > 1 and all(verdict.standing == Standing.refuted for verdict in found):
             faults.append(f"no record follows from the labels of split {split}: were those changed?")
         verdicts += found
-    return Verification(tuple(verdicts), tuple(faults))
+    if dataset is not None:
+        faults += _against_data(splits, dataset)
+    remarks = [finding for predictions in splits for finding in identical(predictions)]
+    open_points = unchecked(splits, dataset, against is not None)
+    return Verification(tuple(verdicts), tuple(faults), tuple(remarks), tuple(open_points))
+
+
+def _against_data(splits: Sequence[Predictions], dataset: Dataset) -> Iterator[str]:
+    """What the data contradict in the splits of them; that no split is of them, where none is."""
+    of_data = [predictions for predictions in splits if predictions.split[0] == dataset.fingerprint]
+    if not of_data:
+        known = ", ".join(sorted({predictions.split[0] for predictions in splits}))
+        yield (
+            f"the runs are of data with fingerprint {known or 'unknown'}, and those given have {dataset.fingerprint}: "
+            "other data, or read with other options"
+        )
+    for predictions in of_data:
+        yield from data_faults(predictions, dataset)
 
 
 def contradictions(predictions: Predictions, run: Run) -> list[str]:
@@ -101,31 +125,8 @@ def contradictions(predictions: Predictions, run: Run) -> list[str]:
         faults += _of_record(predictions, record, scored)
     if run.record.family == ensemble.FAMILY and stored:
         faults += ensemble.contradictions(predictions, run.record, stored)
-    if run.record.adjusted_from and not predictions.split[2]:
-        faults += _misadjusted(predictions, run, stored)
+    faults += adjustment.contradictions(predictions, run, stored)
     return faults
-
-
-def _misadjusted(predictions: Predictions, run: Run, stored: dict[str, np.ndarray]) -> Iterator[str]:
-    """Where an adjusted run is not what its base, tau and the classes' shares in train give; unknown bases say nothing.
-
-    Odds of two classes are compared by their logarithms' share in the rounding of published probabilities.
-    """
-    data_fingerprint, split_fingerprint, _ = predictions.split
-    base = next((one for one in predictions.runs if one.run_id == run.record.adjusted_from), None)
-    audit, tau = audit_of(predictions.folder, data_fingerprint, split_fingerprint), run.record.parameters.get("tau")
-    if base is None or audit is None or not isinstance(tau, int | float):
-        return
-    counts = np.array(audit.subsets["train"].class_counts, dtype=float)
-    if not counts.all():
-        return
-    before = predictions.stored(base)
-    for subset in stored.keys() & before.keys():
-        again = metrics.adjust(before[subset], np.log(counts / counts.sum()), tau)
-        largest = float((counts.max() / counts.min()) ** abs(tau))
-        tolerance = TOLERANCE * 10 + 2 * predictions.folder.resolution * largest
-        if (n := int((np.abs(again - stored[subset]).max(axis=1) > tolerance).sum())) > 0:
-            yield f"{subset} probabilities of {n:,} images are not those of {base.run_id} at tau {tau:g}"
 
 
 Scored = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -181,6 +182,15 @@ def _figure(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def _verdicts(predictions: Predictions, against: ReadableFolder | None) -> Iterator[Verdict]:
+    reruns = _Reruns.load(against, predictions) if against else None
+    yield from (_verdict(predictions, run, reruns) for run in predictions.runs if run.is_scored)
+    for record in predictions.elsewhere:
+        if (split_of(record)[1:], record.status) == (predictions.split[1:], "success"):
+            remark = "of other data, whose labels are not here any more"
+            yield Verdict(record.run_id, Standing.self_reported, (remark,))
+
+
 def _verdict(predictions: Predictions, run: Run, reruns: _Reruns | None) -> Verdict:
     faults = contradictions(predictions, run)
     if faults:
@@ -192,9 +202,8 @@ def _verdict(predictions: Predictions, run: Run, reruns: _Reruns | None) -> Verd
         again = ensemble.is_chosen_again(predictions, run.record)
         remark = "greedy selection picks its members again" if again else "greedy selection picks other members"
         return Verdict(run.run_id, Standing.reproduced if again else Standing.rescored, (remark,))
-    if reruns is None:
-        return Verdict(run.run_id, Standing.rescored)
-    return reruns.compare(run, rows)
+    found = reruns.compare(run, rows) if reruns else Verdict(run.run_id, Standing.rescored)
+    return replace(found, remarks=(*found.remarks, *adjustment.remarks(predictions, run)))
 
 
 def _hidden(predictions: Predictions) -> Iterator[str]:
@@ -203,43 +212,6 @@ def _hidden(predictions: Predictions) -> Iterator[str]:
         for record in run.records:
             if record.status != "success" and predictions.folder.predictions_digest(record.run_id):
                 yield f"{record.run_id}: is on record as {record.status}, and has stored predictions"
-
-
-def _miscounted(predictions: Predictions) -> Iterator[str]:
-    """Copies in train that are marked on more or fewer images than the audit counted: test-clean rests on the marks."""
-    data_fingerprint, split_fingerprint, n_folds = predictions.split
-    if n_folds:
-        return
-    name = predictions.folder.images_path(split_fingerprint).name
-    try:
-        audit = audit_of(predictions.folder, data_fingerprint, split_fingerprint)
-        facts = {subset: predictions.image_facts(subset) for subset in SCORED}
-    except FerBenchError as error:
-        yield str(error)
-        return
-    for subset, of_subset in facts.items():
-        if audit is None or of_subset is None:
-            continue
-        counted = audit.subsets[subset]
-        for kind, n in (("exact", counted.exact_in_train), ("near", counted.near_in_train)):
-            if (marked := int((of_subset.copy_in_train == kind).sum())) != n:
-                yield f"{name}: marks {marked:,} {subset} images as {kind} copies, and the audit counts {n:,}"
-
-
-def _relabelled(predictions: Predictions) -> Iterator[str]:
-    """Subsets whose labels are not as many of each class as the audit counted."""
-    data_fingerprint, split_fingerprint, n_folds = predictions.split
-    if n_folds:
-        return
-    try:
-        audit = audit_of(predictions.folder, data_fingerprint, split_fingerprint)
-    except FerBenchError:
-        return  # `_miscounted` says so
-    for subset, labels in predictions.labels.items():
-        counts = np.bincount(labels, minlength=len(predictions.class_names)).tolist()
-        if audit is not None and counts != audit.subsets[subset].class_counts:
-            told = f"{counts}, and the audit counts {audit.subsets[subset].class_counts}"
-            yield f"images per class of {subset} are {told}"
 
 
 @dataclass(frozen=True)
