@@ -79,7 +79,7 @@ MOST_SEED = 2**32 - 2
 Data = Annotated[
     str,
     typer.Option(
-        help="synthetic, fer2013, a folder or .zip of images, a .csv (also .gz .xz .zip) or an .npz.", metavar="WHAT"
+        help="synthetic, fer2013, a folder or .zip of images, a list of them, a .csv, .npz or .parquet.", metavar="WHAT"
     ),
 ]
 Results = Annotated[Path, typer.Option(help="Folder of all results.", metavar="DIR")]

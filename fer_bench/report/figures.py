@@ -36,6 +36,24 @@ PLACES = (((-5, 3), "right"), ((-16, 9), "right"), ((6, -11), "left"), ((-5, -11
 """Where a name stands beside its point, in points: the first place where it crosses no mark and no other name."""
 
 
+def installed_fonts() -> list[str]:
+    """Those of FONTS that are installed, in that order."""
+    from matplotlib import font_manager
+
+    installed = set(font_manager.get_font_names())
+    return [name for name in FONTS if name in installed]
+
+
+def _drawable(name: str) -> str:
+    """`name`, what no installed font has a glyph for as its escape."""
+    from matplotlib import font_manager
+
+    maps = [font_manager.get_font(font_manager.findfont(font)).get_charmap() for font in installed_fonts()]
+    return "".join(
+        one if any(ord(one) in known for known in maps) else one.encode("unicode_escape").decode() for one in name
+    )
+
+
 def frontier(rows: pd.DataFrame) -> pd.Index:
     """The rows that no other row beats in macro-F1 in as little time, the quickest first.
 
@@ -54,12 +72,11 @@ def quality_against_time(rows: pd.DataFrame, constant_f1: float) -> bytes:
 
     constant_f1: macro-F1 of the best constant answer, drawn as a floor.
     """
-    from matplotlib import font_manager, style
+    from matplotlib import style
     from matplotlib.figure import Figure
     from PIL import Image
 
-    installed = set(font_manager.get_font_names())
-    fonts = {"font.family": [name for name in FONTS if name in installed]}
+    fonts = {"font.family": installed_fonts()}
     drawn, png = io.BytesIO(), io.BytesIO()
     with style.context(["default", STYLE, fonts]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
@@ -105,7 +122,7 @@ def _name(axes: Axes, rows: pd.DataFrame) -> None:
     marks = axes.transData.transform(rows[["seconds", "macro_f1"]].to_numpy(float))
     taken = [legend.get_window_extent()] if (legend := axes.get_legend()) else []
     for row, line in best[best["family"] != "baseline"].iterrows():
-        name = one_line(str(row))
+        name = _drawable(one_line(str(row)))
         label = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
         for offset, side in PLACES:
             drawn = axes.annotate(

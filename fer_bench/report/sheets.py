@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from fer_bench.cache import write_atomic
 from fer_bench.errors import FerBenchError
-from fer_bench.report.figures import FONTS
+from fer_bench.report.figures import installed_fonts
 from fer_bench.report.text import one_line
 
 if TYPE_CHECKING:
@@ -134,8 +134,7 @@ def _font(characters: frozenset[str], size: int) -> tuple[ImageFont.FreeTypeFont
     """The installed font of FONTS that has most of `characters`, the first of these; and those that it lacks."""
     from matplotlib import font_manager
 
-    installed = set(font_manager.get_font_names())
-    paths = [font_manager.findfont(name) for name in FONTS if name in installed]
+    paths = [font_manager.findfont(name) for name in installed_fonts()]
     missing = {
         path: frozenset(one for one in characters if ord(one) not in font_manager.get_font(path).get_charmap())
         for path in paths

@@ -5,7 +5,7 @@ import pytest
 from boards import board, row
 from PIL import Image
 
-from fer_bench.report.figures import _draw, _name, frontier, quality_against_time
+from fer_bench.report.figures import _draw, _drawable, _name, frontier, quality_against_time
 from fer_bench.report.page import picture
 
 
@@ -60,3 +60,7 @@ def test_rows_that_were_not_timed_have_no_picture(made):
 
 def test_one_row_has_a_picture():
     assert picture(board(row("cnn"))).startswith(b"\x89PNG")
+
+
+def test_what_no_font_has_a_glyph_for_is_escaped():
+    assert _drawable("møde \ue123") == "møde \\ue123"
