@@ -84,11 +84,14 @@ class Leaderboard:
         return all(len(self.environment.get(name, ())) < 2 for name in ("processor", "cores per run"))
 
 
-def load_leaderboard(folder: ReadableFolder, split: Split | None = None, command: str | None = None) -> Leaderboard:
+def load_leaderboard(
+    folder: ReadableFolder, split: Split | None = None, command: str | None = None, cached: bool = True
+) -> Leaderboard:
     """Judge the runs of `split` in `folder`, by default that of the newest record, one without folds if there is any.
 
-    command: shown as what made the leaderboard; by default that of the newest run of this suite. The same folder and
-    command give the same leaderboard. Raises FerBenchError where there is no record, or what is stored is damaged.
+    command: shown as what made the leaderboard; by default that of the newest run of this suite. cached: whether scores
+    that were computed before are believed. The same folder and command give the same leaderboard. Raises FerBenchError
+    where there is no record, or what is stored is damaged.
     """
     records = folder.records()
     if not records:
@@ -96,7 +99,7 @@ def load_leaderboard(folder: ReadableFolder, split: Split | None = None, command
     data_fingerprint, split_fingerprint, n_folds = split or newest_splits(records)[0]
     predictions = Predictions.load(folder, split_fingerprint, n_folds, records)
     audit = audit_of(folder, data_fingerprint, split_fingerprint, n_folds)
-    evaluator = Evaluator(predictions)
+    evaluator = Evaluator(predictions, cached)
     evaluations, problems = evaluator.evaluate([run for run in predictions.runs if run.is_scored])
     suspicions = against_data(audit) if audit else ()
     runs = runs_frame(predictions.runs)

@@ -70,10 +70,11 @@ class Evaluator:
     """Evaluates the runs of one split.
 
     What was computed once is kept in the cache, by the content of probabilities, labels and what is known of the images
-    (copies in train, votes), and by the code that computes.
+    (copies in train, votes), and by the code that computes. cached: whether what is kept there is believed.
     """
 
     predictions: Predictions
+    cached: bool = True
 
     @property
     def labels(self) -> np.ndarray:
@@ -100,7 +101,7 @@ class Evaluator:
 
         In threads, as NumPy and files leave Python free; with one BLAS thread each, or they would wait in turn.
         """
-        kept, keys = self._kept(), {run.run_id: self._key(run) for run in runs}
+        kept, keys = self._kept() if self.cached else {}, {run.run_id: self._key(run) for run in runs}
         waiting = [run for run in runs if keys[run.run_id] not in kept]
         with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as executor:
             found = dict(zip((run.run_id for run in waiting), executor.map(self._evaluated, waiting), strict=True))

@@ -133,7 +133,7 @@ def _faults(folder: ReadableFolder, n_folds: int) -> Iterator[str]:
     if split is None:
         yield f"{file_name(suffix, 'md')}: there is no record of it"
         return
-    board = load_leaderboard(folder, split, _command(shown["md"] or ""))
+    board = load_leaderboard(folder, split, _command(shown["md"] or ""), cached=False)
     if shown["md"] is not None:
         yield from (f"{file_name(suffix, 'md')}: {fault}" for fault in _text_faults(shown["md"], page(board)))
     if shown["csv"] is not None:

@@ -27,6 +27,8 @@ def test_what_was_judged_is_not_computed_again(stored_runs, own_cache, monkeypat
     monkeypatch.setattr(metrics, "score", None)
     again = board_of(stored_runs)
     pd.testing.assert_frame_equal(first.rows, again.rows)
+    with pytest.raises(TypeError):  # who believes nothing computes
+        board_of(stored_runs, cached=False)
 
 
 def test_other_labels_copies_and_votes_are_judged_anew(stored_runs, own_cache):
