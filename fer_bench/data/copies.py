@@ -84,7 +84,8 @@ def find_copies(dataset: Dataset, progress: Progress = silent) -> Copies:
     n = len(dataset)
     if dataset.copies == "none":
         return Copies(np.arange(n), np.arange(n), *_NO_PAIRS, COPY)
-    hashes = [hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in dataset.images]
+    images = np.asarray(dataset.images)  # rows of a memory map cost more to look up
+    hashes = [hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in images]
     # distinct images are numbered by hash, so that nothing here depends on the order of rows
     _, first, image = np.unique(np.array(hashes, dtype="S32"), return_index=True, return_inverse=True)
     if dataset.copies == "exact" or min(dataset.images.shape[1:3]) < SMALLEST or len(first) < 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.report.columns import duration
@@ -36,21 +37,28 @@ PLACES = (((-5, 3), "right"), ((-16, 9), "right"), ((6, -11), "left"), ((-5, -11
 """Where a name stands beside its point, in points: the first place where it crosses no mark and no other name."""
 
 
-def installed_fonts() -> list[str]:
+@cache
+def installed_fonts() -> tuple[str, ...]:
     """Those of FONTS that are installed, in that order."""
     from matplotlib import font_manager
 
     installed = set(font_manager.get_font_names())
-    return [name for name in FONTS if name in installed]
+    return tuple(name for name in FONTS if name in installed)
+
+
+@cache
+def letters(font: str) -> frozenset[str]:
+    """What an installed font has glyphs for."""
+    from matplotlib import font_manager
+
+    return frozenset(map(chr, font_manager.get_font(font_manager.findfont(font)).get_charmap()))
 
 
 def _drawable(name: str) -> str:
     """`name`, what no installed font has a glyph for as its escape."""
-    from matplotlib import font_manager
-
-    maps = [font_manager.get_font(font_manager.findfont(font)).get_charmap() for font in installed_fonts()]
+    maps = [letters(font) for font in installed_fonts()]
     return "".join(
-        one if any(ord(one) in known for known in maps) else one.encode("unicode_escape").decode() for one in name
+        one if any(one in known for known in maps) else one.encode("unicode_escape").decode() for one in name
     )
 
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from fer_bench.cache import write_atomic
 from fer_bench.errors import FerBenchError
-from fer_bench.report.figures import installed_fonts
+from fer_bench.report.figures import installed_fonts, letters
 from fer_bench.report.text import one_line
 
 if TYPE_CHECKING:
@@ -134,10 +134,6 @@ def _font(characters: frozenset[str], size: int) -> tuple[ImageFont.FreeTypeFont
     """The installed font of FONTS that has most of `characters`, the first of these; and those that it lacks."""
     from matplotlib import font_manager
 
-    paths = [font_manager.findfont(name) for name in installed_fonts()]
-    missing = {
-        path: frozenset(one for one in characters if ord(one) not in font_manager.get_font(path).get_charmap())
-        for path in paths
-    }
-    best = min(paths, key=lambda path: len(missing[path]))
-    return ImageFont.truetype(best, size), missing[best]
+    missing = {font: characters - letters(font) for font in installed_fonts()}
+    best = min(missing, key=lambda font: len(missing[font]))
+    return ImageFont.truetype(font_manager.findfont(best), size), missing[best]
