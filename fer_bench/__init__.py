@@ -8,6 +8,7 @@ from fer_bench.version import __version__
 _NAMES = {
     "fer_bench.api": ["Results", "load_results", "run"],
     "fer_bench.data": ["Dataset"],
+    "fer_bench.deploy": ["load_model"],
     "fer_bench.errors": ["FerBenchError"],
     "fer_bench.models": [
         "ImageInput", "Loss", "Task", "TrainingPlan", "register_features", "register_model", "register_strategy",

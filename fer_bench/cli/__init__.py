@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from fer_bench import __version__, cache
-from fer_bench.cli import data, results, runs
+from fer_bench.cli import data, deploy, results, runs
 from fer_bench.cli.terminal import console
 from fer_bench.errors import FerBenchError, is_no_room
 from fer_bench.screen import Screen
@@ -24,7 +24,7 @@ app = typer.Typer(
     help="Which facial-expression model, with which treatment of class imbalance - and can the answer be believed?",
     epilog="Start here: `python -m fer_bench run --suite all`",
 )
-for part in (runs.app, results.app, data.app):
+for part in (runs.app, results.app, data.app, deploy.app):
     app.add_typer(part)
 
 

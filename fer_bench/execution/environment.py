@@ -122,7 +122,7 @@ def environment(n_jobs: int) -> Environment:
     return Environment(
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
-        processor=_processor(),
+        processor=processor(),
         n_jobs=n_jobs,
         versions=_versions(),
         git_revision=_git_revision(),
@@ -137,7 +137,8 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -17,7 +17,7 @@ from fer_bench.data import Dataset, Split
 from fer_bench.errors import FerBenchError, is_no_room, readable
 from fer_bench.execution.environment import environment, peak_memory_mb
 from fer_bench.execution.fitting import NotApplicable, built, choosing_rows, fit, make_task, predict, with_made_rows
-from fer_bench.execution.plan import BASE, Job, now
+from fer_bench.execution.plan import Job, now
 from fer_bench.models import (
     MODELS,
     STRATEGIES,
@@ -158,8 +158,8 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
         clock.seconds["predict"] -= frozen.seconds - passed
         clock.seconds["features"] += frozen.total_seconds
         ms_per_image += frozen.ms_per_image
-    if card.is_network and job.spec.strategy == BASE:
-        classifier.network.model.save_weights(work / WEIGHTS_FILE)  # what re-training of the classifier starts from
+    if card.is_network:  # what re-training of the classifier starts from, and what `export` takes
+        classifier.network.model.save_weights(work / WEIGHTS_FILE)
     predicted = len(split.validation) + len(split.test)
     facts = {
         "device": _attribute(classifier, "device_"),

@@ -2,7 +2,9 @@ from .adjustment import adjust as adjust
 from .adjustment import choose_tau as choose_tau
 from .classical import n_parameters as n_parameters
 from .deep.backend import check_backend as check_backend
+from .deep.backend import need_tensorflow as need_tensorflow
 from .deep.pretrained import Resolution as Resolution
+from .deep.pretrained import load_weights as load_weights
 from .deep.pretrained import resolve_weights as resolve_weights
 from .deep.pretrained import weights_request_id as weights_request_id
 from .deep.recipe import COMMON as COMMON
@@ -10,6 +12,8 @@ from .deep.recipe import Recipe as Recipe
 from .deep.recipe import augmentation_names as augmentation_names
 from .deep.retraining import retrain_head as retrain_head
 from .deep.training import forget_networks as forget_networks
+from .features import Extractor as Extractor
+from .features import features_card as features_card
 from .features import model_features as model_features
 from .plugins import is_own as is_own
 from .plugins import load_plugins as load_plugins

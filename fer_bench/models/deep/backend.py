@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -39,6 +40,19 @@ def check_backend() -> None:
         raise FerBenchError(
             f"{where} is {name!r}, which is not installed: `pip install {name}`, or set KERAS_BACKEND=tensorflow"
         )
+
+
+def need_tensorflow() -> None:
+    """Have Keras compute with TensorFlow, whatever is configured: weights are the same under any backend.
+
+    Raises FerBenchError where Keras computes with another one already.
+    """
+    if "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise FerBenchError("this needs Keras on TensorFlow; start again with KERAS_BACKEND=tensorflow")
 
 
 def resolve_precision(request: str) -> str:

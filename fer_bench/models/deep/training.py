@@ -48,6 +48,7 @@ class Network:
     The view of the last phase is that of prediction too.
     merged: batches that one step takes together, unless a batch size is asked for; as many fewer are the steps.
     frozen: the pass that makes the inputs of `model` from images, or None; frozen_parameters: of what makes it.
+    join: what makes one model of both, from pixels to logits.
     """
 
     model: Any
@@ -56,6 +57,11 @@ class Network:
     frozen: FrozenPass | None = None
     frozen_parameters: int = 0
     merged: int = 1
+    join: Callable[[], Any] | None = None
+
+    def whole(self) -> Any:
+        """The model from pixels, uint8 (n, size, size, 1 or 3), to logits, float32 (n, n_classes)."""
+        return self.join() if self.join else self.model
 
 
 class KerasClassifier:

@@ -191,7 +191,8 @@ def in_phases(classifier: KerasClassifier, backbone: Backbone, trunk: Any, weigh
         for (name, rate, _, view), share, model in zip(chosen, shares, models, strict=True)
     )
     frozen_parameters = trunk.count_params() + models[0].count_params() - models[-1].count_params()
-    return Network(models[-1], phases, weights, frozen, frozen_parameters, merged)
+    join = None if how == ALL else whole_model
+    return Network(models[-1], phases, weights, frozen, frozen_parameters, merged, join)
 
 
 def frozen_pass(classifier: KerasClassifier, backbone: Backbone, trunk: Any) -> FrozenPass:

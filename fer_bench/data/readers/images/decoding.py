@@ -159,7 +159,7 @@ def _shrink_all(
         return Look(height, width, stored.shape, low=low, high=high), stored
 
     looks = []
-    with _quiet(), _threads() as pool:
+    with quiet(), _threads() as pool:
         for start in range(0, len(files), CHUNK):
             for look, stored in pool.map(small, files[start : start + CHUNK]):
                 looks.append(look if stored is None else replace(look, at=out.tell()))
@@ -181,17 +181,30 @@ def _assemble(raw: Path, looks: Sequence[Look], side: int, scratch: Path) -> np.
     return np.memmap(scratch, dtype=np.uint8, mode="r", shape=(len(looks), side, side) + (() if gray else (3,)))
 
 
+def picture(content: bytes, name: str) -> np.ndarray:
+    """RGB uint8 (h, w, 3) of an image file's `content`, turned upright by its EXIF tag.
+
+    name: of the file, which tells raw files of cameras from others. Raises ValueError saying what is wrong.
+    """
+    return np.ascontiguousarray(_decode(np.frombuffer(content, np.uint8), name)[0][..., ::-1])
+
+
 def _pixels(path: Path) -> tuple[np.ndarray, int | None, int | None]:
-    """BGR uint8, turned upright by its EXIF tag, and a 16-bit image's range. Raises ValueError saying what is wrong."""
+    """`_decode` of a file. Raises ValueError saying what is wrong."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ValueError("not a file of data")  # a pipe would have us wait for ever
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise ValueError(f"cannot be opened ({error.strerror or error})") from error
+    return _decode(data, path.name)
+
+
+def _decode(data: np.ndarray, name: str) -> tuple[np.ndarray, int | None, int | None]:
+    """BGR uint8, turned upright by its EXIF tag, and a 16-bit image's range. Raises ValueError saying what is wrong."""
     if not data.size:
         raise ValueError("zero bytes")
-    if unread := why_unread(data[:16].tobytes(), path.name):
+    if unread := why_unread(data[:16].tobytes(), name):
         raise ValueError(f"{unread}, which is not read; save it as PNG or JPEG")
     _refuse_bomb(data)
     image = _decoded(data)
@@ -274,7 +287,7 @@ def _photographs(root: Path, files: Sequence[ImageFile], looks: Sequence[Look], 
     some = whole[:: len(whole) // faces.LOOKED_AT + 1]
     if not some:
         return []
-    with _quiet(), _threads() as pool:
+    with quiet(), _threads() as pool:
         n = sum(pool.map(lambda file: faces.is_whole_photograph(_pixels(root / file.path)[0]), some))
     if 2 * n <= len(some):
         return []
@@ -304,7 +317,7 @@ def _printable(name: str) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """OpenCV and Pillow report to standard error what is reported here, with the file's name, in one list."""
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

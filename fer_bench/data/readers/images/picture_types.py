@@ -42,6 +42,15 @@ def is_picture(path: Path) -> bool:
     return _is_read(head) or bool(_unread(head))
 
 
+def is_video(path: Path) -> bool:
+    """Whether the file is a video by its first bytes, or else by its name."""
+    try:
+        with path.open("rb") as file:
+            return why_unread(file.read(16), path.name) == "video"
+    except OSError:
+        return False
+
+
 def why_unread(head: bytes, name: str) -> str:
     """What kind of picture that is not read the file is, by its first bytes, else by its name; "" for all others."""
     kind = UNREAD.get(PurePosixPath(name).suffix.lower(), "")

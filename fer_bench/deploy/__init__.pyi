@@ -1,0 +1,15 @@
+from .annotating import Annotations as Annotations
+from .bundle import Bundle as Bundle
+from .bundle import load_model as load_model
+from .camera import show_camera as show_camera
+from .exporting.choosing import Source as Source
+from .exporting.comparing import compare_bundles as compare_bundles
+from .exporting.export import export as export
+from .faces import Box as Box
+from .faces import Detector as Detector
+from .outputs import check_out as check_out
+from .outputs import in_words as in_words
+from .outputs import write_predictions as write_predictions
+from .predicting import Face as Face
+from .predicting import Found as Found
+from .predicting import Predictor as Predictor

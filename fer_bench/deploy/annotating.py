@@ -1,0 +1,126 @@
+"""Pictures and videos with boxes and bars drawn on them, and the time line of a video as a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from fer_bench.cache import replacing
+from fer_bench.errors import FerBenchError
+
+if TYPE_CHECKING:
+    from fer_bench.deploy.predicting import Face
+
+FRAME, BAR, BACK, TEXT = (255, 176, 0), (255, 176, 0), (0, 0, 0, 150), (255, 255, 255)
+SHOWN = 3
+"""Classes with a bar beside each face."""
+CODEC = "mp4v"
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+class Annotations:
+    """Writes what was predicted onto copies of pictures and videos in `folder`, which is made.
+
+    Raises FerBenchError where it cannot be written, or OpenCV cannot write videos.
+    """
+
+    def __init__(self, folder: Path, classes: Sequence[str]) -> None:
+        self.folder, self.classes = folder, classes
+        self._used: set[str] = set()
+        self._video: cv2.VideoWriter | None = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FerBenchError(f"--annotate {folder}: cannot be made ({error.strerror or error})") from error
+
+    def photograph(self, source: Path, image: np.ndarray, faces: Sequence[Face]) -> None:
+        """Write `image`, RGB (h, w, 3), with its faces, as a JPEG."""
+        with replacing(self._path(source, ".jpg")) as file:
+            Image.fromarray(drawn(image, faces, self.classes)).save(file, "JPEG", quality=90)
+
+    def frame(self, source: Path, image: np.ndarray, faces: Sequence[Face], rate: float) -> None:
+        """Append a frame, RGB (h, w, 3), to the video of `source`."""
+        if self._video is None:
+            path = self._path(source, ".mp4")
+            size = image.shape[1], image.shape[0]
+            self._video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*CODEC), rate, size)
+            if not self._video.isOpened():
+                raise FerBenchError(f"{path}: this OpenCV cannot write {CODEC} videos; leave --annotate out for videos")
+        self._video.write(np.ascontiguousarray(drawn(image, faces, self.classes)[..., ::-1]))
+
+    def end_of_video(self) -> None:
+        """Finish the file of the present video."""
+        if self._video is not None:
+            self._video.release()
+            self._video = None
+
+    def _path(self, source: Path, suffix: str) -> Path:
+        """A name of its own for each source, whatever its folder."""
+        name, n = source.stem, 1
+        while f"{name}{suffix}".lower() in self._used:
+            n += 1
+            name = f"{source.stem}-{n}"
+        self._used.add(f"{name}{suffix}".lower())
+        return self.folder / f"{name}{suffix}"
+
+
+def drawn(image: np.ndarray, faces: Sequence[Face], classes: Sequence[str]) -> np.ndarray:
+    """`image`, RGB (h, w, 3), with a box around each face, and bars of its most probable classes."""
+    canvas = Image.fromarray(image)
+    draw = ImageDraw.Draw(canvas, "RGBA")
+    unit = max(9, min(image.shape[:2]) // 36)
+    font = _font(unit)
+    for face in faces:
+        left, top, width, height = face.box or (0, 0, image.shape[1], image.shape[0])
+        if face.box:
+            draw.rectangle((left, top, left + width, top + height), outline=FRAME, width=max(1, unit // 6))
+        _bars(draw, font, unit, (left, top + height), face.probabilities, classes, image.shape)
+    return np.asarray(canvas)
+
+
+def _bars(
+    draw: ImageDraw.ImageDraw, font: Font, unit: int,
+    corner: tuple[int, int], probabilities: np.ndarray, classes: Sequence[str], shape: tuple[int, ...],
+) -> None:  # fmt: skip
+    """Under the box, or inside its lower edge where the image ends."""
+    best = np.argsort(-probabilities, kind="stable")[:SHOWN]
+    wide, high = 11 * unit, int(1.4 * unit)
+    left = max(0, min(corner[0], shape[1] - wide))
+    top = max(0, min(corner[1], shape[0] - high * len(best)))
+    for at, which in enumerate(best.tolist()):
+        above = top + at * high
+        draw.rectangle((left, above, left + wide, above + high), fill=BACK)
+        draw.rectangle((left, above, left + round(wide * float(probabilities[which])), above + high), fill=(*BAR, 170))
+        draw.text((left + unit // 4, above), f"{probabilities[which]:.0%} {classes[which]}", fill=TEXT, font=font)
+
+
+def _font(size: int) -> Font:
+    """Matplotlib's, which knows the letters of most languages, or Pillow's."""
+    found = find_spec("matplotlib")
+    file = Path(found.origin or "").parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf" if found else Path()
+    return ImageFont.truetype(file, size) if file.is_file() else ImageFont.load_default(size)
+
+
+def write_timeline(path: Path, faces: Sequence[Face], classes: Sequence[str]) -> None:
+    """Plot a video's probabilities over its seconds: an area of shares for each face, at most the four longest seen."""
+    from matplotlib.figure import Figure
+
+    numbers = sorted({face.number for face in faces}, key=lambda number: -sum(f.number == number for f in faces))[:4]
+    figure = Figure(figsize=(9, 1 + 1.8 * len(numbers)), layout="constrained")
+    panels = figure.subplots(len(numbers), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, number in zip(panels, sorted(numbers), strict=True):
+        own = [face for face in faces if face.number == number]
+        panel.stackplot(
+            [face.seconds for face in own], np.stack([face.probabilities for face in own]).T, labels=classes
+        )
+        panel.set(ylim=(0, 1), ylabel=f"face {number}")
+    panels[-1].set_xlabel("seconds")
+    panels[0].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=110)

@@ -1,0 +1,184 @@
+"""A bundle: a trained model as a folder of its own. What is in it, how it is checked, and how it answers.
+
+model.onnx      uint8 images in, calibrated probabilities out
+model.json      the card: classes, input, origin, scores, parity, latency, digests
+MODEL_CARD.md   the same for people
+example.py      ten lines that need onnxruntime alone
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fer_bench.errors import FerBenchError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fer_bench.deploy.faces import Box, Detector
+
+FORMAT = 1
+"""Goes up when older code cannot read a bundle any more."""
+MODEL, CARD, PAGE, EXAMPLE = "model.onnx", "model.json", "MODEL_CARD.md", "example.py"
+BATCH = 64
+"""Images that are predicted together: more take more memory, and no less time."""
+
+
+class Bundle:
+    """A model that is loaded and ready to answer. Safe to use from several threads.
+
+    path: its folder. card: its model.json. classes: their names, in the order of the probabilities.
+    """
+
+    def __init__(self, path: Path, card: dict[str, Any], session: Any) -> None:
+        self.path, self.card, self._session = path, card, session
+        self.classes: tuple[str, ...] = tuple(card["classes"])
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities, float32 (n, k), of face images, uint8 (n, h, w) gray or RGB (n, h, w, 3).
+
+        Images of another size than the model's are made smaller or larger, padded by their edge pixels where they are
+        not square. Raises FerBenchError for arrays of another kind.
+        """
+        import numpy as np
+
+        images = np.asarray(images)
+        if images.dtype != np.uint8 or not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)):
+            raise FerBenchError(
+                f"images are {images.dtype} {images.shape}, not uint8 (n, h, w) gray or (n, h, w, 3) RGB"
+            )
+        return self.predict_squares(self.squares(images))
+
+    def predict_squares(self, squares: np.ndarray) -> np.ndarray:
+        """As `predict`, of what `squares` or `cut` made."""
+        import numpy as np
+
+        parts = [
+            self._session.run(None, {"images": squares[start : start + BATCH]})[0]
+            for start in range(0, len(squares), BATCH)
+        ]
+        return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
+
+    def squares(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """Images, uint8 (h, w) or RGB (h, w, 3), as the model takes them: uint8 (n, side, side[, 3])."""
+        import numpy as np
+
+        from fer_bench.deploy.faces import square
+
+        made = [square(image, self.side, self.channels) for image in images]
+        shape = (self.side, self.side) if self.channels == 1 else (self.side, self.side, 3)
+        return np.stack(made) if made else np.empty((0, *shape), np.uint8)
+
+    def find_faces(self, image: np.ndarray) -> list[Box]:
+        """The faces in a photograph, uint8 (h, w) or RGB (h, w, 3), largest first; none where none is found."""
+        return self.detector.find(image)
+
+    def cut(self, image: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
+        """The faces in `boxes` of a photograph, framed as the images are that the model learned from; as `squares`."""
+        from fer_bench.deploy.faces import framed
+
+        return self.squares([framed(image, box, self.card["input"]["framing"]) for box in boxes])
+
+    @property
+    def side(self) -> int:
+        """Of the square images that the model takes, in pixels."""
+        return int(self.card["input"]["side"])
+
+    @property
+    def channels(self) -> int:
+        """1 for gray, 3 for RGB."""
+        return int(self.card["input"]["channels"])
+
+    @cached_property
+    def detector(self) -> Detector:
+        """What finds faces; OpenCV's cascade, unless another is put in its place."""
+        from fer_bench.deploy.faces import Detector
+
+        return Detector()
+
+
+def load_model(path: Path | str) -> Bundle:
+    """The bundle in the folder `path`, checked and ready to answer.
+
+    Raises FerBenchError where it is none, is of a newer version, or damaged, and where onnxruntime is not installed.
+    """
+    folder = Path(path)
+    card = read_card(folder)
+    content = _checked(folder, card)
+    session = start_session(content, folder / MODEL)
+    shape = session.get_outputs()[0].shape
+    if shape[-1] != len(card["classes"]):
+        raise FerBenchError(f"{folder / CARD}: {len(card['classes'])} classes, but the model knows {shape[-1]}")
+    return Bundle(folder, card, session)
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The model.json of a bundle. Raises FerBenchError where there is none, or it is not one that is known."""
+    path = folder / CARD
+    try:
+        card = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise FerBenchError(f"{folder}: no bundle: there is no {CARD}; `fer_bench export` makes one") from None
+    except NotADirectoryError:
+        raise FerBenchError(f"{folder}: no bundle: a bundle is a folder with a {CARD}") from None
+    except (OSError, ValueError) as error:
+        raise FerBenchError(f"{path}: cannot be read ({error})") from error
+    written = card.get("format") if isinstance(card, dict) else None
+    if isinstance(written, int) and written > FORMAT:
+        raise FerBenchError(
+            f"{path}: a bundle of format {written}, made by fer_bench {card.get('fer_bench', '?')}; this version reads "
+            f"up to format {FORMAT}: install a newer fer_bench"
+        )
+    problem = _problem(card)
+    if problem:
+        raise FerBenchError(f"{path}: not the card of a bundle: {problem}")
+    return card
+
+
+def _problem(card: Any) -> str | None:
+    """What of what is needed to predict is missing or of another kind."""
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        return f"format is not {FORMAT}"
+    names, given, files = card.get("classes"), card.get("input"), card.get("files")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len({*names}) != len(names):
+        return "classes are not a list of different names"
+    if not isinstance(given, dict) or given.get("channels") not in (1, 3) or not isinstance(given.get("side"), int):
+        return "input has no side and channels"
+    framing = given.get("framing")
+    if not isinstance(framing, dict) or not all(isinstance(framing.get(name), float) for name in ("scale", "down")):
+        return "input has no framing"
+    return None if isinstance(files, dict) and MODEL in files else f"files do not name {MODEL}"
+
+
+def _checked(folder: Path, card: dict[str, Any]) -> bytes:
+    """The content of model.onnx. Raises FerBenchError where it is not what was exported."""
+    try:
+        content = (folder / MODEL).read_bytes()
+    except OSError as error:
+        raise FerBenchError(f"{folder / MODEL}: cannot be read ({error.strerror or error})") from error
+    if hashlib.sha256(content).hexdigest() != card["files"][MODEL]:
+        raise FerBenchError(f"{folder / MODEL}: changed since it was exported (see files in {CARD}); export it again")
+    return content
+
+
+def start_session(content: bytes, path: Path, n_threads: int = 0) -> Any:
+    """An onnxruntime session on the CPU. n_threads: of one answer, 0 for as many as there are cores.
+
+    Raises FerBenchError where onnxruntime is missing or cannot read the model; `path` names it then.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise FerBenchError("onnxruntime is not installed: `pip install 'fer_bench[predict]'` brings it") from None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = n_threads
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises classes of its own, without a common one
+        raise FerBenchError(f"{path}: onnxruntime {onnxruntime.__version__} cannot load it ({error})") from error

@@ -1,0 +1,1 @@
+"""How bundles are made of finished runs. `fer_bench.deploy` names what others may use."""

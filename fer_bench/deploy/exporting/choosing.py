@@ -1,0 +1,118 @@
+"""Which run is exported, and the data that it was trained on, found again."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fer_bench import cache
+from fer_bench.analysis import Predictions, load_leaderboard
+from fer_bench.data import Dataset, Split
+from fer_bench.errors import FerBenchError
+from fer_bench.records import open_results
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fer_bench.analysis import Leaderboard
+    from fer_bench.records import Record
+
+
+@dataclass(frozen=True)
+class Source:
+    """The results of one split, the images they are about, and the runs in them.
+
+    weights: what networks that start from trained weights start from, as `--weights` has it.
+    """
+
+    board: Leaderboard
+    predictions: Predictions
+    dataset: Dataset
+    split: Split
+    weights: str = "auto"
+
+    @classmethod
+    def open(cls, results: Path, weights: str = "auto") -> Source:
+        """Those of the newest split without folds in the folder `results`.
+
+        Raises FerBenchError where there are none, or their data are no longer in the cache.
+        """
+        folder = open_results(results)
+        predictions = Predictions.newest(folder)
+        data_fingerprint, split_fingerprint, _ = predictions.split
+        command = next(run.record.command for run in reversed(predictions.runs) if run.record.family != "external")
+        dataset = _stored("datasets", data_fingerprint, command)
+        split = _stored("splits", split_fingerprint, command)
+        board = load_leaderboard(folder, predictions.split)
+        return cls(board, predictions, Dataset.load(dataset), Split.load(split), weights)
+
+    def record(self, run_id: str) -> Record:
+        """The record of a run. Raises FerBenchError for an unknown one."""
+        found = next((run.record for run in self.predictions.runs if run.run_id == run_id), None)
+        if found is None:
+            raise FerBenchError(f"no run {run_id!r} of this split in {self.predictions.folder.path}")
+        return found
+
+    def choose(self, model: str | None, strategy: str | None) -> str:
+        """The id of the run to use: of several seeds the best on validation images.
+
+        model: a run id, a model's name, or None for what the leaderboard picks. strategy: that of the model, by default
+        the one picked on validation images. Raises FerBenchError where there is no such run, or it cannot be exported.
+        """
+        runs = self.board.runs
+        if model in runs.index:
+            return self._usable(str(model))
+        if model is None:
+            if "all" not in self.board.picks:
+                raise FerBenchError(f"{self.predictions.folder.path}: the leaderboard picks no model; name one")
+            return self._best(runs[runs["row"] == self.board.picks["all"].row])
+        of_model = runs[(runs["model"] == model) | (runs["model_name"] == model)]
+        if not len(of_model):
+            close = difflib.get_close_matches(model, [*runs["model"], *runs.index], n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(dict.fromkeys(runs['model']))}"
+            raise FerBenchError(f"no run of {model!r} in {self.predictions.folder.path}; {hint}")
+        if strategy is None:
+            best = self.board.best_of_model
+            picked = best.index[best["model"].isin(of_model["model"])]
+            return self._best(of_model[of_model["row"] == picked[0]] if len(picked) else of_model)
+        chosen = of_model[of_model["strategy"] == strategy]
+        if not len(chosen):
+            there = ", ".join(dict.fromkeys(of_model["strategy"]))
+            raise FerBenchError(f"no run of {model} under {strategy!r}; there are those under {there}")
+        return self._best(chosen)
+
+    def _best(self, runs: pd.DataFrame) -> str:
+        scores = self.board.scores.reset_index("subset").query("subset == 'test'")
+        known = scores["validation_macro_f1"].reindex(runs.index)
+        return self._usable(runs.index[0] if known.isna().all() else known.idxmax())
+
+    def _usable(self, run_id: str) -> str:
+        """`run_id`, where it can be exported. Raises FerBenchError saying why not."""
+        record = self.record(run_id)
+        why = None
+        if record.status != "success":
+            why = f"it is {record.status} ({record.reason or 'no reason is known'})"
+        elif record.family == "external":
+            why = "it is external: its predictions are known, its model is not"
+        elif record.spec.model in ("majority", "stratified-guess"):
+            why = "it guesses without looking at an image"
+        if why:
+            raise FerBenchError(f"{run_id} cannot be exported: {why}")
+        return run_id
+
+
+def _stored(kind: str, fingerprint: str, command: str) -> Path:
+    """The folder in the cache of the dataset or split of that fingerprint."""
+    for about in sorted((cache.root() / kind).glob("*/about.json")):
+        try:
+            if json.loads(about.read_text())["fingerprint"] == fingerprint:
+                return about.parent
+        except (OSError, ValueError, LookupError):  # damaged, or being written: whoever needs it will say so
+            continue
+    raise FerBenchError(
+        f"the {kind} of these runs (fingerprint {fingerprint}) are no longer in the cache {cache.root()}; the command "
+        f"that made them reads them again, and does no run that is done:\n  {command}"
+    )

@@ -1,0 +1,166 @@
+"""What classical models compute, as graphs: features of gray pixels, and a fitted scikit-learn classifier on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fer_bench.deploy.exporting import graph as onnx_graph
+from fer_bench.deploy.exporting.graph import ML_OPSET, OPSET, Graph
+from fer_bench.errors import FerBenchError
+
+EPSILON, CLIPPED = 1e-5, 0.2
+"""Of L2-Hys, as in scikit-image."""
+
+
+def features(graph: Graph, name: str, pixels: str, parameters: Mapping[str, Any], extractor: Any) -> str:
+    """The features `name` of float gray `pixels` (n, side, side), float32 (n, d); extractor: fitted.
+
+    Raises FerBenchError for features that no graph is known for.
+    """
+    if name == "hog":
+        return oriented_gradients(graph, pixels, **parameters)
+    if name not in ("pixels", "pca"):
+        raise FerBenchError(f"the features {name!r} cannot be exported: graphs are known for pixels, pca and hog alone")
+    flat = graph.add("Div", graph.reshaped(pixels, 0, -1), graph.constant(255))
+    if name == "pixels":
+        return flat
+    pca, kept = extractor.pca, extractor.kept
+    components = (pca.components_[kept] / np.sqrt(pca.explained_variance_[kept])[:, None]).T
+    return graph.add("MatMul", graph.add("Sub", flat, graph.constant(pca.mean_)), graph.constant(components))
+
+
+def oriented_gradients(graph: Graph, pixels: str, side: int, orientations: int, cell: int, block: int) -> str:
+    """scikit-image's `hog` of float gray `pixels` (n, side, side): float32 (n, d).
+
+    Gradients of whole pixels are whole numbers: the bin and the length of each is looked up in a table.
+    """
+    down, right = _difference(graph, pixels, 1, side), _difference(graph, pixels, 2, side)
+    shifted = [
+        graph.cast(graph.add("Add", one, graph.constant(255)), onnx_graph.TensorProto.INT32) for one in (down, right)
+    ]
+    at = graph.add("Add", graph.add("Mul", shifted[0], graph.constant(511, np.int32)), shifted[1])
+    bins, lengths = _tables(orientations)
+    which = graph.add(
+        "Unsqueeze", graph.add("Gather", graph.constant(bins, np.int32), at), graph.constant([1], np.int64)
+    )
+    length = graph.add("Unsqueeze", graph.add("Gather", graph.constant(lengths), at), graph.constant([1], np.int64))
+    own = graph.add("Equal", which, graph.constant(np.arange(orientations).reshape(1, -1, 1, 1), np.int32))
+    votes = graph.add("Mul", graph.cast(own), length)  # (n, orientations, side, side)
+    cells = graph.add("AveragePool", votes, kernel_shape=[cell, cell], strides=[cell, cell])
+    n = side // cell - block + 1
+    histograms = graph.add("Transpose", cells, perm=[0, 2, 3, 1])
+    parts = [
+        graph.part(graph.part(histograms, 1, i, i + n), 2, j, j + n) for i in range(block) for j in range(block)
+    ]  # fmt: skip
+    together = graph.add("Concat", *parts, axis=3)
+    clipped = graph.add("Min", _normed(graph, together), graph.constant(CLIPPED))
+    return graph.reshaped(_normed(graph, clipped), 0, -1)
+
+
+def _difference(graph: Graph, pixels: str, axis: int, side: int) -> str:
+    """The pixel after less the one before along `axis`; 0 at the edges."""
+    inner = graph.add("Sub", graph.part(pixels, axis, 2, side), graph.part(pixels, axis, 0, side - 2))
+    pads = np.zeros(6, np.int64)
+    pads[[axis, axis + 3]] = 1
+    return graph.add("Pad", inner, graph.constant(pads, np.int64))
+
+
+def _tables(orientations: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bin and length of the gradient (down, right) at 511 * (down + 255) + right + 255, as scikit-image has them."""
+    down, right = (one.ravel().astype(float) for one in np.mgrid[-255:256, -255:256])
+    degrees = np.rad2deg(np.arctan2(down, right)) % 180
+    edges = 180.0 / orientations * np.arange(orientations + 1)
+    return np.searchsorted(edges, degrees, side="right") - 1, np.hypot(down, right)
+
+
+def _normed(graph: Graph, values: str) -> str:
+    square = graph.add("ReduceSum", graph.add("Mul", values, values), graph.constant([3], np.int64), keepdims=1)
+    return graph.add("Div", values, graph.add("Sqrt", graph.add("Add", square, graph.constant(EPSILON**2))))
+
+
+def outputs(graph: Graph, classifier: Any, rows: str, n_features: int) -> str:
+    """What `classifier` says of float32 `rows` (n, n_features): its probabilities, or its scores where it has none.
+
+    Raises FerBenchError for one that skl2onnx cannot convert.
+    """
+    from sklearn.svm import SVC
+
+    if isinstance(classifier, SVC) or "sklearnex.svm" in {
+        cls.__module__.rpartition(".")[0] for cls in type(classifier).__mro__
+    }:
+        return support_vectors(graph, classifier, rows)
+    from skl2onnx import to_onnx
+    from skl2onnx.common.data_types import FloatTensorType
+    from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
+
+    plain = _plain(classifier)
+    options = {id(plain): {"zipmap": False}} if hasattr(plain, "predict_proba") else None
+    try:
+        model = to_onnx(
+            plain, initial_types=[("rows", FloatTensorType([None, n_features]))], options=options,
+            target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
+        )  # fmt: skip
+    except (MissingConverter, MissingShapeCalculator, NotImplementedError, RuntimeError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise FerBenchError(
+            f"{type(classifier).__name__} cannot be exported: skl2onnx has no converter ({why})"
+        ) from error
+    return graph.embed(model, rows, output=1)
+
+
+def _plain(classifier: Any) -> Any:
+    """`classifier` as the class of scikit-learn that it is a case of, by which skl2onnx knows converters."""
+    import copy
+
+    known = next((cls for cls in type(classifier).__mro__ if cls.__module__.startswith("sklearn.")), None)
+    plain = copy.copy(classifier)
+    if known:
+        plain.__class__ = known
+    return plain
+
+
+def support_vectors(graph: Graph, svm: Any, rows: str) -> str:
+    """`decision_function` of an RBF SVM, one against the rest, or (n, 2) scores of two classes.
+
+    Two products: the kernel with all support vectors, and the votes of all pairs of classes.
+    Raises FerBenchError for another kernel.
+    """
+    if svm.kernel != "rbf" or svm.decision_function_shape != "ovr":
+        raise FerBenchError(f"an SVM with kernel {svm.kernel!r} and {svm.decision_function_shape!r} cannot be exported")
+    vectors = np.asarray(svm.support_vectors_, np.float64)
+    inner = graph.add("MatMul", rows, graph.constant(2 * svm._gamma * vectors.T))
+    own = graph.add("ReduceSum", graph.add("Mul", rows, rows), graph.constant([1], np.int64), keepdims=1)
+    own = graph.add("Mul", own, graph.constant(-svm._gamma))
+    norms = graph.constant(-svm._gamma * (vectors**2).sum(axis=1))
+    kernel = graph.add("Exp", graph.add("Add", graph.add("Add", inner, own), norms))
+    n_classes = len(svm.classes_)
+    weights, first, second = _pairs(np.asarray(svm.dual_coef_), np.asarray(svm._n_support), n_classes)
+    margins = graph.add("Add", graph.add("MatMul", kernel, graph.constant(weights)), graph.constant(svm.intercept_))
+    if n_classes == 2:
+        return graph.add("MatMul", margins, graph.constant([[-0.5, 0.5]]))
+    is_first = graph.cast(graph.add("GreaterOrEqual", margins, graph.constant(0)))
+    votes = graph.add("MatMul", is_first, graph.constant(first - second))
+    votes = graph.add("Add", votes, graph.constant(second.sum(axis=0)))
+    sureness = graph.add("MatMul", margins, graph.constant(first - second))
+    below = graph.add("Mul", graph.add("Add", graph.add("Abs", sureness), graph.constant(1)), graph.constant(3))
+    return graph.add("Add", votes, graph.add("Div", sureness, below))
+
+
+def _pairs(dual: np.ndarray, n_support: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights of the support vectors in the margin of each pair of classes, and who is first and second in it.
+
+    dual: libsvm's (k - 1, n_vectors), the vectors sorted by class. weights: (n_vectors, pairs); the others (pairs, k).
+    """
+    if n_classes == 2:
+        return dual.T, np.zeros((1, 2)), np.zeros((1, 2))
+    pairs = [(i, j) for i in range(n_classes) for j in range(i + 1, n_classes)]
+    ends = np.cumsum(n_support)
+    of_class = [slice(end - n, end) for end, n in zip(ends, n_support, strict=True)]
+    weights, first, second = np.zeros((dual.shape[1], len(pairs))), *np.zeros((2, len(pairs), n_classes))
+    for at, (i, j) in enumerate(pairs):
+        weights[of_class[i], at], weights[of_class[j], at] = dual[j - 1, of_class[i]], dual[i, of_class[j]]
+        first[at, i] = second[at, j] = 1
+    return weights, first, second

@@ -1,0 +1,131 @@
+"""From a finished run to a bundle: its graph, the proof that it answers as the run did, and what people must know."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fer_bench import cache, metrics
+from fer_bench.deploy.bundle import CARD, EXAMPLE, MODEL, PAGE
+from fer_bench.deploy.exporting import classical, networks
+from fer_bench.deploy.exporting.card import card_of, example_code, page_of
+from fer_bench.deploy.exporting.graph import Graph, adjusted, gray, rescaled, resized, softmax
+from fer_bench.deploy.exporting.parity import answers, latency, parity
+from fer_bench.errors import FerBenchError
+from fer_bench.execution.refitting import Refitted, refitted
+from fer_bench.models import MODELS, STRATEGIES, need_tensorflow
+from fer_bench.progress import Progress, silent
+
+if TYPE_CHECKING:
+    import onnx
+
+    from fer_bench.deploy.exporting.choosing import Source
+    from fer_bench.records import Record
+
+CALIBRATED_ON = 256
+"""Training images that the ranges of int8 are taken from."""
+
+
+def export(
+    source: Source, run_id: str, target: Path, *, quantize: bool = False, progress: Progress = silent
+) -> dict[str, Any]:
+    """Write a run as a bundle into the folder `target`, in place of an earlier one; its card.
+
+    quantize: whether it multiplies in int8. Raises FerBenchError where the run cannot be exported, does not answer as
+    it did, or `target` is something else than a bundle.
+    """
+    _check(target)
+    record, images = source.record(run_id), source.dataset.images
+    labels, names = source.predictions.labels["test"], source.predictions.class_names
+    stored, temperature = calibrated(source, record)
+    model = model_of(source, record, temperature, progress)
+    content = model.SerializeToString()
+    progress(0.6, "comparing with the record")
+    found = answers(content, images[source.split.test])
+    proofs = {"float32": parity(labels, stored, found, names)}
+    if not proofs["float32"].holds:
+        raise FerBenchError(
+            f"{run_id}: the exported model does not answer as the run did: {proofs['float32']}. Where a library, the "
+            "data or the first weights have changed since, do the run again (--rerun all) and export that"
+        )
+    if quantize:
+        from fer_bench.deploy.exporting.quantizing import quantized
+
+        progress(0.7, "quantizing")
+        content = quantized(model, images[source.split.train[:: len(source.split.train) // CALIBRATED_ON + 1]])
+        found = answers(content, images[source.split.test])
+        proofs["int8"] = parity(labels, stored, found, names)
+    progress(0.9, "measuring")
+    card = card_of(source, record, found, proofs, latency(content, images[source.split.test]))
+    card |= {"temperature": temperature, "megabytes": round(len(content) / 1e6, 3)}
+    card["files"] = {MODEL: hashlib.sha256(content).hexdigest()}
+
+    def build(folder: Path) -> None:
+        (folder / MODEL).write_bytes(content)
+        (folder / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+        (folder / PAGE).write_text(page_of(card))
+        (folder / EXAMPLE).write_text(example_code(card))
+
+    cache.replace_folder(target, build, synced=True)
+    return card
+
+
+def _check(target: Path) -> None:
+    """Raise FerBenchError where the export would replace something else than a bundle."""
+    if target.exists() and not (target / CARD).is_file() and not (target.is_dir() and not any(target.iterdir())):
+        raise FerBenchError(f"--to {target}: is there and is no bundle; give a new folder")
+
+
+def calibrated(source: Source, record: Record) -> tuple[np.ndarray, float]:
+    """The run's stored test probabilities at the temperature that suits the validation images, and that.
+
+    Raises FerBenchError where it has none.
+    """
+    run = next(run for run in source.predictions.runs if run.run_id == record.run_id)
+    stored = source.predictions.stored(run)
+    if missing := [subset for subset in ("validation", "test") if subset not in stored]:
+        raise FerBenchError(f"{record.run_id} cannot be exported: no {' and '.join(missing)} probabilities are stored")
+    return metrics.rescaled(stored["test"], source.predictions.labels["validation"], stored["validation"])
+
+
+def model_of(source: Source, record: Record, temperature: float, progress: Progress = silent) -> onnx.ModelProto:
+    """The graph from images, uint8 (n, side, side[, 3]) as the dataset has them, to probabilities at `temperature`."""
+    shape = source.dataset.images.shape[1:]
+    graph = Graph(shape[0], 3 if len(shape) == 3 else 1)
+    found = probabilities(graph, graph.cast(graph.images), source, record, progress)
+    return graph.model(rescaled(graph, found, temperature), len(source.dataset.class_names))
+
+
+def probabilities(graph: Graph, images: str, source: Source, record: Record, progress: Progress) -> str:
+    """The run's own probabilities of float `images`: of an ensemble the mean over its members."""
+    if record.members:
+        parts = [
+            graph.add("Mul", probabilities(graph, images, source, source.record(run_id), progress), graph.constant(w))
+            for run_id, w in sorted(record.members.items())
+        ]
+        return graph.add("Sum", *parts)
+    if record.adjusted_from:
+        base = probabilities(graph, images, source, source.record(record.adjusted_from), progress)
+        labels = source.dataset.labels[source.split.train]
+        plan = STRATEGIES[record.spec.strategy].plan(labels, len(source.dataset.class_names), record.spec.seed)
+        assert plan.log_prior is not None
+        return adjusted(graph, base, plan.log_prior, float(record.parameters["tau"]))
+    progress(0.1, f"{record.run_id}: loading its weights, or fitting it again")
+    if MODELS[record.spec.model].is_network:
+        need_tensorflow()
+    fitted = refitted(record, source.predictions.folder, source.dataset, source.split, source.weights)
+    side, is_colour = source.dataset.images.shape[1], source.dataset.images.ndim == 4
+    if fitted.features == "images":
+        return networks.network(graph, fitted.classifier, images, side, is_colour)
+    return _classical(graph, fitted, gray(graph, images) if is_colour else images, side)
+
+
+def _classical(graph: Graph, fitted: Refitted, pixels: str, side: int) -> str:
+    pixels = resized(graph, pixels, side, int(fitted.parameters["side"]))
+    rows = classical.features(graph, fitted.features, pixels, fitted.parameters, fitted.extractor)
+    found = classical.outputs(graph, fitted.classifier, rows, fitted.n_features)
+    return found if fitted.temperature is None else softmax(graph, found, fitted.temperature)

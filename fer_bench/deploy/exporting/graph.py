@@ -1,0 +1,132 @@
+"""ONNX graphs put together: a few operators by hand, and whole models of other converters embedded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, compose, helper, numpy_helper
+
+OPSET, ML_OPSET, IR_VERSION = 18, 3, 9
+SMALLEST = 1e-12
+"""What a probability counts as at least where its logarithm is taken, as in `metrics`."""
+GRAY_WEIGHTS = (0.299, 0.587, 0.114)
+"""Of red, green and blue: OpenCV's."""
+
+
+class Graph:
+    """A graph under construction. Values are known by their names.
+
+    images: the name of its input, uint8 (n, side, side) or RGB (n, side, side, 3).
+    """
+
+    images = "images"
+    output = "probabilities"
+
+    def __init__(self, side: int, channels: int) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        shape: list[str | int | None] = ["n", side, side, *([3] if channels == 3 else [])]
+        self._input = helper.make_tensor_value_info(self.images, TensorProto.UINT8, shape)
+
+    def add(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
+        """Append a node; the name of its output, or a list of them where there are several."""
+        names = [f"{operator.lower()}_{len(self.nodes)}_{at}" for at in range(outputs)]
+        self.nodes.append(helper.make_node(operator, inputs, names, **attributes))
+        return names[0] if outputs == 1 else names
+
+    def constant(self, values: Any, dtype: Any = np.float32) -> str:
+        """The name of an array that is part of the graph."""
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(values, dtype), name))
+        return name
+
+    def cast(self, name: str, kind: int = TensorProto.FLOAT) -> str:
+        """`name` as another type."""
+        return self.add("Cast", name, to=kind)
+
+    def part(self, name: str, axis: int, start: int, stop: int, step: int = 1) -> str:
+        """`name[start:stop:step]` along an axis."""
+        return self.add("Slice", name, *(self.constant([one], np.int64) for one in (start, stop, axis, step)))
+
+    def reshaped(self, name: str, *shape: int) -> str:
+        """`name` in another shape: 0 keeps a dimension, -1 takes what is left."""
+        return self.add("Reshape", name, self.constant(shape, np.int64))
+
+    def mirrored(self, name: str) -> str:
+        """Images (n, h, w, ...) with left and right swapped."""
+        return self.part(name, 2, -1, np.iinfo(np.int64).min, -1)
+
+    def embed(self, model: onnx.ModelProto, given: str, output: int = 0) -> str:
+        """Append all nodes of `model`, whose only input is `given`; the name of its output of that number."""
+        prefix = f"part_{len(self.nodes)}_"
+        own = compose.add_prefix(model, prefix).graph
+        source = own.input[0].name
+        for node in own.node:
+            node.input[:] = [given if name == source else name for name in node.input]
+        self.nodes.extend(own.node)
+        self.constants.extend(own.initializer)
+        return own.output[output].name
+
+    def model(self, probabilities: str, n_classes: int) -> onnx.ModelProto:
+        """The finished model, checked. probabilities: the name of its output, float32 (n, n_classes)."""
+        last = helper.make_node("Identity", [probabilities], [self.output])
+        found = helper.make_tensor_value_info(self.output, TensorProto.FLOAT, ["n", n_classes])
+        graph = helper.make_graph([*self.nodes, last], "fer_bench", [self._input], [found], self.constants)
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
+        model = helper.make_model(graph, producer_name="fer_bench", opset_imports=opsets, ir_version=IR_VERSION)
+        onnx.checker.check_model(model)
+        return model
+
+
+def resized(graph: Graph, images: str, side: int, to: int, is_colour: bool = False) -> str:
+    """Float images of whole values (n, side, side[, 3]) at `to` pixels, by the rule of `data.resized`, rounded.
+
+    By area it is OpenCV's to the last bit; linear, where images grow, OpenCV rounds on the way, by a shade at most.
+    """
+    if side == to:
+        return images
+    planes = graph.add("Transpose", images, perm=[0, 3, 1, 2]) if is_colour else images
+    rows = _area(side, to) if side > to else _linear(side, to)
+    found = graph.add("MatMul", graph.add("MatMul", graph.constant(rows), planes), graph.constant(rows.T))
+    half_up = graph.add("Floor", graph.add("Add", found, graph.constant(0.5)))
+    whole = half_up if side == 2 * to else graph.add("Round", found)
+    return graph.add("Transpose", whole, perm=[0, 2, 3, 1]) if is_colour else whole
+
+
+def gray(graph: Graph, images: str) -> str:
+    """Float RGB images (n, h, w, 3) as gray of whole values (n, h, w)."""
+    weighted = graph.add("Mul", images, graph.constant(GRAY_WEIGHTS))
+    total = graph.add("ReduceSum", weighted, graph.constant([3], np.int64), keepdims=0)
+    return graph.add("Round", total)
+
+
+def rescaled(graph: Graph, probabilities: str, temperature: float) -> str:
+    """Probabilities at `temperature`, see `metrics.rescaled`."""
+    logits = graph.add("Log", graph.add("Max", probabilities, graph.constant(SMALLEST)))
+    return softmax(graph, logits, temperature)
+
+
+def adjusted(graph: Graph, probabilities: str, log_prior: np.ndarray, tau: float) -> str:
+    """Probabilities divided by exp(log_prior)^tau, see `metrics.adjust`."""
+    return softmax(graph, graph.add("Sub", graph.add("Log", probabilities), graph.constant(tau * log_prior)))
+
+
+def softmax(graph: Graph, scores: str, temperature: float = 1.0) -> str:
+    """softmax(scores / temperature) over classes."""
+    cooled = scores if temperature == 1 else graph.add("Div", scores, graph.constant(temperature))
+    return graph.add("Softmax", cooled, axis=1)
+
+
+def _area(side: int, to: int) -> np.ndarray:
+    """Shares of `side` pixels in each of `to` larger ones, (to, side)."""
+    scale, at, pixel = side / to, np.arange(to)[:, None], np.arange(side)[None]
+    covered = np.minimum(pixel + 1, (at + 1) * scale) - np.maximum(pixel, at * scale)
+    return np.maximum(covered, 0) / scale
+
+
+def _linear(side: int, to: int) -> np.ndarray:
+    """Weights of `side` pixels in each of `to` smaller ones, (to, side)."""
+    centre = np.clip((np.arange(to)[:, None] + 0.5) * side / to - 0.5, 0, side - 1)
+    return np.maximum(1 - np.abs(centre - np.arange(side)[None]), 0)

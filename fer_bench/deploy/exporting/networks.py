@@ -1,0 +1,32 @@
+"""What a trained Keras network computes, as a graph: resizing, the network, and the mean over mirror images."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from fer_bench.deploy.exporting.graph import OPSET, Graph, resized, softmax
+
+
+def network(graph: Graph, classifier: Any, images: str, side: int, is_colour: bool) -> str:
+    """Probabilities of float `images` (n, side, side[, 3]), as `KerasClassifier.predict_proba` has them."""
+    size = classifier.image.size
+    pixels = graph.cast(resized(graph, images, side, size, is_colour), onnx.TensorProto.UINT8)
+    pixels = graph.reshaped(pixels, 0, size, size, 3 if is_colour else 1)
+    both = graph.add("Concat", pixels, graph.mirrored(pixels), axis=0)
+    found = softmax(graph, graph.embed(converted(classifier.network.whole()), both))
+    halves = graph.add("Split", found, outputs=2, axis=0, num_outputs=2)
+    return graph.add("Mul", graph.add("Add", *halves), graph.constant(0.5))
+
+
+def converted(model: Any) -> onnx.ModelProto:
+    """A Keras model as ONNX, by tf2onnx."""
+    model.predict_on_batch(np.zeros((1, *model.input.shape[1:]), np.uint8))  # what was never called is not exported
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        model.export(path, format="onnx", verbose=False, opset_version=OPSET)
+        return onnx.load(path)

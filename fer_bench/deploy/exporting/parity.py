@@ -1,0 +1,98 @@
+"""Whether a bundle answers as the run did, and how long that takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fer_bench import metrics
+from fer_bench.deploy.bundle import BATCH, MODEL, start_session
+
+SAME_MACRO_F1 = 0.002
+SAME_ANSWERS = 0.99
+"""Share of the test images on which the most probable class must be the same; one image may always differ."""
+SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Parity:
+    """A bundle against the record, on the same test images.
+
+    largest_difference, mean_difference: of a probability. same_answers: share of images with the same most probable
+    class. macro_f1, recorded_macro_f1: of both.
+    """
+
+    n_images: int
+    largest_difference: float
+    mean_difference: float
+    same_answers: float
+    macro_f1: float
+    recorded_macro_f1: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether both are one model."""
+        other = round((1 - self.same_answers) * self.n_images)
+        is_same = other <= max(1, (1 - SAME_ANSWERS) * self.n_images)
+        return is_same and (other <= 1 or abs(self.macro_f1 - self.recorded_macro_f1) <= SAME_MACRO_F1)
+
+    def __str__(self) -> str:
+        return (
+            f"same answer on {self.same_answers:.2%} of {self.n_images:,} test images, macro-F1 {self.macro_f1:.4f} "
+            f"for {self.recorded_macro_f1:.4f}, probabilities differ by up to {self.largest_difference:.4f}"
+        )
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds an image, alone and in batches of `batch`, by all cores and by one."""
+
+    one: float
+    batch_of: int
+    batch: float
+    one_thread: float
+    cores: int
+    processor: str
+
+
+def answers(content: bytes, images: np.ndarray) -> np.ndarray:
+    """What the model in `content` answers, float32 (n, k)."""
+    session = start_session(content, Path(MODEL))
+    parts = [
+        session.run(None, {"images": np.ascontiguousarray(images[start : start + BATCH])})[0]
+        for start in range(0, len(images), BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+def parity(labels: np.ndarray, stored: np.ndarray, found: np.ndarray, class_names: Sequence[str]) -> Parity:
+    """`found`, float (n, k), against `stored` probabilities of images with `labels`, int (n,)."""
+    difference = np.abs(found.astype(np.float64) - stored)
+    recorded, own = (
+        metrics.macro_f1(labels, rows.argmax(axis=1), len(class_names)) for rows in (stored, found)
+    )  # fmt: skip
+    same = float((stored.argmax(axis=1) == found.argmax(axis=1)).mean())
+    return Parity(len(labels), float(difference.max()), float(difference.mean()), same, own, recorded)
+
+
+def latency(content: bytes, images: np.ndarray) -> Latency:
+    """How long the model in `content` takes for `images`, the median over about a second each."""
+    from fer_bench.execution.environment import cores, processor
+
+    batch = np.ascontiguousarray(images[:BATCH])
+    times = []
+    for n_threads, given in ((0, batch[:1]), (0, batch), (1, batch)):
+        session = start_session(content, Path(MODEL), n_threads)
+        session.run(None, {"images": given})
+        took: list[float] = []
+        began = time.perf_counter()
+        while time.perf_counter() - began < SECONDS or len(took) < 3:
+            start = time.perf_counter()
+            session.run(None, {"images": given})
+            took.append(1000 * (time.perf_counter() - start) / len(given))
+        times.append(round(float(np.median(took)), 3))
+    return Latency(times[0], len(batch), times[1], times[2], cores(), processor())

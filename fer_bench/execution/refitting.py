@@ -1,0 +1,92 @@
+"""The classifier of a finished run, had again: a network from its stored weights, any other fitted from its spec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fer_bench import metrics
+from fer_bench.errors import FerBenchError
+from fer_bench.execution.fitting import fit, make_task, with_made_rows
+from fer_bench.execution.worker import WEIGHTS_FILE
+from fer_bench.models import (
+    FEATURES,
+    MODELS,
+    STRATEGIES,
+    Extractor,
+    features_card,
+    load_weights,
+    seed_generators,
+    stored_features,
+)
+
+if TYPE_CHECKING:
+    from fer_bench.data import Dataset, Split
+    from fer_bench.records import ReadableFolder, Record
+
+
+@dataclass(frozen=True)
+class Refitted:
+    """A fitted classifier, and what its probabilities come from.
+
+    features: name and parameters of what its X holds, made by the fitted `extractor`; n_features: of a row, 0 for
+    images. temperature: of its scores, None where it gives probabilities itself.
+    """
+
+    classifier: Any
+    features: str
+    parameters: Mapping[str, Any]
+    extractor: Extractor
+    n_features: int = 0
+    temperature: float | None = None
+
+
+def refitted(record: Record, folder: ReadableFolder, dataset: Dataset, split: Split, weights: str = "auto") -> Refitted:
+    """The classifier of the run `record` of `folder`, which was trained on `split` of `dataset`.
+
+    weights: what a pre-trained network starts from, as in `Task.weights`; its frozen layers are not stored.
+    Raises FerBenchError where a network's weights are not in the run's folder, or do not fit.
+    """
+    spec = record.spec
+    card, parameters = MODELS[spec.model], dict(spec.parameters)
+    features = features_card(FEATURES[card.features], parameters)
+    plan = STRATEGIES[spec.strategy].plan(dataset.labels[split.train], len(dataset.class_names), spec.seed)
+    extractor = features.build(**features.parameters)
+    wanted = dataset.labels[split.validation]
+    n_jobs = record.environment.n_jobs if record.environment else 1
+    options = {"random_state": spec.seed, "n_jobs": n_jobs, "steps": card.steps[spec.budget] if card.steps else None}
+    known = card.features, features.parameters, extractor
+    if card.is_network:
+        parameters["precision"] = "float32"
+        task = make_task(
+            dataset, (dataset.images[:0], wanted[:0]), plan, parameters=parameters, weights=weights, **options
+        )
+        return Refitted(
+            _restored(card.build(task), folder.path / "runs" / record.run_id / WEIGHTS_FILE, record), *known
+        )
+    stored = stored_features(features, dataset, split)
+    if card.features == "pca":
+        extractor.fit_rows(dataset.images, split.train)
+    X, y, plan = with_made_rows(stored.train, dataset.labels[split.train], plan)
+    task = make_task(dataset, (stored.validation, wanted), plan, parameters=parameters, **options)
+    seed_generators(spec.seed)
+    classifier = card.build(task)
+    fit(classifier, X, y, plan)
+    temperature = None
+    if not hasattr(classifier, "predict_proba"):
+        temperature = metrics.temperature(classifier.decision_function(stored.validation), wanted)
+    return Refitted(classifier, *known, X.shape[1], temperature)
+
+
+def _restored(classifier: Any, file: Path, record: Record) -> Any:
+    """A network with its trained weights. Raises FerBenchError where there are none."""
+    if not file.exists():
+        raise FerBenchError(
+            f"{record.run_id}: {file} is missing: weights are kept since this version, and never published; "
+            f"train it again with --models {record.spec.model} --strategies {record.spec.strategy} --rerun all"
+        )
+    classifier.create()
+    load_weights(classifier.network.model, file, f"the network of {record.run_id}")
+    return classifier
