@@ -80,6 +80,7 @@ class Predictor:
 
     def predict(self, paths: Sequence[Path], progress: Progress = silent) -> Found:
         """All faces in files and in the files of folders. Raises FerBenchError where none of them can be read."""
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what it would print is in `problems`
         found = Found()
         files = [(path, is_video(path)) for given in paths for path in _files(given, found)]
         with quiet(), ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -153,7 +153,7 @@ def test_classifier_retraining_starts_from_the_weights_of_the_run_under_none(run
     record = run("cnn-small", "classifier-retraining")
     assert record.status == "success", record.traceback
     assert 0 < record.steps < base.steps
-    assert not (run.results.runs / record.run_id / WEIGHTS_FILE).exists()
+    assert (run.results.runs / record.run_id / WEIGHTS_FILE).exists()
     weights.unlink()
     lost = run("cnn-small", "classifier-retraining")
     assert lost.status == "failed" and "do that run again" in lost.reason

@@ -1,0 +1,67 @@
+"""A model that multiplies in int8, its ranges taken from training images. onnxruntime does the work."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from fer_bench.deploy.exporting.graph import Graph
+from fer_bench.errors import FerBenchError
+
+LEAST_WEIGHTS = 1024
+"""A product with fewer numbers stays in float32: so do resizing and the sums over votes."""
+OPERATORS = ("Conv", "MatMul", "Gemm")
+BATCH = 32
+
+
+def quantized(model: onnx.ModelProto, images: np.ndarray) -> bytes:
+    """`model` with its convolutions and products in int8, each channel with a scale of its own.
+
+    images: uint8 (n, side, side[, 3]), on which the ranges of what is multiplied are measured.
+    Raises FerBenchError for a model that multiplies nothing, such as a forest.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+
+    chosen = _products(model)
+    if not chosen:
+        raise FerBenchError("--quantize int8: this model multiplies nothing that could be done in int8")
+
+    class Images(CalibrationDataReader):
+        """The images in batches."""
+
+        def __init__(self) -> None:
+            self._batches = _batches(images)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[override]
+            return next(self._batches, None)
+
+    logging.getLogger().setLevel(logging.ERROR)  # it advises what does not apply here
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
+        onnx.save(model, before)
+        quantize_static(
+            before, after, Images(), quant_format=QuantFormat.QDQ, nodes_to_quantize=chosen, per_channel=True,
+            op_types_to_quantize=list(OPERATORS), reduce_range=True,
+        )  # fmt: skip
+        return after.read_bytes()
+
+
+def _products(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that multiply with many weights, given to those that have none."""
+    sizes = {one.name: int(np.prod(one.dims)) for one in model.graph.initializer}
+    found = []
+    for at, node in enumerate(model.graph.node):
+        node.name = node.name or f"node_{at}"
+        if node.op_type in OPERATORS and any(sizes.get(name, 0) >= LEAST_WEIGHTS for name in node.input):
+            found.append(node.name)
+    return found
+
+
+def _batches(images: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+    for start in range(0, len(images), BATCH):
+        yield {Graph.images: np.ascontiguousarray(images[start : start + BATCH])}

@@ -1,0 +1,123 @@
+"""Bundles answer as the runs did that they were made of, or are not made."""
+
+import json
+import runpy
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+from skimage.feature import hog
+from sklearn.svm import SVC
+
+from fer_bench.data import Dataset, Split
+from fer_bench.deploy import Source, export
+from fer_bench.deploy.exporting import classical
+from fer_bench.deploy.exporting.graph import Graph
+from fer_bench.errors import FerBenchError
+
+EXPORTED = [
+    ("hog-svm", "over-sampling"), ("pca-forest", "none"), ("pca-mlp", "none"), ("pca-logistic", "post-hoc-adjustment"),
+    ("cnn-small", "none"), ("cnn-small", "class-weights"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "strategy"), EXPORTED)
+def test_a_bundle_answers_as_its_run_did(runs, model, strategy):
+    if strategy == "post-hoc-adjustment":
+        runs.source(model)
+    bundle = runs.bundle(model, strategy)
+    proof = bundle.card["parity"]["float32"]
+    assert proof["holds"] and proof["largest_difference"] < 0.01 and proof["n_images"] == 24
+    images = Dataset.load(runs.prepared.dataset_folder).images[Split.load(runs.prepared.split_folder).test]
+    probabilities = bundle.predict(images)
+    assert probabilities.shape == (24, 3) and probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert bundle.card["scores"]["test"]["n_images"] == 24 and bundle.classes == ("top", "middle", "bottom")
+
+
+def test_int8_is_smaller_and_has_scores_of_its_own(runs):
+    plain, small = runs.bundle("cnn-small"), runs.bundle("cnn-small", quantize=True)
+    assert small.card["megabytes"] < plain.card["megabytes"] / 3
+    assert set(small.card["parity"]) == {"float32", "int8"} and small.card["arithmetic"] == "int8"
+
+
+def test_what_answers_otherwise_is_not_exported(runs, tmp_path):
+    source, run_id = runs.source("pca-logistic", "class-weights")
+    stored = source.predictions.folder.runs / run_id / "predictions.npz"
+    with np.load(stored) as arrays:
+        changed = {name: rows[::-1] if name == "test_probabilities" else rows for name, rows in arrays.items()}
+    np.savez(stored, **changed)
+    with pytest.raises(FerBenchError, match="does not answer"):
+        export(Source.open(source.predictions.folder.path), run_id, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_network_without_its_weights_is_not_exported(runs, tmp_path):
+    source, run_id = runs.source("cnn-small", "over-sampling")
+    (source.predictions.folder.runs / run_id / "model.weights.h5").unlink()
+    with pytest.raises(FerBenchError, match=r"model\.weights\.h5 is missing"):
+        export(source, run_id, tmp_path / "bundle")
+
+
+def test_nothing_but_a_bundle_is_written_over(runs, tmp_path):
+    source, run_id = runs.source("pca-forest")
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(FerBenchError, match="is no bundle"):
+        export(source, run_id, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("model", "strategy", "word"), [("hog-swm", None, "hog-svm"), ("pca-forest", "focal-loss", "none")]
+)
+def test_an_unknown_run_is_answered_with_those_there_are(runs, model, strategy, word):
+    source, _ = runs.source("pca-forest")
+    runs.source("hog-svm", "over-sampling")
+    with pytest.raises(FerBenchError, match=word):
+        Source.open(source.predictions.folder.path).choose(model, strategy)
+
+
+def test_the_example_needs_no_fer_bench(runs, tmp_path, monkeypatch, capsys):
+    bundle = runs.bundle("pca-forest")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90), dtype=np.uint8)).save(tmp_path / "face.png")
+    monkeypatch.setattr(sys, "argv", ["example.py", str(tmp_path / "face.png")])
+    runpy.run_path(str(bundle.path / "example.py"))
+    assert sorted(line.split()[-1] for line in capsys.readouterr().out.splitlines()) == sorted(bundle.classes)
+    assert "fer_bench" not in (bundle.path / "example.py").read_text()
+
+
+def test_the_card_of_people_says_what_the_law_forbids(runs):
+    bundle = runs.bundle("pca-forest")
+    page = (bundle.path / "MODEL_CARD.md").read_text()
+    assert "5(1)(f)" in page and all(name in page for name in bundle.classes)
+    assert json.loads((bundle.path / "model.json").read_text()) == bundle.card
+
+
+def outcome(graph: Graph, output: str, images: np.ndarray, n: int) -> np.ndarray:
+    session = onnxruntime.InferenceSession(graph.model(output, n).SerializeToString())
+    return session.run(None, {"images": images})[0]
+
+
+@pytest.mark.parametrize(("orientations", "cell", "block"), [(9, 6, 2), (12, 8, 2), (6, 12, 1)])
+def test_gradients_are_those_of_scikit_image(orientations, cell, block):
+    images = np.random.default_rng(0).integers(0, 256, (5, 48, 48), dtype=np.uint8)
+    images[0] = 7
+    images[1] //= 128
+    graph = Graph(48, 1)
+    found = classical.oriented_gradients(graph, graph.cast("images"), 48, orientations, cell, block)
+    wanted = np.stack([hog(image, orientations, (cell, cell), (block, block)) for image in images])
+    np.testing.assert_allclose(outcome(graph, found, images, wanted.shape[1]), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 5])
+def test_support_vectors_vote_as_in_scikit_learn(n_classes):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (80, 4, 4), dtype=np.uint8)
+    rows = images.reshape(80, -1) / 255
+    svm = SVC(C=5).fit(rows, np.arange(80) % n_classes)
+    graph = Graph(4, 1)
+    given = graph.add("Div", graph.reshaped(graph.cast("images"), 0, -1), graph.constant(255))
+    found = outcome(graph, classical.support_vectors(graph, svm, given), images, n_classes)
+    wanted = svm.decision_function(rows)
+    np.testing.assert_allclose(found[:, 1] - found[:, 0] if n_classes == 2 else found, wanted, atol=1e-4)
