@@ -135,7 +135,7 @@ def square(image: np.ndarray, side: int, channels: int) -> np.ndarray:
     return fitted(image, side)
 
 
-def usual_framing(images: np.ndarray, most: int = 300) -> dict[str, float]:
+def usual_framing(images: np.ndarray, most: int = 100) -> dict[str, float]:
     """How faces are framed in `images`, uint8 (n, side, side[, 3]), that models learn from: see `framed`.
 
     The median over those in which the detector finds one; its own box where it finds fewer than ten. Small images are

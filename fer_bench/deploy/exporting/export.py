@@ -16,6 +16,7 @@ from fer_bench.deploy.exporting.card import card_of, example_code, page_of
 from fer_bench.deploy.exporting.graph import Graph, adjusted, gray, rescaled, resized, softmax
 from fer_bench.deploy.exporting.parity import answers, latency, parity
 from fer_bench.errors import FerBenchError
+from fer_bench.execution.environment import KERAS, import_quietly, set_defaults
 from fer_bench.execution.refitting import Refitted, refitted
 from fer_bench.models import MODELS, STRATEGIES, need_tensorflow
 from fer_bench.progress import Progress, silent
@@ -116,6 +117,8 @@ def probabilities(graph: Graph, images: str, source: Source, record: Record, pro
         return adjusted(graph, base, plan.log_prior, float(record.parameters["tau"]))
     progress(0.1, f"{record.run_id}: loading its weights, or fitting it again")
     if MODELS[record.spec.model].is_network:
+        set_defaults(KERAS)
+        import_quietly(["tensorflow"])
         need_tensorflow()
     fitted = refitted(record, source.predictions.folder, source.dataset, source.split, source.weights)
     side, is_colour = source.dataset.images.shape[1], source.dataset.images.ndim == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -28,5 +29,6 @@ def converted(model: Any) -> onnx.ModelProto:
     model.predict_on_batch(np.zeros((1, *model.input.shape[1:]), np.uint8))  # what was never called is not exported
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
-        model.export(path, format="onnx", verbose=False, opset_version=OPSET)
+        with warnings.catch_warnings(action="ignore"):  # Keras tells of NumPy's future
+            model.export(path, format="onnx", verbose=False, opset_version=OPSET)
         return onnx.load(path)
