@@ -85,11 +85,11 @@ def _load(path: Path) -> Any:
         if path.suffix.lower() == ".onnx":
             return cv2.FaceDetectorYN.create(str(path), "", (320, 320))
         cascade = cv2.CascadeClassifier(str(path))
-    except (cv2.error, SystemError) as error:
-        raise FerBenchError(f"--detector {path}: OpenCV cannot load it ({error})") from error
-    if cascade.empty():
-        raise FerBenchError(f"--detector {path}: neither a cascade (.xml) nor a YuNet network (.onnx) of OpenCV")
-    return cascade
+        if not cascade.empty():
+            return cascade
+    except (cv2.error, SystemError):
+        pass
+    raise FerBenchError(f"--detector {path}: neither a cascade (.xml) nor a YuNet network (.onnx) that OpenCV can load")
 
 
 def _distinct(boxes: Iterable[Box]) -> list[Box]:

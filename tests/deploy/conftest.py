@@ -1,7 +1,6 @@
 """Finished runs on a few noisy colour images, trained in this process, and the bundles made of them."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np

@@ -37,7 +37,7 @@ def quantized(model: onnx.ModelProto, images: np.ndarray) -> bytes:
         def __init__(self) -> None:
             self._batches = _batches(images)
 
-        def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[override]
+        def get_next(self) -> dict[str, np.ndarray] | None:
             return next(self._batches, None)
 
     logging.getLogger().setLevel(logging.ERROR)  # it advises what does not apply here
