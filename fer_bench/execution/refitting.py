@@ -20,6 +20,7 @@ from fer_bench.models import (
     load_weights,
     seed_generators,
     stored_features,
+    weights_request_id,
 )
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Refitted:
 def refitted(record: Record, folder: ReadableFolder, dataset: Dataset, split: Split, weights: str = "auto") -> Refitted:
     """The classifier of the run `record` of `folder`, which was trained on `split` of `dataset`.
 
-    weights: what a pre-trained network starts from, as in `Task.weights`; its frozen layers are not stored.
+    weights: the file that a pre-trained network started from, if it was one: its frozen layers are not stored.
     Raises FerBenchError where a network's weights are not in the run's folder, or do not fit.
     """
     spec = record.spec
@@ -60,6 +61,7 @@ def refitted(record: Record, folder: ReadableFolder, dataset: Dataset, split: Sp
     known = card.features, features.parameters, extractor
     if card.is_network:
         parameters["precision"] = "float32"
+        weights = _first_weights(record, weights)
         task = make_task(
             dataset, (dataset.images[:0], wanted[:0]), plan, parameters=parameters, weights=weights, **options
         )
@@ -78,6 +80,18 @@ def refitted(record: Record, folder: ReadableFolder, dataset: Dataset, split: Sp
     if not hasattr(classifier, "predict_proba"):
         temperature = metrics.temperature(classifier.decision_function(stored.validation), wanted)
     return Refitted(classifier, *known, X.shape[1], temperature)
+
+
+def _first_weights(record: Record, weights: str) -> str:
+    """What the layers that were not trained come from, as `Task.weights`.
+
+    Raises FerBenchError where that is a file, and `weights` is not its path.
+    """
+    if record.initial_weights != "file":
+        return "imagenet" if record.initial_weights == "imagenet" else "none"
+    if weights_request_id(weights) != record.spec.weights:
+        raise FerBenchError(f"{record.run_id} started from {record.weights_note}: name that file with --weights FILE")
+    return weights
 
 
 def _restored(classifier: Any, file: Path, record: Record) -> Any:
