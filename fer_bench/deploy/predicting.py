@@ -17,7 +17,7 @@ from fer_bench.data import is_picture, is_video, picture, quiet
 from fer_bench.deploy.annotating import Annotations
 from fer_bench.deploy.bundle import Bundle
 from fer_bench.deploy.faces import Box, overlap
-from fer_bench.errors import FerBenchError, listing
+from fer_bench.errors import FerBenchError, listing, readable
 from fer_bench.progress import Progress, silent
 
 CHUNK = 16
@@ -100,7 +100,7 @@ class Predictor:
         looks = list(pool.map(self._read, paths))
         answers = self.answers(looks)
         for path, look, rows in zip(paths, looks, answers, strict=True):
-            name = shown(path)
+            name = readable(str(path))
             found.n_files += look.image is not None
             if look.problem:
                 found.problems.append((name, look.problem))
@@ -134,7 +134,7 @@ class Predictor:
         return np.split(together, np.cumsum([len(own) for own in squares])[:-1])
 
     def _video(self, path: Path, found: Found, pool: ThreadPoolExecutor, progress: Progress) -> None:
-        name, video = shown(path), cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        name, video = readable(str(path)), cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         expected, rate = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), video.get(cv2.CAP_PROP_FPS)
         rate = rate if math.isfinite(rate) and rate > 0 else 25.0
         tracks, frames, n = Tracks(rate, self.smooth), _frames(video), 0
@@ -195,11 +195,6 @@ class Tracks:
         return followed
 
 
-def shown(path: Path) -> str:
-    """A path as text for people and tables: what is not printable, or no UTF-8, is written out."""
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in str(path))
-
-
 def _frames(video: cv2.VideoCapture) -> Iterator[np.ndarray]:
     """RGB frames until the video ends, or nothing more can be read of it."""
     while True:
@@ -213,9 +208,9 @@ def _files(path: Path, found: Found) -> Iterator[Path]:
     """A file, or the pictures and videos in a folder and below it, by name; hidden ones are left out."""
     if not path.is_dir():
         if path.exists() and not path.is_file():
-            found.problems.append((shown(path), "not a file of data"))
+            found.problems.append((readable(str(path)), "not a file of data"))
         elif not path.exists():
-            found.problems.append((shown(path), "no such file or folder"))
+            found.problems.append((readable(str(path)), "no such file or folder"))
         else:
             yield path
         return
@@ -228,4 +223,4 @@ def _files(path: Path, found: Found) -> Iterator[Path]:
                 n += 1
                 yield file
     if not n:
-        found.problems.append((shown(path), "no pictures or videos in this folder"))
+        found.problems.append((readable(str(path)), "no pictures or videos in this folder"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_bench import metrics
 from fer_bench.errors import FerBenchError
-from fer_bench.execution.fitting import fit, make_task, with_made_rows
+from fer_bench.execution.fitting import built, fit, make_task, with_made_rows
 from fer_bench.execution.worker import WEIGHTS_FILE
 from fer_bench.models import (
     FEATURES,
@@ -18,8 +18,7 @@ from fer_bench.models import (
     Extractor,
     features_card,
     load_weights,
-    seed_generators,
-    stored_features,
+    model_features,
     weights_request_id,
 )
 
@@ -50,36 +49,31 @@ def refitted(record: Record, folder: ReadableFolder, dataset: Dataset, split: Sp
     weights: the file that a pre-trained network started from, if it was one: its frozen layers are not stored.
     Raises FerBenchError where a network's weights are not in the run's folder, or do not fit.
     """
-    spec = record.spec
+    spec, wanted = record.spec, dataset.labels[split.validation]
     card, parameters = MODELS[spec.model], dict(spec.parameters)
     features = features_card(FEATURES[card.features], parameters)
-    plan = STRATEGIES[spec.strategy].plan(dataset.labels[split.train], len(dataset.class_names), spec.seed)
     extractor = features.build(**features.parameters)
-    wanted = dataset.labels[split.validation]
-    n_jobs = record.environment.n_jobs if record.environment else 1
-    options = {"random_state": spec.seed, "n_jobs": n_jobs, "steps": card.steps[spec.budget] if card.steps else None}
-    known = card.features, features.parameters, extractor
+    given = model_features(card, parameters, dataset, split)
+    plan = STRATEGIES[spec.strategy].plan(dataset.labels[split.train], len(dataset.class_names), spec.seed)
+    X, y, plan = with_made_rows(given.train, dataset.labels[split.train], plan)
+    options: dict[str, Any] = {
+        "random_state": spec.seed,
+        "n_jobs": record.environment.n_jobs if record.environment else 1,
+        "steps": card.steps[spec.budget] if card.steps else None,
+    }
     if card.is_network:
-        parameters["precision"] = "float32"
-        weights = _first_weights(record, weights)
-        task = make_task(
-            dataset, (dataset.images[:0], wanted[:0]), plan, parameters=parameters, weights=weights, **options
-        )
-        return Refitted(
-            _restored(card.build(task), folder.path / "runs" / record.run_id / WEIGHTS_FILE, record), *known
-        )
-    stored = stored_features(features, dataset, split)
+        options |= {"parameters": {**parameters, "precision": "float32"}, "weights": _first_weights(record, weights)}
+        classifier = built(card, make_task(dataset, (given.validation, wanted), plan, **options))
+        _restore(classifier, folder.path / "runs" / record.run_id / WEIGHTS_FILE, record)
+        return Refitted(classifier, card.features, features.parameters, extractor)
     if card.features == "pca":
-        extractor.fit_rows(dataset.images, split.train)
-    X, y, plan = with_made_rows(stored.train, dataset.labels[split.train], plan)
-    task = make_task(dataset, (stored.validation, wanted), plan, parameters=parameters, **options)
-    seed_generators(spec.seed)
-    classifier = card.build(task)
+        extractor.fit(dataset.images[split.train], dataset.labels[split.train])
+    classifier = built(card, make_task(dataset, (given.validation, wanted), plan, parameters=parameters, **options))
     fit(classifier, X, y, plan)
     temperature = None
     if not hasattr(classifier, "predict_proba"):
-        temperature = metrics.temperature(classifier.decision_function(stored.validation), wanted)
-    return Refitted(classifier, *known, X.shape[1], temperature)
+        temperature = metrics.temperature(classifier.decision_function(given.validation), wanted)
+    return Refitted(classifier, card.features, features.parameters, extractor, X.shape[1], temperature)
 
 
 def _first_weights(record: Record, weights: str) -> str:
@@ -94,8 +88,8 @@ def _first_weights(record: Record, weights: str) -> str:
     return weights
 
 
-def _restored(classifier: Any, file: Path, record: Record) -> Any:
-    """A network with its trained weights. Raises FerBenchError where there are none."""
+def _restore(classifier: Any, file: Path, record: Record) -> None:
+    """Build a network, and put its trained weights in. Raises FerBenchError where there are none."""
     if not file.exists():
         raise FerBenchError(
             f"{record.run_id}: {file} is missing: weights are kept since this version, and never published; "
@@ -103,4 +97,3 @@ def _restored(classifier: Any, file: Path, record: Record) -> Any:
         )
     classifier.create()
     load_weights(classifier.network.model, file, f"the network of {record.run_id}")
-    return classifier

@@ -26,6 +26,9 @@ def network(graph: Graph, classifier: Any, images: str, side: int, is_colour: bo
 
 def converted(model: Any) -> onnx.ModelProto:
     """A Keras model as ONNX, by tf2onnx."""
+    for layer in model._flatten_layers():
+        if type(layer).__name__ == "Normalization":  # its tensors would become inputs of the graph, arrays do not
+            layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
     model.predict_on_batch(np.zeros((1, *model.input.shape[1:]), np.uint8))  # what was never called is not exported
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
