@@ -11,6 +11,7 @@ from fer_bench.execution import Prepared, prepare
 from fer_bench.execution.plan import Job
 from fer_bench.execution.preparation import store_split
 from fer_bench.execution.worker import do_run
+from fer_bench.models import weights_request_id
 from fer_bench.models.registry import MODELS
 from fer_bench.progress import silent
 from fer_bench.records import RunSpec
@@ -25,17 +26,28 @@ class Runs:
     prepared: Prepared
     folder: Path
 
-    def source(self, model: str, strategy: str = "none") -> tuple[Source, str]:
+    def source(
+        self, model: str, strategy: str = "none", weights: Path | None = None, **parameters
+    ) -> tuple[Source, str]:
         """The results, and the id of the run of a model under a strategy."""
         card = MODELS[model]
-        spec = RunSpec(model, strategy, 0, *self.prepared.fingerprints, budget="quick" if card.steps else "")
+        spec = RunSpec(
+            model, strategy, 0, *self.prepared.fingerprints, "quick" if card.steps else "",
+            weights_request_id(str(weights)) if weights else "", parameters=tuple(sorted(parameters.items())),
+        )  # fmt: skip
         results = self.prepared.results
         if results.status(spec.run_id) is None:
             work = results.work_folder(spec.run_id)
-            job = Job(spec, card.family, card.features, self.prepared, n_jobs=2, command="run again")
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setitem(MODELS._cards, model, dataclasses.replace(card, steps=card.steps and {"quick": 20}))
-                record = do_run(job, work, silent)
+            job = Job(
+                spec,
+                card.family,
+                card.features,
+                self.prepared,
+                n_jobs=2,
+                command="run again",
+                weights=str(weights or ""),
+            )
+            record = do_run(job, work, silent)
             assert record.status == "success", record.traceback
             results.commit(record, work)
         return Source.open(results.path), spec.run_id
@@ -45,18 +57,22 @@ class Runs:
         source, run_id = self.source(model, strategy)
         target = self.folder / "-".join([run_id, *options])
         if not target.exists():
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setitem(
-                    MODELS._cards,
-                    model,
-                    dataclasses.replace(MODELS[model], steps=MODELS[model].steps and {"quick": 20}),
-                )
-                export(source, run_id, target, **options)
+            export(source, run_id, target, **options)
         return load_model(target)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def few_steps():
+    """Twenty gradient steps for all that take some."""
+    with pytest.MonkeyPatch.context() as patch:
+        for card in list(MODELS):
+            if card.steps:
+                patch.setitem(MODELS._cards, card.name, dataclasses.replace(card, steps={"quick": 20}))
+        yield
+
+
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory) -> Runs:
+def runs(tmp_path_factory, few_steps) -> Runs:
     """On 240 colour images of 60 pixels: models of 48 see them smaller, and most of them gray."""
     folder = tmp_path_factory.mktemp("deploy")
     rng = np.random.default_rng(0)

@@ -1,5 +1,6 @@
 """Bundles answer as the runs did that they were made of, or are not made."""
 
+import dataclasses
 import json
 import runpy
 import sys
@@ -11,8 +12,9 @@ from PIL import Image
 from skimage.feature import hog
 from sklearn.svm import SVC
 
+from fer_bench.analysis.evidence import ensemble
 from fer_bench.data import Dataset, Split
-from fer_bench.deploy import Source, export
+from fer_bench.deploy import Source, export, load_model
 from fer_bench.deploy.exporting import classical
 from fer_bench.deploy.exporting.graph import Graph
 from fer_bench.errors import FerBenchError
@@ -121,3 +123,25 @@ def test_support_vectors_vote_as_in_scikit_learn(n_classes):
     found = outcome(graph, classical.support_vectors(graph, svm, given), images, n_classes)
     wanted = svm.decision_function(rows)
     np.testing.assert_allclose(found[:, 1] - found[:, 0] if n_classes == 2 else found, wanted, atol=1e-4)
+
+
+def test_an_ensemble_is_one_graph(runs, tmp_path):
+    for model in ("pca-forest", "pca-mlp", "hog-svm"):
+        source, _ = runs.source(model, "over-sampling")
+    record, _ = ensemble.put_on_record(source.predictions, source.predictions.folder)
+    card = export(Source.open(source.predictions.folder.path), record.run_id, tmp_path / "bundle")
+    assert card["parity"]["float32"]["holds"] and card["training"]["members"] == record.members
+    assert load_model(tmp_path / "bundle").predict(np.zeros((1, 60, 60, 3), np.uint8)).shape == (1, 3)
+
+
+def test_a_frozen_backbone_is_part_of_the_graph(runs, tmp_path, monkeypatch):
+    """Of a pre-trained network only the trained layers are stored, and the others come from where they came from."""
+    from keras.applications import MobileNetV2
+
+    weights = tmp_path / "own.weights.h5"
+    MobileNetV2(include_top=False, weights=None, input_shape=(48, 48, 3)).save_weights(weights)
+    source, run_id = runs.source("mobilenet-v2", weights=weights, image_size=48)
+    with pytest.raises(FerBenchError, match="--weights"):
+        export(source, run_id, tmp_path / "bundle")
+    card = export(dataclasses.replace(source, weights=str(weights)), run_id, tmp_path / "bundle")
+    assert card["parity"]["float32"]["holds"] and card["training"]["initial_weights"] == "file"
