@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from fer_bench.deploy import Bundle, Source, export, load_model
+from fer_bench.deploy.exporting import parity as measuring
 from fer_bench.execution import Prepared, prepare
 from fer_bench.execution.plan import Job
 from fer_bench.execution.preparation import store_split
 from fer_bench.execution.worker import do_run
-from fer_bench.models import weights_request_id
 from fer_bench.models.registry import MODELS
 from fer_bench.progress import silent
 from fer_bench.records import RunSpec
@@ -26,15 +26,10 @@ class Runs:
     prepared: Prepared
     folder: Path
 
-    def source(
-        self, model: str, strategy: str = "none", weights: Path | None = None, **parameters
-    ) -> tuple[Source, str]:
+    def source(self, model: str, strategy: str = "none") -> tuple[Source, str]:
         """The results, and the id of the run of a model under a strategy."""
         card = MODELS[model]
-        spec = RunSpec(
-            model, strategy, 0, *self.prepared.fingerprints, "quick" if card.steps else "",
-            weights_request_id(str(weights)) if weights else "", parameters=tuple(sorted(parameters.items())),
-        )  # fmt: skip
+        spec = RunSpec(model, strategy, 0, *self.prepared.fingerprints, budget="quick" if card.steps else "")
         results = self.prepared.results
         if results.status(spec.run_id) is None:
             work = results.work_folder(spec.run_id)
@@ -63,11 +58,12 @@ class Runs:
 
 @pytest.fixture(scope="session", autouse=True)
 def few_steps():
-    """Twenty gradient steps for all that take some."""
+    """Four gradient steps for all that take some, and little time for measuring that."""
     with pytest.MonkeyPatch.context() as patch:
         for card in list(MODELS):
             if card.steps:
-                patch.setitem(MODELS._cards, card.name, dataclasses.replace(card, steps={"quick": 20}))
+                patch.setitem(MODELS._cards, card.name, dataclasses.replace(card, steps={"quick": 4}))
+        patch.setattr(measuring, "SECONDS", 0.05)
         yield
 
 

@@ -145,6 +145,20 @@ def test_all_phases_compute_the_same_network(tuned, tiny_weights):
         assert whole.std() > 0.01
 
 
+@pytest.mark.parametrize("how", ["head", "last-block", "all"])
+def test_the_whole_network_is_had_again_from_the_weights_of_its_trained_part(tuned, tiny_weights, tmp_path, how):
+    images, path = bars(24)[0], tmp_path / "trained.weights.h5"
+    trained = tuned(tiny_weights, fine_tune=how).fit(*bars(24))
+    trained.network.model.save_weights(path)
+    again = tuned(tiny_weights, fine_tune=how)
+    again.create()
+    again.network.model.load_weights(path)
+    pixels = images[..., None]
+    logits = [numpy_of(again.network.whole()(given)) for given in (pixels, pixels[:, :, ::-1])]
+    shares = [np.exp(one) / np.exp(one).sum(axis=1, keepdims=True) for one in logits]
+    np.testing.assert_allclose(np.mean(shares, axis=0), trained.predict_proba(images), atol=2e-3)  # passes are float16
+
+
 def test_the_last_layer_is_found_in_the_network_itself(tuned, tiny_weights):
     """Re-training of the classifier cuts the network before its last layer, which other models share."""
     import keras
