@@ -40,7 +40,6 @@ class Runs:
                 self.prepared,
                 n_jobs=2,
                 command="run again",
-                weights=str(weights or ""),
             )
             record = do_run(job, work, silent)
             assert record.status == "success", record.traceback
