@@ -47,9 +47,9 @@ def export(
         bool, typer.Option("--compare", help="Export several, and compare quality and latency.")
     ] = False,
     quantize: Annotated[Quantize | None, typer.Option(help="Multiply in int8: smaller, often faster.")] = None,
-    format_: Annotated[BundleFormat, typer.Option("--format", help="onnx, or litert where it can be had.")] = (
-        BundleFormat.onnx
-    ),
+    format_: Annotated[
+        BundleFormat, typer.Option("--format", help="onnx; litert: of networks a .tflite as well.")
+    ] = BundleFormat.onnx,
     weights: Weights = "auto",
     plugin: Plugin = None,
 ) -> None:
@@ -57,8 +57,6 @@ def export(
     from fer_bench.deploy import Source, compare_bundles
     from fer_bench.deploy import export as export_run
 
-    if format_ == BundleFormat.litert:
-        raise FerBenchError("--format litert: TensorFlow 2.21 has no converter to it any more without ai-edge-litert")
     if to is None:
         raise FerBenchError("--to DIR: say where the bundle is to go")
     if len(models or ()) > 1 and not compare:
@@ -69,7 +67,14 @@ def export(
     bundles = {run_id: to / run_id if compare else to for run_id in run_ids}
     with reading_progress(console) as progress:
         cards = {
-            folder: export_run(source, run_id, folder, quantize=quantize is not None, progress=progress)
+            folder: export_run(
+                source,
+                run_id,
+                folder,
+                quantize=quantize is not None,
+                litert=format_ == BundleFormat.litert,
+                progress=progress,
+            )
             for run_id, folder in bundles.items()
         }
     for folder, card in cards.items():

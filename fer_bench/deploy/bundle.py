@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Goes up when older code cannot read a bundle any more."""
-MODEL, CARD, PAGE, EXAMPLE = "model.onnx", "model.json", "MODEL_CARD.md", "example.py"
+MODEL, CARD, PAGE, EXAMPLE, LITERT = "model.onnx", "model.json", "MODEL_CARD.md", "example.py", "model.tflite"
 BATCH = 64
 """Images that are predicted together: more take more memory, and no less time."""
 

@@ -35,10 +35,13 @@ def test_a_bundle_answers_as_its_run_did(runs, model, strategy):
     assert bundle.card["scores"]["test"]["n_images"] == 24 and bundle.classes == ("top", "middle", "bottom")
 
 
-def test_int8_is_smaller_and_has_scores_of_its_own(runs):
-    plain, small = (runs.bundle("cnn-small", "class-weights", **how) for how in ({}, {"quantize": True}))
+def test_int8_is_smaller_with_scores_of_its_own_and_litert_answers_as_the_run_did(runs):
+    plain, small = (
+        runs.bundle("cnn-small", "class-weights", **how) for how in ({}, {"quantize": True, "litert": True})
+    )
     assert small.card["megabytes"] < plain.card["megabytes"] / 3
-    assert set(small.card["parity"]) == {"float32", "int8"} and small.card["arithmetic"] == "int8"
+    assert set(small.card["parity"]) == {"float32", "litert", "int8"} and small.card["arithmetic"] == "int8"
+    assert small.card["parity"]["litert"]["holds"] and (small.path / "model.tflite").exists()
 
 
 def test_what_answers_otherwise_is_not_exported(runs, tmp_path):

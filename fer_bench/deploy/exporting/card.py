@@ -51,7 +51,7 @@ def card_of(
             "framing": usual_framing(source.dataset.images[source.split.train]),
         },
         "output": {"name": "probabilities", "dtype": "float32", "shape": ["n", len(record.class_names)]},
-        "arithmetic": list(proofs)[-1],
+        "arithmetic": "int8" if "int8" in proofs else "float32",
         "data": _data(source, record),
         "training": {
             "seed": spec.seed, "budget": spec.budget, "tuned": spec.tuned, "parameters": dict(spec.parameters),

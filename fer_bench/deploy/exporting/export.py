@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fer_bench import cache, metrics
-from fer_bench.deploy.bundle import CARD, EXAMPLE, MODEL, PAGE
+from fer_bench.deploy.bundle import CARD, EXAMPLE, LITERT, MODEL, PAGE
 from fer_bench.deploy.exporting import classical, networks
 from fer_bench.deploy.exporting.card import card_of, example_code, page_of
 from fer_bench.deploy.exporting.graph import Graph, adjusted, gray, rescaled, resized, softmax
-from fer_bench.deploy.exporting.parity import answers, latency, parity
+from fer_bench.deploy.exporting.parity import Parity, answers, latency, parity
 from fer_bench.errors import FerBenchError
 from fer_bench.execution.environment import KERAS, import_quietly, set_defaults
 from fer_bench.execution.refitting import Refitted, refitted
@@ -32,47 +33,64 @@ CALIBRATED_ON = 256
 
 
 def export(
-    source: Source, run_id: str, target: Path, *, quantize: bool = False, progress: Progress = silent
-) -> dict[str, Any]:
+    source: Source, run_id: str, target: Path, *, quantize: bool = False, litert: bool = False,
+    progress: Progress = silent,
+) -> dict[str, Any]:  # fmt: skip
     """Write a run as a bundle into the folder `target`, in place of an earlier one; its card.
 
-    quantize: whether it multiplies in int8. Raises FerBenchError where the run cannot be exported, does not answer as
-    it did, or `target` is something else than a bundle.
+    quantize: whether it multiplies in int8. litert: whether to write model.tflite as well. Raises FerBenchError where
+    the run cannot be exported, does not answer as it did, or `target` is something else than a bundle.
     """
     _check(target)
     record, images = source.record(run_id), source.dataset.images
-    labels, names = source.predictions.labels["test"], source.predictions.class_names
+    tested = images[source.split.test]
     stored, temperature = calibrated(source, record)
+    proofs: dict[str, Parity] = {}
+
+    def proven(name: str, found: np.ndarray, is_exact: bool = True) -> np.ndarray:
+        proofs[name] = parity(source.predictions.labels["test"], stored, found, source.predictions.class_names)
+        if is_exact and not proofs[name].holds:
+            raise FerBenchError(
+                f"{run_id}: the exported model does not answer as the run did: {proofs[name]}. Where a library, the "
+                "data or the first weights have changed since, do the run again (--rerun all) and export that"
+            )
+        return found
+
     model = model_of(source, record, temperature, progress)
-    content = model.SerializeToString()
+    files = {MODEL: model.SerializeToString()}
     progress(0.6, "comparing with the record")
-    found = answers(content, images[source.split.test])
-    proofs = {"float32": parity(labels, stored, found, names)}
-    if not proofs["float32"].holds:
-        raise FerBenchError(
-            f"{run_id}: the exported model does not answer as the run did: {proofs['float32']}. Where a library, the "
-            "data or the first weights have changed since, do the run again (--rerun all) and export that"
-        )
+    found = proven("float32", answers(files[MODEL], tested))
+    if litert:
+        from fer_bench.deploy.exporting.litert import litert_answers, litert_model
+
+        progress(0.7, "LiteRT")
+        files[LITERT] = litert_model(source, record, temperature)
+        proven("litert", litert_answers(files[LITERT], tested))
     if quantize:
         from fer_bench.deploy.exporting.quantizing import quantized
 
-        progress(0.7, "quantizing")
-        content = quantized(model, images[source.split.train[:: len(source.split.train) // CALIBRATED_ON + 1]])
-        found = answers(content, images[source.split.test])
-        proofs["int8"] = parity(labels, stored, found, names)
+        progress(0.8, "quantizing")
+        files[MODEL] = quantized(model, images[source.split.train[:: len(source.split.train) // CALIBRATED_ON + 1]])
+        found = proven("int8", answers(files[MODEL], tested), is_exact=False)
     progress(0.9, "measuring")
-    card = card_of(source, record, found, proofs, latency(content, images[source.split.test]))
-    card |= {"temperature": temperature, "megabytes": round(len(content) / 1e6, 3)}
-    card["files"] = {MODEL: hashlib.sha256(content).hexdigest()}
+    card = card_of(source, record, found, proofs, latency(files[MODEL], tested))
+    card |= {"temperature": temperature, "megabytes": round(len(files[MODEL]) / 1e6, 3)}
+    card["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    _write(target, files, card)
+    return card
+
+
+def _write(target: Path, files: Mapping[str, bytes], card: Mapping[str, Any]) -> None:
+    """Put the bundle into the folder `target`, all of it or nothing."""
 
     def build(folder: Path) -> None:
-        (folder / MODEL).write_bytes(content)
-        (folder / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
-        (folder / PAGE).write_text(page_of(card))
-        (folder / EXAMPLE).write_text(example_code(card))
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        (folder / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / PAGE).write_text(page_of(card), encoding="utf-8")
+        (folder / EXAMPLE).write_text(example_code(card), encoding="utf-8")
 
     cache.replace_folder(target, build, synced=True)
-    return card
 
 
 def _check(target: Path) -> None:

@@ -88,7 +88,7 @@ def resized(graph: Graph, images: str, side: int, to: int, is_colour: bool = Fal
     if side == to:
         return images
     planes = graph.add("Transpose", images, perm=[0, 3, 1, 2]) if is_colour else images
-    rows = _area(side, to) if side > to else _linear(side, to)
+    rows = weights_of_resizing(side, to)
     found = graph.add("MatMul", graph.add("MatMul", graph.constant(rows), planes), graph.constant(rows.T))
     half_up = graph.add("Floor", graph.add("Add", found, graph.constant(0.5)))
     whole = half_up if side == 2 * to else graph.add("Round", found)
@@ -117,6 +117,11 @@ def softmax(graph: Graph, scores: str, temperature: float = 1.0) -> str:
     """softmax(scores / temperature) over classes."""
     cooled = scores if temperature == 1 else graph.add("Div", scores, graph.constant(temperature))
     return graph.add("Softmax", cooled, axis=1)
+
+
+def weights_of_resizing(side: int, to: int) -> np.ndarray:
+    """What each of `to` pixels in a row takes of each of `side` pixels, float64 (to, side)."""
+    return _area(side, to) if side > to else _linear(side, to)
 
 
 def _area(side: int, to: int) -> np.ndarray:
