@@ -54,8 +54,7 @@ def export(
     plugin: Plugin = None,
 ) -> None:
     """Write a finished run as a folder that predicts without fer_bench, proven to answer as the run did."""
-    from fer_bench.deploy import Source, compare_bundles
-    from fer_bench.deploy import export as export_run
+    from fer_bench.deploy import Source
 
     if to is None:
         raise FerBenchError("--to DIR: say where the bundle is to go")
@@ -63,6 +62,9 @@ def export(
         raise FerBenchError(f"{len(models or ())} models: --compare exports and compares several")
     load_registered(plugin)
     source = Source.open(results / name, weights)
+    from fer_bench.deploy import compare_bundles
+    from fer_bench.deploy import export as export_run
+
     run_ids = [source.choose(model, strategy) for model in (models or (None,))]
     bundles = {run_id: to / run_id if compare else to for run_id in run_ids}
     with reading_progress(console) as progress:
@@ -130,7 +132,7 @@ def predict(
     else:
         say(*in_words(model, found))
     files = len({name for name, _ in found.problems})
-    say(f"{len(found.faces):,} faces in {found.n_files:,} files" + (f", {files:,} with problems:" if files else ""))
+    say(f"faces: {len(found.faces):,}, files: {found.n_files:,}" + (f", with problems: {files:,}" if files else ""))
     if found.problems:
         say(*(f"  {name}: {why}" for name, why in found.problems))
         raise typer.Exit(1)

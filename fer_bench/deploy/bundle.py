@@ -111,22 +111,25 @@ def load_model(path: Path | str) -> Bundle:
     card = read_card(folder)
     content = _checked(folder, card)
     session = start_session(content, folder / MODEL)
-    shape = session.get_outputs()[0].shape
-    if shape[-1] != len(card["classes"]):
-        raise FerBenchError(f"{folder / CARD}: {len(card['classes'])} classes, but the model knows {shape[-1]}")
-    return Bundle(folder, card, session)
+    bundle = Bundle(folder, card, session)
+    given, told = session.get_inputs()[0], session.get_outputs()[0]
+    if told.shape[-1] != len(bundle.classes):
+        raise FerBenchError(f"{folder / CARD}: {len(bundle.classes)} classes, but the model knows {told.shape[-1]}")
+    if given.name != "images" or list(given.shape[1:]) != list(bundle.squares([]).shape[1:]):
+        raise FerBenchError(f"{folder / CARD}: its input is not that of the model, {given.name} {given.shape}")
+    return bundle
 
 
 def read_card(folder: Path) -> dict[str, Any]:
     """The model.json of a bundle. Raises FerBenchError where there is none, or it is not one that is known."""
     path = folder / CARD
     try:
-        card = json.loads(path.read_text())
+        card = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FerBenchError(f"{folder}: no bundle: there is no {CARD}; `fer_bench export` makes one") from None
     except NotADirectoryError:
         raise FerBenchError(f"{folder}: no bundle: a bundle is a folder with a {CARD}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FerBenchError(f"{path}: cannot be read ({error})") from error
     written = card.get("format") if isinstance(card, dict) else None
     if isinstance(written, int) and written > FORMAT:
@@ -147,12 +150,21 @@ def _problem(card: Any) -> str | None:
     names, given, files = card.get("classes"), card.get("input"), card.get("files")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len({*names}) != len(names):
         return "classes are not a list of different names"
-    if not isinstance(given, dict) or given.get("channels") not in (1, 3) or not isinstance(given.get("side"), int):
+    if not isinstance(given, dict) or given.get("channels") not in (1, 3) or not _within(given.get("side"), 1, 2048):
         return "input has no side and channels"
     framing = given.get("framing")
-    if not isinstance(framing, dict) or not all(isinstance(framing.get(name), float) for name in ("scale", "down")):
+    if (
+        not isinstance(framing, dict)
+        or not _within(framing.get("scale"), 0.1, 10)
+        or not _within(framing.get("down"), -5, 5)
+    ):
         return "input has no framing"
     return None if isinstance(files, dict) and MODEL in files else f"files do not name {MODEL}"
+
+
+def _within(value: Any, low: float, high: float) -> bool:
+    """Whether `value` is a number from `low` to `high`."""
+    return isinstance(value, (int, float)) and low <= value <= high
 
 
 def _checked(folder: Path, card: dict[str, Any]) -> bytes:

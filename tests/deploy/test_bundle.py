@@ -43,6 +43,11 @@ def test_images_of_any_size_and_colour_are_answered(folder):
         ({"classes": ["a", "a", "b"]}, "classes"),
         ({"files": {"model.onnx": "0"}}, "changed since it was exported"),
         ({"input": {"side": "60"}}, "side"),
+        (
+            {"input": {"side": 48, "channels": 1, "framing": {"scale": 1, "down": 0}}},
+            "its input is not that of the model",
+        ),
+        ({"input": {"side": 60, "channels": 3, "framing": {"scale": float("nan"), "down": 0}}}, "framing"),
     ],
 )
 def test_a_card_that_does_not_fit_is_refused(folder, changes, words):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from fer_bench.analysis import Leaderboard
     from fer_bench.records import Record
+
+CONVERTERS = ("onnx", "onnxruntime", "skl2onnx", "tf2onnx")
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,9 @@ class Source:
     def open(cls, results: Path, weights: str = "auto") -> Source:
         """Those of the newest split without folds in the folder `results`.
 
-        Raises FerBenchError where there are none, or their data are no longer in the cache.
+        Raises FerBenchError where there are none, their data are no longer in the cache, or what makes ONNX is missing.
         """
+        _need_converters()
         folder = open_results(results)
         predictions = Predictions.newest(folder)
         data_fingerprint, split_fingerprint, _ = predictions.split
@@ -102,6 +106,13 @@ class Source:
         if why:
             raise FerBenchError(f"{run_id} cannot be exported: {why}")
         return run_id
+
+
+def _need_converters() -> None:
+    if missing := [name for name in CONVERTERS if find_spec(name) is None]:
+        raise FerBenchError(
+            f"not installed: {', '.join(missing)}; `pip install 'fer_bench[export]'` brings what is needed"
+        )
 
 
 def _stored(kind: str, fingerprint: str, command: str) -> Path:
