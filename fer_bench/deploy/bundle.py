@@ -152,12 +152,8 @@ def _problem(card: Any) -> str | None:
         return "classes are not a list of different names"
     if not isinstance(given, dict) or given.get("channels") not in (1, 3) or not _within(given.get("side"), 1, 2048):
         return "input has no side and channels"
-    framing = given.get("framing")
-    if (
-        not isinstance(framing, dict)
-        or not _within(framing.get("scale"), 0.1, 10)
-        or not _within(framing.get("down"), -5, 5)
-    ):
+    framing, limits = given.get("framing"), {"scale": (0.1, 10.0), "down": (-5.0, 5.0)}
+    if not isinstance(framing, dict) or not all(_within(framing.get(name), *ends) for name, ends in limits.items()):
         return "input has no framing"
     return None if isinstance(files, dict) and MODEL in files else f"files do not name {MODEL}"
 

@@ -110,9 +110,7 @@ class Source:
 
 def _need_converters() -> None:
     if missing := [name for name in CONVERTERS if find_spec(name) is None]:
-        raise FerBenchError(
-            f"not installed: {', '.join(missing)}; `pip install 'fer_bench[export]'` brings what is needed"
-        )
+        raise FerBenchError(f"not installed: {', '.join(missing)}; `pip install 'fer_bench[export]'` brings them")
 
 
 def _stored(kind: str, fingerprint: str, command: str) -> Path:
