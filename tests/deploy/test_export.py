@@ -16,6 +16,7 @@ from fer_bench.data import Dataset, Split
 from fer_bench.deploy import Source, export, load_model
 from fer_bench.deploy.exporting import classical
 from fer_bench.deploy.exporting.graph import Graph
+from fer_bench.deploy.exporting.parity import Parity
 from fer_bench.errors import FerBenchError
 
 EXPORTED = [("hog-svm", "over-sampling"), ("pca-logistic", "post-hoc-adjustment"), ("cnn-small", "class-weights")]
@@ -133,3 +134,14 @@ def test_an_ensemble_is_one_graph(runs, tmp_path):
     card = export(Source.open(source.predictions.folder.path), record.run_id, tmp_path / "bundle")
     assert card["parity"]["float32"]["holds"] and card["training"]["members"] == record.members
     assert load_model(tmp_path / "bundle").predict(np.zeros((1, 60, 60, 3), np.uint8)).shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("same", "macro_f1", "recorded_in", "holds"),
+    [
+        (0.995, 0.501, "float32", True), (0.985, 0.501, "float32", False), (0.995, 0.503, "float32", False),
+        (0.985, 0.503, "bfloat16", True), (0.985, 0.506, "bfloat16", False), (0.999, 0.51, "float32", True),
+    ],
+)  # fmt: skip
+def test_parity_is_a_matter_of_answers_and_macro_f1(same, macro_f1, recorded_in, holds):
+    assert Parity(1000, 0.01, 0.001, same, macro_f1, 0.5, recorded_in).holds == holds

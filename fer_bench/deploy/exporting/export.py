@@ -45,10 +45,14 @@ def export(
     record, images = source.record(run_id), source.dataset.images
     tested = images[source.split.test]
     stored, temperature = calibrated(source, record)
+    parts = [record, *map(source.record, record.members)]
+    recorded_in = "bfloat16" if any("bfloat16" in one.notes for one in parts) else "float32"
     proofs: dict[str, Parity] = {}
 
     def proven(name: str, found: np.ndarray, is_exact: bool = True) -> np.ndarray:
-        proofs[name] = parity(source.predictions.labels["test"], stored, found, source.predictions.class_names)
+        proofs[name] = parity(
+            source.predictions.labels["test"], stored, found, source.predictions.class_names, recorded_in
+        )
         if is_exact and not proofs[name].holds:
             raise FerBenchError(
                 f"{run_id}: the exported model does not answer as the run did: {proofs[name]}. Where a library, the "
