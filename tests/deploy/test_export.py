@@ -1,5 +1,6 @@
 """Bundles answer as the runs did that they were made of, or are not made."""
 
+import csv
 import json
 import runpy
 import sys
@@ -145,3 +146,16 @@ def test_an_ensemble_is_one_graph(runs, tmp_path):
 )  # fmt: skip
 def test_parity_is_a_matter_of_answers_and_macro_f1(same, macro_f1, recorded_in, holds):
     assert Parity(1000, 0.01, 0.001, same, macro_f1, 0.5, recorded_in).holds == holds
+
+
+def test_several_are_exported_and_compared(runs, command, tmp_path):
+    ids = [runs.source(model, "over-sampling")[1] for model in ("pca-forest", "hog-svm")]
+    given = ("--results", str(runs.prepared.results.path.parent), "--name", runs.prepared.results.path.name)
+    refused = command("export", *ids, *given, "--to", "out")
+    assert refused.returncode == 2 and "--compare" in refused.stderr
+    done = command("export", *ids, *given, "--to", "out", "--compare")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / "out" / "compare.csv").open()))
+    assert {row["run"] for row in rows} == {*ids} and (tmp_path / "out" / "compare.png").exists()
+    assert all(float(row["macro_f1_low"]) <= float(row["macro_f1"]) <= float(row["macro_f1_high"]) for row in rows)
+    assert all(load_model(tmp_path / "out" / run_id).classes for run_id in ids)

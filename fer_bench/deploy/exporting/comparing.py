@@ -50,6 +50,7 @@ def _line(card: dict[str, Any]) -> tuple[Any, ...]:
 def _draw(path: Path, frame: Any) -> None:
     """Macro-F1 with its interval over the milliseconds of an image in a batch; the larger a dot, the more megabytes."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     panel = figure.subplots()
@@ -59,6 +60,10 @@ def _draw(path: Path, frame: Any) -> None:
     for one in frame.itertuples():
         panel.annotate(f"  {one.run.rpartition('-')[0]}", (one.ms_batch, one.macro_f1), fontsize=8, va="bottom")
     panel.set(xscale="log", xlabel="milliseconds an image, in batches", ylabel="macro-F1 on the test images")
+    panel.margins(x=0.3, y=0.1)  # room for the names
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.xaxis.set_major_formatter("{x:g}")
+    panel.xaxis.set_minor_formatter(NullFormatter())
     panel.grid(alpha=0.3)
     with replacing(path) as file:
         figure.savefig(file, format="png", dpi=120)
