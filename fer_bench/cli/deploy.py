@@ -1,4 +1,4 @@
-"""Commands about using a model: export, predict."""
+"""Commands about using a model: export, predict, serve."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class BundleFormat(StrEnum):
 
 
 BundleFolder = Annotated[Path, typer.Argument(help="A bundle that `export` made.")]
+DetectorFile = Annotated[Path | None, typer.Option(help="Of faces: a cascade (.xml) or YuNet (.onnx).", metavar="FILE")]
 
 
 @app.command(epilog="Example: `python -m fer_bench export cnn --name fer2013 --to my-model/`")
@@ -108,9 +109,7 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="Write all to a .csv or .json.", metavar="FILE")] = None,
     annotate: Annotated[Path | None, typer.Option(help="Write copies with boxes and bars.", metavar="DIR")] = None,
     smooth: Annotated[float, typer.Option(min=0, help="Average a face in a video over so many seconds.")] = 0.0,
-    detector: Annotated[
-        Path | None, typer.Option(help="Of faces: a cascade (.xml) or YuNet (.onnx).", metavar="FILE")
-    ] = None,
+    detector: DetectorFile = None,
     camera: Annotated[int | None, typer.Option(min=0, help="Show this camera in a window.", metavar="NUMBER")] = None,
 ) -> None:
     """Say which expression faces show, in pictures, videos or before a camera; exit code 1 where something is amiss."""
@@ -136,6 +135,26 @@ def predict(
     if found.problems:
         say(*(f"  {name}: {why}" for name, why in found.problems))
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: `python -m fer_bench serve my-model/`")
+def serve(
+    bundle: BundleFolder,
+    host: Annotated[str, typer.Option(help="Address to answer on; 0.0.0.0 is all of this machine's.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for a free one.")] = 8000,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option(help="A page elsewhere whose scripts may ask.", metavar="URL")
+    ] = None,
+    detector: DetectorFile = None,
+) -> None:
+    """Answer over HTTP, with a page for photos and the webcam, until Ctrl-C; no image is stored."""
+    from fer_bench.deploy.serving.server import serve as answer
+
+    model = _loaded(bundle, detector)
+    answer(
+        model, host, port, allow_origin or (),
+        lambda url: say(f"{url}: a page for photos and the webcam; {url}/docs for programs; Ctrl-C ends it"),
+    )  # fmt: skip
 
 
 def _loaded(folder: Path, detector: Path | None) -> Bundle:

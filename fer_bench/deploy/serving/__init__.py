@@ -1,0 +1,1 @@
+"""A bundle behind an API and a page, on this machine."""

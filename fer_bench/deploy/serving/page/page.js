@@ -1,0 +1,171 @@
+"use strict";
+// Everything that comes from data is set as text, never as markup.
+const byId = (id) => document.getElementById(id);
+const picture = byId("picture"), video = byId("video"), status = byId("status");
+const COLOURS = ["#ffd60a", "#34c759", "#5ac8fa", "#ff9f0a", "#ff6482", "#bf5af2"];
+const LONGEST = 1600; // pixels of the longer side of what is sent: faces are small
+const WEBCAM = 640;
+let card = null, stream = null, newest = 0;
+
+function say(text, isWrong = false) {
+  status.textContent = text;
+  status.className = isWrong ? "wrong" : "";
+}
+
+function percent(share) { return `${Math.round(100 * share)} %`; }
+
+function element(name, text = "", className = "") {
+  const made = document.createElement(name);
+  made.textContent = text;
+  made.className = className;
+  return made;
+}
+
+async function load() {
+  try {
+    card = await (await fetch("/model")).json();
+  } catch {
+    say("The server does not answer.", true);
+    return;
+  }
+  const test = card.scores.test;
+  byId("model").textContent =
+    `${card.model} / ${card.strategy}, trained on ${card.data.name}: right on ${percent(test.accuracy)} of ` +
+    `${test.n_images.toLocaleString("en")} test images, macro-F1 ${test.macro_f1.toFixed(2)}.` +
+    (card.data.people_unknown ? " Whether people were seen in training is unknown." : "");
+}
+
+function show(source, width, height) {
+  const scale = Math.min(1, (source === video ? WEBCAM : LONGEST) / Math.max(width, height));
+  picture.width = Math.max(1, Math.round(width * scale));
+  picture.height = Math.max(1, Math.round(height * scale));
+  picture.getContext("2d").drawImage(source, 0, 0, picture.width, picture.height);
+  picture.hidden = false;
+  byId("hint").hidden = true;
+}
+
+function sent() { return new Promise((done) => picture.toBlob(done, "image/jpeg", 0.92)); }
+
+async function ask(content, name) {
+  const form = new FormData();
+  form.append("images", content, name);
+  const response = await fetch(`/predict?faces=${byId("faces").checked}`, { method: "POST", body: form });
+  const body = await response.json();
+  if (!response.ok) throw new Error(body.error.message);
+  return body.images[0];
+}
+
+function box(face, at) {
+  if (!face.box) return;
+  const pen = picture.getContext("2d"), { left, top, width, height } = face.box;
+  pen.lineWidth = Math.max(2, picture.width / 300);
+  pen.strokeStyle = COLOURS[at % COLOURS.length];
+  pen.strokeRect(left, top, width, height);
+  const size = Math.max(12, Math.min(width / 6, 28)), text = `${at + 1} ${face.expression}`;
+  pen.font = `600 ${size}px system-ui, sans-serif`;
+  pen.fillStyle = pen.strokeStyle;
+  pen.fillRect(left, Math.max(0, top - 1.4 * size), pen.measureText(text).width + size, 1.4 * size);
+  pen.fillStyle = "#000";
+  pen.fillText(text, left + size / 2, Math.max(1.05 * size, top - 0.35 * size));
+}
+
+function doubt(face) {
+  const own = face.probabilities[face.expression];
+  const known = card && card.scores.test.per_class.find((one) => one.name === face.expression);
+  const sure = own >= 0.8 ? "quite sure" : own >= 0.5 ? "not very sure" : "unsure";
+  const notes = [element("p", `The model is ${sure}: ${percent(own)}, calibrated on validation images.`, "note")];
+  if (known) {
+    notes.push(element("p",
+      `On test images it is right ${percent(known.precision)} of the times it says “${known.name}”, and finds ` +
+      `${percent(known.recall)} of the ${known.support} that show it.`, "note"));
+  }
+  return notes;
+}
+
+function answer(face, at) {
+  const item = element("li"), table = element("table");
+  item.append(element("h2", `${face.box ? `Face ${at + 1}: ` : ""}${face.expression}`));
+  const ranked = Object.entries(face.probabilities).sort((one, other) => other[1] - one[1]);
+  for (const [name, share] of ranked) {
+    const line = element("tr"), middle = element("td"), meter = element("meter"), head = element("th", name);
+    head.scope = "row";
+    meter.value = share;
+    meter.setAttribute("aria-label", `${name}: ${percent(share)}`);
+    middle.append(meter);
+    line.append(head, middle, element("td", percent(share)));
+    table.append(line);
+  }
+  item.append(table, ...doubt(face));
+  return item;
+}
+
+function tell(found) {
+  found.faces.forEach(box);
+  byId("answers").replaceChildren(...found.faces.map(answer));
+  const n = found.faces.length;
+  say(n ? `${n} ${n === 1 ? "face" : "faces"}` : "No face found. A face that fills the image needs no looking for.");
+}
+
+async function photos(files) {
+  stop();
+  for (const file of files) {
+    const turn = ++newest;
+    say(`${file.name} …`);
+    try {
+      const bitmap = await createImageBitmap(file).catch(() => { throw new Error(`${file.name}: not a picture that this browser reads`); });
+      show(bitmap, bitmap.width, bitmap.height);
+      const found = await ask(await sent(), file.name);
+      if (turn === newest) tell(found);
+    } catch (problem) {
+      if (turn === newest) {
+        byId("answers").replaceChildren();
+        say(problem.message, true);
+      }
+    }
+  }
+}
+
+function stop() {
+  newest++;
+  if (stream) stream.getTracks().forEach((track) => track.stop());
+  stream = null;
+  byId("camera").textContent = "Webcam on";
+  byId("camera").setAttribute("aria-pressed", "false");
+}
+
+async function webcam() {
+  if (stream) { stop(); say(""); return; }
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { width: WEBCAM } });
+  } catch (problem) {
+    say(`No webcam: ${problem.message}`, true);
+    return;
+  }
+  byId("camera").textContent = "Webcam off";
+  byId("camera").setAttribute("aria-pressed", "true");
+  video.srcObject = stream;
+  await video.play();
+  const turn = ++newest;
+  while (stream && turn === newest) {
+    show(video, video.videoWidth, video.videoHeight);
+    try {
+      const found = await ask(await sent(), "webcam");
+      if (turn === newest) tell(found);
+    } catch (problem) {
+      say(problem.message, true);
+      await new Promise((done) => setTimeout(done, 1000));
+    }
+    await new Promise(requestAnimationFrame);
+  }
+}
+
+const drop = byId("drop");
+byId("choose").addEventListener("click", () => byId("file").click());
+drop.addEventListener("click", () => byId("file").click());
+drop.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); byId("file").click(); } });
+byId("file").addEventListener("change", (event) => { photos([...event.target.files]); event.target.value = ""; });
+byId("camera").addEventListener("click", webcam);
+for (const name of ["dragover", "dragenter"]) drop.addEventListener(name, (event) => { event.preventDefault(); drop.classList.add("over"); });
+drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+drop.addEventListener("drop", (event) => { event.preventDefault(); drop.classList.remove("over"); photos([...event.dataTransfer.files]); });
+load();

@@ -1,0 +1,68 @@
+"""The server: a port of this machine, until it is told to stop."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from fer_bench.data import quiet
+from fer_bench.errors import FerBenchError
+
+if TYPE_CHECKING:
+    from fer_bench.deploy.bundle import Bundle
+
+CONNECTIONS = 1000
+"""Open at once, at most."""
+GRACE = 10
+"""Seconds that requests are given to end in, once the server is told to stop."""
+
+
+def serve(
+    bundle: Bundle, host: str, port: int, origins: Sequence[str] = (), tell: Callable[[str], None] = lambda url: None
+) -> None:
+    """Answer on `host` and `port`, 0 for a free one, until SIGINT or SIGTERM. tell: is told the address.
+
+    Raises FerBenchError where what it needs is not installed, or the address cannot be had.
+    """
+    try:
+        import multipart  # noqa: F401 - FastAPI asks for it only once a form comes
+        import uvicorn
+
+        from fer_bench.deploy.serving.app import make_app
+        from fer_bench.deploy.serving.guard import LOCAL, Limits
+    except ImportError as error:
+        raise FerBenchError(f"{error.name} is not installed: `pip install 'fer_bench[serve]'` brings it") from None
+    listening = _listening(host, port)
+    is_local = _is_local(host)
+    app = make_app(bundle, Limits(hosts=LOCAL if is_local else ()), origins)
+    shown = f"[{host}]" if ":" in host else host
+    tell(f"http://{shown}:{listening.getsockname()[1]}")
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=GRACE, timeout_keep_alive=5,
+    )  # fmt: skip
+    with quiet(), listening:
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+        made.listen(128)
+    except (OSError, OverflowError) as error:
+        made.close()
+        why = getattr(error, "strerror", None) or error
+        raise FerBenchError(f"--host {host} --port {port}: {why}; give another --port, or 0 for a free one") from error
+    return made
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
