@@ -27,7 +27,7 @@ def serve(
     Raises FerBenchError where what it needs is not installed, or the address cannot be had.
     """
     try:
-        import multipart  # noqa: F401 - FastAPI asks for it only once a form comes
+        import python_multipart  # noqa: F401 - FastAPI asks for it only once a form comes
         import uvicorn
 
         from fer_bench.deploy.serving.app import make_app

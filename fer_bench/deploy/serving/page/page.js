@@ -35,20 +35,25 @@ async function load() {
     (card.data.people_unknown ? " Whether people were seen in training is unknown." : "");
 }
 
-function show(source, width, height) {
-  const scale = Math.min(1, (source === video ? WEBCAM : LONGEST) / Math.max(width, height));
-  picture.width = Math.max(1, Math.round(width * scale));
-  picture.height = Math.max(1, Math.round(height * scale));
-  picture.getContext("2d").drawImage(source, 0, 0, picture.width, picture.height);
+function still(source, width, height, longest) {
+  const made = document.createElement("canvas"), scale = Math.min(1, longest / Math.max(width, height));
+  made.width = Math.max(1, Math.round(width * scale));
+  made.height = Math.max(1, Math.round(height * scale));
+  made.getContext("2d").drawImage(source, 0, 0, made.width, made.height);
+  return made;
+}
+
+function show(image) {
+  picture.width = image.width;
+  picture.height = image.height;
+  picture.getContext("2d").drawImage(image, 0, 0);
   picture.hidden = false;
   byId("hint").hidden = true;
 }
 
-function sent() { return new Promise((done) => picture.toBlob(done, "image/jpeg", 0.92)); }
-
-async function ask(content, name) {
+async function ask(image, name) {
   const form = new FormData();
-  form.append("images", content, name);
+  form.append("images", await new Promise((done) => image.toBlob(done, "image/jpeg", 0.92)), name);
   const response = await fetch(`/predict?faces=${byId("faces").checked}`, { method: "POST", body: form });
   const body = await response.json();
   if (!response.ok) throw new Error(body.error.message);
@@ -99,7 +104,8 @@ function answer(face, at) {
   return item;
 }
 
-function tell(found) {
+function tell(found, image) {
+  show(image); // a frame of the webcam appears with its boxes, or they would flicker
   found.faces.forEach(box);
   byId("answers").replaceChildren(...found.faces.map(answer));
   const n = found.faces.length;
@@ -113,9 +119,10 @@ async function photos(files) {
     say(`${file.name} …`);
     try {
       const bitmap = await createImageBitmap(file).catch(() => { throw new Error(`${file.name}: not a picture that this browser reads`); });
-      show(bitmap, bitmap.width, bitmap.height);
-      const found = await ask(await sent(), file.name);
-      if (turn === newest) tell(found);
+      const image = still(bitmap, bitmap.width, bitmap.height, LONGEST);
+      show(image);
+      const found = await ask(image, file.name);
+      if (turn === newest) tell(found, image);
     } catch (problem) {
       if (turn === newest) {
         byId("answers").replaceChildren();
@@ -147,10 +154,10 @@ async function webcam() {
   await video.play();
   const turn = ++newest;
   while (stream && turn === newest) {
-    show(video, video.videoWidth, video.videoHeight);
+    const image = still(video, video.videoWidth, video.videoHeight, WEBCAM);
     try {
-      const found = await ask(await sent(), "webcam");
-      if (turn === newest) tell(found);
+      const found = await ask(image, "webcam");
+      if (turn === newest) tell(found, image);
     } catch (problem) {
       say(problem.message, true);
       await new Promise((done) => setTimeout(done, 1000));

@@ -1,0 +1,209 @@
+"""The server: it answers as the bundle does, whatever is sent; what is too large, too many or too slow is sent away."""
+
+import asyncio
+import base64
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from fer_bench.deploy.serving.app import MOST_IMAGES, make_app
+from fer_bench.deploy.serving.guard import Guard, Limits
+from fer_bench.deploy.serving.server import serve
+from fer_bench.errors import FerBenchError
+
+CHROMIUM = shutil.which("chromium")
+
+
+def png(image) -> bytes:
+    return cv2.imencode(".png", image[..., ::-1])[1].tobytes()
+
+
+@pytest.fixture(scope="module")
+def bundle(runs):
+    return runs.bundle("pca-logistic")
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (3, 60, 60, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def client(bundle):
+    with TestClient(make_app(bundle), base_url="http://localhost", raise_server_exceptions=False) as opened:
+        yield opened
+
+
+def test_it_answers_as_the_bundle_does_to_forms_and_json(bundle, client, images):
+    expected = bundle.predict(images)
+    files = [("images", (f"{at}.png", png(image))) for at, image in enumerate(images)]
+    texts = [base64.b64encode(png(image)).decode() for image in images]
+    of_form = client.post("/predict?faces=false", files=files)
+    of_json = client.post("/predict?faces=false", json={"images": [f"data:image/png;base64,{texts[0]}", *texts[1:]]})
+    assert of_form.status_code == of_json.status_code == 200
+    for answer in (of_form.json(), of_json.json()):
+        found = [list(one["faces"][0]["probabilities"].values()) for one in answer["images"]]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert [one["name"] for one in of_form.json()["images"]] == ["0.png", "1.png", "2.png"]
+    assert client.post("/predict", files=files[:1]).json()["images"][0]["faces"] == []  # noise has no face
+    assert client.get("/model").json() == bundle.card and client.get("/health").json()["status"] == "ok"
+
+
+def test_what_cannot_be_answered_is_told_as_json_and_with_the_headers_of_every_answer(client, images):
+    good = ("images", ("good.png", png(images[0])))
+    one_bad = client.post("/predict?faces=false", files=[good, ("images", ("bad\x1b[31m.png", b"no image"))])
+    assert one_bad.status_code == 200 and [bool(one["problem"]) for one in one_bad.json()["images"]] == [False, True]
+    assert "\x1b" not in one_bad.text
+    json = {"content-type": "application/json"}
+    form = {"content-type": "multipart/form-data"}
+    for status, answer in (
+        (422, client.post("/predict", files=[("images", ("bad.png", b"no image"))])),
+        (400, client.post("/predict", files=[("others", ("good.png", png(images[0])))])),
+        (400, client.post("/predict", content=b"--", headers=form)),
+        (400, client.post("/predict", files=[good] * (MOST_IMAGES + 1))),
+        (400, client.post("/predict", content=b'{"images": ["?"]}', headers=json)),
+        (400, client.post("/predict", content=b'{"images": []}', headers=json)),
+        (400, client.post("/predict", content=b"\xff", headers=json)),
+        (415, client.post("/predict", content=b"x")),
+        (422, client.post("/predict?faces=perhaps", files=[good])),
+        (413, client.post("/predict", content=bytes(10_000_001))),
+        (404, client.get("/nothing")),
+        (405, client.get("/predict")),
+        (421, client.get("/health", headers={"host": "elsewhere.example"})),
+    ):
+        assert answer.status_code == status, answer.text
+        assert answer.json()["error"].keys() == {"code", "message"}
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_damaged_images_are_refused_and_nothing_else_happens(client, images):
+    rng, whole = np.random.default_rng(0), [png(images[0]), cv2.imencode(".jpg", images[1])[1].tobytes()]
+    for _ in range(40):
+        files = []
+        for at in range(MOST_IMAGES // 2):
+            content = np.frombuffer(whole[at % 2], np.uint8).copy()
+            content[rng.integers(0, len(content), rng.integers(1, 20))] = rng.integers(0, 256)
+            files.append(("images", ("damaged", content[: rng.integers(len(content)) + 1].tobytes())))
+        answer = client.post("/predict", files=files)
+        assert answer.status_code in (200, 422), answer.text
+
+
+def asked(app, *parts, limits) -> tuple[int, dict[str, str]]:
+    """Status and headers of what `app` behind a guard answers to a body that comes in `parts`; None: it never ends."""
+    waiting, sent = list(parts), []
+
+    async def receive():
+        part = waiting.pop(0)
+        await asyncio.sleep(60 if part is None else 0)
+        return {"type": "http.request", "body": part, "more_body": bool(waiting)}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"host", b"localhost:80")]}
+    asyncio.run(Guard(app, limits)(scope, receive, send))
+    return sent[0]["status"], {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+
+
+async def slow(scope, receive, send):
+    await asyncio.sleep(60)
+
+
+def test_what_is_too_large_too_slow_or_too_much_at_once_is_sent_away():
+    brief = Limits(body_bytes=10, seconds=0.05)
+    assert asked(slow, b"12345", b"67890", b"1", limits=brief)[0] == 413
+    assert asked(slow, b"1", None, limits=brief)[0] == 503  # the body does not come
+    assert asked(slow, b"1", limits=brief)[0] == 503  # the answer does not
+    status, headers = asked(slow, b"1", limits=Limits(at_once=0))
+    assert (status, headers["retry-after"]) == (503, "1")
+
+
+def test_a_port_in_use_is_told(bundle):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(FerBenchError, match=f"--port {port}"):
+            serve(bundle, "127.0.0.1", port)
+
+
+@pytest.fixture
+def server(bundle):
+    """The address of the server in a process of its own, and that."""
+    command = [sys.executable, "-m", "fer_bench", "serve", str(bundle.path), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    url = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
+    yield url, process
+    process.kill()
+    process.wait()
+
+
+def test_who_is_being_answered_when_the_server_is_stopped_gets_the_answer(server, images):
+    url, process = server
+    host, port = url.removeprefix("http://").split(":")
+    body = b'{"images": ["' + base64.b64encode(png(images[0])) + b'"]}'
+    head = (
+        f"POST /predict?faces=false HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    for _ in range(100):
+        try:
+            httpx.get(f"{url}/health")
+            break
+        except httpx.TransportError:
+            time.sleep(0.05)
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(head.encode() + body[:10])
+        httpx.get(f"{url}/health")  # by now the other request is inside
+        process.send_signal(signal.SIGTERM)
+        connection.sendall(body[10:])
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 200") and b"probabilities" in answer
+    assert process.wait(20) in (0, -signal.SIGTERM)
+    assert "Traceback" not in process.stdout.read()
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="not tried in a browser: no chromium on this machine")
+def test_the_page_answers_to_a_photo_and_to_the_webcam(server, images, tmp_path):
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    url, _ = server
+    photo, film = tmp_path / "photo.png", tmp_path / "film.mjpeg"
+    photo.write_bytes(png(images[0]))
+    film.write_bytes(10 * cv2.imencode(".jpg", cv2.resize(images[1], (320, 240)))[1].tobytes())
+    arguments = [
+        "--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-video-capture={film}",
+    ]  # fmt: skip
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        page, troubles = browser.new_page(), []
+        page.on("console", lambda message: troubles.append(message.text))
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("request", lambda one: one.url.startswith((url, "data:", "blob:")) or troubles.append(one.url))
+        page.goto(url)
+        page.uncheck("#faces")
+        page.set_input_files("#file", photo)
+        page.wait_for_selector("#answers meter")
+        shown = page.locator("#answers tr th").all_inner_texts()
+        assert sorted(shown) == sorted(("top", "middle", "bottom"))
+        page.set_input_files("#file", {"name": "<b>x", "mimeType": "image/png", "buffer": b"none"})
+        page.wait_for_selector("#status.wrong")
+        assert page.locator("#answers meter").count() == 0 and "<b>x" in page.inner_text("#status")
+        page.click("#camera")
+        page.wait_for_selector("#answers meter")
+        page.click("#camera")
+        assert page.get_attribute("#camera", "aria-pressed") == "false"
+        page.goto(f"{url}/docs")
+        page.wait_for_selector("dt")
+        assert not troubles
+        browser.close()
