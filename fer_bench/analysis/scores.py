@@ -70,7 +70,7 @@ class Evaluator:
     """Evaluates the runs of one split.
 
     What was computed once is kept in the cache, by the content of probabilities, labels and what is known of the images
-    (copies in train, votes), and by the code that computes. cached: whether what is kept there is believed.
+    (copies in train, votes), and by the code that computes. cached: whether that is read and written.
     """
 
     predictions: Predictions
@@ -108,7 +108,7 @@ class Evaluator:
         problems = {run_id: one for run_id, one in found.items() if isinstance(one, str)}
         fresh = {keys[run_id]: one for run_id, one in found.items() if isinstance(one, Evaluation)}
         kept |= fresh
-        if fresh:
+        if fresh and self.cached:
             self._keep(kept)
         return {run.run_id: kept[keys[run.run_id]] for run in runs if run.run_id not in problems}, problems
 
