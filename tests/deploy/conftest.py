@@ -55,7 +55,7 @@ class Runs:
         return load_model(target)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def few_steps():
     """Four gradient steps for all that take some, and little time for measuring that."""
     with pytest.MonkeyPatch.context() as patch:
@@ -67,7 +67,7 @@ def few_steps():
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory, few_steps) -> Runs:
+def runs(tmp_path_factory) -> Runs:
     """On 240 colour images of 60 pixels: models of 48 see them smaller, and most of them gray."""
     folder = tmp_path_factory.mktemp("deploy")
     rng = np.random.default_rng(0)

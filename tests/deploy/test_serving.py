@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 import cv2
@@ -117,6 +118,17 @@ def asked(app, *parts, limits) -> tuple[int, dict[str, str]]:
 
 async def slow(scope, receive, send):
     await asyncio.sleep(60)
+
+
+def test_an_error_of_ours_has_no_trace_and_nothing_large_goes_to_disk(client, monkeypatch, capsys):
+    async def broken(scope, receive, send):
+        raise RuntimeError("secret")
+
+    status, headers = asked(broken, b"1", limits=Limits())
+    assert status == 500 and "content-security-policy" in headers and "secret" in capsys.readouterr().err
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", None)
+    large = np.random.default_rng(0).integers(0, 256, (800, 800, 3), dtype=np.uint8)
+    assert client.post("/predict?faces=false", files=[("images", ("large.png", png(large)))]).status_code == 200
 
 
 def test_what_is_too_large_too_slow_or_too_much_at_once_is_sent_away():

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import os
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, Field, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException as HTTPError
-from starlette.formparsers import MultiPartException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.middleware.cors import CORSMiddleware
 
 from fer_bench.data import picture
@@ -139,7 +140,6 @@ def make_app(bundle: Bundle, limits: Limits | None = None, origins: Sequence[str
         app.get(path, include_in_schema=False)(_file(PAGE / name))
     app.add_exception_handler(HTTPError, _as_json)
     app.add_exception_handler(RequestValidationError, _as_json)
-    app.add_exception_handler(Exception, _as_json)
     app.add_middleware(Guard, limits=limits or Limits())
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["GET", "POST"])
@@ -160,10 +160,9 @@ async def _as_json(request: Request, problem: Exception) -> JSONResponse:
             problem.status_code, "bad_request"
         )
         return JSONResponse(error(code, str(problem.detail)), problem.status_code, headers=problem.headers)
-    if isinstance(problem, RequestValidationError):
-        first = problem.errors()[0]
-        return JSONResponse(error("bad_request", f"{first['loc'][-1]}: {first['msg']}"), 422)
-    return JSONResponse(error("internal", "something went wrong here; the server's log says what"), 500)
+    assert isinstance(problem, RequestValidationError)
+    first = problem.errors()[0]
+    return JSONResponse(error("bad_request", f"{first['loc'][-1]}: {first['msg']}"), 422)
 
 
 async def _sent(request: Request) -> list[tuple[str, bytes]]:
@@ -174,8 +173,10 @@ async def _sent(request: Request) -> list[tuple[str, bytes]]:
     if kind != "multipart/form-data":
         raise HTTPException(415, "send multipart/form-data with files called images, or JSON with images in base64")
     try:
-        form = await request.form(max_files=MOST_IMAGES, max_fields=MOST_IMAGES)
-    except (MultiPartException, HTTPError, ValueError) as problem:
+        parser = MultiPartParser(request.headers, request.stream(), max_files=MOST_IMAGES, max_fields=MOST_IMAGES)
+        parser.spool_max_size = sys.maxsize  # the guard bounds bodies: nothing of them goes to disk
+        form = await parser.parse()
+    except (MultiPartException, HTTPError, ValueError, KeyError) as problem:
         raise HTTPException(400, f"the form cannot be read ({getattr(problem, 'detail', problem)})") from None
     files = [one for one in form.getlist("images") if isinstance(one, UploadFile)]
     if not files:

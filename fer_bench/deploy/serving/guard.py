@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +17,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
+_PORT = re.compile(r":\d*$")
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
@@ -83,10 +86,14 @@ class Guard:
         except TimeoutError:
             if not is_begun:
                 await _answer(guarded, Refused(503, "too_slow", f"no answer in {self.limits.seconds:g} seconds"))
+        except Exception:  # what it is stands in the server's log
+            traceback.print_exc()
+            if not is_begun:
+                await _answer(guarded, Refused(500, "internal", "something went wrong; the server's log says what"))
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        host = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
+        host = _PORT.sub("", headers.get("host", ""))
         if self.limits.hosts and host.lower() not in self.limits.hosts:
             raise Refused(421, "other_host", "this server is not called by that name")
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):

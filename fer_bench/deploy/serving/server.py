@@ -35,9 +35,10 @@ def serve(
     except ImportError as error:
         raise FerBenchError(f"{error.name} is not installed: `pip install 'fer_bench[serve]'` brings it") from None
     listening = _listening(host, port)
-    is_local = _is_local(host)
-    app = make_app(bundle, Limits(hosts=LOCAL if is_local else ()), origins)
     shown = f"[{host}]" if ":" in host else host
+    app = make_app(
+        bundle, Limits(hosts=(*LOCAL, shown) if _is_local(host) else ()), [one.rstrip("/") for one in origins]
+    )
     tell(f"http://{shown}:{listening.getsockname()[1]}")
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, limit_concurrency=CONNECTIONS,
@@ -48,6 +49,8 @@ def serve(
 
 
 def _listening(host: str, port: int) -> socket.socket:
+    if not host:
+        raise FerBenchError("--host: is empty; 127.0.0.1 is this machine alone, 0.0.0.0 all of its addresses")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     made = socket.socket(family)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

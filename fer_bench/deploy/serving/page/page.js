@@ -114,8 +114,10 @@ function tell(found, image) {
 
 async function photos(files) {
   stop();
+  const turn = newest;
+  byId("answers").replaceChildren();
   for (const file of files) {
-    const turn = ++newest;
+    if (turn !== newest) return;
     say(`${file.name} …`);
     try {
       const bitmap = await createImageBitmap(file).catch(() => { throw new Error(`${file.name}: not a picture that this browser reads`); });
@@ -142,8 +144,12 @@ function stop() {
 
 async function webcam() {
   if (stream) { stop(); say(""); return; }
+  stop(); // photos that are still being asked about are not waited for
+  const wanted = newest;
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { width: WEBCAM } });
+    const opened = await navigator.mediaDevices.getUserMedia({ video: { width: WEBCAM } });
+    if (wanted !== newest) { opened.getTracks().forEach((track) => track.stop()); return; }
+    stream = opened;
   } catch (problem) {
     say(`No webcam: ${problem.message}`, true);
     return;
@@ -152,7 +158,7 @@ async function webcam() {
   byId("camera").setAttribute("aria-pressed", "true");
   video.srcObject = stream;
   await video.play();
-  const turn = ++newest;
+  const turn = newest;
   while (stream && turn === newest) {
     const image = still(video, video.videoWidth, video.videoHeight, WEBCAM);
     try {
