@@ -21,7 +21,6 @@ FRAME, BAR, BACK, TEXT = (255, 176, 0), (255, 176, 0), (0, 0, 0, 150), (255, 255
 SHOWN = 3
 """Classes with a bar beside each face."""
 CODEC = "mp4v"
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 class Annotations:
@@ -85,7 +84,7 @@ def drawn(image: np.ndarray, faces: Sequence[Face], classes: Sequence[str]) -> n
 
 
 def _bars(
-    draw: ImageDraw.ImageDraw, font: Font, unit: int,
+    draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, unit: int,
     corner: tuple[int, int], probabilities: np.ndarray, classes: Sequence[str], shape: tuple[int, ...],
 ) -> None:  # fmt: skip
     """Under the box, or inside its lower edge where the image ends."""
@@ -100,7 +99,7 @@ def _bars(
         draw.text((left + unit // 4, above), f"{probabilities[which]:.0%} {classes[which]}", fill=TEXT, font=font)
 
 
-def _font(size: int) -> Font:
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Matplotlib's, which knows the letters of most languages, or Pillow's."""
     found = find_spec("matplotlib")
     file = Path(found.origin or "").parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf" if found else Path()
