@@ -15,6 +15,8 @@ OF_PROBABILITIES = ("pr_auc", "log_loss", "brier", "ece", "top2_accuracy")
 """The scores that answers alone do not have."""
 TEMPERATURE_RANGE, ITERATIONS = 100.0, 60
 CALIBRATION_BINS = 15
+TAUS = tuple(step / 10 for step in range(21))
+"""By how much frequent classes are divided by their shares: 0, 0.1, ..., 2."""
 SMALLEST = 1e-12
 """What a probability counts as at least where its logarithm is taken."""
 NOT_AN_EMOTION, OTHER_EMOTION, TIED = -2, -1, -3
@@ -204,13 +206,26 @@ def rescaled(
 def adjust(probabilities: np.ndarray, log_prior: np.ndarray, tau: float) -> np.ndarray:
     """`probabilities`, float (n, k), divided by exp(log_prior)^tau and made to sum to 1 again: float32 (n, k).
 
-    A probability of 0 stays 0. Menon et al. (2021), Long-tail Learning via Logit Adjustment, equation 9.
+    A probability of 0 stays 0. tau = 0 changes nothing; tau = 1 is Bayes' rule for equally frequent classes. Menon et
+    al. (2021), Long-tail Learning via Logit Adjustment, equation 9: the class with the greatest p / share^tau.
     """
     from scipy.special import softmax
 
     with np.errstate(divide="ignore"):
         log_p = np.log(np.asarray(probabilities, dtype=np.float64))
     return softmax(log_p - tau * log_prior, axis=1).astype(np.float32)
+
+
+def choose_tau(probabilities: np.ndarray, labels: np.ndarray, log_prior: np.ndarray) -> float:
+    """The tau of `TAUS` with the best macro-F1 on validation rows, the smallest of them where several are equal.
+
+    probabilities: float (n, k). labels: int (n,). log_prior: float (k,), logarithms of the classes' training shares.
+    """
+
+    def score(tau: float) -> float:
+        return macro_f1(labels, adjust(probabilities, log_prior, tau).argmax(axis=1), len(log_prior))
+
+    return max(TAUS, key=score)  # the first of equals
 
 
 def _logits(probabilities: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@ from .comparisons import Difference as Difference
 from .comparisons import Draws as Draws
 from .comparisons import Pick as Pick
 from .comparisons import difference as difference
+from .evidence.leakage import against_data as against_data
 from .evidence.publish import publish as publish
 from .evidence.verify import Standing as Standing
 from .evidence.verify import Verification as Verification
@@ -9,7 +10,6 @@ from .evidence.verify import verify as verify
 from .findings import Finding as Finding
 from .leaderboard import Leaderboard as Leaderboard
 from .leaderboard import load_leaderboard as load_leaderboard
-from .leakage import against_data as against_data
 from .predictions import SCORED as SCORED
 from .predictions import Predictions as Predictions
 from .predictions import Run as Run

@@ -13,8 +13,8 @@ from fer_bench.analysis import overview
 from fer_bench.analysis.comparisons import MEASURES, Draws, Pick, row_draws
 from fer_bench.analysis.effects import BASE_STRATEGY, Changes, pooled_effects, strategy_effects
 from fer_bench.analysis.evidence.external import LABELS_ONLY
+from fer_bench.analysis.evidence.leakage import against_data, against_run, audit_of, selects_on_test
 from fer_bench.analysis.findings import Finding, findings
-from fer_bench.analysis.leakage import against_data, against_run, audit_of, selects_on_test
 from fer_bench.analysis.picks import best_of_model, picks, versus
 from fer_bench.analysis.predictions import Predictions, Run, Split, newest_splits
 from fer_bench.analysis.references import REFERENCES, Reference
@@ -99,7 +99,12 @@ def load_leaderboard(
     data_fingerprint, split_fingerprint, n_folds = split or newest_splits(records)[0]
     predictions = Predictions.load(folder, split_fingerprint, n_folds, records)
     audit = audit_of(folder, data_fingerprint, split_fingerprint, n_folds)
-    evaluator = Evaluator(predictions, cached)
+    board = _judged(predictions, Evaluator(predictions, cached), audit, command)
+    return replace(board, findings=findings(board))
+
+
+def _judged(predictions: Predictions, evaluator: Evaluator, audit: Audit | None, command: str | None) -> Leaderboard:
+    """All that is shown but the findings, which speak of it."""
     evaluations, problems = evaluator.evaluate([run for run in predictions.runs if run.is_scored])
     suspicions = against_data(audit) if audit else ()
     runs = runs_frame(predictions.runs)
@@ -117,10 +122,10 @@ def load_leaderboard(
     sliced = Sliced.of(
         predictions.slices, evaluator.labels, len(predictions.class_names), ranked, predicted, predictions.groups(TEST)
     )
-    board = Leaderboard(
-        folder=folder,
+    return Leaderboard(
+        folder=predictions.folder,
         data=overview.data_facts(predictions, evaluator),
-        audit=None if n_folds else audit,
+        audit=None if predictions.split[2] else audit,
         rows=rows,
         recall=recall_frame(rows, evaluations, predictions.class_names),
         runs=runs,
@@ -153,7 +158,6 @@ def load_leaderboard(
         families_by_slice=families_by_slice(sliced, picked),
         n_elsewhere=len(predictions.elsewhere),
     )
-    return replace(board, findings=findings(board))
 
 
 def _unranked(

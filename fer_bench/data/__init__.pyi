@@ -14,6 +14,7 @@ from .readers import open_dataset as open_dataset
 from .readers.decoded import same_name as same_name
 from .readers.images.decoding import picture as picture
 from .readers.images.decoding import quiet as quiet
+from .readers.images.faces import sure_boxes as sure_boxes
 from .readers.images.picture_types import is_picture as is_picture
 from .readers.images.picture_types import is_video as is_video
 from .resizing import fitted as fitted

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from fer_bench.data import fitted, resized
+from fer_bench.data import fitted, resized, sure_boxes
 from fer_bench.errors import FerBenchError
 
 CASCADE = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_alt2.xml"
@@ -60,12 +60,7 @@ class Detector:
     def _by_cascade(self, image: np.ndarray) -> list[list[int]]:
         gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         least = max(LEAST_SIDE, round(0.02 * max(gray.shape)))
-        boxes, _, weights = self._own().detectMultiScale3(
-            gray, 1.1, NEIGHBOURS, minSize=(least, least), outputRejectLevels=True
-        )  # fmt: skip
-        if not len(boxes):
-            return []
-        return np.asarray(boxes)[np.ravel(weights) >= SURE * np.max(weights)].tolist()
+        return sure_boxes(self._own(), gray, NEIGHBOURS, least, SURE)
 
     def _by_network(self, image: np.ndarray) -> list[list[float]]:
         colour = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_RGB2BGR)

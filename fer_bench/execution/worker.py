@@ -22,8 +22,6 @@ from fer_bench.models import (
     MODELS,
     STRATEGIES,
     TrainingPlan,
-    adjust,
-    choose_tau,
     load_plugins,
     model_features,
     n_parameters,
@@ -186,12 +184,14 @@ def adjusted(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock,
     with np.load(folder / "predictions.npz", allow_pickle=False) as stored:
         before = {name: stored[f"{name}_probabilities"] for name in ("validation", "test")}
     chosen_on = choosing_rows(job.prepared, job.spec.fold, progress)
-    tau = choose_tau(before["validation"][chosen_on], dataset.labels[split.validation][chosen_on], plan.log_prior)
+    tau = metrics.choose_tau(
+        before["validation"][chosen_on], dataset.labels[split.validation][chosen_on], plan.log_prior
+    )
     clock.lap("fit")
     earlier = base.seconds or Timing()
     clock.seconds["fit"] += earlier.fit
     clock.seconds["features"] = earlier.features
-    after = {name: adjust(rows, plan.log_prior, tau) for name, rows in before.items()}
+    after = {name: metrics.adjust(rows, plan.log_prior, tau) for name, rows in before.items()}
     clock.lap("predict")
     kept = (
         "device", "initial_weights", "weights_note", "notes", "n_rows", "steps", "stochastic", "n_parameters",

@@ -1,5 +1,3 @@
-from .adjustment import adjust as adjust
-from .adjustment import choose_tau as choose_tau
 from .classical import n_parameters as n_parameters
 from .deep.backend import check_backend as check_backend
 from .deep.backend import need_tensorflow as need_tensorflow

@@ -87,7 +87,7 @@ def logit_adjusted_loss(labels: np.ndarray, n_classes: int, random_state: int) -
 def post_hoc_adjustment(labels: np.ndarray, n_classes: int, random_state: int) -> TrainingPlan:
     """Probabilities of the run under "none", divided by share^tau (Menon et al. 2021, eq. 9). Nothing is trained.
 
-    tau is chosen on validation: see `fer_bench.models.adjustment`.
+    tau is chosen on validation: see `fer_bench.metrics.choose_tau`.
     """
     return TrainingPlan(_all_rows(labels), log_prior=_log_shares(labels, n_classes))
 

@@ -5,7 +5,7 @@ import pytest
 from stored import NATURAL, make_audit, subset_audit
 
 from fer_bench.analysis import against_data
-from fer_bench.analysis.leakage import against_run, audit_of, selects_on_test
+from fer_bench.analysis.evidence.leakage import against_run, audit_of, selects_on_test
 from fer_bench.errors import FerBenchError
 from fer_bench.metrics import score
 from fer_bench.records import Audit, Canary

@@ -12,8 +12,7 @@ from fer_bench.execution.fitting import choosing_rows, predict
 from fer_bench.execution.plan import Job
 from fer_bench.execution.preparation import Prepared
 from fer_bench.execution.worker import WEIGHTS_FILE, do_run
-from fer_bench.metrics import probabilities_from_scores
-from fer_bench.models.adjustment import adjust, choose_tau
+from fer_bench.metrics import adjust, choose_tau, probabilities_from_scores
 from fer_bench.models.registry import MODELS, STRATEGIES, plugin_code
 from fer_bench.progress import silent
 from fer_bench.records.schema import Record

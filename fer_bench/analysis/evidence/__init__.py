@@ -1,1 +1,1 @@
-"""What is put on record without being trained here, checked again, and packed for others."""
+"""Whether figures can be believed: the leak gate, what comes from elsewhere, and all of it checked again."""

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fer_bench import metrics
-from fer_bench.analysis.leakage import audit_of
+from fer_bench.analysis.evidence.leakage import audit_of
 from fer_bench.analysis.predictions import TOLERANCE, Predictions, Run
 
 if TYPE_CHECKING:
     from fer_bench.records.schema import Record
 
 STRATEGY = "post-hoc-adjustment"
-TAUS = tuple(step / 10 for step in range(21))
-"""Among which the validation images choose."""
 BETTER = 2e-3
 """By how much macro-F1 of another tau must be better where probabilities were rounded to be published."""
 
@@ -29,9 +27,14 @@ class _Base(NamedTuple):
     counts: np.ndarray
     tau: float
 
+    @property
+    def log_prior(self) -> np.ndarray:
+        """Logarithms of the classes' shares in train, float (k,)."""
+        return np.log(self.counts / self.counts.sum())
+
     def adjusted(self, subset: str, tau: float) -> np.ndarray:
         """Its probabilities at another tau."""
-        return metrics.adjust(self.probabilities[subset], np.log(self.counts / self.counts.sum()), tau)
+        return metrics.adjust(self.probabilities[subset], self.log_prior, tau)
 
 
 def contradictions(predictions: Predictions, run: Run, stored: dict[str, np.ndarray]) -> Iterator[str]:
@@ -60,14 +63,13 @@ def remarks(predictions: Predictions, run: Run) -> Iterator[str]:
         yield f"not computed again from its base: {base}"
     if not isinstance(base, _Base) or "validation" not in base.probabilities:
         return
-    labels, chosen_on = predictions.labels["validation"], predictions.choosers
+    chosen_on = predictions.choosers
+    labels = predictions.labels["validation"][chosen_on]
+    best = metrics.choose_tau(base.probabilities["validation"][chosen_on], labels, base.log_prior)
     scores = {
-        tau: metrics.macro_f1(
-            labels[chosen_on], base.adjusted("validation", tau)[chosen_on].argmax(axis=1), len(base.counts)
-        )
-        for tau in {*TAUS, base.tau}
+        tau: metrics.macro_f1(labels, base.adjusted("validation", tau)[chosen_on].argmax(axis=1), len(base.counts))
+        for tau in (best, base.tau)
     }
-    best = max(TAUS, key=lambda tau: scores[tau])
     if scores[best] > scores[base.tau] + (BETTER if predictions.folder.resolution else 0):
         yield f"tau is {base.tau:g}, and the validation images choose {best:g}"
 

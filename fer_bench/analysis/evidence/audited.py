@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fer_bench.analysis.leakage import audit_of
+from fer_bench.analysis.evidence.leakage import audit_of
 from fer_bench.analysis.predictions import SCORED, Predictions
 from fer_bench.data import (
     Copies,

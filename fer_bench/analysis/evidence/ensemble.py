@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fer_bench.analysis.evidence.external import store_run, untrained_record
-from fer_bench.analysis.leakage import against_run, audit_of, selects_on_test
+from fer_bench.analysis.evidence.leakage import against_run, audit_of, selects_on_test
 from fer_bench.analysis.predictions import SCORED, TOLERANCE, Predictions, Run
 from fer_bench.errors import FerBenchError
 from fer_bench.metrics import macro_f1

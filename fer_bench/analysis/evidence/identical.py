@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from fer_bench.analysis.evidence.leakage import audit_of
 from fer_bench.analysis.findings import Finding
-from fer_bench.analysis.leakage import audit_of
 from fer_bench.errors import FerBenchError
 
 if TYPE_CHECKING:

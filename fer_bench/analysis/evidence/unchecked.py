@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from fer_bench.analysis.evidence import external
+from fer_bench.analysis.evidence.leakage import audit_of
 from fer_bench.analysis.findings import Finding
-from fer_bench.analysis.leakage import audit_of
 from fer_bench.errors import FerBenchError
 
 if TYPE_CHECKING:

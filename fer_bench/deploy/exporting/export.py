@@ -16,9 +16,9 @@ from fer_bench.deploy.exporting import classical, networks
 from fer_bench.deploy.exporting.card import card_of, example_code, page_of
 from fer_bench.deploy.exporting.graph import Graph, adjusted, gray, rescaled, resized, softmax
 from fer_bench.deploy.exporting.parity import Parity, answers, latency, parity
+from fer_bench.deploy.exporting.refitting import Refitted, refitted
 from fer_bench.errors import FerBenchError
 from fer_bench.execution.environment import KERAS, import_quietly, set_defaults
-from fer_bench.execution.refitting import Refitted, refitted
 from fer_bench.models import MODELS, STRATEGIES, need_tensorflow
 from fer_bench.progress import Progress, silent
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fer_bench.deploy.exporting.graph import SMALLEST, weights_of_resizing
+from fer_bench.deploy.exporting.refitting import refitted
 from fer_bench.errors import FerBenchError
-from fer_bench.execution.refitting import refitted
 from fer_bench.models import MODELS
 
 if TYPE_CHECKING:

@@ -28,14 +28,25 @@ _of_thread = threading.local()
 def largest_face(image: np.ndarray) -> tuple[int, int, int, int] | None:
     """Left, top, right and bottom of the largest face of `image`, BGR uint8 (h, w, 3), in pixels; None without one."""
     little = shrunk(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), DETECTED_AT)
-    least = round(LEAST_SHARE * max(little.shape))
-    boxes, _, weights = _cascade().detectMultiScale3(little, 1.1, 5, minSize=(least, least), outputRejectLevels=True)
-    if not len(boxes):
+    boxes = sure_boxes(_cascade(), little, 5, round(LEAST_SHARE * max(little.shape)), SURE)
+    if not boxes:
         return None
-    sure = np.ravel(weights) >= SURE * np.max(weights)
-    left, top, width, height = max(np.asarray(boxes)[sure].tolist(), key=lambda box: box[2] * box[3])
+    left, top, width, height = max(boxes, key=lambda box: box[2] * box[3])
     scale = max(image.shape[:2]) / max(little.shape)
     return tuple(round(value * scale) for value in (left, top, left + width, top + height))
+
+
+def sure_boxes(
+    cascade: cv2.CascadeClassifier, gray: np.ndarray, neighbours: int, least: int, sure: float
+) -> list[list[int]]:
+    """Left, top, width and height of what `cascade` finds in `gray`, uint8 (h, w), of `least` pixels and more.
+
+    sure: share of the surest one's weight that each has at least.
+    """
+    boxes, _, weights = cascade.detectMultiScale3(
+        gray, 1.1, neighbours, minSize=(least, least), outputRejectLevels=True
+    )
+    return np.asarray(boxes)[np.ravel(weights) >= sure * np.max(weights)].tolist() if len(boxes) else []
 
 
 def is_whole_photograph(image: np.ndarray) -> bool:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from fer_bench.models.adjustment import TAUS, adjust, choose_tau
+from fer_bench.metrics import TAUS, adjust, choose_tau
 
 
 def normal_density(x, mean):
