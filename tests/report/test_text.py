@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from fer_bench.analysis import findings, leaderboard, leakage
+from fer_bench.analysis import findings, leaderboard
+from fer_bench.analysis.evidence import leakage
 from fer_bench.analysis.findings import Finding
 from fer_bench.report.text import counted, environment, escape, listed, one_line, sentence, signed, table
 
