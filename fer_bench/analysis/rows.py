@@ -19,7 +19,7 @@ UNTRAINED = ("external", "ensemble")
 """Families of rows that this suite did not train."""
 MEANS = ("fit_seconds", "feature_seconds", "ms_per_image", "peak_memory_mb")
 PLACES = ("in_best_set", "rank_low", "rank_high")
-Variant = tuple[str, str, str, tuple[tuple[str, Any], ...], bool]
+Variant = tuple[str, str, str, tuple[tuple[str, Any], ...], bool, int]
 
 
 def runs_frame(runs: Sequence[Run]) -> pd.DataFrame:
@@ -89,26 +89,29 @@ def _mean(values: Any) -> float:
 
 def _variant(run: Run) -> Variant:
     spec = run.record.spec
-    return spec.model, spec.budget, spec.weights, spec.parameters, spec.tuned
+    return spec.model, spec.budget, spec.weights, spec.parameters, spec.tuned, spec.recipe
 
 
 def _labels(runs: Sequence[Run]) -> dict[Variant, str]:
     """A name per variant: the model, its budget, the weights asked for where they differ, its recipe if not its own.
 
     A recipe that a search found is "tuned", and names what not all of the model's tuned recipes have in common.
+    Where there are runs of several versions of the model's own recipe, the earlier ones are named by theirs.
     """
     asked = defaultdict(set)
     searched: dict[tuple[str, str, str], list[set[tuple[str, Any]]]] = defaultdict(list)
+    newest: dict[str, int] = defaultdict(int)
     variants = {_variant(run) for run in runs}
-    for model, budget, weights, parameters, tuned in variants:
+    for model, budget, weights, parameters, tuned, recipe in variants:
         asked[model].add(weights)
+        newest[model] = max(newest[model], recipe)
         if tuned:
             searched[model, budget, weights].append(set(parameters))
     labels = {}
     for variant in variants:
-        model, budget, weights, parameters, tuned = variant
+        model, budget, weights, parameters, tuned, recipe = variant
         common = set.intersection(*searched[model, budget, weights]) if tuned else set()
-        details = [budget]
+        details = [budget, f"recipe {recipe}" if recipe < newest[model] else ""]
         if weights and len(asked[model]) > 1:
             details.append(f"weights {KNOWN_WEIGHTS.get(weights, weights[:15])}")
         if tuned:

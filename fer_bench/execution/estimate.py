@@ -53,10 +53,12 @@ class Estimate:
         if record["status"] != "success" or not seconds or spec["strategy"] in derived:
             return
         spent = sum(value for phase, value in seconds.items() if phase != "features")
+        card = MODELS[spec["model"]]
+        if spec.get("recipe", 1) != card.recipe:
+            return
         self._by_recipe.add((spec["model"], spec["budget"], str(spec.get("parameters", []))), spent)
-        planned = MODELS[spec["model"]].steps  # patience, or a head alone, makes fewer
-        if spec["budget"] and planned:
-            self._by_step.add(spec["model"], seconds["fit"] / planned[spec["budget"]])
+        if spec["budget"] and card.steps:  # planned: patience, or a head alone, makes fewer
+            self._by_step.add(spec["model"], seconds["fit"] / card.steps[spec["budget"]])
 
     def learn(self, planned: PlannedRun, seconds: float) -> None:
         """`planned` took `seconds`."""

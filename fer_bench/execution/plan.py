@@ -205,6 +205,7 @@ def make_plan(prepared: Prepared, selection: Selection) -> list[PlannedRun]:
                 weights=weights if card.pretrained else "",
                 tuned=bool(tuned.get(card.name)),
                 parameters=tuple(sorted(parameters.items())),
+                recipe=card.recipe,
             )  # fmt: skip
             for seed in selection.seeds if card.stochastic or strategy.stochastic else (0,):
                 for fold in range(1, prepared.n_folds + 1) or (0,):

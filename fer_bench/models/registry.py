@@ -147,6 +147,7 @@ class ModelCard(Card):
     stochastic: False where another seed gives the same model, which is then run once.
     steps: gradient steps per budget ("quick", "standard", "full"), for models trained by steps.
     image: what a network wants to see. pretrained: file name of its ImageNet weights in Keras' cache, if any.
+    recipe: version of the model and of how it is trained: rows of different ones are of different models.
     n_parameters: what a network has with seven classes. balanced_bootstrap: whether it heeds `task.balanced_bootstrap`.
     search: what `fer_bench tune` may try, by the names under which the builder looks into `task.parameters`;
     "<features>.<name>" is a parameter of its features.
@@ -166,6 +167,7 @@ class ModelCard(Card):
     pretrained: str | None = None
     n_parameters: int | None = None
     balanced_bootstrap: bool = False
+    recipe: int = 1
     search: Search = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -5,7 +5,8 @@ from typing import ClassVar
 
 from fer_bench.cache import digest
 
-LATER_FIELDS = ("fold", "tuned", "parameters")  # left out of the id where empty, so that older ids stand
+LATER_FIELDS = {"fold": "", "tuned": False, "parameters": (), "recipe": 1}
+"""Left out of the id where they have this value, so that older ids stand."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class RunSpec:
     weights otherwise is "auto", "imagenet", "none" or "sha256:" with the digest of a weight file.
     fold, n_folds: 2 and 5 are the second of five folds, 0 and 0 no folds; split_fingerprint is then that of all five.
     tuned: whether `parameters` come from a search. parameters: (name, value) of what differs from the builder's own
-    values, sorted by name. Raises ValueError for a fold that there is not.
+    values, sorted by name. recipe: the version of the model's own way of training, see `ModelCard`. Raises ValueError for a fold that there is not.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -33,6 +34,7 @@ class RunSpec:
     n_folds: int = 0
     tuned: bool = False
     parameters: tuple[tuple[str, bool | int | float | str | None], ...] = ()
+    recipe: int = 1
 
     def __post_init__(self) -> None:
         if not (0 < self.fold <= self.n_folds < 1000 or self.fold == self.n_folds == 0):
@@ -48,6 +50,6 @@ class RunSpec:
         """`<model>.<strategy>.s<seed>-<hash>`, with `.f<fold>` where there are folds: readable, unique, a safe name."""
         fields = {**vars(self), "fold": self.fold_name}
         del fields["n_folds"]
-        content = {name: value for name, value in fields.items() if value or name not in LATER_FIELDS}
+        content = {name: value for name, value in fields.items() if name not in LATER_FIELDS or value != LATER_FIELDS[name]}
         fold = f".f{self.fold}" if self.fold else ""
         return f"{self.model}.{self.strategy}.s{self.seed}{fold}-{digest(content)[:10]}"

@@ -127,7 +127,7 @@ def test_variants_of_a_model_are_rows_of_their_own(stored_runs):
             {"budget": "standard", "weights": "auto"},
             {"budget": "standard", "weights": digest},
         ],
-        "cnn": [{"budget": "quick", "parameters": (("image_size", 64),)}],
+        "cnn": [{"budget": "quick", "parameters": (("image_size", 64),)}, {"budget": "quick", "recipe": 2}],
         "hog-svm": [{"tuned": True, "parameters": (("C", 9.5),)}],
         "pca-svm": [
             {"tuned": True, "parameters": (("C", 9.5), ("gamma", 0.3))},
@@ -140,7 +140,7 @@ def test_variants_of_a_model_are_rows_of_their_own(stored_runs):
             stored_runs.add(model, stored_runs.predictions(1.0, number), asked=one)
     assert set(board_of(stored_runs).rows["model"]) == {
         "vgg16 (quick, weights auto)", "vgg16 (standard, weights auto)", "vgg16 (standard, weights sha256:01234567)",
-        "cnn (quick, image size 64)", "hog-svm", "hog-svm (tuned)", "majority", "pca-svm",
+        "cnn (quick, recipe 1, image size 64)", "cnn (quick)", "hog-svm", "hog-svm (tuned)", "majority", "pca-svm",
         "pca-svm (tuned, C 9.5)", "pca-svm (tuned, C 2.0)", "pca-svm (tuned, C 2.0, mixup 0.2)",
     }  # fmt: skip
 

@@ -51,6 +51,7 @@ def test_run_ids_are_stable_readable_and_change_with_every_field():
         RunSpec("hog-svm", "none", 0, "data", "split", tuned=True),
         RunSpec("hog-svm", "none", 0, "data", "split", parameters=(("C", 2.0),)),
         RunSpec("hog-svm", "none", 0, "data", "split", parameters=(("C", 3.0),)),
+        RunSpec("hog-svm", "none", 0, "data", "split", recipe=2),
     ]
     assert len({spec.run_id[-10:], *(other.run_id[-10:] for other in others)}) == len(others) + 1
 
