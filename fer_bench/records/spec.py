@@ -18,7 +18,8 @@ class RunSpec:
     weights otherwise is "auto", "imagenet", "none" or "sha256:" with the digest of a weight file.
     fold, n_folds: 2 and 5 are the second of five folds, 0 and 0 no folds; split_fingerprint is then that of all five.
     tuned: whether `parameters` come from a search. parameters: (name, value) of what differs from the builder's own
-    values, sorted by name. recipe: the version of the model's own way of training, see `ModelCard`. Raises ValueError for a fold that there is not.
+    values, sorted by name. recipe: the version of the model's own way of training, see `ModelCard`.
+    Raises ValueError for a fold that there is not.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -50,6 +51,8 @@ class RunSpec:
         """`<model>.<strategy>.s<seed>-<hash>`, with `.f<fold>` where there are folds: readable, unique, a safe name."""
         fields = {**vars(self), "fold": self.fold_name}
         del fields["n_folds"]
-        content = {name: value for name, value in fields.items() if name not in LATER_FIELDS or value != LATER_FIELDS[name]}
+        content = {
+            name: value for name, value in fields.items() if name not in LATER_FIELDS or value != LATER_FIELDS[name]
+        }
         fold = f".f{self.fold}" if self.fold else ""
         return f"{self.model}.{self.strategy}.s{self.seed}{fold}-{digest(content)[:10]}"
