@@ -1,6 +1,9 @@
 """Finished runs on a few noisy colour images, trained in this process, and the bundles made of them."""
 
 import dataclasses
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -80,3 +83,20 @@ def runs(tmp_path_factory) -> Runs:
     prepared.results.prepare()
     store_split(prepared)
     return Runs(prepared, folder)
+
+
+@pytest.fixture(scope="module")
+def bundle(runs) -> Bundle:
+    """One that is made, and answers, fast."""
+    return runs.bundle("pca-logistic")
+
+
+@pytest.fixture
+def server(bundle):
+    """The address of the server in a process of its own, and that."""
+    command = [sys.executable, "-m", "fer_bench", "serve", str(bundle.path), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    url = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
+    yield url, process
+    process.kill()
+    process.wait()

@@ -2,12 +2,9 @@
 
 import asyncio
 import base64
-import re
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 
@@ -17,9 +14,10 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from fer_bench.deploy.serving import connection
 from fer_bench.deploy.serving.app import MOST_IMAGES, make_app
-from fer_bench.deploy.serving.guard import Guard, Limits
-from fer_bench.deploy.serving.server import serve
+from fer_bench.deploy.serving.guard import Guard, Limits, Refused, Turns
+from fer_bench.deploy.serving.server import serve, server_of
 from fer_bench.errors import FerBenchError
 
 CHROMIUM = shutil.which("chromium")
@@ -27,11 +25,6 @@ CHROMIUM = shutil.which("chromium")
 
 def png(image) -> bytes:
     return cv2.imencode(".png", image[..., ::-1])[1].tobytes()
-
-
-@pytest.fixture(scope="module")
-def bundle(runs):
-    return runs.bundle("pca-logistic")
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +97,7 @@ def asked(app, *parts, limits) -> tuple[int, dict[str, str]]:
     waiting, sent = list(parts), []
 
     async def receive():
-        part = waiting.pop(0)
+        part = waiting.pop(0) if waiting else None
         await asyncio.sleep(60 if part is None else 0)
         return {"type": "http.request", "body": part, "more_body": bool(waiting)}
 
@@ -132,12 +125,68 @@ def test_an_error_of_ours_has_no_trace_and_nothing_large_goes_to_disk(client, mo
 
 
 def test_what_is_too_large_too_slow_or_too_much_at_once_is_sent_away():
-    brief = Limits(body_bytes=10, seconds=0.05)
+    brief = Limits(body_bytes=10, seconds=0.05, linger=0.05)
     assert asked(slow, b"12345", b"67890", b"1", limits=brief)[0] == 413
     assert asked(slow, b"1", None, limits=brief)[0] == 503  # the body does not come
     assert asked(slow, b"1", limits=brief)[0] == 503  # the answer does not
-    status, headers = asked(slow, b"1", limits=Limits(at_once=0))
-    assert (status, headers["retry-after"]) == (503, "1")
+    status, headers = asked(slow, b"1", limits=Limits(at_once=0, patience=3))
+    assert (status, headers["retry-after"]) == (503, "3")
+
+
+def test_who_has_no_turn_in_time_is_sent_away_and_work_that_nobody_waits_for_ends():
+    done = []
+
+    def step():
+        time.sleep(0.05)
+        done.append(1)
+
+    async def three():
+        turns = Turns(1, patience=0.2)
+        first = asyncio.create_task(turns.do([step] * 100))
+        await asyncio.sleep(0.05)
+        with pytest.raises(Refused):
+            await turns.do([step])
+        first.cancel()
+        assert await turns.do([lambda: "third"]) == ["third"]
+
+    asyncio.run(three())
+    assert 2 < len(done) < 12
+
+
+def test_connections_that_dawdle_are_ended_and_those_beyond_the_bound_sent_away(client, monkeypatch):
+    monkeypatch.setattr(connection, "CONNECTIONS", 4)
+    monkeypatch.setattr(connection, "SECONDS", 0.5)
+
+    async def sent(port: int, *parts: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for part in parts:
+            writer.write(part)
+            await asyncio.sleep(0.1)
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    async def asking() -> list[bytes]:
+        server, health = server_of(client.app), b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            port, running = listening.getsockname()[1], asyncio.create_task(server.serve([listening]))
+            silent, partial, kept, garbage = (
+                asyncio.create_task(sent(port, *parts))
+                for parts in ([], [b"GET", b" /hea"], [health + b"\r\n", b"GET /"], [b"\0\r\n\r\n"])
+            )
+            answers = [await garbage]
+            crowd = [asyncio.create_task(sent(port)) for _ in range(4)]
+            await asyncio.sleep(0.1)
+            answers.append(await sent(port, health + b"\r\n"))
+            answers += await asyncio.wait_for(asyncio.gather(kept, silent, partial, *crowd), 5)
+            server.should_exit = True
+            await running
+        return answers
+
+    garbage, crowded, kept, *others = asyncio.run(asking())
+    for answer, status in ((garbage, b"400"), (crowded, b"503"), (kept, b"200")):
+        assert answer.startswith(b"HTTP/1.1 " + status) and b"nosniff" in answer
+    assert b"retry-after" in crowded and not any(others)
 
 
 def test_a_port_in_use_is_told(bundle):
@@ -147,17 +196,6 @@ def test_a_port_in_use_is_told(bundle):
         port = taken.getsockname()[1]
         with pytest.raises(FerBenchError, match=f"--port {port}"):
             serve(bundle, "127.0.0.1", port)
-
-
-@pytest.fixture
-def server(bundle):
-    """The address of the server in a process of its own, and that."""
-    command = [sys.executable, "-m", "fer_bench", "serve", str(bundle.path), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    url = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
-    yield url, process
-    process.kill()
-    process.wait()
 
 
 def test_who_is_being_answered_when_the_server_is_stopped_gets_the_answer(server, images):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
-import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +22,9 @@ from starlette.middleware.cors import CORSMiddleware
 from fer_bench.data import picture
 from fer_bench.deploy.bundle import Bundle
 from fer_bench.deploy.predicting import Predictor
-from fer_bench.deploy.serving.guard import Guard, Limits, error
+from fer_bench.deploy.serving.guard import Guard, Limits, Turns, error
 from fer_bench.errors import readable
+from fer_bench.execution.environment import cores
 from fer_bench.version import __version__
 
 PAGE = Path(__file__).with_name("page")
@@ -111,17 +110,15 @@ def make_app(bundle: Bundle, limits: Limits | None = None, origins: Sequence[str
         title="fer_bench", version=__version__, docs_url=None, redoc_url=None,
         description=f"{bundle.card['run']}: which expression faces show.",
     )  # fmt: skip
-    pool = ThreadPoolExecutor(os.cpu_count())
+    limits = limits or Limits()
+    turns = Turns(cores(), limits.patience)
     predictors = {find: Predictor(bundle, find=find) for find in (False, True)}
 
     @app.post("/predict", responses=REFUSALS, openapi_extra={"requestBody": {"required": True, "content": BODIES}})
     async def predict(request: Request, faces: bool = True) -> Answer:
         """Which expression each face shows. faces: whether to look for them; otherwise each image is one."""
         sent = await _sent(request)
-        loop = asyncio.get_running_loop()
-        answers = await asyncio.gather(
-            *(loop.run_in_executor(pool, _looked_at, predictors[faces], name, content) for name, content in sent)
-        )
+        answers = await turns.do(partial(_looked_at, predictors[faces], name, content) for name, content in sent)
         if all(one.problem for one in answers):
             raise HTTPException(422, "; ".join(f"{one.name}: {one.problem}" for one in answers))
         return Answer(images=answers)
@@ -140,7 +137,7 @@ def make_app(bundle: Bundle, limits: Limits | None = None, origins: Sequence[str
         app.get(path, include_in_schema=False)(_file(PAGE / name))
     app.add_exception_handler(HTTPError, _as_json)
     app.add_exception_handler(RequestValidationError, _as_json)
-    app.add_middleware(Guard, limits=limits or Limits())
+    app.add_middleware(Guard, limits=limits)
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["GET", "POST"])
     return app

@@ -5,59 +5,112 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 import traceback
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+T = TypeVar("T")
 
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
 _PORT = re.compile(r":\d*$")
-HEADERS = {
-    "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
-    "cross-origin-opener-policy": "same-origin",
-    "cache-control": "no-store",
-}
+HEADERS = [
+    (name.encode(), value.encode())
+    for name, value in {
+        "content-security-policy": (
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+            "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        ),
+        "x-content-type-options": "nosniff",
+        "x-frame-options": "DENY",
+        "referrer-policy": "no-referrer",
+        "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+        "cross-origin-opener-policy": "same-origin",
+        "cache-control": "no-store",
+    }.items()
+]
 """Nothing from elsewhere, in no frame, remembered nowhere."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """body_bytes: of a request, at most. at_once: requests that are let in together; the others are sent away.
+    """body_bytes: of a request, at most. at_once: requests whose bodies are held together; others are sent away.
 
-    seconds: a body may take to arrive, and an answer to be made. hosts: names by which the server may be called, all if
-    there are none: a page elsewhere whose name is made to point here is not served.
+    seconds: a body may take to arrive, and an answer to be made. patience: seconds that a request waits for its turn.
+    linger: seconds for which the body of a request that is sent away is read and dropped, or the client, still writing,
+    would never read why. hosts: names by which the server may be called, all if there are none: a page elsewhere whose
+    name is made to point here is not served.
     """
 
     body_bytes: int = 10_000_000
     at_once: int = 32
     seconds: float = 30.0
+    patience: float = 3.0
+    linger: float = 2.0
     hosts: tuple[str, ...] = LOCAL
 
 
 class Refused(Exception):
-    """A request that is not let in. status: of HTTP."""
+    """A request that is not let in. status: of HTTP. after: seconds after which it may be tried again."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, after: float | None = None) -> None:
         super().__init__(message)
-        self.status, self.code = status, code
+        self.status, self.after = status, after
+        self.body = json.dumps(error(code, message)).encode()
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Of the answer, those of every answer left out."""
+        own = {"content-type": "application/json", "content-length": str(len(self.body)), "connection": "close"}
+        if self.after is not None:
+            own["retry-after"] = str(max(1, round(self.after)))
+        return [(name.encode(), value.encode()) for name, value in own.items()]
 
 
 def error(code: str, message: str) -> dict[str, dict[str, str]]:
     """The body of every answer that is an error."""
     return {"error": {"code": code, "message": message}}
+
+
+class Turns:
+    """Work in threads, that of `n` requests at once; one that cannot begin within `patience` seconds is refused."""
+
+    def __init__(self, n: int, patience: float) -> None:
+        self.patience, self._free, self._pool = patience, asyncio.Semaphore(n), ThreadPoolExecutor(n)
+
+    async def do(self, steps: Iterable[Callable[[], T]]) -> list[T]:
+        """What `steps` return, done one after another in one thread, and no further once nobody waits for it.
+
+        Raises Refused where no thread is free in time.
+        """
+        try:
+            async with asyncio.timeout(self.patience):
+                await self._free.acquire()
+        except TimeoutError:
+            raise Refused(503, "busy", "others are being answered; try again soon", self.patience) from None
+        loop, is_over = asyncio.get_running_loop(), threading.Event()
+
+        def work() -> list[T]:
+            return [step() for step in steps if not is_over.is_set()]
+
+        def free(_: Future[list[T]]) -> None:
+            with suppress(RuntimeError):  # the server has ended
+                loop.call_soon_threadsafe(self._free.release)
+
+        future = self._pool.submit(work)
+        future.add_done_callback(free)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            is_over.set()
 
 
 class Guard:
@@ -70,29 +123,44 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        is_begun = False
+        is_begun = is_read = False
+
+        async def heard() -> Message:
+            nonlocal is_read
+            message = await receive()
+            is_read = not message.get("more_body")
+            return message
 
         async def guarded(message: Message) -> None:
             nonlocal is_begun
             is_begun = True
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *((k.encode(), v.encode()) for k, v in HEADERS.items())]
+                message["headers"] = [*message["headers"], *HEADERS]
             await send(message)
 
         try:
-            await self._let_in(scope, receive, guarded)
+            await self._let_in(scope, heard, guarded)
+            return
         except Refused as refused:
-            await _answer(guarded, refused)
+            why = refused
         except TimeoutError:
-            if not is_begun:
-                await _answer(guarded, Refused(503, "too_slow", f"no answer in {self.limits.seconds:g} seconds"))
+            why = Refused(503, "too_slow", f"no answer in {self.limits.seconds:g} seconds", self.limits.patience)
         except Exception:  # what it is stands in the server's log
             traceback.print_exc()
-            if not is_begun:
-                await _answer(guarded, Refused(500, "internal", "something went wrong; the server's log says what"))
+            why = Refused(500, "internal", "something went wrong; the server's log says what")
+        if not is_begun:
+            await guarded({"type": "http.response.start", "status": why.status, "headers": why.headers})
+            await guarded({"type": "http.response.body", "body": why.body, "more_body": True})
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.limits.linger):
+                    while not is_read:
+                        await heard()
+            await guarded({"type": "http.response.body"})
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        if scope.get("state", {}).get("is_crowded"):
+            raise Refused(503, "busy", "too many connections; try again soon", self.limits.patience)
         host = _PORT.sub("", headers.get("host", ""))
         if self.limits.hosts and host.lower() not in self.limits.hosts:
             raise Refused(421, "other_host", "this server is not called by that name")
@@ -100,7 +168,9 @@ class Guard:
             await self.app(scope, receive, send)
             return
         if self.n_inside >= self.limits.at_once:
-            raise Refused(503, "busy", f"{self.limits.at_once} requests are being answered; try again in a second")
+            raise Refused(
+                503, "busy", f"{self.limits.at_once} requests are waiting; try again soon", self.limits.patience
+            )
         self.n_inside += 1
         try:
             async with asyncio.timeout(self.limits.seconds):
@@ -137,14 +207,3 @@ def _given(body: bytes, receive: Receive) -> Receive:
         return await receive()
 
     return next_message
-
-
-async def _answer(send: Send, refused: Refused) -> None:
-    body = json.dumps(error(refused.code, str(refused))).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if refused.status == 503:
-        headers.append((b"retry-after", b"1"))
-    if refused.status in (400, 413):  # what was not read is not waited for
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

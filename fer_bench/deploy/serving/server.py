@@ -11,10 +11,11 @@ from fer_bench.data import quiet
 from fer_bench.errors import FerBenchError
 
 if TYPE_CHECKING:
-    from fer_bench.deploy.bundle import Bundle
+    import uvicorn
 
-CONNECTIONS = 1000
-"""Open at once, at most."""
+    from fer_bench.deploy.bundle import Bundle
+    from fer_bench.deploy.serving.guard import App
+
 GRACE = 10
 """Seconds that requests are given to end in, once the server is told to stop."""
 
@@ -28,7 +29,7 @@ def serve(
     """
     try:
         import python_multipart  # noqa: F401 - FastAPI asks for it only once a form comes
-        import uvicorn
+        import uvicorn  # noqa: F401
 
         from fer_bench.deploy.serving.app import make_app
         from fer_bench.deploy.serving.guard import LOCAL, Limits
@@ -40,12 +41,21 @@ def serve(
         bundle, Limits(hosts=(*LOCAL, shown) if _is_local(host) else ()), [one.rstrip("/") for one in origins]
     )
     tell(f"http://{shown}:{listening.getsockname()[1]}")
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=GRACE, timeout_keep_alive=5,
-    )  # fmt: skip
     with quiet(), listening:
-        uvicorn.Server(config).run(sockets=[listening])
+        server_of(app).run(sockets=[listening])
+
+
+def server_of(app: App) -> uvicorn.Server:
+    """What answers by `app`, as soon as it is run."""
+    import uvicorn
+
+    from fer_bench.deploy.serving.connection import Connection
+
+    config = uvicorn.Config(
+        app, http=Connection, ws="none", log_level="error", access_log=False, server_header=False,
+        timeout_graceful_shutdown=GRACE,
+    )  # fmt: skip
+    return uvicorn.Server(config)
 
 
 def _listening(host: str, port: int) -> socket.socket:
