@@ -87,7 +87,7 @@ def test_hog(benchmark, tell, opened):
     seconds = benchmark.stats.stats.min
     theirs, their_seconds = timed(lambda: [scikit_image(image, **cells) for image in images])
     tell(
-        "HOG of 48x48 images: bare scikit-image's time over the suite's, which uses it",
+        "HOG of 48x48 images: scikit-image's time over the suite's",
         their_seconds / seconds,
         images_per_second=len(images) / seconds,
     )

@@ -35,7 +35,7 @@ BUSY, _NO_SPACE = "busy", "no space"
 _POLL_SECONDS, _PATIENCE_SECONDS = 0.5, 1.0
 _LONGEST = 200
 """Characters of what a model says of its progress."""
-_PRELOAD_ALWAYS = ("sklearn.metrics", "sklearn.decomposition", "scipy.optimize", "skimage.feature")
+_PRELOAD_ALWAYS = ("sklearn.metrics", "sklearn.decomposition", "scipy.optimize", "skimage.util")
 _PRELOAD = {
     "baseline": ("sklearn.dummy", "sklearn.linear_model"),
     "classical": ("sklearnex.svm", "sklearn.ensemble", "sklearn.neural_network", "imblearn.over_sampling"),

@@ -169,6 +169,18 @@ def test_hog_has_the_published_length(dataset):
         assert other.transform(dataset.images[:1]).shape == (1, length)
 
 
+@pytest.mark.parametrize(("orientations", "cell", "block"), [(9, 6, 2), (12, 8, 3), (8, 5, 1), (6, 7, 2)])
+def test_hog_is_scikit_images(dataset, orientations, cell, block):
+    """Of noise, where every gradient occurs, of faces and of plain images; cells need not fill the square."""
+    from skimage.feature import hog
+
+    noise = np.random.default_rng(0).integers(0, 256, (60, 48, 48), np.uint8)
+    images = np.concatenate([noise, dataset.images[:20], np.zeros((1, 48, 48), np.uint8)])
+    rows = features.OrientedGradients(48, orientations, cell, block).transform(images)
+    theirs = [hog(image, orientations, (cell, cell), (block, block)) for image in images]
+    np.testing.assert_allclose(rows, theirs, rtol=0, atol=1e-6)
+
+
 def test_pca_is_white_on_train_and_its_axes_come_from_train(dataset):
     card = FEATURES["pca"]
     extractor = card.build(**card.parameters).fit(dataset.images[:60], dataset.labels[:60])
