@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from fer_bench.errors import FerBenchError
 from fer_bench.models.deep.recipe import AUTO
@@ -94,3 +95,43 @@ def dtype_policy(name: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+class Average:
+    """An exponential moving average of Keras `variables`, BatchNormalization's statistics included; none at momentum 0.
+
+    values: of those of floating point, variables too, from their present values on. The momentum of step t of a phase
+    is at most t / (9 + t), so that it forgets what training began with: an average of about the last tenth of the
+    steps until `momentum` is reached (as in TensorFlow's ExponentialMovingAverage).
+    """
+
+    def __init__(self, momentum: float, variables: list[Any]) -> None:
+        from keras import Variable, backend
+
+        self.momentum = momentum
+        self.averaged = [each for each in variables if momentum and backend.is_float_dtype(each.dtype)]
+        self.values = [Variable(each, trainable=False, dtype=each.dtype) for each in self.averaged]
+
+    def update(self, step: Any) -> None:
+        """Take in what the variables are after `step`, from 1 on, of a phase."""
+        from keras import ops
+
+        if self.averaged:
+            step = ops.cast(step, "float32")
+            share = 1 - ops.minimum(step / (9 + step), self.momentum)
+            for value, each in zip(self.values, self.averaged, strict=True):
+                value.assign_add(share * (each - value))
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The variables are their averages inside, and what they were before outside."""
+        from keras import ops
+
+        latest = [ops.convert_to_numpy(each).copy() for each in self.averaged]  # torch's share memory with these
+        for each, value in zip(self.averaged, self.values, strict=True):
+            each.assign(value)
+        try:
+            yield
+        finally:
+            for each, array in zip(self.averaged, latest, strict=True):
+                each.assign(array)

@@ -18,7 +18,8 @@ class Recipe:
 
     batch_size: None for the network's own. learning_rate: a factor on that of every phase. mixup: its alpha, 0 for
     none. precision: "auto", "float32" or "bfloat16". schedule: "cosine" or "plateau". patience: evaluations without a
-    better one after which a phase ends, 0 for never.
+    better one after which a phase ends, 0 for never. ema: momentum of the average of weights that is evaluated and kept
+    in place of the latest ones, 0 for none.
     """
 
     batch_size: int | None = None
@@ -30,6 +31,7 @@ class Recipe:
     precision: str = AUTO
     schedule: str = COSINE
     patience: int = 0
+    ema: float = 0.0
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> "Recipe":
@@ -92,6 +94,7 @@ _READ: dict[str, Callable[[str, Any], Any]] = {
     "weight_decay": _number(0),
     "label_smoothing": _number(0, high=1),
     "mixup": _number(0),
+    "ema": _number(0, high=1),
     "augmentation": lambda name, value: augmentation_names(value),
 }
 COMMON = {"label_smoothing": Recipe().label_smoothing, "augmentation": ",".join(DEFAULT_AUGMENTATION)}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fer_bench.models.deep.assembly import loss_function
-from fer_bench.models.deep.backend import dtype_policy, has_gpu, resolve_precision
+from fer_bench.models.deep.backend import Average, dtype_policy, has_gpu, resolve_precision
 from fer_bench.models.deep.batches import Batches, Inputs, Pixels, padded, prefetch
 from fer_bench.models.deep.checkpoint import Checkpoint
 from fer_bench.models.deep.frozen import FrozenPass, Stored
@@ -144,7 +144,8 @@ class KerasClassifier:
         )
         models = [network.model, *(phase.model for phase in network.phases if phase.model)]
         variables = list({id(variable): variable for model in models for variable in model.variables}.values())
-        checkpoint = Checkpoint(task.checkpoint, variables, self._about(len(rows)))
+        average = Average(recipe.ema, variables)
+        checkpoint = Checkpoint(task.checkpoint, [*variables, *average.values], self._about(len(rows)))
         with checkpoint.needed():
             state = checkpoint.load()
             self.history_, self.earlier_seconds_ = state.history, state.seconds
@@ -152,19 +153,19 @@ class KerasClassifier:
                 self.remarks.append(checkpoint.note)
             watch = Watch(
                 state, recipe, network.model, task.validation[1], self.steps_, self.batch_size, len(rows),
-                task.progress, clock=self._clock,
+                task.progress, self._clock, average.in_place,
             )  # fmt: skip
             done = state.step
             for phase, steps in zip(network.phases, phase_steps(network.phases, self.steps_), strict=True):
                 if done < steps.stop:
-                    self._train_phase(phase, steps, done, X, batches, watch, checkpoint)
+                    self._train_phase(phase, steps, done, X, batches, watch, checkpoint, average)
         network.model.set_weights(state.best_weights)
         self.steps_ = state.made
         return self
 
     def _train_phase(
         self, phase: Phase, steps: range, done: int,
-        X: np.ndarray, batches: Batches, watch: Watch, checkpoint: Checkpoint,
+        X: np.ndarray, batches: Batches, watch: Watch, checkpoint: Checkpoint, average: Average,
     ) -> None:  # fmt: skip
         """Make the gradient steps of `phase`, numbered `steps`, but for the first `done` of the run."""
         model, trunk = phase.model or self.network.model, phase.trunk
@@ -179,7 +180,9 @@ class KerasClassifier:
         for inputs, *targets in prefetch(batches, self.view(phase, X), indices, self.task.n_jobs):
             if trunk:
                 inputs = np.asarray(trunk.predict_on_batch(inputs), np.float32)
-            watch(model.train_on_batch(inputs, *targets, return_dict=True))
+            logs = model.train_on_batch(inputs, *targets, return_dict=True)
+            average.update(model.optimizer.iterations)
+            watch(logs)
             if watch.has_lost_patience:
                 break
             checkpoint.save_now_and_then(watch.state, model.optimizer)

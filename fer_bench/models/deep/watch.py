@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +43,8 @@ class Watch:
     """Keeps `state` up to date: counts gradient steps, evaluates after some of them, keeps the best weights.
 
     network: the model whose weights are kept. labels: int (n,), of the validation images. steps, batch_size: of the
-    whole training, on `n_rows` rows. clock: seconds, from anywhere.
+    whole training, on `n_rows` rows. clock: seconds, from anywhere. kept: the context in which the network has the
+    weights to evaluate and to keep.
     """
 
     state: TrainingState
@@ -54,6 +56,7 @@ class Watch:
     n_rows: int
     progress: Progress
     clock: Callable[[], float] = time.monotonic
+    kept: Callable[[], AbstractContextManager] = nullcontext
 
     def __post_init__(self) -> None:
         self.at = evaluation_steps(self.steps, self.batch_size, len(self.labels))
@@ -84,7 +87,8 @@ class Watch:
             raise FloatingPointError(f"the training loss became {logs['loss']} {where}")
         state.since.append((float(logs["loss"]), float(logs["accuracy"])))
         if state.step in self.at:
-            self._evaluate()
+            with self.kept():
+                self._evaluate()
         if state.step in self.at or time.monotonic() - self.reported > 1:
             self.reported = time.monotonic()
             score = f", val macro-F1 {state.best_score:.3f}" if state.best_weights else ""

@@ -28,7 +28,7 @@ def build():
     return tiny["two_phases"](dropout=0.1)
 
 def fit(loss, weights=None):
-    task = tiny["a_task"](steps=150, loss=loss, parameters={"mixup": 0.1}, checkpoint=file)
+    task = tiny["a_task"](steps=150, loss=loss, parameters={"mixup": 0.1, "ema": 0.9}, checkpoint=file)
     classifier = tiny["fitted"](task, build, sample_weight=weights)
     right = classifier.predict_proba(task.validation[0]).argmax(axis=1) == task.validation[1]
     return classifier, float(right.mean())
@@ -61,7 +61,7 @@ print(json.dumps({
 
 @pytest.mark.parametrize("name", ["tensorflow", "jax", "torch"])
 def test_networks_learn_and_go_on_after_a_cut_with(name, tmp_path):
-    """Two phases, mixup, weighted rows, focal and logit-adjusted loss, a checkpoint."""
+    """Two phases, mixup, averaged weights, weighted rows, focal and logit-adjusted loss, a checkpoint."""
     pytest.importorskip(name)
     environment = {**os.environ, "KERAS_BACKEND": name, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(HERE.parents[2])}
     command = [sys.executable, "-c", SMOKE, str(HERE / "conftest.py"), str(tmp_path / "checkpoint.npz")]

@@ -15,6 +15,7 @@ from fer_bench.models.task import LOGIT_ADJUSTED, Loss
 STEPS = 20  # eight of them in the first phase
 RECIPES = {
     "cosine": {"mixup": 0.3},
+    "averaged": {"ema": 0.8},
     "plateau": {"schedule": "plateau", "patience": 50},  # never better after a while: the learning rate falls
     "impatient": {"learning_rate": 1e-9, "patience": 1},  # never better than the first time: steps are left out
 }
@@ -78,7 +79,9 @@ def assert_same_training(one, other):
     assert one.steps_ == other.steps_
 
 
-@pytest.mark.parametrize(("recipe", "cuts"), [("cosine", (1, 8, 20)), ("plateau", (5, 17)), ("impatient", (1, 9))])
+@pytest.mark.parametrize(
+    ("recipe", "cuts"), [("cosine", (1, 8, 20)), ("averaged", (5, 13)), ("plateau", (5, 17)), ("impatient", (1, 9))]
+)
 def test_training_that_was_cut_off_ends_as_if_it_had_not_been(tiny, regime, recipe, cuts):
     undisturbed = regime.fit(recipe)
     assert not regime.file.exists()

@@ -26,6 +26,7 @@ def test_what_is_asked_for_is_read_and_the_rest_is_the_own_recipe():
         ("weight_decay", float("inf"), "a number of at least 0"),
         ("label_smoothing", 1.0, "a number of at least 0 and below 1"),
         ("mixup", None, "a number of at least 0"),
+        ("ema", 1, "a number of at least 0 and below 1"),
     ],
 )
 def test_what_training_cannot_use_is_refused_before_it_begins(tiny, parameter, value, wanted):

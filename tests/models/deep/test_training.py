@@ -3,6 +3,7 @@ import pytest
 
 from fer_bench.metrics import macro_f1
 from fer_bench.models.deep import training
+from fer_bench.models.deep.backend import Average
 from fer_bench.models.deep.batches import Pixels
 from fer_bench.models.deep.training import Network, Phase, cosine, phase_steps
 from fer_bench.models.task import Loss
@@ -183,6 +184,38 @@ def test_weights_decay_as_asked_biases_do_not(tiny):
         classifier = tiny.fitted(tiny.task(steps=1, parameters=parameters), build, sample_weight=np.zeros(60))
         for before, after in zip(built[-1], classifier.network.model.get_weights(), strict=True):
             np.testing.assert_allclose(after, before * (factor if before.ndim > 1 else 1), rtol=1e-5)
+
+
+def test_what_is_evaluated_and_kept_is_the_average_of_the_weights_where_asked(tiny, monkeypatch):
+    """Statistics included, held against the weights after each step; the one evaluation comes at the end."""
+    weights, models = [], []
+
+    def build():
+        from keras import Model, layers
+
+        network = tiny.network()
+        *_, last = network.model.layers
+        model = Model(network.model.input, last(layers.BatchNormalization()(last.input)))
+        models.append(model)
+        weights.append(model.get_weights())
+        return Network(model, network.phases)
+
+    def note(average, step):
+        update(average, step)
+        weights.append(models[0].get_weights())
+
+    update = Average.update
+    monkeypatch.setattr(Average, "update", note)
+    task = tiny.task(steps=30, validation=tiny.bars(200, seed=1), parameters={"ema": 0.7})
+    classifier = tiny.classifier(task, build).fit(*tiny.bars(60))
+    wanted, *later = weights
+    for step, values in enumerate(later, 1):
+        share = 1 - min(0.7, step / (9 + step))
+        wanted = [mean + share * (value - mean) for mean, value in zip(wanted, values, strict=True)]
+    assert len(classifier.history_) == 1 and len(later) == 30
+    for kept, mean, last in zip(classifier.network.model.get_weights(), wanted, later[-1], strict=True):
+        np.testing.assert_allclose(kept, mean, rtol=1e-5, atol=1e-6)
+        assert np.abs(kept - last).max() > 1e-5
 
 
 @pytest.fixture
