@@ -12,7 +12,9 @@ import cv2
 import httpx
 import numpy as np
 import pytest
+import schemathesis
 from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
 
 from fer_bench.deploy.serving import connection
 from fer_bench.deploy.serving.app import MOST_IMAGES, make_app
@@ -90,6 +92,23 @@ def test_damaged_images_are_refused_and_nothing_else_happens(client, images):
             files.append(("images", ("damaged", content[: rng.integers(len(content)) + 1].tobytes())))
         answer = client.post("/predict", files=files)
         assert answer.status_code in (200, 422), answer.text
+
+
+@pytest.mark.parametrize("mode", schemathesis.GenerationMode)
+def test_every_answer_is_one_that_is_described(client, mode):
+    description = schemathesis.openapi.from_asgi("/openapi.json", client.app, headers={"host": "localhost"})
+    assert {*description["/predict"]["POST"].definition.raw["responses"]} >= {"400", "413", "415", "421", "422", "503"}
+    which_images_can_be_read = schemathesis.checks.CHECKS.get_one("positive_data_acceptance")
+    given_something = [description["/predict"]["POST"]]
+    without = [description["/model"]["GET"], description["/health"]["GET"]]
+    for operation in given_something + (without if mode.is_positive else []):
+
+        @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def ask(case):
+            case.call_and_validate(headers={"host": "localhost"}, excluded_checks=[which_images_can_be_read])
+
+        ask()
 
 
 def asked(app, *parts, limits) -> tuple[int, dict[str, str]]:
@@ -196,6 +215,21 @@ def test_a_port_in_use_is_told(bundle):
         port = taken.getsockname()[1]
         with pytest.raises(FerBenchError, match=f"--port {port}"):
             serve(bundle, "127.0.0.1", port)
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "example.org", "https://", "https://a.b/c", "https://a:99999", "ftp://a", "http://u@a"]
+)
+def test_an_origin_that_no_browser_names_is_refused(bundle, origin):
+    with pytest.raises(FerBenchError, match="--allow-origin"):
+        serve(bundle, "127.0.0.1", 0, [origin])
+
+
+def test_scripts_of_allowed_pages_alone_may_read_answers(bundle):
+    with TestClient(make_app(bundle, origins=["https://a.example"]), base_url="http://localhost") as client:
+        for origin, allowed in (("https://a.example", "https://a.example"), ("https://b.example", None)):
+            answer = client.get("/health", headers={"origin": origin})
+            assert answer.headers.get("access-control-allow-origin") == allowed
 
 
 def test_who_is_being_answered_when_the_server_is_stopped_gets_the_answer(server, images):

@@ -90,31 +90,51 @@ BODIES = {
         "schema": {
             "type": "object",
             "required": ["images"],
-            "properties": {"images": {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}},
+            "properties": {
+                "images": {
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": MOST_IMAGES,
+                    "items": {"type": "string", "format": "binary"},
+                }
+            },
         }
     },
     "application/json": {"schema": Images.model_json_schema()},
 }
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Error, "description": "The body is no form and no JSON"},
-    413: {"model": Error, "description": "The body is too large"},
-    415: {"model": Error, "description": "Another kind of body"},
-    422: {"model": Error, "description": "No image among them can be read"},
-    503: {"model": Error, "description": "Too many requests at once: Retry-After says when"},
-}
+
+
+def _errors(**descriptions: str) -> dict[int | str, dict[str, Any]]:
+    """Answers by status, as OpenAPI has them."""
+    return {int(status[1:]): {"model": Error, "description": text} for status, text in descriptions.items()}
+
+
+ANYWHERE = _errors(
+    _400="What was sent cannot be read",
+    _405="Another method than those that are named here",
+    _421="The server is called by a name that is not its own",
+    _500="An error of the server's own",
+    _503="Too much at once, or too slow: Retry-After says when to try again",
+)
+OF_BODIES = _errors(
+    _413="The body is too large",
+    _415="The body is of another kind",
+    _422="No image can be read, or a parameter is not as it should be",
+)
 
 
 def make_app(bundle: Bundle, limits: Limits | None = None, origins: Sequence[str] = ()) -> FastAPI:
     """The application. origins: pages elsewhere whose scripts may ask, as "https://example.org"."""
     app = FastAPI(
         title="fer_bench", version=__version__, docs_url=None, redoc_url=None,
+        responses=ANYWHERE,
         description=f"{bundle.card['run']}: which expression faces show.",
     )  # fmt: skip
     limits = limits or Limits()
     turns = Turns(cores(), limits.patience)
     predictors = {find: Predictor(bundle, find=find) for find in (False, True)}
 
-    @app.post("/predict", responses=REFUSALS, openapi_extra={"requestBody": {"required": True, "content": BODIES}})
+    @app.post("/predict", responses=OF_BODIES, openapi_extra={"requestBody": {"required": True, "content": BODIES}})
     async def predict(request: Request, faces: bool = True) -> Answer:
         """Which expression each face shows. faces: whether to look for them; otherwise each image is one."""
         sent = await _sent(request)

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from fer_bench.data import quiet
 from fer_bench.errors import FerBenchError
@@ -25,7 +26,7 @@ def serve(
 ) -> None:
     """Answer on `host` and `port`, 0 for a free one, until SIGINT or SIGTERM. tell: is told the address.
 
-    Raises FerBenchError where what it needs is not installed, or the address cannot be had.
+    Raises FerBenchError where what it needs is not installed, the address cannot be had, or an origin is none.
     """
     try:
         import python_multipart  # noqa: F401 - FastAPI asks for it only once a form comes
@@ -35,11 +36,10 @@ def serve(
         from fer_bench.deploy.serving.guard import LOCAL, Limits
     except ImportError as error:
         raise FerBenchError(f"{error.name} is not installed: `pip install 'fer_bench[serve]'` brings it") from None
+    allowed = [_origin(one) for one in origins]
     listening = _listening(host, port)
     shown = f"[{host}]" if ":" in host else host
-    app = make_app(
-        bundle, Limits(hosts=(*LOCAL, shown) if _is_local(host) else ()), [one.rstrip("/") for one in origins]
-    )
+    app = make_app(bundle, Limits(hosts=(*LOCAL, shown) if _is_local(host) else ()), allowed)
     tell(f"http://{shown}:{listening.getsockname()[1]}")
     with quiet(), listening:
         server_of(app).run(sockets=[listening])
@@ -72,6 +72,18 @@ def _listening(host: str, port: int) -> socket.socket:
         why = getattr(error, "strerror", None) or error
         raise FerBenchError(f"--host {host} --port {port}: {why}; give another --port, or 0 for a free one") from error
     return made
+
+
+def _origin(given: str) -> str:
+    """`given` as browsers name the origin of a page."""
+    try:
+        parts = urlsplit(given.lower().rstrip("/"))
+        named = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        named = False
+    if not named or parts.geturl() != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
+        raise FerBenchError(f"--allow-origin {given!r}: give scheme, host and port alone, as https://example.org:8443")
+    return parts.geturl()
 
 
 def _is_local(host: str) -> bool:
