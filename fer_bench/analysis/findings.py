@@ -90,7 +90,9 @@ def _warnings(board: Leaderboard) -> Iterator[Finding]:
         yield Finding("SUSPECT_ROWS", {"rows": suspects.index.tolist()})
     unpretrained = board.rows[board.rows["unpretrained"].astype(bool)]
     if len(unpretrained):
-        yield Finding("UNPRETRAINED", {"models": unpretrained["model"].unique().tolist(), "n_rows": len(unpretrained)})
+        not_had = bool(unpretrained["weights_asked"].ne("none").any())
+        models = unpretrained["model"].unique().tolist()
+        yield Finding("UNPRETRAINED", {"models": models, "n_rows": len(unpretrained), "not_had": not_had})
     quick = _quick_networks(board.rows)
     if len(quick):
         yield Finding("QUICK_NETWORKS", {"models": quick["model"].unique().tolist()})

@@ -80,7 +80,7 @@ def run(
         prepared, planned = _plan(options)
         due = sum(run.is_due(options.rerun) and run.reason is None for run in planned)
         _say_start(prepared, planned, due, options.rerun)
-        how = Options(options.rerun.value, timeout, options.weights, tuple(options.plugin or ()), jobs, command)
+        how = Options(options.rerun.value, timeout, tuple(options.plugin or ()), jobs, command)
         with SuiteProgress(console) as progress:
             finished = run_plan(planned, prepared, how, progress, place)
     show_pages(prepared, command)

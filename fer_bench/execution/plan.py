@@ -13,12 +13,16 @@ from fer_bench.execution.search import load_all_tuned
 from fer_bench.models import (
     COMMON,
     FOCAL,
+    IMAGENET,
     MODELS,
     STRATEGIES,
+    UNAVAILABLE,
     ModelCard,
     Recipe,
+    Resolution,
     StrategyCard,
     plugin_code,
+    resolve_weights,
     weights_request_id,
     why_not,
 )
@@ -44,6 +48,12 @@ LONGEST = {"reason": 600, "traceback": 10_000}
 """Characters of what a record says of a failure: a model may say anything."""
 OUTDATED = "outdated"
 """The status of a success that is not what would be made today."""
+NO_WEIGHTS = Resolution("", "")
+"""Of a model that starts from none."""
+NOTHING_TO_FINE_TUNE = (
+    "has nothing to fine-tune, as its ImageNet weights could not be had: it runs under none alone, from random ones; "
+    "--weights none trains it under every strategy"
+)
 CLASSICAL = "majority,stratified-guess,pca-*,hog-*"
 DEEP = "cnn,cnn-*,mini-xception,vgg16,resnet50,inception-v3,efficientnet-b0,mobilenet-v2"
 FIRST_MODELS = f"{CLASSICAL},cnn,vgg16,resnet50"
@@ -94,7 +104,8 @@ class PlannedRun:
     """One run of a plan.
 
     reason: why it does not apply, or None. status: what was on disk, or None. record_digest: of the record that was
-    there, or None. asked: whether it was asked for, not brought along as the base of what was.
+    there, or None. asked: whether it was asked for, not brought along as the base of what was. weights: what those
+    asked for come down to on this machine.
     """
 
     spec: RunSpec
@@ -103,6 +114,7 @@ class PlannedRun:
     status: str | None
     record_digest: str | None
     asked: bool = True
+    weights: Resolution = NO_WEIGHTS
 
     @property
     def needs_base(self) -> bool:
@@ -180,8 +192,9 @@ def make_plan(prepared: Prepared, selection: Selection) -> list[PlannedRun]:
 
     A combination that no seed can change is planned once, as seed 0. A strategy that starts from the run
     under "none" brings that run along. Cheap families come first, so that the leaderboard fills early.
-    Raises FerBenchError for names that match nothing, a budget that a model knows no steps for, and parameters that
-    networks cannot be trained with.
+    A network whose ImageNet weights cannot be had is planned under "none" alone, unless random ones are asked for.
+    Raises FerBenchError for names that match nothing, a budget that a model knows no steps for, parameters that
+    networks cannot be trained with, and a weight file that is none.
     """
     order = {"baseline": 0, "classical": 1, "deep": 2}
     models, names = selection.patterns()
@@ -194,10 +207,12 @@ def make_plan(prepared: Prepared, selection: Selection) -> list[PlannedRun]:
     results = prepared.results
     tuned = load_all_tuned(results.path, prepared.fingerprints, models) if selection.tuned else {}
     weights = weights_request_id(selection.weights)
+    found = resolve_weights(selection.weights, {card.pretrained for card in cards if card.pretrained})
     plan: dict[str, PlannedRun] = {}
     for card in cards:
-        for strategy in _with_base(card, strategies):
-            reason, code = why_not(card, strategy), plugin_code(card, strategy)
+        first = found.get(card.pretrained or "", NO_WEIGHTS)
+        for strategy in _with_base(card, strategies, first):
+            reason, code = _why_not(card, strategy, first), plugin_code(card, strategy)
             parameters = _parameters(card, strategy, selection.parameters, tuned.get(card.name, {}))
             common = RunSpec(
                 card.name, strategy.name, 0, *prepared.fingerprints,
@@ -211,11 +226,11 @@ def make_plan(prepared: Prepared, selection: Selection) -> list[PlannedRun]:
                 for fold in range(1, prepared.n_folds + 1) or (0,):
                     spec = replace(common, seed=seed, fold=fold, n_folds=prepared.n_folds)
                     standing = results.standing(spec.run_id)
-                    status = _status(standing, reason, code)
+                    status = _status(standing, reason, code, first)
                     if status == "success" and strategy.starts_from and _base_differs(spec, standing, plan, results):
                         status = OUTDATED
                     asked = strategy in strategies
-                    plan.setdefault(spec.run_id, PlannedRun(spec, card, reason, status, standing.digest, asked))
+                    plan.setdefault(spec.run_id, PlannedRun(spec, card, reason, status, standing.digest, asked, first))
     return list(plan.values())
 
 
@@ -223,11 +238,23 @@ def _joined(names: str | Sequence[str]) -> str:
     return names if isinstance(names, str) else ",".join(names)
 
 
-def _status(standing: Standing, reason: str | None, code: str) -> str | None:
-    """The status on disk, but where plugins now define by `code` what they defined otherwise.
+def _why_not(card: ModelCard, strategy: StrategyCard, weights: Resolution) -> str | None:
+    """The reason why `strategy` cannot be applied to the model here, or None where it can."""
+    if weights.weights == UNAVAILABLE and strategy.name != BASE:
+        return NOTHING_TO_FINE_TUNE
+    return why_not(card, strategy)
+
+
+def _status(standing: Standing, reason: str | None, code: str, weights: Resolution) -> str | None:
+    """The status on disk, but where plugins now define by `code` what they defined otherwise, or weights can be had.
 
     A success is OUTDATED then; what did not apply, and has no `reason` not to any more, is missing.
     """
+    if weights.weights == IMAGENET:
+        if standing.status == "success" and standing.initial_weights == "random":
+            return OUTDATED
+        if standing.status == "not-applicable" and reason is None:
+            return None
     if code and standing.plugin_code != code:
         if standing.status == "success" and standing.plugin_code is not None:
             return OUTDATED
@@ -243,9 +270,9 @@ def _base_differs(spec: RunSpec, standing: Standing, plan: Mapping[str, PlannedR
     return is_due or standing.base not in (None, results.predictions_digest(base))
 
 
-def _with_base(card: ModelCard, strategies: list[StrategyCard]) -> list[StrategyCard]:
+def _with_base(card: ModelCard, strategies: list[StrategyCard], weights: Resolution) -> list[StrategyCard]:
     """`strategies`, after "none" where one of them starts from its run and applies."""
-    if any(strategy.starts_from and why_not(card, strategy) is None for strategy in strategies):
+    if any(strategy.starts_from and _why_not(card, strategy, weights) is None for strategy in strategies):
         return [STRATEGIES[BASE], *(strategy for strategy in strategies if strategy.name != BASE)]
     return strategies
 

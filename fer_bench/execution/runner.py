@@ -22,11 +22,10 @@ from fer_bench.execution.preparation import Prepared, audit_data, prepare, store
 from fer_bench.models import (
     FEATURES,
     STRATEGIES,
-    Resolution,
     check_backend,
+    demand,
     load_plugins,
     plugin_files,
-    resolve_weights,
 )
 from fer_bench.progress import Progress, silent
 from fer_bench.records import ResultsFolder
@@ -38,14 +37,12 @@ _POLL_SECONDS = 0.5
 class Options:
     """How to run.
 
-    rerun: "missing", "failed" (missing or not finished) or "all". timeout: seconds per run. weights: of the selection
-    that was planned. plugins: files with models. jobs: runs at once on this machine. command: what is on record as
-    having asked for the runs.
+    rerun: "missing", "failed" (missing or not finished) or "all". timeout: seconds per run. plugins: files
+    with models. jobs: runs at once on this machine. command: what is on record as having asked for the runs.
     """
 
     rerun: str = "failed"
     timeout: float | None = None
-    weights: str = "auto"
     plugins: tuple[Path, ...] = ()
     jobs: int = 1
     command: str = ""
@@ -107,7 +104,7 @@ def run(
     scheduler: address of a Dask cluster to run on. progress: is told how far the reading of data is.
     Raises FerBenchError for what of them cannot be, and as `run_plan` does.
     """
-    options = Options(rerun, timeout, weights, tuple(map(Path, plugins)), jobs, command)
+    options = Options(rerun, timeout, tuple(map(Path, plugins)), jobs, command)
     load_plugins(options.plugins)
     selection = Selection(suite, models, strategies, tuple(seeds), budget, weights, parameters or {}, tuned)
     with connected(scheduler) as place:
@@ -147,7 +144,7 @@ def _run_due(
     due: list[PlannedRun], prepared: Prepared, options: Options, watcher: Watcher, place: Place, finished: Finished
 ) -> None:
     runnable = []
-    for planned, job in zip(due, _jobs(due, prepared, options, watcher, place.n_jobs), strict=True):
+    for planned, job in zip(due, _jobs(due, prepared, options, place.n_jobs), strict=True):
         if planned.reason:
             record_without_child(job, "not-applicable", planned.reason)
         else:
@@ -178,32 +175,25 @@ def _cleaned(due: list[PlannedRun], results: ResultsFolder, rerun: str) -> list[
     return found
 
 
-def _jobs(due: list[PlannedRun], prepared: Prepared, options: Options, watcher: Watcher, n_jobs: int) -> list[Job]:
-    """The due runs as jobs. What weights there are is found out here, once for each network that wants some."""
-    files = sorted({p.card.pretrained for p in due if p.card.pretrained and not p.reason})
-    if files and options.weights == "auto":
-        watcher.waiting("looking for ImageNet weights")
-    found = resolve_weights(options.weights, files) if files else {}
-    unused = Resolution("", "")
+def _jobs(due: list[PlannedRun], prepared: Prepared, options: Options, n_jobs: int) -> list[Job]:
+    """The due runs as jobs. Raises FerBenchError where one of them needs weights that cannot be had."""
+    demand({p.card.pretrained: p.weights for p in due if p.card.pretrained and not p.reason})
     prepared, plugins = prepared.absolute(), _plugins(due, options)
-    jobs = []
-    for planned in due:
-        resolution = found.get(planned.card.pretrained or "", unused)
-        jobs.append(
-            Job(
-                spec=planned.spec,
-                family=planned.card.family,
-                features=planned.card.features,
-                prepared=prepared,
-                plugins=plugins,
-                command=options.command,
-                n_jobs=n_jobs,
-                record_digest=planned.record_digest,
-                weights=resolution.weights,
-                weights_reason=resolution.reason,
-            )
+    return [
+        Job(
+            spec=planned.spec,
+            family=planned.card.family,
+            features=planned.card.features,
+            prepared=prepared,
+            plugins=plugins,
+            command=options.command,
+            n_jobs=n_jobs,
+            record_digest=planned.record_digest,
+            weights=planned.weights.weights,
+            weights_reason=planned.weights.reason,
         )
-    return jobs
+        for planned in due
+    ]
 
 
 def _plugins(due: list[PlannedRun], options: Options) -> tuple[Path, ...]:

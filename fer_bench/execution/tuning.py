@@ -40,6 +40,7 @@ from fer_bench.models import (
     STRATEGIES,
     ModelCard,
     check_backend,
+    demand,
     forget_networks,
     model_features,
     plugin_code,
@@ -47,7 +48,7 @@ from fer_bench.models import (
     weights_request_id,
     why_not,
 )
-from fer_bench.models.deep.pretrained import AUTO, IMAGENET, NONE, UNAVAILABLE
+from fer_bench.models.deep.pretrained import AUTO, IMAGENET, NONE
 from fer_bench.progress import Progress
 
 
@@ -139,10 +140,12 @@ class _Search:
         self.left = ""
 
     def _resolved_weights(self, file_name: str) -> str:
-        """`Task.weights`, the same for all trials: a download that fails after all is an error, not random weights."""
-        resolution = resolve_weights(self.request.weights, [file_name])[file_name]
-        self.watcher.note(resolution.reason)
-        return IMAGENET if resolution.weights == AUTO else resolution.weights
+        """`Task.weights`, the same for all trials: what is found for random ones says nothing of fine-tuning."""
+        request = self.request.weights
+        found = resolve_weights(IMAGENET if request == AUTO else request, [file_name])
+        demand(found)
+        self.watcher.note(found[file_name].reason)
+        return found[file_name].weights
 
     def _identity(self) -> dict[str, Any]:
         """All that trials depend on."""
@@ -154,7 +157,7 @@ class _Search:
             "method": request.method,
             "budget": request.budget if card.steps else "",
             "seed": request.seed,
-            "weights": UNAVAILABLE if self.weights == UNAVAILABLE else weights,
+            "weights": weights,
             "recipe": {},  # there was one in earlier versions, whose searches go on
             "scored_on": "validation images without a copy in train",
             "data": prepared.data_fingerprint,

@@ -1,7 +1,10 @@
 from .classical import n_parameters as n_parameters
 from .deep.backend import check_backend as check_backend
 from .deep.backend import need_tensorflow as need_tensorflow
+from .deep.pretrained import IMAGENET as IMAGENET
+from .deep.pretrained import UNAVAILABLE as UNAVAILABLE
 from .deep.pretrained import Resolution as Resolution
+from .deep.pretrained import demand as demand
 from .deep.pretrained import load_weights as load_weights
 from .deep.pretrained import resolve_weights as resolve_weights
 from .deep.pretrained import weights_request_id as weights_request_id

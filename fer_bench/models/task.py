@@ -62,7 +62,7 @@ class Task:
     steps: gradient steps to train for, or None for models without a budget.
     balanced_bootstrap: whether an ensemble draws each member's rows evenly from all classes.
     weights: where models that can start from trained weights get them: "none", "imagenet", the path of a weight file,
-    "auto" (ImageNet's, else random ones) or "unavailable" (random, because ImageNet's cannot be had).
+    or "unavailable" (random, because ImageNet's cannot be had).
     parameters: what was asked for, or tuned, instead of the builder's own values, by name.
     checkpoint: a file for the state of unfinished training, from which the same task goes on, or None.
     code: a digest of what plugins define of it, "" where they define nothing.

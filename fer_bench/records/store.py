@@ -40,13 +40,14 @@ class Standing:
     """What planning asks of the record of a run on disk.
 
     status: None where no record can be read. plugin_code: a digest of what plugins defined of it; base: the digest of
-    the predictions of the run that it started from; None where none is known. digest: of the whole record, None where
-    there is none.
+    the predictions of the run that it started from; initial_weights: what a network started from; None where none is
+    known. digest: of the whole record, None where there is none.
     """
 
     status: str | None = None
     plugin_code: str | None = None
     base: str | None = None
+    initial_weights: str | None = None
     digest: str | None = None
 
 
@@ -116,7 +117,9 @@ class ResultsFolder(ReadableFolder):
         record = _parsed(content)
         if not isinstance(record, dict) or not isinstance(status := record.get("status"), str):
             return Standing(digest=digest)
-        return Standing(status, record.get("plugin_code"), record.get("base_predictions"), digest)
+        return Standing(
+            status, record.get("plugin_code"), record.get("base_predictions"), record.get("initial_weights"), digest
+        )
 
     def predictions(self, run_id: str) -> dict[str, np.ndarray] | None:
         path = self.runs / run_id / "predictions.npz"

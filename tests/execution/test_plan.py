@@ -8,6 +8,7 @@ import pytest
 from fer_bench.errors import FerBenchError
 from fer_bench.execution import plan as planning
 from fer_bench.execution.plan import OUTDATED, SUITES, Selection, make_plan
+from fer_bench.models.deep import pretrained
 from fer_bench.models.registry import MODELS, STRATEGIES, plugin_code
 from fer_bench.records.spec import RunSpec
 from fer_bench.records.store import ResultsFolder
@@ -207,6 +208,30 @@ def test_recipes_are_for_networks_and_tuned_values_for_their_model(plan):
     assert specs["pca-svm"].parameters == ()
     plain = {p.spec.model: p.spec.run_id for p in plan("pca-svm,hog-svm", "none")}
     assert specs["pca-svm"].run_id == plain["pca-svm"] and specs["hog-svm"].run_id != plain["hog-svm"]
+
+
+def test_networks_whose_weights_cannot_be_had_run_under_none_alone_until_they_can(plan, on_disk, monkeypatch):
+    monkeypatch.setattr(pretrained, "is_there", lambda *url: False)
+    asked = "class-weights,none,post-hoc-adjustment"
+
+    def reasons(**options):
+        return {(p.spec.model, p.spec.strategy): p.reason for p in plan("cnn,vgg16", asked, **options)}
+
+    without = reasons()
+    assert {key for key, reason in without.items() if reason} == {
+        ("vgg16", "class-weights"), ("vgg16", "post-hoc-adjustment"),
+    }  # fmt: skip
+    assert not any(reasons(weights="none").values())
+    assert [p.reason is None for p in plan("vgg16", "post-hoc-adjustment")] == [False]  # whose base nobody needs then
+    for planned in plan("vgg16", asked):
+        on_disk(planned, "not-applicable" if planned.reason else "success", initial_weights="random")
+    assert not any(p.is_due("failed") for p in plan("vgg16", asked))
+    monkeypatch.setattr(pretrained, "is_there", lambda *url: True)
+    found = plan("vgg16", asked)
+    assert [p.weights.weights for p in found] == ["imagenet"] * 3 and all(p.is_due("failed") for p in found)
+    assert {p.spec.strategy: p.status for p in found} == {
+        "none": OUTDATED, "class-weights": None, "post-hoc-adjustment": None,
+    }  # fmt: skip
 
 
 def test_what_is_asked_for_goes_before_what_a_search_found_and_without_effect_is_left_out(plan):

@@ -66,13 +66,13 @@ def hand_over(tiny_npz, tmp_path):
 def test_a_network_whose_weights_are_there_gets_them_though_another_one_s_are_not(hand_over, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     asked = []
-    monkeypatch.setattr(pretrained, "host_answers", lambda *url: asked.append(url))
+    monkeypatch.setattr(pretrained, "is_there", lambda *url: asked.append(url))
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / MODELS["vgg16"].pretrained).touch()
     place = Pretended()
     hand_over("cnn,vgg16,resnet50,inception-v3", place)
     assert {job.spec.model: job.weights for job in place.jobs} == {
-        "cnn": "", "vgg16": "auto", "resnet50": "unavailable", "inception-v3": "unavailable",
+        "cnn": "", "vgg16": "imagenet", "resnet50": "unavailable", "inception-v3": "unavailable",
     }  # fmt: skip
     assert len(asked) == 1  # as each question can take seconds
 

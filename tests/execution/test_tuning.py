@@ -12,7 +12,7 @@ from fer_bench.execution import search, tuning
 from fer_bench.execution.preparation import prepare
 from fer_bench.execution.search import HYPERBAND_TRIALS, load_all_tuned, load_tuned, tuned_path
 from fer_bench.execution.tuning import TuneRequest, TuneWatcher, tune
-from fer_bench.models.deep.pretrained import AUTO, IMAGENET, UNAVAILABLE, Resolution
+from fer_bench.models.deep.pretrained import AUTO, IMAGENET, Resolution
 from fer_bench.models.registry import MODELS, Choice, ModelCard, Range
 
 
@@ -245,17 +245,20 @@ def test_a_changed_plugin_is_another_search(probe, prepared, monkeypatch):
     assert codes[0] == codes[1] != codes[2] == codes[3] == "another" and codes[0]
 
 
-def test_trials_from_random_and_from_imagenet_weights_are_not_mixed(probe, prepared, monkeypatch):
+def test_all_trials_start_from_imagenet_weights_and_where_there_are_none_there_are_no_trials(
+    probe, prepared, monkeypatch
+):
     replace_card(monkeypatch, pretrained="probe.h5")
-    given = []
-    for resolution in (Resolution(UNAVAILABLE, "no network"), Resolution(AUTO, "from the cache")):
+    for resolution in (Resolution("", "no network"), Resolution(IMAGENET, "from the cache")):
         monkeypatch.setattr(tuning, "resolve_weights", lambda *_, to=resolution: {"probe.h5": to})
         watcher = Watcher()
-        tuned = tune(TuneRequest("probe", 2), prepared, watcher)
+        if not resolution.weights:
+            with pytest.raises(FerBenchError, match=r"probe\.h5"):
+                tune(TuneRequest("probe", 2), prepared, watcher)
+            continue
+        assert tune(TuneRequest("probe", 2), prepared, watcher).weights == AUTO
         assert watcher.notes == [resolution.reason]
-        given.append((tuned.weights, [task.weights for task in probe.tasks]))
-        probe.tasks.clear()
-    assert given == [(UNAVAILABLE, [UNAVAILABLE] * 2), (AUTO, [IMAGENET] * 2)]  # to be had: no second best
+    assert [task.weights for task in probe.tasks] == [IMAGENET] * 2
 
 
 def test_searches_of_the_package_s_models_keep_their_folders(prepared):

@@ -15,6 +15,7 @@ from fer_bench.models import (
     FEATURES,
     MODELS,
     STRATEGIES,
+    UNAVAILABLE,
     Extractor,
     features_card,
     load_weights,
@@ -81,8 +82,10 @@ def _first_weights(record: Record, weights: str) -> str:
 
     Raises FerBenchError where that is a file, and `weights` is not its path.
     """
+    if record.initial_weights == "random":
+        return "none" if record.spec.weights == "none" else UNAVAILABLE
     if record.initial_weights != "file":
-        return "imagenet" if record.initial_weights == "imagenet" else "none"
+        return record.initial_weights or "none"
     if weights_request_id(weights) != record.spec.weights:
         raise FerBenchError(f"{record.run_id} started from {record.weights_note}: name that file with --weights FILE")
     return weights

@@ -1,8 +1,7 @@
 """The backbones of keras.applications, and where their first weights come from: decided once for all runs.
 
 A request is "auto", "imagenet", "none" or the path of a weight file. What a run gets (`Task.weights`) is "imagenet",
-"none", a path, or one of two answers to "auto": AUTO, ImageNet weights with random ones to fall back on where
-the download fails after all, and UNAVAILABLE, random weights because ImageNet's are known to be out of reach.
+"none", a path, or UNAVAILABLE: random weights, because ImageNet's are out of reach and were not insisted on.
 
 Keras is imported inside the functions: the cards that name the backbones are read where it must not be.
 """
@@ -10,7 +9,7 @@ Keras is imported inside the functions: the cards that name the backbones are re
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -21,8 +20,12 @@ from fer_bench.models.deep.assembly import BATCH_NORM_MOMENTUM, IMAGENET_STD
 from fer_bench.models.registry import ImageInput
 
 AUTO, IMAGENET, NONE, UNAVAILABLE = "auto", "imagenet", "none", "unavailable"
-OUT_OF_REACH = "no network: ImageNet weights could not be had"
-DOWNLOAD_URL = "https://storage.googleapis.com/tensorflow/keras-applications/"
+OUT_OF_REACH = "ImageNet weights could not be had"
+DOWNLOAD_URL = (
+    "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
+    "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+)
+"""One of the files that Keras downloads: where it is to be had, the others are."""
 PATIENCE_SECONDS = 5.0
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -39,36 +42,47 @@ RANDOM = FirstWeights("random")
 
 @dataclass(frozen=True)
 class Resolution:
-    """weights: for `Task.weights`. reason: one line that says why, for the log and the leaderboard."""
+    """What a request comes down to for one network.
+
+    weights: for `Task.weights`; "" where ImageNet's are demanded and out of reach. reason: one line that says why, for
+    the log and the leaderboard.
+    """
 
     weights: str
     reason: str
 
 
 def resolve_weights(request: str, file_names: Collection[str]) -> dict[str, Resolution]:
-    """Decide what `request` means on this machine for each backbone, known by the name of its ImageNet weights' file.
+    """What `request` means on this machine for each network, known by the name of its ImageNet weights' file.
 
     Looks at Keras' cache, and where files are missing asks the download host once, for `PATIENCE_SECONDS` at most.
-    Raises FerBenchError where ImageNet weights are demanded and cannot be had, or a path is no weight file.
+    Raises FerBenchError where a path is no weight file.
     """
     if request == NONE:
         return dict.fromkeys(file_names, Resolution(NONE, "random weights, as asked for"))
     if request not in (AUTO, IMAGENET):
         return dict.fromkeys(file_names, Resolution(str(_weight_file(request).resolve()), f"weights from {request}"))
-    found = dict.fromkeys(file_names, Resolution(request, "ImageNet weights from Keras' cache"))
+    found = dict.fromkeys(file_names, Resolution(IMAGENET, "ImageNet weights from Keras' cache"))
     missing = [name for name in found if not (cache_folder() / name).is_file()]
-    if missing and host_answers(DOWNLOAD_URL, PATIENCE_SECONDS):
+    if missing and is_there(DOWNLOAD_URL, PATIENCE_SECONDS):
         return found | {
-            name: Resolution(request, f"ImageNet weights, to be downloaded by Keras: {name}") for name in missing
+            name: Resolution(IMAGENET, f"ImageNet weights, to be downloaded by Keras: {name}") for name in missing
         }
-    lack = f"not in Keras' cache and {DOWNLOAD_URL} does not answer"
-    if missing and request == IMAGENET:
+    weights = UNAVAILABLE if request == AUTO else ""
+    advice = (
+        "a few steps from RANDOM weights, as ImageNet's could not be had: connect to the network, or put {} into "
+        "Keras' cache (~/.keras/models, or models in KERAS_HOME), and give the same command again"
+    )
+    return found | {name: Resolution(weights, advice.format(name)) for name in missing}
+
+
+def demand(found: Mapping[str, Resolution]) -> None:
+    """Raise FerBenchError where ImageNet weights were demanded and are out of reach, naming all files."""
+    if lacking := [name for name, resolution in found.items() if not resolution.weights]:
         raise FerBenchError(
-            f"--weights imagenet: {', '.join(missing)} {lack}; put the files into {cache_folder()}, "
-            "or use --weights auto, none or a path"
+            f"ImageNet weights could not be had: {', '.join(lacking)} not in Keras' cache, nor {DOWNLOAD_URL} to be "
+            f"downloaded; put the files into {cache_folder()}, or use --weights none or a path"
         )
-    without = "ImageNet weights could not be had, training starts from RANDOM weights"
-    return found | {name: Resolution(UNAVAILABLE, f"{without}: {name} {lack}") for name in missing}
 
 
 def weights_request_id(request: str) -> str:
@@ -96,22 +110,19 @@ def load_weights(model: Any, path: str | Path, network: str) -> None:
         raise FerBenchError(f"{path}: these weights do not fit {network}: {why}") from error
 
 
-def host_answers(url: str, seconds: float) -> bool:
-    """Whether `url` gets any answer from its host within `seconds`, through the proxy if one is set.
+def is_there(url: str, seconds: float) -> bool:
+    """Whether the host of `url` says within `seconds` that it has it, through the proxy if one is set.
 
     A thread keeps the time, because a name look-up without a network can hang for longer than any socket timeout.
     """
-    import urllib.error  # slow to import: only where a file is missing
-    import urllib.request
+    import urllib.request  # slow to import: only where a file is missing
 
     answers: list[bool] = []
 
     def ask() -> None:
         try:
             urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds).close()
-        except urllib.error.HTTPError:
-            pass  # the host itself says no to this page: it can be reached
-        except OSError:
+        except OSError:  # a proxy that refuses, too
             return
         answers.append(True)
 
@@ -172,7 +183,7 @@ MOBILENET_V2 = Backbone(
 def load_backbone(backbone: Backbone, size: int, weights: str) -> tuple[Any, FirstWeights]:
     """`backbone` for RGB images of `size` pixels, and where its weights come from; weights: as in `Task.weights`.
 
-    Raises FerBenchError where ImageNet weights are demanded and cannot be had, or the file does not fit the backbone,
+    Raises FerBenchError where ImageNet weights cannot be had after all, or the file does not fit the backbone,
     and MemoryError or OSError where memory, a right or room on the disk is wanting.
     """
     import keras
@@ -185,16 +196,13 @@ def load_backbone(backbone: Backbone, size: int, weights: str) -> tuple[Any, Fir
         return build(None), RANDOM
     if weights == UNAVAILABLE:
         return build(None), FirstWeights("random", OUT_OF_REACH)
-    if weights not in (IMAGENET, AUTO):
+    if weights != IMAGENET:
         return load_file(build(None), backbone.application, weights), FirstWeights("file", Path(weights).name)
     try:
         return with_imagenet(backbone, size, build), FirstWeights("imagenet")
     except Exception as error:  # Keras raises bare Exception where a download fails
         if isinstance(error, (MemoryError, PermissionError)) or is_no_room(error):
-            raise  # random weights would hide what is wrong with this machine
-        if weights == AUTO:
-            why = OUT_OF_REACH if type(error) is Exception else f"no ImageNet weights: {type(error).__name__}"
-            return build(None), FirstWeights("random", why)
+            raise  # nothing is wrong with the weights
         where = cache_folder() / backbone.file_name
         raise FerBenchError(f"{backbone.application}: no ImageNet weights ({error}); they belong at {where}") from error
 

@@ -5,6 +5,7 @@ Keras is imported inside the functions: the cards are read where it must not be.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.errors import FerBenchError
@@ -14,6 +15,7 @@ from fer_bench.models.deep.pretrained import (
     INCEPTION_V3,
     MOBILENET_V2,
     RESNET50,
+    UNAVAILABLE,
     VGG16,
     Backbone,
     FirstWeights,
@@ -34,6 +36,7 @@ HEAD, LAST_BLOCK, ALL = "head", "last-block", "all"  # how far from its end a pr
 SHARES = {HEAD: (1.0,), LAST_BLOCK: (0.1, 0.9), ALL: (0.1, 0.4, 0.5)}  # of the gradient steps, by phase
 HEAD_ALONE = 4  # times as large are its batches, as many fewer its steps
 HEAD_RATE, ALL_RATE, RANDOM_RATE = 1e-3, 1e-4, 3e-4  # that of the last block is its backbone's
+STEPS_WITHOUT = 10  # which tell what a longer training tells of fine-tuning: nothing
 SEARCH: Search = {
     **RECIPE_SEARCH,
     "dropout": Choice((0.5, 0.2, 0.35)),
@@ -92,12 +95,16 @@ def transfer(task: Task, backbone: Backbone) -> Any:
     as many images in a quarter of the steps: its steps cost next to nothing but their number.
     "last-block", the default: then the layers behind `backbone.cut` too, at a low rate. "all": then all layers, at a
     lower one. BatchNormalization stays as it is in ImageNet's weights throughout. What is frozen passes over the
-    images once, see `FrozenPass`. Without trained weights nothing is frozen: every layer is trained from the start.
+    images once, see `FrozenPass`. Without trained weights nothing is frozen: every layer is trained from the start;
+    where that was not asked for, on the smallest images and for `STEPS_WITHOUT` at most, as a row that holds the place.
     Raises FerBenchError for an image size below the backbone's minimum.
     """
     from fer_bench.models.deep.training import KerasClassifier, Network, Phase
 
     how_far(task)  # what it refuses is refused before anything is built
+    if task.weights == UNAVAILABLE:
+        steps = task.steps and min(task.steps, STEPS_WITHOUT)
+        task = replace(with_defaults(task, image_size=backbone.minimum), steps=steps)
     image = sized(backbone.image, task, backbone.minimum, backbone.application)
 
     def build() -> Network:

@@ -15,7 +15,8 @@ from fer_bench.models.deep.pretrained import (
     MOBILENET_V2,
     RESNET50,
     VGG16,
-    host_answers,
+    demand,
+    is_there,
     load_backbone,
     load_file,
     resolve_weights,
@@ -48,23 +49,24 @@ def no_network(monkeypatch, closed_port):
     monkeypatch.setattr(pretrained, "DOWNLOAD_URL", f"http://127.0.0.1:{closed_port}/")
 
 
-@pytest.fixture
-def web_server():
-    """A host that answers every request with 404; its URL and the requests it saw."""
+@pytest.fixture(params=[200, 403])
+def web_server(request):
+    """A host that answers every request so; its URL and the requests it saw."""
     seen = []
 
-    class NotFound(BaseHTTPRequestHandler):
+    class Answering(BaseHTTPRequestHandler):
         def do_HEAD(self):
             seen.append(self.path)
-            self.send_error(404)
+            self.send_response(request.param)
+            self.end_headers()
 
         def log_message(self, *_):
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), NotFound)
+    server = HTTPServer(("127.0.0.1", 0), Answering)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/weights/", seen
+    yield f"http://127.0.0.1:{server.server_port}/weights.h5", seen, request.param == 200
     server.shutdown()
     thread.join()
     server.server_close()
@@ -83,18 +85,16 @@ def test_none_asks_nobody(no_network, keras_cache):
 def test_cached_files_need_no_network(request_, no_network, keras_cache):
     for name in FILES:
         weight_file(keras_cache / name)
-    for found in resolve_weights(request_, FILES).values():
-        assert found.weights == request_
-        assert "Keras' cache" in found.reason
+    assert {found.weights for found in resolve_weights(request_, FILES).values()} == {"imagenet"}
 
 
-def test_missing_files_are_downloaded_where_the_host_answers(web_server, keras_cache, monkeypatch):
-    url, seen = web_server
+def test_missing_files_are_downloaded_where_the_host_has_them(web_server, keras_cache, monkeypatch):
+    url, seen, has_them = web_server
     monkeypatch.setattr(pretrained, "DOWNLOAD_URL", url)
     found = resolve_weights("auto", FILES)
-    assert {name: one.weights for name, one in found.items()} == dict.fromkeys(FILES, "auto")
-    assert all(f"downloaded by Keras: {name}" in found[name].reason for name in FILES)
-    assert seen == ["/weights/"]  # once for all files
+    assert {one.weights for one in found.values()} == {"imagenet" if has_them else "unavailable"}
+    assert all(name in found[name].reason for name in FILES)
+    assert seen == ["/weights.h5"]  # once for all files
 
 
 def test_auto_without_network_says_loudly_that_weights_are_random(no_network, keras_cache):
@@ -102,20 +102,21 @@ def test_auto_without_network_says_loudly_that_weights_are_random(no_network, ke
     found = resolve_weights("auto", FILES)
     assert found[FILES[1]].weights == "unavailable"
     assert "RANDOM" in found[FILES[1]].reason and FILES[1] in found[FILES[1]].reason
-    assert found[FILES[0]].weights == "auto"  # one that is there is used, whichever else is missing
+    assert found[FILES[0]].weights == "imagenet"  # one that is there is used, whichever else is missing
     assert "RANDOM" not in found[FILES[0]].reason
+    demand(found)
 
 
 def test_imagenet_without_network_names_files_and_folder(no_network, keras_cache):
     with pytest.raises(FerBenchError) as caught:
-        resolve_weights("imagenet", FILES)
+        demand(resolve_weights("imagenet", FILES))
     for part in (*FILES, str(keras_cache)):
         assert part in str(caught.value)
 
 
 def test_a_host_that_accepts_and_says_nothing_does_not_answer():
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        assert not host_answers(f"http://127.0.0.1:{silent.getsockname()[1]}/", seconds=0.2)
+        assert not is_there(f"http://127.0.0.1:{silent.getsockname()[1]}/", seconds=0.2)
 
 
 def test_a_path_is_resolved_and_identified_by_content(tmp_path, monkeypatch):
@@ -204,10 +205,9 @@ def test_a_weight_file_cut_short_is_refused(tiny_backbone, tiny_weights, tmp_pat
         load_backbone(tiny_backbone, 16, str(path))
 
 
-@pytest.mark.parametrize("weights", [pretrained.IMAGENET, pretrained.AUTO])
 @pytest.mark.parametrize("size", [16, 24])
-def test_imagenet_weights_are_the_same_for_images_of_any_size(tiny_backbone, weights, size):
-    model, origin = load_backbone(tiny_backbone, size, weights)
+def test_imagenet_weights_are_the_same_for_images_of_any_size(tiny_backbone, size):
+    model, origin = load_backbone(tiny_backbone, size, pretrained.IMAGENET)
     assert origin == ("imagenet", "")
     assert model.input_shape == (None, size, size, 3)
     assert all((array == 0.25).all() for array in model.get_weights())
@@ -234,26 +234,18 @@ def no_weights(tiny_backbone, monkeypatch):
 OFFLINE = Exception("URL fetch failure")  # as Keras raises it without a network
 
 
-@pytest.mark.parametrize(
-    ("weights", "error", "why"),
-    [
-        (pretrained.UNAVAILABLE, OFFLINE, pretrained.OUT_OF_REACH),
-        (pretrained.AUTO, OFFLINE, pretrained.OUT_OF_REACH),
-        (pretrained.AUTO, ValueError("No model config found in the file"), "no ImageNet weights: ValueError"),
-    ],
-)
-def test_auto_falls_back_on_random_weights_and_says_why(no_weights, tiny_backbone, weights, error, why):
-    no_weights(error)
-    assert load_backbone(tiny_backbone, 16, weights)[1] == ("random", why)
+def test_weights_out_of_reach_are_random_and_the_network_says_so(no_weights, tiny_backbone):
+    no_weights(OFFLINE)
+    assert load_backbone(tiny_backbone, 16, pretrained.UNAVAILABLE)[1] == ("random", pretrained.OUT_OF_REACH)
 
 
 @pytest.mark.parametrize(
     "error", [MemoryError(), PermissionError(13, "denied"), OSError(28, "No space left on device")], ids=repr
 )
-def test_auto_hides_no_want_of_memory_rights_or_room(no_weights, tiny_backbone, error):
+def test_want_of_memory_rights_or_room_is_told_as_such(no_weights, tiny_backbone, error):
     no_weights(error)
     with pytest.raises(type(error)) as caught:
-        load_backbone(tiny_backbone, 16, pretrained.AUTO)
+        load_backbone(tiny_backbone, 16, pretrained.IMAGENET)
     assert caught.value is error
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fer_bench.errors import FerBenchError
-from fer_bench.models.deep import transfer
+from fer_bench.models.deep import pretrained, transfer
 from fer_bench.models.deep.pretrained import load_backbone
 from fer_bench.models.registry import MODELS, Choice, Range
 from fer_bench.models.task import Task
@@ -99,6 +99,14 @@ def test_without_weights_nothing_is_frozen(tuned, monkeypatch):
     assert classifier.initial_weights_ == "random"
     assert {row["phase"] for row in classifier.history_} == {"all layers"}
     assert not any("frozen" in note for note in classifier.notes_)
+
+
+def test_where_weights_cannot_be_had_a_short_training_on_small_images_holds_the_place(tuned, tiny_backbone):
+    classifier = tuned("unavailable", {"steps": 60}).fit(*bars(24))
+    assert (classifier.steps_, classifier.image.size) == (transfer.STEPS_WITHOUT, tiny_backbone.minimum)
+    assert (classifier.initial_weights_, classifier.weights_note_) == ("random", pretrained.OUT_OF_REACH)
+    asked = tuned("unavailable", {"steps": 6}, image_size=12)
+    assert (asked.task.steps, asked.image.size) == (6, 12)
 
 
 def test_batch_norm_that_starts_from_nothing_follows_a_short_run(tuned):
@@ -249,14 +257,9 @@ def test_a_head_alone_sees_as_many_images_in_a_quarter_of_the_steps(tuned, tiny_
     assert (unfrozen.steps_, unfrozen.batch_size) == (block.steps_, block.batch_size)
 
 
-def test_a_head_whose_weights_cannot_be_downloaded_is_a_network_without_weights(tuned, monkeypatch):
+def test_a_head_whose_weights_cannot_be_had_is_a_network_without_weights(tuned):
     """All of whose layers are trained, in steps and batches of their usual number and size."""
-
-    def offline(*asked):
-        raise OSError("no network")
-
-    monkeypatch.setattr("fer_bench.models.deep.pretrained.with_imagenet", offline)
-    classifier = tuned("auto", {"steps": 8}, fine_tune="head").fit(*bars(24))
+    classifier = tuned("unavailable", {"steps": 8}, fine_tune="head").fit(*bars(24))
     assert classifier.initial_weights_ == "random"
     assert (classifier.steps_, classifier.batch_size) == (8, 32)
     assert int(classifier.network.model.optimizer.iterations) == 8
