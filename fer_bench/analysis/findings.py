@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from fer_bench.analysis.leaderboard import Leaderboard
     from fer_bench.records import Audit
 
-RENDERED = "synthetic"
-"""The name of the built-in faces."""
+RENDERED = re.compile("synthetic(-[0-9a-f]{6}([0-9a-f]{10})?)?")
+"""Names of the results on built-in faces: beside those of an earlier version, with a part of their fingerprint."""
 TOO_FEW_STEPS = "quick"
 """The budget at which networks have not learned yet."""
 APART = 0.35
@@ -39,7 +40,7 @@ class Finding:
 
 def people_unknown(dataset: str, grouped_by: str) -> Finding | None:
     """That nobody knows who is on the images; the built-in faces are all of different people."""
-    return Finding("PEOPLE_UNKNOWN") if grouped_by != PEOPLE and dataset != RENDERED else None
+    return Finding("PEOPLE_UNKNOWN") if grouped_by != PEOPLE and not RENDERED.fullmatch(dataset) else None
 
 
 def few_images(class_names: Sequence[str], support: Sequence[int]) -> Finding | None:
@@ -81,7 +82,7 @@ def findings(board: Leaderboard) -> tuple[Finding, ...]:
 
 
 def _warnings(board: Leaderboard) -> Iterator[Finding]:
-    if board.data.name == RENDERED:
+    if RENDERED.fullmatch(board.data.name):
         yield Finding("RENDERED")
     suspects = board.unranked[board.unranked["suspect"].astype(bool)]
     if board.suspicions:

@@ -65,7 +65,7 @@ def test_the_same_file_is_the_same_data_and_split_on_every_machine_so_far(csv_li
 
 def test_synthetic(decodings, monkeypatch):
     faces, texts = make_synthetic(40), []
-    monkeypatch.setattr("fer_bench.data.synthetic.dataset.make_synthetic", lambda: faces)
+    monkeypatch.setattr("fer_bench.data.synthetic.dataset.built_in", lambda: faces)
     opened = open_dataset("synthetic", progress=lambda share, text: texts.append(text))
     assert (opened.name, opened.fingerprint) == ("synthetic", faces.fingerprint)
     assert texts

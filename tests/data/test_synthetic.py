@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from fer_bench.data import Dataset, make_split
+from fer_bench.data.synthetic import dataset as dataset_module
 from fer_bench.data.synthetic.camera import render
 from fer_bench.data.synthetic.dataset import BLOCK, CLASS_NAMES, LOOKALIKES, PROTOTYPES, make_synthetic, write_folder
 from fer_bench.data.synthetic.faces import ACTION_UNITS, N_UNITS
@@ -32,6 +33,19 @@ def test_the_data_is_what_it_was_on_every_machine_so_far():
     faces = make_synthetic(200)
     assert faces.fingerprint == "3b26627c6bcdcf27"
     assert make_split(faces).fingerprint == "f47f20e334c5aacf"
+
+
+def test_the_built_in_data_test_on_1500_of_them(monkeypatch):
+    shares = {subset: dataset_module.TURNS.count(subset) / len(dataset_module.TURNS) for subset in dataset_module.TURNS}
+    assert {name: share * dataset_module.N_IMAGES for name, share in shares.items()} == pytest.approx(
+        {"train": 2400, "validation": 600, "test": 1500}
+    )
+    monkeypatch.setattr(dataset_module, "N_IMAGES", 300)
+    faces = dataset_module.built_in()
+    assert np.array_equal(faces.images, make_synthetic(300).images)
+    split = make_split(faces)
+    assert [len(rows) for rows in (split.train, split.validation, split.test)] == [160, 40, 100]
+    assert not any(subset == "test" for subset in faces.subsets[split.train])
 
 
 def test_another_seed_is_other_data():

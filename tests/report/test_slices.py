@@ -51,7 +51,7 @@ def test_without_slices_nothing_is_shown(tmp_path):
 def test_the_built_in_faces_say_who_a_model_is_bad_for(tmp_path, monkeypatch):
     faces = make_synthetic(400)
     monkeypatch.setenv("FER_BENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("fer_bench.data.synthetic.dataset.make_synthetic", lambda: faces)
+    monkeypatch.setattr("fer_bench.data.synthetic.dataset.built_in", lambda: faces)
     models = ["majority", "pca-logistic"]
     results = fer_bench.run("synthetic", models=models, strategies="none", results=tmp_path / "results")
     counts = results.slices.groupby("row").size()

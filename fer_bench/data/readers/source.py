@@ -106,14 +106,14 @@ def _read(source: Source, scratch: Path, options: ReadOptions, progress: Progres
     if source.kind == SYNTHETIC:
         if options.classes:
             raise FerBenchError("--classes: the built-in faces have FER2013's")
-        from fer_bench.data.synthetic.dataset import make_synthetic
+        from fer_bench.data.synthetic.dataset import built_in
 
         if options.votes:
             raise FerBenchError(f"--votes {options.votes}: there are none for the synthetic data")
         if options.groups:
             raise FerBenchError(f"--groups {options.groups}: the built-in faces are all of different people")
         progress(0.0, "rendering faces")
-        return _only_slices(make_synthetic(), options.slices)
+        return _only_slices(built_in(), options.slices)
     decoded = _decode(source, scratch, options, progress).with_one_spelling()
     if options.votes:
         from fer_bench.data.readers.attributes.votes import join_votes
