@@ -1,6 +1,7 @@
 """Bundles answer as the runs did that they were made of, or are not made."""
 
 import csv
+import dataclasses
 import json
 import runpy
 import sys
@@ -10,6 +11,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 from skimage.feature import hog
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.svm import SVC
 
 from fer_bench.analysis.evidence import ensemble
@@ -81,6 +83,29 @@ def test_an_unknown_run_is_answered_with_those_there_are(runs, model, strategy, 
     runs.source("hog-svm", "over-sampling")
     with pytest.raises(FerBenchError, match=word):
         Source.open(source.predictions.folder.path).choose(model, strategy)
+
+
+def test_of_folds_there_is_no_model_to_export(runs, tmp_path):
+    source, run_id = runs.source("pca-forest")
+    record = source.record(run_id)
+    spec = dataclasses.replace(record.spec, fold=1, n_folds=2)
+    of_fold = record.model_copy(update={"spec": spec, "run_id": spec.run_id})
+    (tmp_path / "runs" / of_fold.run_id).mkdir(parents=True)
+    (tmp_path / "runs" / of_fold.run_id / "record.json").write_text(of_fold.model_dump_json())
+    with pytest.raises(FerBenchError, match="without --folds"):
+        Source.open(tmp_path)
+    both = dataclasses.replace(source, predictions=dataclasses.replace(source.predictions, elsewhere=(of_fold,)))
+    with pytest.raises(FerBenchError, match="without --folds"):
+        both.choose(of_fold.run_id, None)
+
+
+class Unknown(ClassifierMixin, BaseEstimator):
+    """No converter knows it."""
+
+
+def test_what_no_converter_knows_is_refused():
+    with pytest.raises(FerBenchError, match="Unknown cannot be exported"):
+        classical.outputs(Graph(4, 1), Unknown(), "rows", 3)
 
 
 def test_the_example_needs_no_fer_bench(runs, tmp_path, monkeypatch, capsys):

@@ -45,6 +45,9 @@ class Source:
         """
         _need_converters()
         folder = open_results(results)
+        records = folder.records()
+        if records and all(record.spec.n_folds for record in records):
+            raise FerBenchError(_of_folds(str(results), records[-1]))
         predictions = Predictions.newest(folder)
         data_fingerprint, split_fingerprint, _ = predictions.split
         command = next(run.record.command for run in reversed(predictions.runs) if run.record.family != "external")
@@ -69,6 +72,10 @@ class Source:
         runs = self.board.runs
         if model in runs.index:
             return self._usable(str(model))
+        for record in self.predictions.elsewhere:
+            if model == record.run_id:
+                other = "it is of other data, or another split, than the newest runs there"
+                raise FerBenchError(_of_folds(model, record) if record.spec.n_folds else f"{model}: {other}")
         if model is None:
             if "all" not in self.board.picks:
                 raise FerBenchError(f"{self.predictions.folder.path}: the leaderboard picks no model; name one")
@@ -106,6 +113,13 @@ class Source:
         if why:
             raise FerBenchError(f"{run_id} cannot be exported: {why}")
         return run_id
+
+
+def _of_folds(what: str, record: Record) -> str:
+    return (
+        f"{what}: of folds, each of which has a model of its own: none is the one that was judged; train it on one "
+        f"split, and export that: the same without --folds as in\n  {record.command}"
+    )
 
 
 def _need_converters() -> None:

@@ -139,7 +139,7 @@ def probabilities(graph: Graph, images: str, source: Source, record: Record, pro
         return adjusted(graph, base, plan.log_prior, float(record.parameters["tau"]))
     progress(0.1, f"{record.run_id}: loading its weights, or fitting it again")
     if MODELS[record.spec.model].is_network:
-        set_defaults(KERAS)
+        set_defaults({**KERAS, "TF_CPP_MIN_LOG_LEVEL": "3"})  # a machine without a GPU is no error
         import_quietly(["tensorflow"])
         need_tensorflow()
     fitted = refitted(record, source.predictions.folder, source.dataset, source.split, source.weights)
