@@ -38,7 +38,7 @@ _LONGEST = 200
 _PRELOAD_ALWAYS = ("sklearn.metrics", "sklearn.decomposition", "scipy.optimize", "skimage.util")
 _PRELOAD = {
     "baseline": ("sklearn.dummy", "sklearn.linear_model"),
-    "classical": ("sklearnex.svm", "sklearn.ensemble", "sklearn.neural_network", "imblearn.over_sampling"),
+    "classical": ("sklearnex.svm", "sklearnex.ensemble", "sklearn.neural_network", "imblearn.over_sampling"),
     "deep": ("keras", "imblearn.over_sampling"),
 }
 _LIBRARY_THREADS = (

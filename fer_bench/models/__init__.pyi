@@ -1,4 +1,5 @@
 from .classical import n_parameters as n_parameters
+from .classical import pairs_of_classes as pairs_of_classes
 from .deep.backend import check_backend as check_backend
 from .deep.backend import need_tensorflow as need_tensorflow
 from .deep.pretrained import IMAGENET as IMAGENET

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fer_bench.models import classical
 from fer_bench.models.classical import FOREST_SEARCH, n_parameters
 from fer_bench.models.features import features_card
 from fer_bench.models.registry import FEATURES, MODELS, Choice
@@ -94,6 +95,18 @@ def test_svm_takes_rows_that_do_not_repeat_as_they_come(build, data):
     assert chosen.gamma == "scale"
 
 
+def test_svm_answers_as_scikit_learns(build, data, monkeypatch):
+    from sklearn.svm import SVC
+
+    monkeypatch.setattr(classical, "KERNEL_ROWS", 7)
+    X, y = data
+    theirs = SVC(C=5.0).fit(X, y)
+    np.testing.assert_allclose(build("pca-svm").fit(X, y).decision_function(X), theirs.decision_function(X), atol=0.01)
+    two = y < 2
+    ours, theirs = (svm.fit(X[two], y[two]).decision_function(X) for svm in (build("pca-svm"), theirs))
+    np.testing.assert_allclose(ours, theirs, atol=0.01)
+
+
 def test_gamma_is_a_factor_on_the_scale_of_the_rows(build, data):
     X, y = data
     tuned = build("pca-svm", gamma=2.0).fit(X, y)
@@ -128,6 +141,27 @@ def test_balanced_forests_are_tuned_too_and_draw_rows_with_replacement(data):
         rows = sampler.sample_indices_
         assert np.bincount(y[rows]).tolist() == [20, 20, 20]
         assert len(np.unique(rows)) < len(rows)
+
+
+def test_forests_draw_rows_by_weight_as_scikit_learn_does(build):
+    """On labels that are noise a forest says how often it drew each class; rows that weigh a little more show too."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    X, y = np.random.default_rng(0).normal(size=(600, 4)).astype("float32"), np.repeat([0, 1, 2], 200)
+    new, weights = X + 0.5, np.array([1.0, 1.6, 5.0])[y]
+    theirs = RandomForestClassifier(300, random_state=0).fit(X, y, weights).predict_proba(new).mean(axis=0)
+    ours = build("pca-forest").fit(X, y, weights)
+    assert ours.predict_proba(new).mean(axis=0) == pytest.approx(theirs, abs=0.03)
+    assert ours.predict_proba(X)[:, 2].mean() - build("pca-forest").fit(X, y).predict_proba(X)[:, 2].mean() > 0.05
+
+
+def test_rows_are_repeated_by_weight_within_bounds():
+    weights = np.array([0.5, 1.0, 1.75, 0.0] * 1000)
+    times = np.bincount(classical.repeated_by_weight(weights, 0), minlength=4000).reshape(1000, 4)
+    assert times.mean(axis=0) == pytest.approx([1, 2, 3.5, 0], abs=0.1)
+    assert (times[:, :2] == [1, 2]).all() and set(times[:, 2]) == {3, 4}
+    extreme = np.array([1e-9] + [1.0] * 99)
+    assert len(classical.repeated_by_weight(extreme, 0)) == pytest.approx(100 * classical.MOST_REPEATS, rel=0.05)
 
 
 def test_parameters_are_counted(build, data):

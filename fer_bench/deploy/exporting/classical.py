@@ -10,6 +10,7 @@ import numpy as np
 from fer_bench.deploy.exporting import graph as onnx_graph
 from fer_bench.deploy.exporting.graph import ML_OPSET, OPSET, Graph
 from fer_bench.errors import FerBenchError
+from fer_bench.models import pairs_of_classes
 
 EPSILON, CLIPPED = 1e-5, 0.2
 """Of L2-Hys, as in scikit-image."""
@@ -112,9 +113,16 @@ def _plain(classifier: Any) -> Any:
     """`classifier` as the class of scikit-learn that it is a case of, by which skl2onnx knows converters."""
     import copy
 
-    known = next((cls for cls in type(classifier).__mro__ if cls.__module__.startswith("sklearn.")), None)
+    from sklearn import ensemble
+
+    classes = type(classifier).__mro__
+    known = next((cls for cls in classes if cls.__module__.startswith("sklearn.")), None)
+    faster = next((cls for cls in classes if cls.__module__.startswith("sklearnex.ensemble.")), None)
     plain = copy.copy(classifier)
-    if known:
+    if faster:  # its trees are had by asking
+        plain.__class__ = getattr(ensemble, faster.__name__)
+        plain.estimators_ = classifier.estimators_
+    elif known:
         plain.__class__ = known
     return plain
 
@@ -131,30 +139,13 @@ def support_vectors(graph: Graph, svm: Any, rows: str) -> str:
     norms = graph.constant(-svm._gamma * (vectors**2).sum(axis=1))
     kernel = graph.add("Exp", graph.add("Add", graph.add("Add", inner, own), norms))
     n_classes = len(svm.classes_)
-    weights, first, second = _pairs(np.asarray(svm.dual_coef_), np.asarray(svm._n_support), n_classes)
+    weights, signs = pairs_of_classes(np.asarray(svm.dual_coef_), np.asarray(svm._n_support))
     margins = graph.add("Add", graph.add("MatMul", kernel, graph.constant(weights)), graph.constant(svm.intercept_))
     if n_classes == 2:
         return graph.add("MatMul", margins, graph.constant([[-0.5, 0.5]]))
     is_first = graph.cast(graph.add("GreaterOrEqual", margins, graph.constant(0)))
-    votes = graph.add("MatMul", is_first, graph.constant(first - second))
-    votes = graph.add("Add", votes, graph.constant(second.sum(axis=0)))
-    sureness = graph.add("MatMul", margins, graph.constant(first - second))
+    votes = graph.add("MatMul", is_first, graph.constant(signs))
+    votes = graph.add("Add", votes, graph.constant(np.arange(n_classes)))
+    sureness = graph.add("MatMul", margins, graph.constant(signs))
     below = graph.add("Mul", graph.add("Add", graph.add("Abs", sureness), graph.constant(1)), graph.constant(3))
     return graph.add("Add", votes, graph.add("Div", sureness, below))
-
-
-def _pairs(dual: np.ndarray, n_support: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights of the support vectors in the margin of each pair of classes, and who is first and second in it.
-
-    dual: libsvm's (k - 1, n_vectors), the vectors sorted by class. weights: (n_vectors, pairs); the others (pairs, k).
-    """
-    if n_classes == 2:
-        return dual.T, np.zeros((1, 2)), np.zeros((1, 2))
-    pairs = [(i, j) for i in range(n_classes) for j in range(i + 1, n_classes)]
-    ends = np.cumsum(n_support)
-    of_class = [slice(end - n, end) for end, n in zip(ends, n_support, strict=True)]
-    weights, first, second = np.zeros((dual.shape[1], len(pairs))), *np.zeros((2, len(pairs), n_classes))
-    for at, (i, j) in enumerate(pairs):
-        weights[of_class[i], at], weights[of_class[j], at] = dual[j - 1, of_class[i]], dual[i, of_class[j]]
-        first[at, i] = second[at, j] = 1
-    return weights, first, second
