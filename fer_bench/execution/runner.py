@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -239,11 +238,12 @@ class _Run:
 
     def _pass(self, executor: ThreadPoolExecutor, runs: list[_Due], patient: bool) -> list[_Due]:
         """Do `runs`; returns those that another runner is doing."""
-        queue, going, busy = deque(runs), dict[Future[str], _Due](), []
+        queue, going, busy = list(runs), dict[Future[str], _Due](), []
         while (queue or going) and not self.stop.is_set():
             self.slots = self.place.slots()
             while queue and len(going) < self.slots:
-                run = queue.popleft()
+                run = self._next(queue)
+                queue.remove(run)
                 going[executor.submit(self._one, *run, patient)] = run
             for future in self._ended_of(going):
                 run = going.pop(future)
@@ -253,6 +253,10 @@ class _Run:
                     self.waiting.remove(run)
                     self._ended(run[0], status)
         return busy
+
+    def _next(self, queue: list[_Due]) -> _Due:
+        """The first; of several at once the longest, lest it is left for the end, when the other cores have no work."""
+        return queue[0] if self.slots == 1 else max(queue, key=lambda run: self.estimate.seconds(run[0]))
 
     def _ended_of(self, going: Collection[Future[str]]) -> Collection[Future[str]]:
         """Those of `going` that are done, after half a second at most; none once `stop` is set."""

@@ -1,6 +1,7 @@
 """How a plan's runs are handed to the place that does them, which here only pretends to."""
 
 import json
+import threading
 
 import pytest
 
@@ -32,6 +33,22 @@ class Pretended:
             return BUSY
         self.jobs.append(job)
         return "success"
+
+
+class TwoAtOnce(Pretended):
+    """Of two runs none ends before the other has begun."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pair = threading.Barrier(2, timeout=60)
+
+    def slots(self) -> int:
+        return 2
+
+    def launch(self, *arguments) -> str:
+        status = super().launch(*arguments)
+        self.pair.wait()
+        return status
 
 
 class Noting(Watcher):
@@ -75,6 +92,13 @@ def test_a_network_whose_weights_are_there_gets_them_though_another_one_s_are_no
         "cnn": "", "vgg16": "imagenet", "resnet50": "unavailable", "inception-v3": "unavailable",
     }  # fmt: skip
     assert len(asked) == 1  # as each question can take seconds
+
+
+def test_of_several_at_once_the_longest_begin(hand_over):
+    hand_over("majority,pca-svm,pca-forest,stratified-guess", first := Pretended())
+    hand_over("majority,pca-svm,pca-forest,stratified-guess", at_once := TwoAtOnce())
+    assert first.jobs[0].spec.model == "majority"
+    assert {job.spec.model for job in at_once.jobs[:2]} == {"pca-svm", "pca-forest"}
 
 
 def test_runs_of_another_runner_are_not_shown_as_going_on_here(hand_over):
