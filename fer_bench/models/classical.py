@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fer_bench.models.task import Task
 
 KERNEL_ROWS = 1024  # that an SVM answers at once
-FOREST_BINS = 32  # of a feature's values
+FOREST_BINS = 64  # of a feature's values
 MOST_REPEATS = 8
 MLP_BATCH_SIZE = 128
 MLP_STEPS = {"quick": 1500, "standard": 4000, "full": 12000}
