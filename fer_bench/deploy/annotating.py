@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from fer_bench.cache import replacing
 from fer_bench.errors import FerBenchError
@@ -17,7 +16,7 @@ from fer_bench.errors import FerBenchError
 if TYPE_CHECKING:
     from fer_bench.deploy.predicting import Face
 
-FRAME, BAR, BACK, TEXT = (255, 176, 0), (255, 176, 0), (0, 0, 0, 150), (255, 255, 255)
+FRAME, BAR, BACK = (255, 176, 0), (255, 176, 0, 170), (0, 0, 0, 150)
 SHOWN = 3
 """Classes with a bar beside each face."""
 CODEC = "mp4v"
@@ -74,20 +73,21 @@ def drawn(image: np.ndarray, faces: Sequence[Face], classes: Sequence[str]) -> n
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas, "RGBA")
     unit = max(9, min(image.shape[:2]) // 36)
-    font = _font(unit)
     for face in faces:
         left, top, width, height = face.box or (0, 0, image.shape[1], image.shape[0])
         if face.box:
             draw.rectangle((left, top, left + width, top + height), outline=FRAME, width=max(1, unit // 6))
-        _bars(draw, font, unit, (left, top + height), face.probabilities, classes, image.shape)
+        _bars(draw, unit, (left, top + height), face.probabilities, classes, image.shape)
     return np.asarray(canvas)
 
 
 def _bars(
-    draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, unit: int,
-    corner: tuple[int, int], probabilities: np.ndarray, classes: Sequence[str], shape: tuple[int, ...],
+    draw: ImageDraw.ImageDraw, unit: int, corner: tuple[int, int], probabilities: np.ndarray, classes: Sequence[str],
+    shape: tuple[int, ...],
 ) -> None:  # fmt: skip
     """Under the box, or inside its lower edge where the image ends."""
+    from fer_bench.report.sheets import write_line
+
     best = np.argsort(-probabilities, kind="stable")[:SHOWN]
     wide, high = 11 * unit, int(1.4 * unit)
     left = max(0, min(corner[0], shape[1] - wide))
@@ -95,31 +95,25 @@ def _bars(
     for at, which in enumerate(best.tolist()):
         above = top + at * high
         draw.rectangle((left, above, left + wide, above + high), fill=BACK)
-        draw.rectangle((left, above, left + round(wide * float(probabilities[which])), above + high), fill=(*BAR, 170))
-        draw.text((left + unit // 4, above), f"{probabilities[which]:.0%} {classes[which]}", fill=TEXT, font=font)
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Matplotlib's, which knows the letters of most languages, or Pillow's."""
-    found = find_spec("matplotlib")
-    file = Path(found.origin or "").parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf" if found else Path()
-    return ImageFont.truetype(file, size) if file.is_file() else ImageFont.load_default(size)
+        draw.rectangle((left, above, left + round(wide * float(probabilities[which])), above + high), fill=BAR)
+        write_line(draw, (left + unit // 4, above), f"{probabilities[which]:.0%} {classes[which]}", unit, "white")
 
 
 def write_timeline(path: Path, faces: Sequence[Face], classes: Sequence[str]) -> None:
     """Plot a video's probabilities over its seconds: an area of shares for each face, at most the four longest seen."""
     from matplotlib.figure import Figure
 
+    from fer_bench.report.figures import drawable, figure_style
+
     numbers = sorted({face.number for face in faces}, key=lambda number: -sum(f.number == number for f in faces))[:4]
-    figure = Figure(figsize=(9, 1 + 1.8 * len(numbers)), layout="constrained")
-    panels = figure.subplots(len(numbers), 1, sharex=True, squeeze=False)[:, 0]
-    for panel, number in zip(panels, sorted(numbers), strict=True):
-        own = [face for face in faces if face.number == number]
-        panel.stackplot(
-            [face.seconds for face in own], np.stack([face.probabilities for face in own]).T, labels=classes
-        )
-        panel.set(ylim=(0, 1), ylabel=f"face {number}")
-    panels[-1].set_xlabel("seconds")
-    panels[0].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    with replacing(path) as file:
+    with figure_style(), replacing(path) as file:
+        figure = Figure(figsize=(9, 1 + 1.8 * len(numbers)), layout="constrained")
+        panels = figure.subplots(len(numbers), 1, sharex=True, squeeze=False)[:, 0]
+        for panel, number in zip(panels, sorted(numbers), strict=True):
+            own = [face for face in faces if face.number == number]
+            shares = np.stack([face.probabilities for face in own]).T
+            panel.stackplot([face.seconds for face in own], shares, labels=[drawable(name) for name in classes])
+            panel.set(ylim=(0, 1), ylabel=f"face {number}")
+        panels[-1].set_xlabel("seconds")
+        panels[0].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
         figure.savefig(file, format="png", dpi=110)

@@ -58,11 +58,9 @@ class Bundle:
         """As `predict`, of what `squares` or `cut` made."""
         import numpy as np
 
-        parts = [
-            self._session.run(None, {"images": squares[start : start + BATCH]})[0]
-            for start in range(0, len(squares), BATCH)
-        ]
-        return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
+        if not len(squares):
+            return np.empty((0, len(self.classes)), np.float32)
+        return answers(self._session, squares)
 
     def squares(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """Images, uint8 (h, w) or RGB (h, w, 3), as the model takes them: uint8 (n, side, side[, 3])."""
@@ -100,6 +98,14 @@ class Bundle:
         from fer_bench.deploy.faces import Detector
 
         return Detector()
+
+
+def answers(session: Any, squares: np.ndarray) -> np.ndarray:
+    """What the model of `session` answers to uint8 (n, side, side[, 3]), n > 0: float32 (n, k)."""
+    import numpy as np
+
+    batches = (np.ascontiguousarray(squares[start : start + BATCH]) for start in range(0, len(squares), BATCH))
+    return np.concatenate([session.run(None, {"images": batch})[0] for batch in batches])
 
 
 def load_model(path: Path | str) -> Bundle:

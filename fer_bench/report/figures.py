@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +56,17 @@ def letters(font: str) -> frozenset[str]:
     return frozenset(map(chr, font_manager.get_font(font_manager.findfont(font)).get_charmap()))
 
 
-def _drawable(name: str) -> str:
+@contextmanager
+def figure_style() -> Iterator[None]:
+    """Inside, matplotlib draws as on the page: letters of any language, in the fonts that are installed."""
+    from matplotlib import style
+
+    with style.context(["default", STYLE, {"font.family": installed_fonts()}]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
+        yield
+
+
+def drawable(name: str) -> str:
     """`name`, what no installed font has a glyph for as its escape."""
     maps = [letters(font) for font in installed_fonts()]
     return "".join(
@@ -80,14 +92,11 @@ def quality_against_time(rows: pd.DataFrame, constant_f1: float) -> bytes:
 
     constant_f1: macro-F1 of the best constant answer, drawn as a floor.
     """
-    from matplotlib import style
     from matplotlib.figure import Figure
     from PIL import Image
 
-    fonts = {"font.family": installed_fonts()}
     drawn, png = io.BytesIO(), io.BytesIO()
-    with style.context(["default", STYLE, fonts]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
+    with figure_style():
         figure = Figure(figsize=SIZE, layout="constrained")
         axes, timed = figure.subplots(), rows[rows["seconds"] > 0]
         _draw(axes, timed, constant_f1)
@@ -130,7 +139,7 @@ def _name(axes: Axes, rows: pd.DataFrame) -> None:
     marks = axes.transData.transform(rows[["seconds", "macro_f1"]].to_numpy(float))
     taken = [legend.get_window_extent()] if (legend := axes.get_legend()) else []
     for row, line in best[best["family"] != "baseline"].iterrows():
-        name = _drawable(one_line(str(row)))
+        name = drawable(one_line(str(row)))
         label = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
         for offset, side in PLACES:
             drawn = axes.annotate(

@@ -98,18 +98,18 @@ def draw(title: str, sections: Sequence[Section]) -> Image.Image:
     heights = [SIDE + GAP + LINE * max(len(tile.caption) for tile in tiles) for _, tiles in blocks]
     sheet = Image.new("RGB", (width, sum(heights) + 2 * MARGIN * (2 + len(sections))), "white")
     pen, y, last = ImageDraw.Draw(sheet), MARGIN, ""
-    _write(pen, (MARGIN, y), title, 20)
+    write_line(pen, (MARGIN, y), title, 20)
     y += 2 * MARGIN
     for (heading, tiles), height in zip(blocks, heights, strict=True):
         if heading != last:
-            _write(pen, (MARGIN, y), heading, 14)
+            write_line(pen, (MARGIN, y), heading, 14)
             y, last = y + 2 * MARGIN - LINE, heading
         for column, tile in enumerate(tiles):
             x = MARGIN + column * (SIDE + GAP)
             sheet.paste(ImageOps.pad(Image.fromarray(tile.image).convert("RGB"), (SIDE, SIDE), color="white"), (x, y))
             for number, line in enumerate(tile.caption):
                 short = line if len(line) <= LONGEST else f"…{line[1 - LONGEST :]}"
-                _write(pen, (x, y + SIDE + number * LINE), short, 10)
+                write_line(pen, (x, y + SIDE + number * LINE), short, 10)
         y += height
     return sheet.crop((0, 0, width, y + MARGIN))
 
@@ -121,12 +121,13 @@ def write_png(path: Path, sheet: Image.Image) -> None:
     write_atomic(path, png.getvalue())
 
 
-def _write(pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int) -> None:
+def write_line(pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, colour: str = "black") -> None:
+    """Write `text` as one line of letters of `size` pixels; what the font has no glyph for as its escape."""
     shown = one_line(text)
     font, missing = _font(frozenset(shown), size)
     for character in missing:  # a box would be the same for all of them
         shown = shown.replace(character, character.encode("unicode_escape").decode())
-    pen.text(at, shown, fill="black", font=font)
+    pen.text(at, shown, fill=colour, font=font)
 
 
 @cache

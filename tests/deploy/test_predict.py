@@ -11,8 +11,9 @@ import pytest
 
 from fer_bench.data import make_synthetic
 from fer_bench.deploy import Box, Detector
+from fer_bench.deploy.annotating import drawn
 from fer_bench.deploy.faces import framed, usual_framing
-from fer_bench.deploy.predicting import Tracks
+from fer_bench.deploy.predicting import Face, Tracks
 
 TELL = """
 import sys
@@ -125,6 +126,11 @@ def test_a_face_is_followed_and_its_probabilities_smoothed():
     np.testing.assert_allclose(second[0][2], [1 - np.exp(-0.1), np.exp(-0.1)], atol=1e-6)
     later = tracks.follow(30, boxes[:1], np.eye(2, dtype=np.float32)[:1])
     assert later[0][0] == 3
+
+
+def test_names_in_scripts_without_a_font_are_told_apart():
+    image, faces = np.zeros((200, 200, 3), np.uint8), [Face("a", 1, None, np.array([0.6, 0.4], np.float32))]
+    assert (drawn(image, faces, ("\u6012", "b")) != drawn(image, faces, ("\u559c", "b"))).any()
 
 
 def test_faces_are_cut_as_the_data_are():

@@ -261,8 +261,7 @@ def test_who_is_being_answered_when_the_server_is_stopped_gets_the_answer(server
 def test_the_page_answers_to_a_photo_and_to_the_webcam(server, images, tmp_path):
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     url, _ = server
-    photo, film = tmp_path / "photo.png", tmp_path / "film.mjpeg"
-    photo.write_bytes(png(images[0]))
+    film = tmp_path / "film.mjpeg"
     film.write_bytes(10 * cv2.imencode(".jpg", cv2.resize(images[1], (320, 240)))[1].tobytes())
     arguments = [
         "--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
@@ -276,15 +275,17 @@ def test_the_page_answers_to_a_photo_and_to_the_webcam(server, images, tmp_path)
         page.on("request", lambda one: one.url.startswith((url, "data:", "blob:")) or troubles.append(one.url))
         page.goto(url)
         page.uncheck("#faces")
-        page.set_input_files("#file", photo)
-        page.wait_for_selector("#answers meter")
-        shown = page.locator("#answers tr th").all_inner_texts()
-        assert sorted(shown) == sorted(("top", "middle", "bottom"))
-        page.set_input_files("#file", {"name": "<b>x", "mimeType": "image/png", "buffer": b"none"})
-        page.wait_for_selector("#status.wrong")
-        assert page.locator("#answers meter").count() == 0 and "<b>x" in page.inner_text("#status")
+        bad = {"name": "<b>x", "mimeType": "image/png", "buffer": b"none"}
+        good = [{"name": name, "mimeType": "image/png", "buffer": png(images[at])} for at, name in enumerate("abc")]
+        page.set_input_files("#file", [good[0], bad, *good[1:]])
+        page.wait_for_selector("#found article:nth-of-type(3) meter")
+        assert page.locator("#found h2").all_inner_texts() == ["a", "b", "c"]
+        assert sorted(page.locator("article:nth-of-type(1) th").all_inner_texts()) == sorted(
+            ("top", "middle", "bottom")
+        )
+        assert "<b>x" in page.inner_text("#found .wrong")
         page.click("#camera")
-        page.wait_for_selector("#answers meter")
+        page.wait_for_selector("#found meter")
         page.click("#camera")
         assert page.get_attribute("#camera", "aria-pressed") == "false"
         page.goto(f"{url}/docs")

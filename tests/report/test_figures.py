@@ -5,7 +5,7 @@ import pytest
 from boards import board, row
 from PIL import Image
 
-from fer_bench.report.figures import _draw, _drawable, _name, frontier, quality_against_time
+from fer_bench.report.figures import _draw, _name, drawable, frontier, quality_against_time
 from fer_bench.report.page import picture
 
 
@@ -63,4 +63,4 @@ def test_one_row_has_a_picture():
 
 
 def test_what_no_font_has_a_glyph_for_is_escaped():
-    assert _drawable("møde \ue123") == "møde \\ue123"
+    assert drawable("møde \ue123") == "møde \\ue123"

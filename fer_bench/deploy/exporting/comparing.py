@@ -57,8 +57,10 @@ def _draw(path: Path, frame: Any) -> None:
     reach = [frame["macro_f1"] - frame["macro_f1_low"], frame["macro_f1_high"] - frame["macro_f1"]]
     panel.errorbar(frame["ms_batch"], frame["macro_f1"], yerr=reach, fmt="none", color="0.7", zorder=1)
     panel.scatter(frame["ms_batch"], frame["macro_f1"], s=20 + 2 * frame["megabytes"], zorder=2)
+    middle = (frame["ms_batch"].min() * frame["ms_batch"].max()) ** 0.5
     for one in frame.itertuples():
-        panel.annotate(f"  {one.run.rpartition('-')[0]}", (one.ms_batch, one.macro_f1), fontsize=8, va="bottom")
+        name, side = one.run.rpartition("-")[0], "left" if one.ms_batch <= middle else "right"
+        panel.annotate(f"  {name}  ", (one.ms_batch, one.macro_f1), fontsize=8, va="bottom", ha=side)
     panel.set(xscale="log", xlabel="milliseconds an image, in batches", ylabel="macro-F1 on the test images")
     panel.margins(x=0.3, y=0.1)  # room for the names
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

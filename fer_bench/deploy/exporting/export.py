@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fer_bench import cache, metrics
-from fer_bench.deploy.bundle import CARD, EXAMPLE, LITERT, MODEL, PAGE
+from fer_bench.deploy.bundle import CARD, EXAMPLE, LITERT, MODEL, PAGE, answers, start_session
 from fer_bench.deploy.exporting import classical, networks
 from fer_bench.deploy.exporting.card import card_of, example_code, page_of
 from fer_bench.deploy.exporting.graph import Graph, adjusted, gray, rescaled, resized, softmax
-from fer_bench.deploy.exporting.parity import Parity, answers, latency, parity
+from fer_bench.deploy.exporting.parity import Parity, latency, parity
 from fer_bench.deploy.exporting.refitting import Refitted, refitted
 from fer_bench.errors import FerBenchError
 from fer_bench.execution.environment import KERAS, import_quietly, set_defaults
@@ -63,7 +63,7 @@ def export(
     model = model_of(source, record, temperature, progress)
     files = {MODEL: model.SerializeToString()}
     progress(0.6, "comparing with the record")
-    found = proven("float32", answers(files[MODEL], tested))
+    found = proven("float32", answers(start_session(files[MODEL], target / MODEL), tested))
     if litert:
         from fer_bench.deploy.exporting.litert import litert_answers, litert_model
 
@@ -75,7 +75,7 @@ def export(
 
         progress(0.8, "quantizing")
         files[MODEL] = quantized(model, images[source.split.train[:: len(source.split.train) // CALIBRATED_ON + 1]])
-        found = proven("int8", answers(files[MODEL], tested), is_exact=False)
+        found = proven("int8", answers(start_session(files[MODEL], target / MODEL), tested), is_exact=False)
     progress(0.9, "measuring")
     card = card_of(source, record, found, proofs, latency(files[MODEL], tested))
     card |= {"temperature": temperature, "megabytes": round(len(files[MODEL]) / 1e6, 3)}

@@ -63,16 +63,6 @@ class Latency:
     processor: str
 
 
-def answers(content: bytes, images: np.ndarray) -> np.ndarray:
-    """What the model in `content` answers, float32 (n, k)."""
-    session = start_session(content, Path(MODEL))
-    parts = [
-        session.run(None, {"images": np.ascontiguousarray(images[start : start + BATCH])})[0]
-        for start in range(0, len(images), BATCH)
-    ]
-    return np.concatenate(parts)
-
-
 def parity(
     labels: np.ndarray, stored: np.ndarray, found: np.ndarray, class_names: Sequence[str], recorded_in: str = "float32"
 ) -> Parity:

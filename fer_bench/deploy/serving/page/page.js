@@ -1,10 +1,11 @@
 "use strict";
 // Everything that comes from data is set as text, never as markup.
 const byId = (id) => document.getElementById(id);
-const picture = byId("picture"), video = byId("video"), status = byId("status");
+const video = byId("video"), status = byId("status"), found = byId("found");
 const COLOURS = ["#ffd60a", "#34c759", "#5ac8fa", "#ff9f0a", "#ff6482", "#bf5af2"];
 const LONGEST = 1600; // pixels of the longer side of what is sent: faces are small
-const WEBCAM = 640;
+const SHOWN = 800; // of what is shown: many photos take much memory
+const WEBCAM = 640, TRIES = 4;
 let card = null, stream = null, newest = 0;
 
 function say(text, isWrong = false) {
@@ -12,7 +13,7 @@ function say(text, isWrong = false) {
   status.className = isWrong ? "wrong" : "";
 }
 
-function percent(share) { return `${Math.round(100 * share)} %`; }
+function percent(share) { return `${Math.round(100 * share)}\u00a0%`; }
 
 function element(name, text = "", className = "") {
   const made = document.createElement(name);
@@ -43,27 +44,29 @@ function still(source, width, height, longest) {
   return made;
 }
 
-function show(image) {
-  picture.width = image.width;
-  picture.height = image.height;
-  picture.getContext("2d").drawImage(image, 0, 0);
-  picture.hidden = false;
-  byId("hint").hidden = true;
-}
-
 async function ask(image, name) {
-  const form = new FormData();
+  const form = new FormData(), wait = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
   form.append("images", await new Promise((done) => image.toBlob(done, "image/jpeg", 0.92)), name);
-  const response = await fetch(`/predict?faces=${byId("faces").checked}`, { method: "POST", body: form });
-  const body = await response.json();
-  if (!response.ok) throw new Error(body.error.message);
-  return body.images[0];
+  for (let tries = 1; ; tries++) {
+    const response = await fetch(`/predict?faces=${byId("faces").checked}`, { method: "POST", body: form });
+    const body = await response.json();
+    if (response.ok) return body.images[0].faces;
+    if (response.status !== 503 || tries === TRIES) throw new Error(body.error.message);
+    await wait(Number(response.headers.get("Retry-After")));
+  }
 }
 
-function box(face, at) {
-  if (!face.box) return;
-  const pen = picture.getContext("2d"), { left, top, width, height } = face.box;
-  pen.lineWidth = Math.max(2, picture.width / 300);
+function draw(canvas, image, faces) {
+  const scale = Math.min(1, SHOWN / Math.max(image.width, image.height)), pen = canvas.getContext("2d");
+  canvas.width = Math.max(1, Math.round(scale * image.width)); // which clears it
+  canvas.height = Math.max(1, Math.round(scale * image.height));
+  pen.drawImage(image, 0, 0, canvas.width, canvas.height);
+  faces.forEach((face, at) => { if (face.box) box(pen, face, at, scale); });
+}
+
+function box(pen, face, at, scale) {
+  const [left, top, width, height] = ["left", "top", "width", "height"].map((name) => scale * face.box[name]);
+  pen.lineWidth = 3;
   pen.strokeStyle = COLOURS[at % COLOURS.length];
   pen.strokeRect(left, top, width, height);
   const size = Math.max(12, Math.min(width / 6, 28)), text = `${at + 1} ${face.expression}`;
@@ -89,7 +92,7 @@ function doubt(face) {
 
 function answer(face, at) {
   const item = element("li"), table = element("table");
-  item.append(element("h2", `${face.box ? `Face ${at + 1}: ` : ""}${face.expression}`));
+  item.append(element("h3", `${face.box ? `Face ${at + 1}: ` : ""}${face.expression}`));
   const ranked = Object.entries(face.probabilities).sort((one, other) => other[1] - one[1]);
   for (const [name, share] of ranked) {
     const line = element("tr"), middle = element("td"), meter = element("meter"), head = element("th", name);
@@ -104,38 +107,44 @@ function answer(face, at) {
   return item;
 }
 
-function tell(found, image) {
-  show(image); // a frame of the webcam appears with its boxes, or they would flicker
-  found.faces.forEach(box);
-  byId("answers").replaceChildren(...found.faces.map(answer));
-  const n = found.faces.length;
-  say(n ? `${n} ${n === 1 ? "face" : "faces"}` : "No face found. A face that fills the image needs no looking for.");
+function place(name) {
+  const article = element("article"), canvas = element("canvas"), answers = element("ol");
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", name);
+  article.append(element("h2", name), canvas, answers);
+  found.append(article);
+  return (image, faces) => { // with its boxes at once, or those of the webcam would flicker
+    draw(canvas, image, faces);
+    answers.replaceChildren(...faces.map(answer));
+    if (!faces.length) answers.append(element("li", "No face found. A face that fills the image needs no looking for."));
+  };
 }
+
+function count(n) { return `${n} ${n === 1 ? "face" : "faces"}`; }
 
 async function photos(files) {
   stop();
   const turn = newest;
-  byId("answers").replaceChildren();
+  let n = 0;
   for (const file of files) {
-    if (turn !== newest) return;
     say(`${file.name} …`);
     try {
-      const bitmap = await createImageBitmap(file).catch(() => { throw new Error(`${file.name}: not a picture that this browser reads`); });
-      const image = still(bitmap, bitmap.width, bitmap.height, LONGEST);
-      show(image);
-      const found = await ask(image, file.name);
-      if (turn === newest) tell(found, image);
+      const bitmap = await createImageBitmap(file).catch(() => { throw new Error("not a picture that this browser reads"); });
+      const image = still(bitmap, bitmap.width, bitmap.height, LONGEST), faces = await ask(image, file.name);
+      if (turn !== newest) return;
+      place(file.name)(image, faces);
+      n += faces.length;
     } catch (problem) {
-      if (turn === newest) {
-        byId("answers").replaceChildren();
-        say(problem.message, true);
-      }
+      if (turn !== newest) return;
+      found.append(element("p", `${file.name}: ${problem.message}`, "wrong"));
     }
   }
+  say(count(n) + (files.length > 1 ? ` in ${files.length} photos` : ""));
 }
 
 function stop() {
   newest++;
+  found.replaceChildren();
   if (stream) stream.getTracks().forEach((track) => track.stop());
   stream = null;
   byId("camera").textContent = "Webcam on";
@@ -143,8 +152,10 @@ function stop() {
 }
 
 async function webcam() {
-  if (stream) { stop(); say(""); return; }
+  const wasOn = stream;
   stop(); // photos that are still being asked about are not waited for
+  say("");
+  if (wasOn) return;
   const wanted = newest;
   try {
     const opened = await navigator.mediaDevices.getUserMedia({ video: { width: WEBCAM } });
@@ -158,14 +169,16 @@ async function webcam() {
   byId("camera").setAttribute("aria-pressed", "true");
   video.srcObject = stream;
   await video.play();
-  const turn = newest;
+  const turn = newest, show = place("Webcam");
   while (stream && turn === newest) {
     const image = still(video, video.videoWidth, video.videoHeight, WEBCAM);
     try {
-      const found = await ask(image, "webcam");
-      if (turn === newest) tell(found, image);
+      const faces = await ask(image, "webcam");
+      if (turn !== newest) return;
+      show(image, faces);
+      say(count(faces.length));
     } catch (problem) {
-      say(problem.message, true);
+      if (turn === newest) say(problem.message, true);
       await new Promise((done) => setTimeout(done, 1000));
     }
     await new Promise(requestAnimationFrame);
