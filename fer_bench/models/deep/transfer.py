@@ -210,7 +210,7 @@ def frozen_pass(classifier: KerasClassifier, backbone: Backbone, trunk: Any) -> 
     import keras
 
     from fer_bench.models.deep.backend import dtype_policy
-    from fer_bench.models.deep.frozen import FrozenPass, weights_digest
+    from fer_bench.models.deep.frozen import FrozenPass, weights_digest, without_batch_norm
 
     task, image = classifier.task, classifier.image
     policy = keras.config.dtype_policy().name
@@ -222,6 +222,7 @@ def frozen_pass(classifier: KerasClassifier, backbone: Backbone, trunk: Any) -> 
                 raise FerBenchError(
                     f"the weights of {backbone.application} changed while the run went on; run it again"
                 )
+            copy = without_batch_norm(copy)
             pooled = keras.layers.GlobalAveragePooling2D()(copy.output)
             return from_pixels(task, image, keras.Model(copy.input, [copy.get_layer(backbone.cut).output, pooled]))
 

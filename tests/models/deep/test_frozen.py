@@ -5,7 +5,7 @@ import pytest
 
 from fer_bench.errors import FerBenchError
 from fer_bench.models.deep import frozen
-from fer_bench.models.deep.frozen import BATCH_SIZE, FrozenPass, Stored, weights_digest
+from fer_bench.models.deep.frozen import BATCH_SIZE, FrozenPass, Stored, weights_digest, without_batch_norm
 
 SIDE, N = 8, BATCH_SIZE + 3  # a full batch and a rest
 
@@ -108,6 +108,22 @@ def test_an_entry_that_lost_a_file_is_computed_anew(images, own_cache):
 def test_no_images_are_no_trouble():
     stored = a_pass().outputs(np.zeros((0, SIDE, SIDE), np.uint8))
     assert stored["columns"].shape == (2, 0, SIDE, 1)
+
+
+@pytest.mark.parametrize("application", ["MobileNetV2", "EfficientNetB0", "InceptionV3"])
+def test_normalization_goes_into_the_convolution_before_it(application):
+    """Depthwise convolutions, inputs that are normalised too, normalization without gamma."""
+    import keras
+
+    rng, side = np.random.default_rng(0), 75 if application == "InceptionV3" else 32
+    backbone = getattr(keras.applications, application)(include_top=False, weights=None, input_shape=(side, side, 3))
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.5, 1.5, array.shape) for array in layer.get_weights()])
+    joined, images = without_batch_norm(backbone), rng.uniform(0, 1, (2, side, side, 3)).astype(np.float32)
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in joined.layers)
+    expected = backbone.predict_on_batch(images)
+    assert np.abs(joined.predict_on_batch(images) - expected).max() < 1e-4 * expected.std()
 
 
 def test_training_sees_each_image_or_its_mirror_image_at_random():

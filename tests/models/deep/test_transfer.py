@@ -183,7 +183,7 @@ def test_the_second_strategy_makes_no_pass(tuned, tiny_weights, tmp_path):
     test_images, _ = bars(6, seed=9)
     first = tuned(tiny_weights, told, fine_tune="head")
     first.fit(images, labels).predict_proba(test_images)
-    assert sum("frozen part" in text for text in texts) == 3  # of training, validation and test images
+    assert sum("frozen part: image 0" in text for text in texts) == 3  # of training, validation and test images
     texts.clear()
     rows = np.repeat(np.arange(0, 24, 2), 4)
     second = tuned(tiny_weights, {**told, "random_state": 1})
