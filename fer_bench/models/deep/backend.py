@@ -1,18 +1,26 @@
-"""What networks are computed with: Keras' backend, found out without importing it, a GPU or not, and the precision."""
+"""What networks are computed with: Keras' backend, found out without importing it, a GPU or not, and the precision.
+
+The one module that knows backends apart: by each, `Program` makes many gradient steps at once.
+"""
 
 import json
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fer_bench.errors import FerBenchError
 from fer_bench.models.deep.recipe import AUTO
 
+if TYPE_CHECKING:  # NumPy waits until there is something to train
+    from fer_bench.models.deep.batches import Batch
+
 BACKENDS = ("tensorflow", "jax", "torch")  # Keras' others cannot train
+PROGRAM_SECONDS = 1.0  # between two looks at training: for progress, checkpoints, and a loss that is not finite
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
@@ -109,29 +117,169 @@ class Average:
         from keras import Variable, backend
 
         self.momentum = momentum
-        self.averaged = [each for each in variables if momentum and backend.is_float_dtype(each.dtype)]
-        self.values = [Variable(each, trainable=False, dtype=each.dtype) for each in self.averaged]
+        self.places = [i for i, each in enumerate(variables) if momentum and backend.is_float_dtype(each.dtype)]
+        self.averaged = [variables[i] for i in self.places]
+        self.values = [Variable(array, trainable=False) for array in copies(self.averaged)]
 
-    def update(self, step: Any) -> None:
-        """Take in what the variables are after `step`, from 1 on, of a phase."""
+    def after(self, step: Any, values: list[Any], variables: list[Any]) -> list[Any]:
+        """What `values` become as the variables have become `variables` by `step`, from 1 on, of a phase."""
         from keras import ops
 
-        if self.averaged:
-            step = ops.cast(step, "float32")
-            share = 1 - ops.minimum(step / (9 + step), self.momentum)
-            for value, each in zip(self.values, self.averaged, strict=True):
-                value.assign_add(share * (each - value))
+        step = ops.cast(step, "float32")
+        share = 1 - ops.minimum(step / (9 + step), self.momentum)
+        return [value + share * (variables[i] - value) for i, value in zip(self.places, values, strict=True)]
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """The variables are their averages inside, and what they were before outside."""
-        from keras import ops
-
-        latest = [ops.convert_to_numpy(each).copy() for each in self.averaged]  # torch's share memory with these
-        for each, value in zip(self.averaged, self.values, strict=True):
-            each.assign(value)
+        latest = copies(self.averaged)
+        assign(self.averaged, copies(self.values))
         try:
             yield
         finally:
-            for each, array in zip(self.averaged, latest, strict=True):
-                each.assign(array)
+            assign(self.averaged, latest)
+
+
+class Program:
+    """Gradient steps of a compiled Keras `model`, several of them dispatched at once, and the average of its weights.
+
+    Under TensorFlow, and under jax on a GPU, a compiled loop, whose number of steps is given with each call, so that
+    what a step computes does not depend on how many go together; elsewhere step by step.
+    momentum: that of the average, 0 for none. most: steps that one call may take. pixels: images on the device, from
+    which inputs are made as `changed` says, or None where batches hold the inputs. variables: the state beside the
+    model's own. within_reach: how many steps to ask for next, as they take about `PROGRAM_SECONDS`.
+    """
+
+    def __init__(self, model: Any, momentum: float, most: int, pixels: Any = None) -> None:
+        from keras import backend
+
+        self.model, self.optimizer, self.most, self.pixels = model, model.optimizer, most, pixels
+        self.weights = [*model.trainable_variables, *model.non_trainable_variables]
+        self.average = Average(momentum, self.weights)
+        self.variables = [*self.optimizer.variables, *self.average.values]
+        self.within_reach, self.is_compiled = 1, False
+        self.run = {"tensorflow": self._tensorflow, "jax": self._jax, "torch": self._torch}[backend.backend()]()
+
+    def __call__(self, batches: list["Batch"]) -> Any:
+        """Make a step with each of `batches`: loss and accuracy of each, float (n, 2)."""
+        started = time.monotonic()
+        logs = self.run(batches)
+        if self.is_compiled:
+            seconds = (time.monotonic() - started) / len(batches)
+            self.within_reach = max(1, min(self.most, int(PROGRAM_SECONDS / seconds)))
+        self.is_compiled = True
+        return logs
+
+    def _loss(self, logits: Any, of_layers: Iterable[Any], labels: Any, weights: Any = None) -> tuple[Any, Any]:
+        """Loss and accuracy of a batch, as Keras' own training step has them."""
+        from keras import ops
+
+        losses = self.model.loss(labels, logits)
+        loss = ops.mean(losses if weights is None else losses * weights) + sum(of_layers)
+        right = ops.equal(ops.argmax(logits, axis=-1), ops.argmax(labels, axis=-1))
+        return loss, ops.mean(ops.cast(right, "float32"))
+
+    def _tensorflow(self) -> Callable[[list["Batch"]], Any]:
+        import tensorflow as tf
+        from keras import tree
+
+        from fer_bench.models.deep.batches import made, stacked
+
+        average, trainable, compiled = self.average, self.model.trainable_variables, None
+
+        def step(inputs: Any, *targets: Any) -> Any:
+            with tf.GradientTape() as tape:
+                logits = self.model(made(inputs, self.pixels), training=True)
+                loss, accuracy = self._loss(logits, self.model.losses, *targets)
+            self.optimizer.apply(tape.gradient(loss, [each.value for each in trainable]), trainable)
+            assign(average.values, average.after(self.optimizer.iterations, average.values, self.weights))
+            return tf.stack([loss, accuracy])
+
+        def program(batches: Any) -> Any:
+            count = tf.shape(batches[1])[0]
+            logs = tf.TensorArray(tf.float32, size=count, element_shape=(2,))
+
+            def body(i: Any, logs: Any) -> Any:
+                return i + 1, logs.write(i, step(*tree.map_structure(lambda part: part[i], batches)))
+
+            return tf.while_loop(lambda i, logs: i < count, body, (0, logs))[1].stack()
+
+        def run(batches: list["Batch"]) -> Any:
+            nonlocal compiled
+            parts = stacked(batches)
+            if compiled is None:  # one trace for any number of steps
+                kinds = tree.map_structure(lambda part: tf.TensorSpec((None, *part.shape[1:]), part.dtype), parts)
+                compiled = tf.function(program, input_signature=[kinds], autograph=False)
+            return compiled(parts).numpy()
+
+        return run
+
+    def _jax(self) -> Callable[[list["Batch"]], Any]:
+        import jax
+
+        from fer_bench.models.deep.batches import made, present, stacked
+
+        model, average = self.model, self.average
+        kinds = (model.trainable_variables, model.non_trainable_variables, self.optimizer.variables, average.values)
+
+        def loss(trainable: Any, others: Any, inputs: Any, *targets: Any) -> Any:
+            logits, others, added = model.stateless_call(trainable, others, inputs, training=True, return_losses=True)
+            value, accuracy = self._loss(logits, added, *targets)
+            return value, (others, accuracy)
+
+        def step(values: Any, pixels: Any, inputs: Any, *targets: Any) -> Any:
+            trainable, others, state, averages = values
+            gradient = jax.value_and_grad(loss, has_aux=True)
+            (value, (others, accuracy)), slopes = gradient(trainable, others, made(inputs, pixels), *targets)
+            trainable, state = self.optimizer.stateless_apply(state, slopes, trainable)
+            averages = average.after(state[0], averages, [*trainable, *others])
+            return (trainable, others, state, averages), jax.numpy.stack([value, accuracy])
+
+        def loop(count: Any, values: Any, batches: Any, pixels: Any) -> Any:
+            def body(i: Any, carry: Any) -> Any:
+                values, logs = step(carry[0], pixels, *jax.tree.map(lambda part: part[i], batches))
+                return values, carry[1].at[i].set(logs)
+
+            return jax.lax.fori_loop(0, count, body, (values, jax.numpy.zeros((self.most, 2))))
+
+        one, many = jax.jit(step), jax.jit(loop)
+
+        def run(batches: list["Batch"]) -> Any:
+            values, logs = tuple([each.value for each in kind] for kind in kinds), []
+            if has_gpu():
+                values, logs = many(len(batches), values, stacked(batches, self.most), self.pixels)
+            else:  # where XLA's convolutions take ten times as long inside a loop
+                for batch in batches:
+                    values, of_step = one(values, self.pixels, *present(batch))
+                    logs.append(of_step)
+            for kind, arrays in zip(kinds, values, strict=True):
+                assign(kind, arrays)
+            return jax.device_get(logs)[: len(batches)]
+
+        return run
+
+    def _torch(self) -> Callable[[list["Batch"]], Any]:
+        average = self.average
+
+        def step(batch: "Batch") -> tuple[float, float]:
+            logs = self.model.train_on_batch(*batch, return_dict=True)
+            assign(average.values, average.after(self.optimizer.iterations, average.values, self.weights))
+            return logs["loss"], logs["accuracy"]
+
+        return lambda batches: [step(batch) for batch in batches]
+
+
+def assign(variables: Iterable[Any], values: Iterable[Any]) -> None:
+    """Give Keras `variables` these values."""
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def copies(variables: Iterable[Any]) -> list[Any]:
+    """Arrays of the values of Keras `variables`.
+
+    torch's arrays share memory with a variable, and what shares a value with one under jax goes when Keras predicts.
+    """
+    from keras import ops
+
+    return [ops.convert_to_numpy(each).copy() for each in variables]

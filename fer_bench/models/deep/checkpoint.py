@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 
 from fer_bench.cache import digest, replacing
+from fer_bench.models.deep.backend import assign
 from fer_bench.models.deep.frozen import weights_digest
 from fer_bench.models.deep.watch import TrainingState
 
 SECONDS_BETWEEN = 60.0
-FORMAT = 2
-ARRAYS = ("variable", "best", "optimizer", "generator")
+FORMAT = 3
+ARRAYS = ("variable", "best", "other", "generator")
 
 
 class Checkpoint:
-    """Keeps `TrainingState`, the values of Keras `variables` and an optimizer's in a file; nowhere without `path`.
+    """Keeps `TrainingState`, the values of Keras `variables` and of others in a file; nowhere without `path`.
 
     Batches are numbered and drawn from their number, so they need no state.
     about: all that the steps depend on but the inputs and the variables' first values; JSON-like.
@@ -31,7 +32,7 @@ class Checkpoint:
     def __init__(self, path: Path | None, variables: list[Any], about: Mapping[str, Any]) -> None:
         self.path, self.variables, self.note = path, variables, ""
         self.training = digest({**about, "starts_from": weights_digest(_values(variables))}) if path else ""
-        self.optimizer: list[np.ndarray] = []
+        self.others: list[np.ndarray] = []
         self.saved = time.monotonic()
 
     def load(self) -> TrainingState:
@@ -46,9 +47,8 @@ class Checkpoint:
             return self._refuse(f"could not be read ({type(error).__name__})")
         if about.get("format") != FORMAT or about["training"] != self.training:
             return self._refuse("belongs to another training")
-        for variable, array in zip(self.variables, arrays["variable"], strict=True):
-            variable.assign(array)
-        self.optimizer = arrays["optimizer"]
+        assign(self.variables, arrays["variable"])
+        self.others = arrays["other"]
         _restore_generators(arrays["generator"])
         state = TrainingState(**about["state"], best_weights=arrays["best"])
         self.note = f"went on from step {state.step} after an interruption"
@@ -58,22 +58,21 @@ class Checkpoint:
         self.note = f"the checkpoint of an earlier attempt {why}: training began anew"
         return TrainingState()
 
-    def restore_optimizer(self, optimizer: Any) -> None:
-        """Give `optimizer`, just built, the state it had."""
-        for variable, array in zip(optimizer.variables, self.optimizer, strict=True):
-            variable.assign(array)
+    def restore(self, others: list[Any]) -> None:
+        """Give the variables beside the network's, just made, the values they had."""
+        assign(others, self.others)
 
-    def save_now_and_then(self, state: TrainingState, optimizer: Any) -> None:
-        """Save, if the last time is a minute ago."""
+    def save_now_and_then(self, state: TrainingState, others: list[Any]) -> None:
+        """Save, if the last time is a minute ago. others: see `restore`."""
         if self.path is not None and time.monotonic() - self.saved > SECONDS_BETWEEN:
-            self.save(state, optimizer)
+            self.save(state, others)
 
-    def save(self, state: TrainingState, optimizer: Any) -> None:
+    def save(self, state: TrainingState, others: list[Any]) -> None:
         """Write all that there is in place of an earlier file; a reader never sees a part of it."""
         plain = asdict(replace(state, best_weights=[]))
         del plain["best_weights"]
         about = {"format": FORMAT, "training": self.training, "state": plain}
-        values = (_values(self.variables), state.best_weights, _values(optimizer.variables), _generators())
+        values = (_values(self.variables), state.best_weights, _values(others), _generators())
         arrays = {
             f"{kind}.{i}": array for kind, each in zip(ARRAYS, values, strict=True) for i, array in enumerate(each)
         }

@@ -8,7 +8,8 @@ from fer_bench.errors import FerBenchError
 
 AUTO, COSINE, PLATEAU = "auto", "cosine", "plateau"
 GEOMETRIC = ("mirror", "rotation", "zoom", "shift", "crop")
-AUGMENTATIONS = (*GEOMETRIC, "brightness", "contrast", "erasing")
+PHOTOMETRIC = ("brightness", "contrast")
+AUGMENTATIONS = (*GEOMETRIC, *PHOTOMETRIC, "erasing")
 DEFAULT_AUGMENTATION = ("mirror", "rotation", "zoom", "shift")
 
 

@@ -4,13 +4,14 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from fer_bench.models.deep.assembly import loss_function
-from fer_bench.models.deep.backend import Average, dtype_policy, has_gpu, resolve_precision
-from fer_bench.models.deep.batches import Batches, Inputs, Pixels, padded, prefetch
+from fer_bench.models.deep.backend import Program, dtype_policy, has_gpu, resolve_precision
+from fer_bench.models.deep.batches import Batches, DevicePixels, Inputs, Pixels, padded, prefetch
 from fer_bench.models.deep.checkpoint import Checkpoint
 from fer_bench.models.deep.frozen import FrozenPass, Stored
 from fer_bench.models.deep.pretrained import RANDOM, FirstWeights
@@ -21,6 +22,7 @@ from fer_bench.models.task import FOCAL, Task
 from fer_bench.version import __version__
 
 WARM_UP = 0.05  # of a phase's steps
+MOST_STEPS, MOST_BYTES = 500, 2**24  # of gradient steps that go together, and of their inputs
 
 
 @dataclass(frozen=True)
@@ -144,8 +146,7 @@ class KerasClassifier:
         )
         models = [network.model, *(phase.model for phase in network.phases if phase.model)]
         variables = list({id(variable): variable for model in models for variable in model.variables}.values())
-        average = Average(recipe.ema, variables)
-        checkpoint = Checkpoint(task.checkpoint, [*variables, *average.values], self._about(len(rows)))
+        checkpoint = Checkpoint(task.checkpoint, variables, self._about(len(rows)))
         with checkpoint.needed():
             state = checkpoint.load()
             self.history_, self.earlier_seconds_ = state.history, state.seconds
@@ -153,39 +154,46 @@ class KerasClassifier:
                 self.remarks.append(checkpoint.note)
             watch = Watch(
                 state, recipe, network.model, task.validation[1], self.steps_, self.batch_size, len(rows),
-                task.progress, self._clock, average.in_place,
+                task.progress, self._clock,
             )  # fmt: skip
             done = state.step
             for phase, steps in zip(network.phases, phase_steps(network.phases, self.steps_), strict=True):
                 if done < steps.stop:
-                    self._train_phase(phase, steps, done, X, batches, watch, checkpoint, average)
+                    self._train_phase(phase, steps, done, X, batches, watch, checkpoint)
         network.model.set_weights(state.best_weights)
         self.steps_ = state.made
         return self
 
     def _train_phase(
         self, phase: Phase, steps: range, done: int,
-        X: np.ndarray, batches: Batches, watch: Watch, checkpoint: Checkpoint, average: Average,
+        X: np.ndarray, batches: Batches, watch: Watch, checkpoint: Checkpoint,
     ) -> None:  # fmt: skip
         """Make the gradient steps of `phase`, numbered `steps`, but for the first `done` of the run."""
         model, trunk = phase.model or self.network.model, phase.trunk
         resumed, indices = done > steps.start, range(max(done, steps.start), steps.stop)
-        self.compile(model, phase.learning_rate, len(steps))
-        if resumed:
-            checkpoint.restore_optimizer(model.optimizer)
-        validation = self.view(phase, self.task.validation[0])
+        inputs, validation = self.view(phase, X), self.view(phase, self.task.validation[0])
         if trunk:  # its weights stay, so that what it makes of these does too
             validation = Stored(in_batches(trunk, validation, self.batch_size)[np.newaxis], mirror=False)
-        watch.begin(phase.name, model.optimizer, lambda: self.forward(model, validation), indices.start, resumed)
-        for inputs, *targets in prefetch(batches, self.view(phase, X), indices, self.task.n_jobs):
+        on_device = DevicePixels.of(inputs, self.recipe.mixup) if self.device_ == "gpu" and not trunk else None
+        most = most_steps(0 if on_device else inputs.plain(slice(1), mirrored=False).nbytes * self.batch_size)
+        self.compile(model, phase.learning_rate, len(steps))
+        program = Program(model, self.recipe.ema, most, on_device and on_device.tensor)
+        if resumed:
+            checkpoint.restore(program.variables)
+        watch.begin(
+            phase.name, model.optimizer, lambda: self.forward(model, validation), indices.start, resumed,
+            program.average.in_place,
+        )  # fmt: skip
+        n_jobs = self.task.n_jobs
+        ahead = prefetch(batches, on_device or inputs, indices, n_jobs, max(most, 2 * n_jobs))
+        while left := steps.stop - watch.state.step:
+            chunk = list(islice(ahead, min(left, watch.until_evaluation, program.within_reach)))
             if trunk:
-                inputs = np.asarray(trunk.predict_on_batch(inputs), np.float32)
-            logs = model.train_on_batch(inputs, *targets, return_dict=True)
-            average.update(model.optimizer.iterations)
-            watch(logs)
+                chunk = [(np.asarray(trunk.predict_on_batch(x), np.float32), y, weights) for x, y, weights in chunk]
+            watch(program(chunk))
             if watch.has_lost_patience:
                 break
-            checkpoint.save_now_and_then(watch.state, model.optimizer)
+            checkpoint.save_now_and_then(watch.state, program.variables)
 
     def _about(self, n_rows: int) -> dict[str, Any]:
         """All that the gradient steps depend on but the inputs and the first weights."""
@@ -263,6 +271,11 @@ def phase_steps(phases: tuple[Phase, ...], steps: int) -> list[range]:
     """The gradient steps of each phase by its share: one range after another, `steps` in all."""
     ends = np.rint(np.cumsum([phase.share for phase in phases]) * steps).astype(int).tolist()
     return [range(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def most_steps(nbytes: int) -> int:
+    """How many gradient steps may go together where a batch of inputs has so many bytes."""
+    return max(1, min(MOST_STEPS, MOST_BYTES // max(1, nbytes)))
 
 
 def forget_networks() -> None:

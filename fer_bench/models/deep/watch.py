@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,8 +43,7 @@ class Watch:
     """Keeps `state` up to date: counts gradient steps, evaluates after some of them, keeps the best weights.
 
     network: the model whose weights are kept. labels: int (n,), of the validation images. steps, batch_size: of the
-    whole training, on `n_rows` rows. clock: seconds, from anywhere. kept: the context in which the network has the
-    weights to evaluate and to keep.
+    whole training, on `n_rows` rows. clock: seconds, from anywhere.
     """
 
     state: TrainingState
@@ -56,7 +55,6 @@ class Watch:
     n_rows: int
     progress: Progress
     clock: Callable[[], float] = time.monotonic
-    kept: Callable[[], AbstractContextManager] = nullcontext
 
     def __post_init__(self) -> None:
         self.at = evaluation_steps(self.steps, self.batch_size, len(self.labels))
@@ -67,25 +65,38 @@ class Watch:
         """Whether patience was asked for, and as many evaluations have brought nothing better."""
         return 0 < self.recipe.patience <= self.state.worse_in_a_row
 
-    def begin(self, phase: str, optimizer: Any, predict: Callable[[], np.ndarray], step: int, resumed: bool) -> None:
+    def begin(
+        self, phase: str, optimizer: Any, predict: Callable[[], np.ndarray], step: int, resumed: bool,
+        kept: Callable[[], AbstractContextManager] = nullcontext,
+    ) -> None:  # fmt: skip
         """From here on `phase` goes on, after `step` steps.
 
-        predict: gives the probabilities of the validation images, float32 (n, n_classes).
+        predict: gives the probabilities of the validation images, float32 (n, n_classes). kept: the context in which
+        the network has the weights to evaluate and to keep.
         """
-        self.phase, self.optimizer, self.predict, self.state.step = phase, optimizer, predict, step
+        self.phase, self.optimizer, self.predict, self.kept, self.state.step = phase, optimizer, predict, kept, step
         if not resumed:
             self.state.worse_in_a_row = 0
 
-    def __call__(self, logs: dict[str, float]) -> None:
-        """Take note of one gradient step and its `logs`. Raises FloatingPointError where the loss is not finite."""
+    @property
+    def until_evaluation(self) -> int:
+        """How many steps there are until the next evaluation."""
+        return min(step for step in self.at if step > self.state.step) - self.state.step
+
+    def __call__(self, logs: Iterable[Sequence[float]]) -> None:
+        """Take note of gradient steps, none beyond the next evaluation: loss and accuracy of each.
+
+        Raises FloatingPointError where a loss is not finite.
+        """
         state = self.state
-        state.step += 1
-        state.made += 1
+        for loss, accuracy in logs:
+            state.step += 1
+            state.made += 1
+            if not math.isfinite(loss):
+                where = f"at step {state.step} of {self.steps} ({self.phase})"
+                raise FloatingPointError(f"the training loss became {loss} {where}")
+            state.since.append((float(loss), float(accuracy)))
         state.seconds = self.clock() - self.started
-        if not math.isfinite(logs["loss"]):
-            where = f"at step {state.step} of {self.steps} ({self.phase})"
-            raise FloatingPointError(f"the training loss became {logs['loss']} {where}")
-        state.since.append((float(logs["loss"]), float(logs["accuracy"])))
         if state.step in self.at:
             with self.kept():
                 self._evaluate()

@@ -4,7 +4,7 @@ import threading
 import numpy as np
 import pytest
 
-from fer_bench.models.deep.batches import Batches, Pixels, augment, mixup, prefetch, view
+from fer_bench.models.deep.batches import Batches, DevicePixels, Pixels, augment, made, mixup, prefetch, view
 from fer_bench.models.deep.recipe import AUGMENTATIONS, DEFAULT_AUGMENTATION
 
 
@@ -129,20 +129,20 @@ class Numbers:
 
 def test_prefetch_keeps_the_order_and_looks_only_a_little_ahead():
     numbers = Numbers()
-    for seen in prefetch(numbers, None, range(3, 50), n_jobs=2):
-        assert len(numbers.asked) <= seen - 3 + 2 * 2 + 1
+    for seen in prefetch(numbers, None, range(3, 50), n_jobs=2, ahead=4):
+        assert len(numbers.asked) <= seen - 3 + 4 + 1
     assert seen == 49
     assert sorted(numbers.asked) == list(range(3, 50))
 
 
 def test_prefetch_passes_errors_on():
     with pytest.raises(OSError, match="the disk is gone"):
-        list(prefetch(Numbers(broken=2), None, range(5), n_jobs=2))
+        list(prefetch(Numbers(broken=2), None, range(5), n_jobs=2, ahead=4))
 
 
 def test_prefetch_that_is_left_early_leaves_no_thread_behind():
     before = threading.active_count()
-    ahead = prefetch(Numbers(), None, range(1000), n_jobs=2)
+    ahead = prefetch(Numbers(), None, range(1000), n_jobs=2, ahead=4)
     assert next(ahead) == 0
     ahead.close()
     assert threading.active_count() == before
@@ -154,6 +154,22 @@ def noise(n=32, size=20, channels=1, seed=7):
 
 def augmented(images, *names, seed=0):
     return augment(images, np.random.default_rng(seed), names)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("names", "most"), [((), 0), (("mirror",), 0), (("brightness", "contrast"), 1), (AUGMENTATIONS[:-1], 12)]
+)
+def test_pixels_on_the_device_are_changed_as_on_the_host(names, most, channels):
+    """But for rounding, of noise, where an interpolation at a place rounded to 1/32 of a pixel differs most."""
+    images, rows = noise(channels=channels), np.array([5, 0, 0, 31, 7])
+    on_device = DevicePixels(images, 20, names)
+    host = Pixels(images, 20, names).augmented(rows, np.random.default_rng(3)).astype(int)
+    device = np.asarray(made(on_device.augmented(rows, np.random.default_rng(3)), on_device.tensor))
+    assert device.dtype == np.uint8
+    apart = np.abs(device - host)
+    assert apart.max() <= most
+    assert apart.mean() <= most / 8
 
 
 def left_bright(n=400, size=48, channels=1):

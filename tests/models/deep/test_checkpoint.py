@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from fer_bench.models.deep import backend
 from fer_bench.models.deep import checkpoint as checkpoints
 from fer_bench.models.deep.backend import resolve_precision
 from fer_bench.models.deep.checkpoint import Checkpoint
@@ -47,12 +48,13 @@ def regime(tiny, tmp_path, monkeypatch):
         def cut(self, step, recipe="cosine"):
             """Train until `step`, save there, and be interrupted."""
 
-            def save_and_stop(checkpoint, state, optimizer):
+            def save_and_stop(checkpoint, state, others):
                 if state.step == step:
-                    checkpoint.save(state, optimizer)
+                    checkpoint.save(state, others)
                     raise KeyboardInterrupt
 
             with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(backend, "PROGRAM_SECONDS", 0.0)  # undisturbed, many steps go together
                 patch.setattr(Checkpoint, "save_now_and_then", save_and_stop)
                 self.fit(recipe)
 
@@ -103,6 +105,7 @@ def test_training_that_was_cut_off_ends_as_if_it_had_not_been(tiny, regime, reci
 def test_an_interruption_at_any_moment_costs_the_steps_since_the_last_checkpoint(regime, monkeypatch):
     undisturbed = regime.fit()
     monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN", -1.0)
+    monkeypatch.setattr(backend, "PROGRAM_SECONDS", 0.0)
     told = []
 
     def stop(share, text):
@@ -119,13 +122,14 @@ def test_an_interruption_at_any_moment_costs_the_steps_since_the_last_checkpoint
 
 def test_a_checkpoint_is_saved_only_now_and_then_and_goes_in_the_end(regime, monkeypatch):
     saved = []
-    monkeypatch.setattr(Checkpoint, "save", lambda self, state, optimizer: saved.append(state.step))
+    monkeypatch.setattr(Checkpoint, "save", lambda self, state, others: saved.append(state.step))
     regime.file.parent.mkdir()
     regime.file.with_name(f".{regime.file.name}.0123abcd").write_bytes(b"what a kill while saving left")
     regime.fit(steps=3)
     assert saved == []
     assert list(regime.file.parent.iterdir()) == []
     monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN", -1.0)
+    monkeypatch.setattr(backend, "PROGRAM_SECONDS", 0.0)
     regime.fit(steps=3)
     assert saved == [1, 2, 3]
 
@@ -194,11 +198,11 @@ def test_a_state_comes_back_as_it_was_also_where_two_save_at_once(tmp_path, monk
 
     def save_both(*arguments, **arrays):
         monkeypatch.setattr(np, "savez", savez)
-        other.save(state, optimizer)
+        other.save(state, optimizer.variables)
         savez(*arguments, **arrays)
 
     monkeypatch.setattr(np, "savez", save_both)
-    one.save(state, optimizer)
+    one.save(state, optimizer.variables)
     variable.assign([9.0])
     loaded = one.load()
     assert (loaded.step, loaded.made, loaded.seconds, loaded.worse_in_a_row, loaded.best_score) == (3, 2, 0.1, 1, 1 / 3)
@@ -250,7 +254,7 @@ def test_what_torch_s_layers_draw_from_is_saved_and_restored(tmp_path, monkeypat
     checkpoint = Checkpoint(tmp_path / "checkpoint.npz", [], {})
     monkeypatch.setitem(sys.modules, "torch", torch)
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
-    checkpoint.save(TrainingState(), optimizer)
+    checkpoint.save(TrainingState(), optimizer.variables)
     torch.own, torch.gpus = [0], [[0] for _ in gpus]
     checkpoint.load()
     assert (torch.own, torch.gpus) == ([1, 2, 3], gpus)

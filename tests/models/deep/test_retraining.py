@@ -5,6 +5,8 @@ import pytest
 
 from fer_bench.errors import FerBenchError
 from fer_bench.metrics import macro_f1
+from fer_bench.models.deep import backend
+from fer_bench.models.deep.backend import Program
 from fer_bench.models.deep.batches import Pixels
 from fer_bench.models.deep.checkpoint import Checkpoint
 from fer_bench.models.deep.frozen import Stored
@@ -90,14 +92,15 @@ def test_one_that_was_cut_off_goes_on_but_from_other_weights_begins_anew(tiny, b
     file, other = tmp_path / "checkpoint.npz", tmp_path / "other.weights.h5"
     tiny.classifier(tiny.task(steps=STEPS, random_state=7)).fit(*imbalanced(tiny)).network.model.save_weights(other)
 
-    def save_and_stop(checkpoint, state, optimizer):
+    def save_and_stop(checkpoint, state, others):
         if state.step == 60:
-            checkpoint.save(state, optimizer)
+            checkpoint.save(state, others)
             raise KeyboardInterrupt
 
     for weights, note in ((base[1], "went on from step 60"), (other, "belongs to another training")):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(Checkpoint, "save_now_and_then", save_and_stop)
+            patch.setattr(backend, "PROGRAM_SECONDS", 0.0)
             retrained(tiny, base[1], checkpoint=file)
         whole, after = retrained(tiny, weights), retrained(tiny, weights, checkpoint=file)
         assert any(note in said for said in after.notes_)
@@ -109,16 +112,14 @@ def test_one_that_was_cut_off_goes_on_but_from_other_weights_begins_anew(tiny, b
 
 def test_the_last_layer_sees_augmented_copies_of_class_balanced_rows(tiny, base, monkeypatch):
     """Hardly a row of what the rest passes on comes twice, though the rare class has six images."""
-    from keras import Model
-
     seen = []
 
-    def spy(model, inputs, labels, *weights, **options):
-        seen.append((inputs, labels))
-        return train_on_batch(model, inputs, labels, *weights, **options)
+    def spy(program, batches):
+        seen.extend((inputs, labels) for inputs, labels, _ in batches)
+        return call(program, batches)
 
-    train_on_batch = Model.train_on_batch
-    monkeypatch.setattr(Model, "train_on_batch", spy)
+    call = Program.__call__
+    monkeypatch.setattr(Program, "__call__", spy)
     retrained(tiny, base[1], steps=200)
     inputs, labels = (np.concatenate(arrays) for arrays in zip(*seen, strict=True))
     assert inputs.shape == (SHARE * 200 * 16, 12)

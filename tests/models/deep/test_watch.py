@@ -8,7 +8,7 @@ from fer_bench.models.deep.training import Phase
 from fer_bench.models.deep.watch import PLATEAU_FACTOR, TrainingState, Watch, evaluation_steps
 
 Y = np.array([0, 0, 0, 1, 1, 2])
-LOGS = {"loss": 1.5, "accuracy": 0.5}
+LOGS = [(1.5, 0.5)]  # of one step
 
 
 class Training:
@@ -47,7 +47,7 @@ class Training:
 def test_history_has_a_row_per_evaluation_with_all_its_columns():
     training = Training([6, 3], every=2)
     for loss in (1.0, 2.0, 5.0, 7.0):
-        training.watch({"loss": loss, "accuracy": loss / 10})
+        training.watch([(loss, loss / 10)])
     first, second = training.state.history
     assert list(first) == [
         "step", "epoch", "phase", "seconds", "learning_rate", "loss", "accuracy",
@@ -108,8 +108,8 @@ def test_progress_is_told_at_every_evaluation_with_the_best_score():
 
 def test_a_loss_or_a_prediction_that_is_not_finite_is_refused():
     training = Training([3]).go_on(3)
-    with pytest.raises(FloatingPointError, match=r"loss became inf at step 4 of 100 \(only\)"):
-        training.watch({"loss": float("inf"), "accuracy": 0.0})
+    with pytest.raises(FloatingPointError, match=r"loss became inf at step 5 of 100 \(only\)"):
+        training.watch([(1.0, 0.5), (float("inf"), 0.0), (1.0, 0.5)])
     training = Training([3])
     training.watch.predict = lambda: np.full((6, 3), np.nan, np.float32)
     with pytest.raises(FloatingPointError, match=r"not finite at step 10 \(only\)"):
