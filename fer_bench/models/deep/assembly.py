@@ -46,15 +46,16 @@ def with_defaults(task: Task, **parameters: Any) -> Task:
     return replace(task, parameters={**parameters, **task.parameters})
 
 
-def from_pixels(task: Task, image: ImageInput, network: Callable[[Any], Any]) -> Any:
+def from_pixels(task: Task, image: ImageInput, network: Callable[[Any], Any], any_size: bool = False) -> Any:
     """Model from raw pixels, uint8 (n, size, size, 1 or 3) as the dataset has them, to what `network` makes of them.
 
-    `network` takes what `preprocess` gives and returns logits, float32 (n, n_classes).
+    `network` takes what `preprocess` gives and returns logits, float32 (n, n_classes). any_size: squares of any side.
     """
     from keras import Input, Model
 
     channels = 1 if len(task.image_shape) == 2 else task.image_shape[2]
-    pixels = Input((image.size, image.size, channels), dtype="uint8", name="pixels")
+    side = None if any_size else image.size
+    pixels = Input((side, side, channels), dtype="uint8", name="pixels")
     return Model(pixels, network(preprocess(pixels, image)))
 
 

@@ -106,19 +106,20 @@ def dtype_policy(name: str) -> Iterator[None]:
 
 
 class Average:
-    """An exponential moving average of Keras `variables`, BatchNormalization's statistics included; none at momentum 0.
+    """An exponential moving average of the weights of a `model`, batch statistics included; none at momentum 0.
 
-    values: of those of floating point, variables too, from their present values on. The momentum of step t of a phase
-    is at most t / (9 + t), so that it forgets what training began with: an average of about the last tenth of the
-    steps until `momentum` is reached (as in TensorFlow's ExponentialMovingAverage).
+    weights: the model's variables, trainable ones first. values: of those of floating point, variables too, from their
+    present values on. The momentum of step t of a phase is at most t / (9 + t), so that it forgets what training began
+    with: an average of about the last tenth of the steps until `momentum` is reached (as in TensorFlow's
+    ExponentialMovingAverage).
     """
 
-    def __init__(self, momentum: float, variables: list[Any]) -> None:
+    def __init__(self, momentum: float, model: Any) -> None:
         from keras import Variable, backend
 
-        self.momentum = momentum
-        self.places = [i for i, each in enumerate(variables) if momentum and backend.is_float_dtype(each.dtype)]
-        self.averaged = [variables[i] for i in self.places]
+        self.momentum, self.weights = momentum, [*model.trainable_variables, *model.non_trainable_variables]
+        self.places = [i for i, each in enumerate(self.weights) if momentum and backend.is_float_dtype(each.dtype)]
+        self.averaged = [self.weights[i] for i in self.places]
         self.values = [Variable(array, trainable=False) for array in copies(self.averaged)]
 
     def after(self, step: Any, values: list[Any], variables: list[Any]) -> list[Any]:
@@ -145,19 +146,15 @@ class Program:
 
     Under TensorFlow, and under jax on a GPU, a compiled loop, whose number of steps is given with each call, so that
     what a step computes does not depend on how many go together; elsewhere step by step.
-    momentum: that of the average, 0 for none. most: steps that one call may take. pixels: images on the device, from
-    which inputs are made as `changed` says, or None where batches hold the inputs. variables: the state beside the
-    model's own. within_reach: how many steps to ask for next, as they take about `PROGRAM_SECONDS`.
+    most: steps that one call may take. pixels: images on the device, from which inputs are made as `made` says, or None
+    where batches hold the inputs. within_reach: how many steps to ask for next, as they take about `PROGRAM_SECONDS`.
     """
 
-    def __init__(self, model: Any, momentum: float, most: int, pixels: Any = None) -> None:
+    def __init__(self, model: Any, average: Average, most: int, pixels: Any = None) -> None:
         from keras import backend
 
         self.model, self.optimizer, self.most, self.pixels = model, model.optimizer, most, pixels
-        self.weights = [*model.trainable_variables, *model.non_trainable_variables]
-        self.average = Average(momentum, self.weights)
-        self.variables = [*self.optimizer.variables, *self.average.values]
-        self.within_reach, self.is_compiled = 1, False
+        self.average, self.within_reach, self.is_compiled = average, 1, False
         self.run = {"tensorflow": self._tensorflow, "jax": self._jax, "torch": self._torch}[backend.backend()]()
 
     def __call__(self, batches: list["Batch"]) -> Any:
@@ -192,7 +189,7 @@ class Program:
                 logits = self.model(made(inputs, self.pixels), training=True)
                 loss, accuracy = self._loss(logits, self.model.losses, *targets)
             self.optimizer.apply(tape.gradient(loss, [each.value for each in trainable]), trainable)
-            assign(average.values, average.after(self.optimizer.iterations, average.values, self.weights))
+            assign(average.values, average.after(self.optimizer.iterations, average.values, average.weights))
             return tf.stack([loss, accuracy])
 
         def program(batches: Any) -> Any:
@@ -263,7 +260,7 @@ class Program:
 
         def step(batch: "Batch") -> tuple[float, float]:
             logs = self.model.train_on_batch(*batch, return_dict=True)
-            assign(average.values, average.after(self.optimizer.iterations, average.values, self.weights))
+            assign(average.values, average.after(self.optimizer.iterations, average.values, average.weights))
             return logs["loss"], logs["accuracy"]
 
         return lambda batches: [step(batch) for batch in batches]

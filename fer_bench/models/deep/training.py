@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from fer_bench.models.deep.assembly import loss_function
-from fer_bench.models.deep.backend import Program, dtype_policy, has_gpu, resolve_precision
+from fer_bench.models.deep.backend import Average, Program, dtype_policy, has_gpu, resolve_precision
 from fer_bench.models.deep.batches import Batches, DevicePixels, Inputs, Pixels, padded, prefetch
 from fer_bench.models.deep.checkpoint import Checkpoint
 from fer_bench.models.deep.frozen import FrozenPass, Stored
+from fer_bench.models.deep.muon import muon
 from fer_bench.models.deep.pretrained import RANDOM, FirstWeights
-from fer_bench.models.deep.recipe import PLATEAU, Recipe
+from fer_bench.models.deep.recipe import ADAMW, MUON, PLATEAU, Recipe
 from fer_bench.models.deep.watch import Watch
 from fer_bench.models.registry import ImageInput
 from fer_bench.models.task import FOCAL, Task
@@ -33,6 +34,8 @@ class Phase:
     model: what is trained, from the inputs of this phase to logits; by default the network.
     view: images as the inputs of this phase; by default their pixels.
     trunk: a model that is not trained, which the inputs pass through first, or None.
+    coarse: the share of its steps that are made first on smaller images, and their side in pixels, for models of images
+    of any size; a step's arithmetic is as their area.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Phase:
     model: Any = None
     view: Callable[[np.ndarray], Inputs] | None = None
     trunk: Any = None
+    coarse: tuple[float, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,10 @@ class Network:
 class KerasClassifier:
     """Trains the network that `build()` returns on uint8 images (n, h, w) or (n, h, w, 3) of any size.
 
-    AdamW (Loshchilov & Hutter 2019) with a warm-up and cosine schedule for exactly `task.steps` batches, whatever the
-    number of rows; seeded augmentation of training images. The weights kept are those with the best unweighted
-    macro-F1 on `task.validation`, looked at up to 20 times, the end included. Where `task.checkpoint` names a file,
-    training that was cut off goes on from there. `task.parameters` may ask for another `Recipe`.
+    AdamW (Loshchilov & Hutter 2019), or `muon`, with a warm-up and cosine schedule for exactly `task.steps` batches,
+    whatever the number of rows; seeded augmentation of training images. The weights kept are those with the best
+    unweighted macro-F1 on `task.validation`, looked at up to 20 times, the end included. Where `task.checkpoint` names
+    a file, training that was cut off goes on from there. `task.parameters` may ask for another `Recipe`.
 
     Fitted: history_ (a dict per evaluation), n_parameters_, steps_ (gradient steps made: fewer where patience was
     lost), device_ ("cpu" or "gpu"), initial_weights_ ("random", "imagenet" or "file"), weights_note_ (more of these, in
@@ -169,31 +173,41 @@ class KerasClassifier:
         X: np.ndarray, batches: Batches, watch: Watch, checkpoint: Checkpoint,
     ) -> None:  # fmt: skip
         """Make the gradient steps of `phase`, numbered `steps`, but for the first `done` of the run."""
-        model, trunk = phase.model or self.network.model, phase.trunk
-        resumed, indices = done > steps.start, range(max(done, steps.start), steps.stop)
-        inputs, validation = self.view(phase, X), self.view(phase, self.task.validation[0])
-        if trunk:  # its weights stay, so that what it makes of these does too
-            validation = Stored(in_batches(trunk, validation, self.batch_size)[np.newaxis], mirror=False)
+        model, validation = phase.model or self.network.model, self.view(phase, self.task.validation[0])
+        if phase.trunk:  # its weights stay, so that what it makes of these does too
+            validation = Stored(in_batches(phase.trunk, validation, self.batch_size)[np.newaxis], mirror=False)
+        self.compile(model, phase.learning_rate, len(steps))
+        average, resumed = Average(self.recipe.ema, model), done > steps.start
+        if resumed:
+            checkpoint.restore([*model.optimizer.variables, *average.values])
+        watch.begin(
+            phase.name, model.optimizer, lambda: self.forward(model, validation), max(done, steps.start), resumed,
+            average.in_place,
+        )  # fmt: skip
+        share, side = phase.coarse or (0.0, 0)
+        fine = steps.start + round(share * len(steps))
+        if watch.state.step < fine:
+            small = Pixels(X, side, self.recipe.augmentation)
+            self._make_steps(fine, small, model, None, average, batches, watch, checkpoint)
+        self._make_steps(steps.stop, self.view(phase, X), model, phase.trunk, average, batches, watch, checkpoint)
+
+    def _make_steps(
+        self, stop: int, inputs: Inputs, model: Any, trunk: Any, average: Average,
+        batches: Batches, watch: Watch, checkpoint: Checkpoint,
+    ) -> None:  # fmt: skip
+        """Make gradient steps on `inputs` up to step `stop` of the run, or until patience is lost."""
         on_device = DevicePixels.of(inputs, self.recipe.mixup) if self.device_ == "gpu" and not trunk else None
         most = most_steps(0 if on_device else inputs.plain(slice(1), mirrored=False).nbytes * self.batch_size)
-        self.compile(model, phase.learning_rate, len(steps))
-        program = Program(model, self.recipe.ema, most, on_device and on_device.tensor)
-        if resumed:
-            checkpoint.restore(program.variables)
-        watch.begin(
-            phase.name, model.optimizer, lambda: self.forward(model, validation), indices.start, resumed,
-            program.average.in_place,
-        )  # fmt: skip
+        program = Program(model, average, most, on_device and on_device.tensor)
         n_jobs = self.task.n_jobs
+        indices = range(watch.state.step, stop)
         ahead = prefetch(batches, on_device or inputs, indices, n_jobs, max(most, 2 * n_jobs))
-        while left := steps.stop - watch.state.step:
+        while (left := stop - watch.state.step) and not watch.has_lost_patience:
             chunk = list(islice(ahead, min(left, watch.until_evaluation, program.within_reach)))
             if trunk:
                 chunk = [(np.asarray(trunk.predict_on_batch(x), np.float32), y, weights) for x, y, weights in chunk]
             watch(program(chunk))
-            if watch.has_lost_patience:
-                break
-            checkpoint.save_now_and_then(watch.state, program.variables)
+            checkpoint.save_now_and_then(watch.state, [*model.optimizer.variables, *average.values])
 
     def _about(self, n_rows: int) -> dict[str, Any]:
         """All that the gradient steps depend on but the inputs and the first weights."""
@@ -205,7 +219,7 @@ class KerasClassifier:
             "policy": self.policy, "steps": task.steps, "batch_size": self.batch_size, "seed": task.random_state,
             "rows": n_rows, "loss": asdict(task.loss), "parameters": dict(task.parameters),
             "weights": self.network.weights,
-            "phases": [(phase.name, phase.share, phase.learning_rate) for phase in self.network.phases],
+            "phases": [(one.name, one.share, one.learning_rate, one.coarse) for one in self.network.phases],
         }  # fmt: skip
 
     def _clock(self) -> float:
@@ -228,12 +242,13 @@ class KerasClassifier:
         return in_batches(self._predictors[id(model)], inputs, self.batch_size, mirrored)
 
     def compile(self, model: Any, learning_rate: float, steps: int) -> None:
-        """Compile `model` for `steps` gradient steps: AdamW, biases and normalisation not decayed, loss, schedule."""
+        """Compile `model` for `steps` gradient steps: loss, schedule, optimizer, without decay of biases."""
         import keras
 
         recipe, rate = self.recipe, learning_rate * self.recipe.learning_rate
         schedule = rate if recipe.schedule == PLATEAU else cosine(rate, steps)
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
+        kinds = {ADAMW: keras.optimizers.AdamW, MUON: muon}
+        optimizer = kinds[recipe.optimizer](schedule, weight_decay=recipe.weight_decay)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         optimizer.build(model.trainable_variables)  # inside the first step it would cost TensorFlow a second trace
         loss = loss_function(self.task.loss, recipe.label_smoothing)

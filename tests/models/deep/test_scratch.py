@@ -11,7 +11,7 @@ from fer_bench.models.task import Task
 
 NAMES = [card.name for card in MODELS if card.build.__module__ == scratch.__name__]
 AFFORDABLE = [name for name in NAMES if name != "cnn-deep"]
-MINIMUM = {"cnn": 8, "cnn-attention": 8, "cnn-small": 8, "cnn-deep": 128, "mini-xception": 20}
+MINIMUM = {"cnn": 12, "cnn-attention": 12, "cnn-small": 8, "cnn-deep": 128, "mini-xception": 20}
 
 
 def bars(n, seed=0, side=48, channels=1):
@@ -73,8 +73,9 @@ def test_attention_adds_little_to_the_trunk():
 @pytest.mark.parametrize("name", NAMES)
 def test_the_smallest_size_works_and_one_less_is_refused(name):
     smallest = MINIMUM[name]
-    model = built(name, a_task(parameters={"image_size": smallest}))
-    assert model.input_shape == (None, smallest, smallest, 1)
+    classifier = MODELS[name].build(a_task(parameters={"image_size": smallest}))
+    classifier.create()
+    assert classifier.network.whole().input_shape == (None, smallest, smallest, 1)
     with pytest.raises(FerBenchError, match=f"below the minimum of {smallest} of {name}"):
         MODELS[name].build(a_task(parameters={"image_size": smallest - 1}))
 
