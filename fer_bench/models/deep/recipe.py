@@ -6,7 +6,7 @@ from typing import Any
 
 from fer_bench.errors import FerBenchError
 
-AUTO, COSINE, PLATEAU, ADAMW, MUON = "auto", "cosine", "plateau", "adamw", "muon"
+AUTO, COSINE, PLATEAU = "auto", "cosine", "plateau"
 GEOMETRIC = ("mirror", "rotation", "zoom", "shift", "crop")
 PHOTOMETRIC = ("brightness", "contrast")
 AUGMENTATIONS = (*GEOMETRIC, *PHOTOMETRIC, "erasing")
@@ -20,7 +20,7 @@ class Recipe:
     batch_size: None for the network's own. learning_rate: a factor on that of every phase. mixup: its alpha, 0 for
     none. precision: "auto", "float32" or "bfloat16". schedule: "cosine" or "plateau". patience: evaluations without a
     better one after which a phase ends, 0 for never. ema: momentum of the average of weights that is evaluated and kept
-    in place of the latest ones, 0 for none. optimizer: "adamw" or "muon".
+    in place of the latest ones, 0 for none.
     """
 
     batch_size: int | None = None
@@ -33,7 +33,6 @@ class Recipe:
     schedule: str = COSINE
     patience: int = 0
     ema: float = 0.0
-    optimizer: str = ADAMW
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> "Recipe":
@@ -90,7 +89,6 @@ def _one_of(*choices: str) -> Callable[[str, Any], str]:
 _READ: dict[str, Callable[[str, Any], Any]] = {
     "precision": _one_of(AUTO, "float32", "bfloat16"),
     "schedule": _one_of(COSINE, PLATEAU),
-    "optimizer": _one_of(ADAMW, MUON),
     "batch_size": _number(1, whole=True),
     "patience": _number(0, whole=True),
     "learning_rate": _number(0, above=True),

@@ -15,7 +15,6 @@ from fer_bench.models.deep.assembly import (
     sized,
     with_defaults,
 )
-from fer_bench.models.deep.recipe import MUON
 from fer_bench.models.registry import Choice, ImageInput, Range, register_model
 from fer_bench.models.task import Task
 
@@ -201,7 +200,6 @@ def _residual(task: Task, name: str, trunk: Callable[[Any], Any]) -> Any:
     """Classifier on `trunk`: most steps are made on smaller images, as in DAWNBench's winners (Coleman et al. 2017)."""
     from fer_bench.models.deep.training import KerasClassifier, Network, Phase
 
-    task = with_defaults(task, optimizer=MUON)
     image, dropout = sized(GRAY_48, task, 12, name), float(task.parameters.get("dropout", 0.2))
     share, scale = COARSE
 

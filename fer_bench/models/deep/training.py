@@ -14,9 +14,8 @@ from fer_bench.models.deep.backend import Average, Program, dtype_policy, has_gp
 from fer_bench.models.deep.batches import Batches, DevicePixels, Inputs, Pixels, padded, prefetch
 from fer_bench.models.deep.checkpoint import Checkpoint
 from fer_bench.models.deep.frozen import FrozenPass, Stored
-from fer_bench.models.deep.muon import muon
 from fer_bench.models.deep.pretrained import RANDOM, FirstWeights
-from fer_bench.models.deep.recipe import ADAMW, MUON, PLATEAU, Recipe
+from fer_bench.models.deep.recipe import PLATEAU, Recipe
 from fer_bench.models.deep.watch import Watch
 from fer_bench.models.registry import ImageInput
 from fer_bench.models.task import FOCAL, Task
@@ -73,7 +72,7 @@ class Network:
 class KerasClassifier:
     """Trains the network that `build()` returns on uint8 images (n, h, w) or (n, h, w, 3) of any size.
 
-    AdamW (Loshchilov & Hutter 2019), or `muon`, with a warm-up and cosine schedule for exactly `task.steps` batches,
+    AdamW (Loshchilov & Hutter 2019) with a warm-up and cosine schedule for exactly `task.steps` batches,
     whatever the number of rows; seeded augmentation of training images. The weights kept are those with the best
     unweighted macro-F1 on `task.validation`, looked at up to 20 times, the end included. Where `task.checkpoint` names
     a file, training that was cut off goes on from there. `task.parameters` may ask for another `Recipe`.
@@ -247,8 +246,7 @@ class KerasClassifier:
 
         recipe, rate = self.recipe, learning_rate * self.recipe.learning_rate
         schedule = rate if recipe.schedule == PLATEAU else cosine(rate, steps)
-        kinds = {ADAMW: keras.optimizers.AdamW, MUON: muon}
-        optimizer = kinds[recipe.optimizer](schedule, weight_decay=recipe.weight_decay)
+        optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         optimizer.build(model.trainable_variables)  # inside the first step it would cost TensorFlow a second trace
         loss = loss_function(self.task.loss, recipe.label_smoothing)

@@ -8,6 +8,7 @@ import pytest
 from fer_bench.models.deep import backend
 from fer_bench.models.deep import checkpoint as checkpoints
 from fer_bench.models.deep.backend import resolve_precision
+from fer_bench.models.deep.batches import Pixels
 from fer_bench.models.deep.checkpoint import Checkpoint
 from fer_bench.models.deep.training import Network, Phase
 from fer_bench.models.deep.watch import TrainingState, Watch
@@ -45,7 +46,7 @@ def regime(tiny, tmp_path, monkeypatch):
         def fit(self, *how, **changes):
             return self.classifier(*how, **changes).fit(*tiny.bars(60), np.linspace(0.5, 1.5, 60))
 
-        def cut(self, step, recipe="cosine"):
+        def cut(self, step, recipe="cosine", **changes):
             """Train until `step`, save there, and be interrupted."""
 
             def save_and_stop(checkpoint, state, others):
@@ -56,7 +57,7 @@ def regime(tiny, tmp_path, monkeypatch):
             with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
                 patch.setattr(backend, "PROGRAM_SECONDS", 0.0)  # undisturbed, many steps go together
                 patch.setattr(Checkpoint, "save_now_and_then", save_and_stop)
-                self.fit(recipe)
+                self.fit(recipe, **changes)
 
         def found(self, **changes):
             """What training that begins says of the file that there is."""
@@ -214,6 +215,7 @@ def test_a_state_comes_back_as_it_was_also_where_two_save_at_once(tmp_path, monk
 
 def test_a_loss_that_is_not_finite_leaves_no_checkpoint(tiny, regime, monkeypatch):
     monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN", -1.0)
+    monkeypatch.setattr(backend, "PROGRAM_SECONDS", 0.0)
     phases = (Phase("sane", 0.5, 0.01), Phase("mad", 0.5, float("inf")))
     seen = []
     task = tiny.task(checkpoint=regime.file, progress=lambda *said: seen.append(regime.file.exists()))
@@ -258,3 +260,31 @@ def test_what_torch_s_layers_draw_from_is_saved_and_restored(tmp_path, monkeypat
     torch.own, torch.gpus = [0], [[0] for _ in gpus]
     checkpoint.load()
     assert (torch.own, torch.gpus) == ([1, 2, 3], gpus)
+
+
+@pytest.mark.parametrize("cut", [2, 3, 4])
+def test_smaller_images_come_first_and_a_cut_on_either_side_of_the_change_costs_nothing(tiny, regime, cut):
+    """The schedule and the optimizer's state go on across the change."""
+
+    def build():
+        from keras import Input, Model, layers
+
+        pixels = Input((None, None, 1), dtype="uint8")
+        x = layers.Conv2D(4, 3, activation="relu")(layers.Rescaling(1 / 255)(pixels))
+        x = layers.Dense(3, name="logits", dtype="float32")(layers.GlobalAveragePooling2D()(x))
+        return Network(Model(pixels, x), (Phase("all layers", 1.0, 0.01, coarse=(0.5, 6)),))
+
+    seen, make = [], Pixels.augmented
+
+    def spy(pixels, rows, rng):
+        made = make(pixels, rows, rng)
+        seen.append(made.shape[1])
+        return made
+
+    regime.build, changes = build, {"steps": 6, "parameters": {"ema": 0.8}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pixels, "augmented", spy)
+        undisturbed = regime.fit(**changes)
+    assert sorted(seen) == [6] * 3 + [tiny.side] * 3
+    regime.cut(cut, **changes)
+    assert_same_training(undisturbed, regime.fit(**changes))
