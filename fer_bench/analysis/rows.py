@@ -72,6 +72,7 @@ def _line(run: Run, label: str) -> dict[str, Any]:
         "cpu_seconds": _mean(one.cpu_seconds for one in run.records),
         "n_parameters": record.n_parameters,
         "steps": record.steps,
+        "epochs": np.nan if record.epochs is None else record.epochs,
         "n_rows": record.n_rows,
         "settings": record.parameters,
         "versions": record.environment.versions if record.environment else {},
@@ -139,9 +140,9 @@ def rows_frame(
         model=("model", "first"), strategy=("strategy", "first"), family=("family", "first"),
         model_name=("model_name", "first"), budget=("budget", "first"), tuned=("tuned", "first"),
         parameters=("parameters", "first"), n_seeds=("seed", "size"), n_parameters=("n_parameters", "first"),
-        fitted=("fitted", "any"), stochastic=("stochastic", "any"), weights_asked=("weights_asked", "first"),
-        initial_weights=("initial_weights", "first"), weights_note=("weights_note", "first"),
-        runs=("seed", lambda seeds: tuple(seeds.index)),
+        fitted=("fitted", "any"), stochastic=("stochastic", "any"), epochs=("epochs", "min"),
+        weights_asked=("weights_asked", "first"), initial_weights=("initial_weights", "first"),
+        weights_note=("weights_note", "first"), runs=("seed", lambda seeds: tuple(seeds.index)),
     )  # fmt: skip
     rows = rows.join(_means(scores, runs, TEST)).join(_means(scores, runs, CLEAN).add_prefix("clean_"))
     rows = rows.join(_costs(runs))

@@ -102,6 +102,7 @@ class Record(Part):
     device: what the network was trained on. initial_weights: what it started from, in words in weights_note.
     members: run ids of an ensemble and their weights. adjusted_from: the run whose probabilities this one adjusted.
     plugin_code: digest of what plugins defined of it. base_predictions: digest of the predictions it started from.
+    epochs: passes of a network over the rows it was trained on; None in records from before they were counted.
     cpu_seconds: of all cores together, from the start of the run's process to the end of its last sitting.
     stochastic: whether another seed gives another run; None in records from before it was noted.
     """
@@ -131,6 +132,7 @@ class Record(Part):
     notes: list[str] = []
     n_rows: int | None = None
     steps: int | None = None
+    epochs: NotNegative | None = None
     stochastic: bool | None = None
     n_parameters: int | None = None
     ms_per_image: NotNegative | None = None

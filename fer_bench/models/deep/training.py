@@ -72,15 +72,15 @@ class Network:
 class KerasClassifier:
     """Trains the network that `build()` returns on uint8 images (n, h, w) or (n, h, w, 3) of any size.
 
-    AdamW (Loshchilov & Hutter 2019) with a warm-up and cosine schedule for exactly `task.steps` batches,
-    whatever the number of rows; seeded augmentation of training images. The weights kept are those with the best
-    unweighted macro-F1 on `task.validation`, looked at up to 20 times, the end included. Where `task.checkpoint` names
-    a file, training that was cut off goes on from there. `task.parameters` may ask for another `Recipe`.
+    AdamW (Loshchilov & Hutter 2019) with a warm-up and cosine schedule for exactly `task.steps` batches, whatever the
+    number of rows; seeded augmentation of training images. The weights kept are those with the best unweighted
+    macro-F1 on `task.validation`, looked at up to 20 times, the end included. Where `task.checkpoint` names a file,
+    training that was cut off goes on from there. `task.parameters` may ask for another `Recipe`.
 
     Fitted: history_ (a dict per evaluation), n_parameters_, steps_ (gradient steps made: fewer where patience was
-    lost), device_ ("cpu" or "gpu"), initial_weights_ ("random", "imagenet" or "file"), weights_note_ (more of these, in
-    words), notes_ (for people), earlier_seconds_ (of the training that was cut off), frozen_ (the pass that runs share,
-    or None).
+    lost), epochs_ (passes over the rows), device_ ("cpu" or "gpu"), initial_weights_ ("random", "imagenet" or "file"),
+    weights_note_ (more of these, in words), notes_ (for people), earlier_seconds_ (of the training that was cut off),
+    frozen_ (the pass that runs share, or None).
     """
 
     def __init__(self, task: Task, image: ImageInput, build: Callable[[], Network], batch_size: int) -> None:
@@ -164,7 +164,7 @@ class KerasClassifier:
                 if done < steps.stop:
                     self._train_phase(phase, steps, done, X, batches, watch, checkpoint)
         network.model.set_weights(state.best_weights)
-        self.steps_ = state.made
+        self.steps_, self.epochs_ = state.made, state.made * self.batch_size / len(rows)
         return self
 
     def _train_phase(
