@@ -4,6 +4,7 @@ import pytest
 
 from fer_bench.execution.estimate import Estimate, spell
 from fer_bench.execution.plan import Selection, make_plan
+from fer_bench.models import MODELS
 
 
 @pytest.fixture
@@ -17,6 +18,7 @@ def plan(facts):
 def record(model, strategy="none", budget="", steps=None, fit=10.0, status="success"):
     seconds = {"load": 1.0, "features": 500.0, "fit": fit, "predict": 1.0, "score": 0.0}
     spec = {"model": model, "strategy": strategy, "budget": budget}
+    spec |= {"recipe": MODELS[model].recipe} if model in {card.name for card in MODELS} else {}
     return {"status": status, "spec": spec, "steps": steps, "seconds": seconds if status == "success" else None}
 
 
@@ -27,10 +29,13 @@ def test_runs_on_record_count_without_what_is_shared(plan):
 
 def test_gradient_steps_carry_over_to_another_budget(plan):
     (planned,) = plan("cnn", budget="standard")
-    estimate = Estimate([record("cnn", budget="quick", steps=260, fit=26.0)], 3000)
+    quick = planned.card.steps["quick"]
+    estimate = Estimate([record("cnn", budget="quick", steps=quick, fit=0.1 * quick)], 3000)
     assert estimate.measured(planned) == pytest.approx(0.1 * planned.card.steps["standard"])
-    fewer = Estimate([record("cnn", budget="quick", steps=65, fit=26.0)], 3000)  # as patience, or a head alone, makes
-    assert fewer.measured(planned) == estimate.measured(planned)
+    fewer = [record("cnn", budget="quick", steps=65, fit=0.1 * quick)]  # as patience, or a head alone, makes
+    assert Estimate(fewer, 3000).measured(planned) == estimate.measured(planned)
+    fewer[0]["spec"]["recipe"] -= 1
+    assert Estimate(fewer, 3000).measured(planned) is None
     assert Estimate([record("somebody's", budget="quick", steps=65)], 3000).measured(planned) is None
 
 
