@@ -26,12 +26,13 @@ def runs_frame(runs: Sequence[Run]) -> pd.DataFrame:
     """A line per run, indexed by run_id: what it was asked for, what came of it, what it cost.
 
     model: the label of its variant, see `_labels`; row: "label / strategy". status: of all folds together.
+    epochs: passes over the training images, also where a strategy repeats or leaves out some.
     """
     labels = _labels(runs)
     lines = [{"run_id": run.run_id, **_line(run, labels[_variant(run)])} for run in runs]
     frame = pd.DataFrame(lines).set_index("run_id")
-    bases = frame["adjusted_from"].map(frame["feature_seconds"])  # an adjusted run needs what its base was made from
-    frame["feature_seconds"] = bases.fillna(frame["feature_seconds"])
+    for column in ("feature_seconds", "epochs"):  # an adjusted run needs what its base was made from
+        frame[column] = frame["adjusted_from"].map(frame[column]).fillna(frame[column])
     return frame
 
 
@@ -72,7 +73,7 @@ def _line(run: Run, label: str) -> dict[str, Any]:
         "cpu_seconds": _mean(one.cpu_seconds for one in run.records),
         "n_parameters": record.n_parameters,
         "steps": record.steps,
-        "epochs": np.nan if record.epochs is None else record.epochs,
+        "epochs": np.nan if record.epochs is None else record.epochs * (record.n_rows or 0) / record.n_train,
         "n_rows": record.n_rows,
         "settings": record.parameters,
         "versions": record.environment.versions if record.environment else {},
