@@ -5,6 +5,7 @@ import inspect
 
 import numpy as np
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 
 from fer_bench.errors import FerBenchError
 from fer_bench.models.classical import forest
@@ -181,4 +182,4 @@ def test_a_balanced_forest_grows_every_tree_on_as_many_rows_of_each_class():
         assert tree.tree_.n_node_samples[0] == 30
         np.testing.assert_allclose(tree.tree_.value[0], [[1 / 3] * 3])
     plain = forest(dataclasses.replace(task, balanced_bootstrap=False))
-    assert type(plain).__name__ == "RandomForestClassifier"
+    assert not isinstance(plain, type(fitted)) and isinstance(plain, RandomForestClassifier)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -18,7 +18,9 @@ SECONDS = 10.0
 class Connection(H11Protocol):
     """HTTP/1.1; uvicorn's own timeout begins anew with every byte."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    app_state: dict[str, Any]
+
+    def connection_made(self, transport: Any) -> None:
         """Begin, and tell the guard where there are too many."""
         super().connection_made(transport)
         if len(self.connections) > CONNECTIONS:
