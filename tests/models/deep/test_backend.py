@@ -57,7 +57,7 @@ def steps(pieces, gpu=True, inputs=None, pixels=None):
         made = [model.train_on_batch(*batches.make(inputs, i)) for i in range(20)]
         return np.array(made), model.get_weights()
     backend.has_gpu = lambda: gpu
-    program, made, numbers = backend.Program(model, 0.0, 20, pixels), [], iter(range(20))
+    program, made, numbers = backend.Program(model, backend.Average(0.0, model), 20, pixels), [], iter(range(20))
     for piece in pieces:
         made.extend(program([batches.make(inputs, next(numbers)) for _ in range(piece)]))
     return np.array(made), model.get_weights()
