@@ -56,6 +56,18 @@ def own_cache(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="module")
+def opened():
+    """Dataset and split: built-in faces, or the data that are given."""
+    from fer_bench.data import Split, make_split, make_synthetic, open_dataset, stored_split
+
+    if QUICK:
+        dataset = make_synthetic(400, 0)
+        return dataset, make_split(dataset, 0)
+    found = open_dataset(DATA)
+    return found.load(), Split.load(stored_split(found.folder, 0))
+
+
 @pytest.fixture
 def program(tmp_path) -> Program:
     """The program with an empty cache and no results."""

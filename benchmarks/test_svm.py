@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from settings import DATA, QUICK, SVM_ROWS
 
-from fer_bench.data import Split, make_split, make_synthetic, open_dataset, stored_split
 from fer_bench.execution.environment import cores
 from fer_bench.models.features import stored_features
 from fer_bench.models.registry import FEATURES, MODELS
@@ -14,15 +13,6 @@ from fer_bench.models.task import Task
 
 AGREEMENT = 0.003  # of accuracy
 SIZES = [300] if QUICK else [2400, 5000, 10000, 28709]
-
-
-@pytest.fixture(scope="module")
-def opened():
-    if QUICK:
-        dataset = make_synthetic(400, 0)
-        return dataset, make_split(dataset, 0)
-    found = open_dataset(DATA)
-    return found.load(), Split.load(stored_split(found.folder, 0))
 
 
 @pytest.fixture(scope="module")

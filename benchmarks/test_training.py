@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 from settings import DATA, QUICK
 
-from fer_bench.data import Split, make_split, make_synthetic, open_dataset, stored_split
 from fer_bench.execution.environment import cores
 from fer_bench.models.deep import watch
 from fer_bench.models.deep.backend import resolve_precision
@@ -130,16 +129,6 @@ def test_training_loop(benchmark, tell, arrays):
     )  # fmt: skip
     assert operations > 0
     assert QUICK or ratio <= MOST
-
-
-@pytest.fixture
-def opened():
-    """Images, labels, classes and split: built-in faces, or the data that are given."""
-    if QUICK:
-        dataset = make_synthetic(400, 0)
-        return dataset, make_split(dataset, 0)
-    found = open_dataset(DATA)
-    return found.load(), Split.load(stored_split(found.folder, 0))
 
 
 def notebook(images, labels, validation, n_classes, seconds):

@@ -3,12 +3,14 @@
 import csv
 import gzip
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fer_bench import metrics
+from fer_bench.analysis import load_leaderboard
 from fer_bench.data import ids_fingerprint, joint_fingerprint
 from fer_bench.records import Audit, ImageFacts, Record, ResultsFolder, RunSpec
 
@@ -163,3 +165,15 @@ def make_audit(**fields: Any) -> Audit:
         },
     }  # fmt: skip
     return Audit(**(values | fields))
+
+
+def board_of(runs: StoredRuns, **given):
+    """The leaderboard of `runs`."""
+    return load_leaderboard(runs.folder, **given)
+
+
+def without(runs: StoredRuns, *models: str) -> None:
+    """Take the runs of `models` away."""
+    for record in runs.folder.records():
+        if record.spec.model in models:
+            shutil.rmtree(runs.folder.runs / record.run_id)

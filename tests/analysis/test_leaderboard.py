@@ -1,29 +1,17 @@
 """The tables of a leaderboard: rows, ranks, grid, effects, what is picked, and what is not ranked and why."""
 
 import random
-import shutil
 import statistics
 
 import numpy as np
 import pytest
-from stored import SUBSETS, StoredRuns
+from stored import SUBSETS, StoredRuns, board_of
 
 from fer_bench import metrics
 from fer_bench.analysis import Predictions, load_leaderboard, scores
 from fer_bench.analysis.bootstrap import Resamples, bca_interval, influence, score_draws
 from fer_bench.errors import FerBenchError
 from fer_bench.records import Timing
-
-
-def board_of(runs: StoredRuns, **given):
-    return load_leaderboard(runs.folder, **given)
-
-
-def without(runs: StoredRuns, *models: str) -> None:
-    for record in runs.folder.records():
-        if record.spec.model in models:
-            shutil.rmtree(runs.folder.runs / record.run_id)
-
 
 # Rows
 

@@ -1,26 +1,13 @@
 """What is picked by which rule, classical against deep, and what strategies do: on boards of stored runs."""
 
-import shutil
-
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
-from stored import SUBSETS, StoredRuns
+from stored import SUBSETS, board_of, without
 
-from fer_bench.analysis import difference, load_leaderboard
+from fer_bench.analysis import difference
 from fer_bench.records import Timing
-
-
-def board_of(runs: StoredRuns, **given):
-    return load_leaderboard(runs.folder, **given)
-
-
-def without(runs: StoredRuns, *models: str) -> None:
-    for record in runs.folder.records():
-        if record.spec.model in models:
-            shutil.rmtree(runs.folder.runs / record.run_id)
-
 
 # What is picked
 

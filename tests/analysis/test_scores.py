@@ -6,14 +6,10 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from stored import StoredRuns
+from stored import board_of
 
 from fer_bench import cache, metrics
 from fer_bench.analysis import load_leaderboard, publish
-
-
-def board_of(runs: StoredRuns, **given):
-    return load_leaderboard(runs.folder, **given)
 
 
 @pytest.fixture

@@ -3,14 +3,10 @@
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
-from stored import StoredRuns
+from stored import StoredRuns, board_of
 
 from fer_bench.analysis import load_leaderboard, newest_splits
 from fer_bench.records import Audit
-
-
-def board_of(runs: StoredRuns, **given):
-    return load_leaderboard(runs.folder, **given)
 
 
 def codes(board, row: str) -> list[str]:
