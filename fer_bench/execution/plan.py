@@ -250,16 +250,12 @@ def _status(standing: Standing, reason: str | None, code: str, weights: Resoluti
 
     A success is OUTDATED then; what did not apply, and has no `reason` not to any more, is missing.
     """
-    if weights.weights == IMAGENET:
-        if standing.status == "success" and standing.initial_weights == "random":
-            return OUTDATED
-        if standing.status == "not-applicable" and reason is None:
-            return None
-    if code and standing.plugin_code != code:
-        if standing.status == "success" and standing.plugin_code is not None:
-            return OUTDATED
-        if standing.status == "not-applicable" and reason is None:
-            return None
+    are_had, is_redefined = weights.weights == IMAGENET, bool(code) and standing.plugin_code != code
+    if standing.status == "not-applicable" and reason is None and (are_had or is_redefined):
+        return None
+    made_without = are_had and standing.initial_weights == "random"
+    if standing.status == "success" and (made_without or (is_redefined and standing.plugin_code is not None)):
+        return OUTDATED
     return standing.status
 
 
