@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SIDE = 48
 CHUNK = 4096
-HOG_EPSILON = 1e-5  # scikit-image's
+HOG_EPSILON, HOG_MOST = 1e-5, 0.2  # of L2-Hys, as in scikit-image
 HOG_CHUNK = 64  # images whose intermediate arrays stay in the processor's cache
 NO_VARIANCE = 1e-6  # of a component, as a share of the first one's
 STORED_FORMAT = 1
@@ -274,7 +274,7 @@ class OrientedGradients(_FitByRow):
         n, *_, orientations = histograms.shape
         windows = view_as_windows(histograms.astype(float), (n, self.block, self.block, orientations))[0, :, :, 0]
         blocks = np.moveaxis(windows, 2, 0).reshape(n, *windows.shape[:2], -1)
-        for most in (0.2, 1.0):
+        for most in (HOG_MOST, 1.0):
             lengths = np.sqrt((blocks**2).sum(axis=-1, keepdims=True) + HOG_EPSILON**2)
             blocks = np.minimum(blocks / lengths, most)
         return blocks.reshape(n, -1).astype(np.float32)

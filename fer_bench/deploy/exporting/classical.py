@@ -10,10 +10,7 @@ import numpy as np
 from fer_bench.deploy.exporting import graph as onnx_graph
 from fer_bench.deploy.exporting.graph import ML_OPSET, OPSET, Graph
 from fer_bench.errors import FerBenchError
-from fer_bench.models import pairs_of_classes
-
-EPSILON, CLIPPED = 1e-5, 0.2
-"""Of L2-Hys, as in scikit-image."""
+from fer_bench.models import HOG_EPSILON, HOG_MOST, pairs_of_classes
 
 
 def features(graph: Graph, name: str, pixels: str, parameters: Mapping[str, Any], extractor: Any) -> str:
@@ -57,7 +54,7 @@ def oriented_gradients(graph: Graph, pixels: str, side: int, orientations: int, 
         graph.part(graph.part(histograms, 1, i, i + n), 2, j, j + n) for i in range(block) for j in range(block)
     ]  # fmt: skip
     together = graph.add("Concat", *parts, axis=3)
-    clipped = graph.add("Min", _normed(graph, together), graph.constant(CLIPPED))
+    clipped = graph.add("Min", _normed(graph, together), graph.constant(HOG_MOST))
     return graph.reshaped(_normed(graph, clipped), 0, -1)
 
 
@@ -79,7 +76,7 @@ def _tables(orientations: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _normed(graph: Graph, values: str) -> str:
     square = graph.add("ReduceSum", graph.add("Mul", values, values), graph.constant([3], np.int64), keepdims=1)
-    return graph.add("Div", values, graph.add("Sqrt", graph.add("Add", square, graph.constant(EPSILON**2))))
+    return graph.add("Div", values, graph.add("Sqrt", graph.add("Add", square, graph.constant(HOG_EPSILON**2))))
 
 
 def outputs(graph: Graph, classifier: Any, rows: str, n_features: int) -> str:
