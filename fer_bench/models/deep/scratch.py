@@ -27,7 +27,7 @@ COARSE = (0.6, 2 / 3)  # share of the steps that see smaller images first, and t
 
 @register_model(
     "cnn", features="images", family="deep", losses=DEEP_LOSSES, image=GRAY_48, n_parameters=664_583, recipe=2,
-    summary="small residual CNN trained from scratch, two in three steps on smaller images",
+    summary="small residual CNN trained from scratch, on smaller images first",
     steps={"quick": 900, "standard": 30_000, "full": 90_000},
     search={**SEARCH, "dropout": Choice((0.2, 0.0, 0.4))},
 )  # fmt: skip
@@ -198,8 +198,6 @@ def dense_head(task: Task, x: Any, hidden: tuple[int, ...], dropout: float) -> A
 
 def _residual(task: Task, name: str, trunk: Callable[[Any], Any]) -> Any:
     """Classifier on `trunk`: most steps are made on smaller images, as in DAWNBench's winners (Coleman et al. 2017)."""
-    from fer_bench.models.deep.training import KerasClassifier, Network, Phase
-
     image, dropout = sized(GRAY_48, task, 12, name), float(task.parameters.get("dropout", 0.2))
     share, scale = COARSE
 
@@ -209,12 +207,7 @@ def _residual(task: Task, name: str, trunk: Callable[[Any], Any]) -> Any:
         x = layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(trunk(x)))
         return logits(task)(x)
 
-    def build() -> Network:
-        model = from_pixels(task, image, network, any_size=True)
-        phase = Phase("all layers", 1.0, learning_rate=3e-3, coarse=(share, round(scale * image.size)))
-        return Network(model, (phase,), join=lambda: of_size(model, image.size))
-
-    return KerasClassifier(task, image, build, batch_size=32)
+    return _from_scratch(task, image, network, learning_rate=3e-3, coarse=(share, round(scale * image.size)))
 
 
 def of_size(model: Any, side: int) -> Any:
@@ -226,12 +219,15 @@ def of_size(model: Any, side: int) -> Any:
 
 
 def _from_scratch(
-    task: Task, image: ImageInput, network: Callable[[Any], Any], learning_rate: float, batch_size: int = 32
-) -> Any:
-    """Classifier on `network`, see `from_pixels`, all its layers trained in one phase."""
+    task: Task, image: ImageInput, network: Callable[[Any], Any], learning_rate: float, batch_size: int = 32,
+    coarse: tuple[float, int] | None = None,
+) -> Any:  # fmt: skip
+    """Classifier on `network`, see `from_pixels`, all its layers trained in one phase. coarse: see `Phase`."""
     from fer_bench.models.deep.training import KerasClassifier, Network, Phase
 
     def build() -> Network:
-        return Network(from_pixels(task, image, network), (Phase("all layers", 1.0, learning_rate),))
+        model = from_pixels(task, image, network, any_size=coarse is not None)
+        join = (lambda: of_size(model, image.size)) if coarse else None
+        return Network(model, (Phase("all layers", 1.0, learning_rate, coarse=coarse),), join=join)
 
     return KerasClassifier(task, image, build, batch_size)
