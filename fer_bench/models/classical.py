@@ -81,6 +81,7 @@ def svm(task: Task) -> Any:
     otherwise by scikit-learn. `probability=True` stays off: scores are calibrated on validation instead.
     """
     import numpy as np
+    from sklearn.metrics.pairwise import rbf_kernel
 
     try:
         import daal4py
@@ -110,8 +111,8 @@ def svm(task: Task) -> Any:
             if len(self.classes_) == 2:
                 return super().decision_function(X)
             weights, signs = pairs_of_classes(self.dual_coef_, self.n_support_)
-            parts = np.split(X, range(KERNEL_ROWS, len(X), KERNEL_ROWS))
-            kernels = (rbf_kernel(np.asarray(part), self.support_vectors_, self._gamma) for part in parts)
+            vectors, parts = self.support_vectors_.astype(X.dtype), range(KERNEL_ROWS, len(X), KERNEL_ROWS)
+            kernels = (rbf_kernel(part, vectors, self._gamma) for part in np.split(X, parts))
             margins = np.concatenate([kernel @ weights for kernel in kernels]) + self.intercept_
             votes, sureness = (margins >= 0) @ signs + np.arange(signs.shape[1]), margins @ signs
             return votes + sureness / (3 * (abs(sureness) + 1))  # as scikit-learn: no sureness outweighs a vote
@@ -131,9 +132,8 @@ def svm(task: Task) -> Any:
 def forest(task: Task) -> Any:
     """300 trees grown to the end on sqrt(n_features) candidates a split (Breiman 2001), their rows drawn by weight.
 
-    Grown by scikit-learn-intelex where it is installed, on features in 256 bins (with 64 and 32 HOG's are weaker), else
-    by scikit-learn. With a balanced bootstrap, where a strategy asks for it: a balanced random forest (Chen, Liaw &
-    Breiman 2004).
+    Grown by scikit-learn-intelex where it is installed, on features in its 256 bins, else by scikit-learn. With a
+    balanced bootstrap, where a strategy asks for it: a balanced random forest (Chen, Liaw & Breiman 2004).
     """
     options = {"n_estimators": 300, "n_jobs": task.n_jobs, "random_state": task.random_state}
     options |= {name: task.parameters[name] for name in FOREST_SEARCH if name in task.parameters}
@@ -215,17 +215,6 @@ def mlp(task: Task) -> Any:
         n_iter_no_change=epochs,
         random_state=task.random_state,
     )
-
-
-def rbf_kernel(X: np.ndarray, vectors: np.ndarray, gamma: float) -> np.ndarray:
-    """exp(-gamma * squared distance) of the rows of X to `vectors`, (n, n_vectors), in the type of X: float32 stays."""
-    import numpy as np
-
-    kernel = X @ vectors.T.astype(X.dtype)
-    kernel *= 2 * gamma
-    kernel -= gamma * np.einsum("ij,ij->i", X, X)[:, None]
-    kernel -= (gamma * np.einsum("ij,ij->i", vectors, vectors)).astype(X.dtype)
-    return np.exp(np.minimum(kernel, 0, out=kernel), out=kernel)
 
 
 def pairs_of_classes(dual: np.ndarray, n_support: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
