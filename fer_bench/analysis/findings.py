@@ -38,9 +38,14 @@ class Finding:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
+def is_rendered(dataset: str) -> bool:
+    """Whether results of this name are on the built-in faces."""
+    return RENDERED.fullmatch(dataset) is not None
+
+
 def people_unknown(dataset: str, grouped_by: str) -> Finding | None:
     """That nobody knows who is on the images; the built-in faces are all of different people."""
-    return Finding("PEOPLE_UNKNOWN") if grouped_by != PEOPLE and not RENDERED.fullmatch(dataset) else None
+    return Finding("PEOPLE_UNKNOWN") if grouped_by != PEOPLE and not is_rendered(dataset) else None
 
 
 def few_images(class_names: Sequence[str], support: Sequence[int]) -> Finding | None:
@@ -82,7 +87,7 @@ def findings(board: Leaderboard) -> tuple[Finding, ...]:
 
 
 def _warnings(board: Leaderboard) -> Iterator[Finding]:
-    if RENDERED.fullmatch(board.data.name):
+    if is_rendered(board.data.name):
         yield Finding("RENDERED")
     suspects = board.unranked[board.unranked["suspect"].astype(bool)]
     if board.suspicions:

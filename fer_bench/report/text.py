@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from fer_bench.analysis.findings import is_rendered
 from fer_bench.report.columns import MISSING, show
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def environment(is_markdown: bool) -> Environment:
     )
     found.filters |= {kind: partial(show, kind=kind) for kind in ("fraction", "percent", "count", "seconds")}
     found.filters |= {"listed": listed, "counted": counted, "signed": signed}
+    found.tests["rendered"] = is_rendered
     found.filters["sentence"] = partial(_rendered, is_markdown=is_markdown)
     return found
 

@@ -118,3 +118,12 @@ def test_with_images_the_hardest_faces_and_the_surest_mistakes(judged_board):
     shares = [share for _, share, _ in made["hardest"]]
     assert shares == sorted(shares, reverse=True)
     assert payload.payload(judged_board)["galleries"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "people"),
+    [("synthetic", "all different"), ("synthetic-3b2662", "all different"), ("faces", "unknown: scores")],
+)
+def test_built_in_faces_are_known_to_be_of_different_people_in_a_folder_of_their_own_too(judged_board, name, people):
+    board = dataclasses.replace(judged_board, data=dataclasses.replace(judged_board.data, name=name), findings=())
+    assert f"<dt>people</dt><dd>{people}" in html.page(board)

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fer_bench.analysis.findings import is_rendered
 from fer_bench.cache import write_atomic
 from fer_bench.report.columns import COLUMNS, MISSING, Column, show, values
 from fer_bench.report.html.payload import payload, shown_columns
@@ -59,6 +60,7 @@ def page(board: Leaderboard, images: np.ndarray | None = None) -> str:
         loader=PackageLoader("fer_bench.report", "html"),
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined,
     )  # fmt: skip
+    environment.tests["rendered"] = is_rendered
     static = resources.files("fer_bench.report.html") / "static"
     style = (static / "report.css").read_text("utf-8")
     parts = "\n".join((static / f"{name}.js").read_text("utf-8") for name in SCRIPTS)
