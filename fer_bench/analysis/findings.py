@@ -115,11 +115,13 @@ def _warnings(board: Leaderboard) -> Iterator[Finding]:
 def _winners(board: Leaderboard) -> Iterator[Finding]:
     rows = board.rows
     best = rows.index[0]
-    n_members = max((len(board.runs.at[run, "members"] or ()) for run in rows.at[best, "runs"]), default=0)
-    yield Finding("BEST", {**_scores(rows, best), "n_rows": len(rows), "n_members": n_members})
+    yield Finding("BEST", {**_scores(rows, best), "n_rows": len(rows)})
     ties = rows.index[rows["in_best_set"].eq(True) & (rows.index != best)].tolist()
     if len(rows) > 1:
         yield Finding("TIES_WITH_BEST", {"n": len(ties), "rows": ties})
+    for row in rows.index[rows["family"] == "ensemble"]:
+        run = board.runs.loc[rows.at[row, "runs"][0]]
+        yield Finding("ENSEMBLE", {"row": row, "n_members": len(run["members"]), **run["settings"].get("gain", {})})
 
 
 def _use(board: Leaderboard) -> Iterator[Finding]:

@@ -30,7 +30,7 @@ def test_the_best_row_and_those_that_tie_with_it():
     tied = row("cnn", "smote", 0.69)
     made = board(row("cnn", macro_f1=0.7), tied, row("hog-svm", macro_f1=0.5, in_best_set=False))
     best = found(made, "BEST")
-    assert (best["row"], best["n_rows"], best["n_members"]) == ("cnn / none", 3, 0)
+    assert (best["row"], best["n_rows"]) == ("cnn / none", 3)
     assert (best["macro_f1"], best["macro_f1_low"], best["macro_f1_high"]) == pytest.approx((0.7, 0.68, 0.72))
     assert found(made, "TIES_WITH_BEST") == {"n": 1, "rows": ["cnn / smote"]}
 
@@ -39,10 +39,12 @@ def test_one_row_ties_with_nothing():
     assert found(board(row("cnn")), "TIES_WITH_BEST") is None
 
 
-def test_an_ensemble_tells_of_how_many_it_is_made():
+def test_an_ensemble_tells_of_how_many_it_is_made_and_what_that_brings():
     mixed = row("ensemble", "greedy-selection", 0.7, family="ensemble")
-    runs = pd.DataFrame({"members": [{"a": 0.5, "b": 0.5}]}, index=[mixed["runs"][0]])
-    assert found(board(mixed, runs=runs), "BEST")["n_members"] == 2
+    gain = {"n_images": 45, "macro_f1": [0.01, -0.02, 0.04], "accuracy": [0.02, 0.01, 0.03]}
+    lines = {"members": [{"a": 0.5, "b": 0.5}], "settings": [{"gain": gain}]}
+    made = board(mixed, runs=pd.DataFrame(lines, index=[mixed["runs"][0]]))
+    assert found(made, "ENSEMBLE") == {"row": "ensemble / greedy-selection", "n_members": 2, **gain}
 
 
 @pytest.mark.parametrize(("value", "low", "high"), [(0.1, 0.05, 0.15), (-0.1, -0.15, -0.05), (0.01, -0.02, 0.04)])

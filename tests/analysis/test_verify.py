@@ -177,7 +177,7 @@ def mix(judged, weights, **selected):
     rows = {subset: ensemble.mixture(predictions, weights, subset) for subset in SUBSETS}
     return judged.add(
         "ensemble", rows, strategy="greedy-selection", family="ensemble", started=honest.started,
-        members=weights, parameters=honest.parameters | selected,
+        members=weights, parameters=honest.parameters | selected, asked={"recipe": honest.spec.recipe},
     )  # fmt: skip
 
 
@@ -186,17 +186,17 @@ def tune_the_ensemble_s_weights(judged, record):
     return mixed.run_id, ["members"]
 
 
-def raise_the_ensemble_s_selection(judged, record):
+def raise_the_ensemble_s_gain(judged, record):
     mixed = judged.find("ensemble")
-    path = [*mixed.parameters["validation_macro_f1"][:-1], 0.99]
-    judged.rewrite(mixed, parameters=mixed.parameters | {"validation_macro_f1": path})
-    return mixed.run_id, ["validation_macro_f1"]
+    gain = mixed.parameters["gain"] | {"macro_f1": [0.2, 0.1, 0.3]}
+    judged.rewrite(mixed, parameters=mixed.parameters | {"gain": gain})
+    return mixed.run_id, ["gain"]
 
 
-def invent_rounds_of_selection(judged, record):
+def invent_bags_of_selection(judged, record):
     mixed = judged.find("ensemble")
-    judged.rewrite(mixed, parameters=mixed.parameters | {"rounds": 50})
-    return mixed.run_id, ["rounds"]
+    judged.rewrite(mixed, parameters=mixed.parameters | {"bags": 50})
+    return mixed.run_id, ["bags"]
 
 
 def choose_the_ensemble_on_copies(judged, record):
@@ -208,7 +208,7 @@ def choose_the_ensemble_on_copies(judged, record):
     mixed, _ = ensemble.put_on_record(Predictions.newest(judged.folder), judged.folder)
     assert verify(judged.folder).is_sound
     judged.mark_copies(copied)
-    return mixed.run_id, ["validation_macro_f1"]
+    return mixed.run_id, ["log_loss"]
 
 
 def unmark_copies_after_selection(judged, record):
@@ -216,13 +216,12 @@ def unmark_copies_after_selection(judged, record):
     mixed, _ = ensemble.put_on_record(Predictions.newest(judged.folder), judged.folder)
     assert verify(judged.folder).is_sound
     judged.folder.images_path(judged.split).unlink()
-    return mixed.run_id, ["validation_macro_f1"]
+    return mixed.run_id, ["log_loss"]
 
 
 def make_the_ensemble_its_own_member(judged, record):
     mixed = judged.find("ensemble")
-    path = {"rounds": 1, "validation_macro_f1": [mixed.validation.macro_f1]}
-    judged.rewrite(mixed, members={mixed.run_id: 1.0}, parameters=path)
+    judged.rewrite(mixed, members={mixed.run_id: 1.0})
     return mixed.run_id, ["members"]
 
 
@@ -274,8 +273,8 @@ def invent_a_majority(judged, record):
         sharpen_the_probabilities, take_another_run_s_probabilities, drop_the_validation_figures, change_labels,
         rename_the_run, move_to_another_run_id, break_the_record, claim_more_images,
         pass_for_a_model_of_the_suite, hide_a_run, strip_the_validation_probabilities, strip_the_test_probabilities,
-        shift_the_ensemble_s_weights, tune_the_ensemble_s_weights, raise_the_ensemble_s_selection,
-        invent_rounds_of_selection, choose_the_ensemble_on_copies, unmark_copies_after_selection,
+        shift_the_ensemble_s_weights, tune_the_ensemble_s_weights, raise_the_ensemble_s_gain,
+        invent_bags_of_selection, choose_the_ensemble_on_copies, unmark_copies_after_selection,
         make_the_ensemble_its_own_member, drop_the_ensemble_s_members, mark_more_copies_than_were_counted,
     ],
 )  # fmt: skip
@@ -331,8 +330,7 @@ def test_ensemble_of_hand_picked_members_is_not_reproduced(judged):
     predictions = Predictions.newest(judged.folder)
     few = tuple(run for run in predictions.runs if run.record.spec.model in ("majority", "pca-svm"))
     selection = ensemble.select(dataclasses.replace(predictions, runs=few))
-    path = list(selection.validation_macro_f1)
-    mix(judged, selection.weights, rounds=len(path), validation_macro_f1=path)
+    mix(judged, selection.weights, **selection.parameters)
     assert verify(judged.folder).is_sound
     assert standings(judged)["ensemble"] == RESCORED
 

@@ -242,10 +242,7 @@ class _Reruns:
         if again is None:
             remark = "the figures of the re-run do not follow from its probabilities"
             return Verdict(run.run_id, Standing.rescored, (remark,))
-        answers = np.stack([rows.argmax(axis=1), again.argmax(axis=1)])
-        values = bootstrap.score_draws(self.resamples, answers).transpose(1, 0, 2)[:, :, :2]
-        draws = comparisons.Draws(("run", "re-run"), comparisons.MEASURES, values, {})
-        changes = {name: comparisons.difference(draws, "run", "re-run", name) for name in draws.measures}
+        changes = comparisons.paired_differences(self.resamples, rows.argmax(axis=1), again.argmax(axis=1))
         said = [f"{name} {one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}]" for name, one in changes.items()]
         beyond = [f"{name} beyond noise" for name, one in changes.items() if not one.low <= 0 <= one.high]
         standing = Standing.rescored if beyond else Standing.reproduced
