@@ -129,7 +129,8 @@ def _use(board: Leaderboard) -> Iterator[Finding]:
     subsets = ("test", "clean") if board.data.test_has_copies else ("test",)
     for how, lines in board.versus[board.versus["subset"].isin(subsets)].groupby("how", sort=False):
         is_quick = lines["deep"].iloc[0] in _quick_networks(board.rows).index
-        yield Finding("CLASSICAL_AGAINST_DEEP", {"how": how, "is_quick": is_quick, **_versus(lines)})
+        code = "CLASSICAL_AGAINST_DEEP_IN_MINUTES" if how == "minutes" else "CLASSICAL_AGAINST_DEEP"
+        yield Finding(code, {"how": how, "is_quick": is_quick, **_versus(lines)})
     picked = {name: _picked(board.rows, pick) for name, pick in board.picks.items()}
     if "all" in picked:
         by_time = {name: picked.get(name) for name in ("minutes", "hours", "gpu")}

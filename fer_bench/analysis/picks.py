@@ -22,16 +22,25 @@ def picks(rows: pd.DataFrame, draws: Mapping[str, Draws]) -> dict[str, Pick]:
     Keys: "all", "classical", "deep", "minutes" (at most MINUTES, no GPU), "hours", "gpu"; only where there is one.
     """
     candidates = _candidates(rows, draws)
-    off_gpu = ~candidates["on_gpu"]
-    is_short = candidates["seconds"] <= 60 * MINUTES
+    in_minutes, on_gpu = _in_minutes(candidates), candidates["on_gpu"]
     groups = {
         "all": candidates,
         **{family: candidates[candidates["family"] == family] for family in FAMILIES},
-        "minutes": candidates[off_gpu & is_short],
-        "hours": candidates[off_gpu & (candidates["seconds"] > 60 * MINUTES)],
-        "gpu": candidates[candidates["on_gpu"]],
+        "minutes": candidates[in_minutes],
+        "hours": candidates[~on_gpu & ~in_minutes & candidates["seconds"].notna()],
+        "gpu": candidates[on_gpu],
     }
     return {name: _pick(group, draws) for name, group in groups.items() if len(group)}
+
+
+def _in_minutes(candidates: pd.DataFrame) -> pd.Series:
+    return ~candidates["on_gpu"] & (candidates["seconds"] <= 60 * MINUTES)
+
+
+def _pair(candidates: pd.DataFrame, draws: Mapping[str, Draws]) -> dict[str, str]:
+    """The row picked of each family that there is."""
+    families = candidates.groupby("family")
+    return {name: _pick(families.get_group(name), draws).row for name in FAMILIES if name in families.groups}
 
 
 def best_of_model(rows: pd.DataFrame, draws: Mapping[str, Draws]) -> pd.DataFrame:
@@ -48,15 +57,20 @@ def best_of_model(rows: pd.DataFrame, draws: Mapping[str, Draws]) -> pd.DataFram
 
 
 def versus(rows: pd.DataFrame, draws: Mapping[str, Draws]) -> pd.DataFrame:
-    """Classical against deep: a line per how ("picked" on validation, "best" on test), subset and measure.
+    """Classical against deep: a line per how, subset and measure.
 
+    how: "picked" on validation; "minutes", picked of those that train in at most MINUTES, where that is another pair;
+    "best" on test.
     classical, deep: the rows; classical_value, deep_value; value, low, high: deep minus classical, with the interval of
     the paired difference; classical_seconds, deep_seconds: to train.
     """
-    picked = {name: one.row for name, one in picks(rows, draws).items() if name in FAMILIES}
-    best = {name: rows.index[rows["family"] == name][0] for name in FAMILIES if (rows["family"] == name).any()}
+    candidates = _candidates(rows, draws)
+    pairs = {"picked": _pair(candidates, draws), "minutes": _pair(candidates[_in_minutes(candidates)], draws)}
+    if pairs["minutes"] == pairs["picked"]:
+        del pairs["minutes"]
+    pairs["best"] = {name: rows.index[rows["family"] == name][0] for name in FAMILIES if (rows["family"] == name).any()}
     lines = []
-    for how, pair in (("picked", picked), ("best", best)):
+    for how, pair in pairs.items():
         if len(pair) == len(FAMILIES):
             lines += [
                 {

@@ -97,6 +97,19 @@ def test_classical_against_deep(board):
             assert line[f"{family}_seconds"] == board.rows.at[line[family], "seconds"]
 
 
+def test_what_trains_in_minutes_is_compared_apart(stored_runs):
+    """Where the network picked takes an hour, that of minutes meets the same classical row."""
+    for name, skill, seconds in (("cnn", 2.0, 3600.0), ("cnn-small", 1.2, 300.0)):
+        timing = Timing(fit=seconds, features=0.0)
+        stored_runs.add(name, stored_runs.predictions(skill, seed=4), family="deep", seconds=timing)
+    for record in stored_runs.folder.records():
+        if record.family == "classical":
+            stored_runs.rewrite(record, seconds=Timing(fit=60.0, features=0.0))
+    versus = board_of(stored_runs).versus.drop_duplicates("how").set_index("how")
+    assert versus["deep"].to_dict() == {"picked": "cnn / none", "minutes": "cnn-small / none", "best": "cnn / none"}
+    assert versus.at["minutes", "classical"] == versus.at["picked", "classical"]
+
+
 def test_one_family_alone_has_no_opponent(stored_runs):
     assert board_of(stored_runs).versus.empty
 
