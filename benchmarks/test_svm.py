@@ -7,7 +7,7 @@ import pytest
 from settings import DATA, QUICK, SVM_ROWS
 
 from fer_bench.execution.environment import cores
-from fer_bench.models.features import stored_features
+from fer_bench.models.features import features_card, stored_features
 from fer_bench.models.registry import FEATURES, MODELS
 from fer_bench.models.task import Task
 
@@ -19,7 +19,7 @@ SIZES = [300] if QUICK else [2400, 5000, 10000, 28709]
 def hog(opened):
     """HOG rows and labels of train, and of test."""
     dataset, split = opened
-    features = stored_features(FEATURES["hog"], dataset, split)
+    features = stored_features(features_card(FEATURES["hog"], {"hog.mirror": False}), dataset, split)
     suite().fit(features.train[:300], dataset.labels[split.train][:300])  # imports its library
     return features.train, dataset.labels[split.train], features.test, dataset.labels[split.test]
 
@@ -73,7 +73,7 @@ def test_hog(benchmark, tell, opened):
     cells = {
         name: (card.parameters[key],) * 2 for name, key in (("pixels_per_cell", "cell"), ("cells_per_block", "block"))
     }
-    rows = benchmark.pedantic(lambda: card.build(**card.parameters).transform(images), rounds=3, warmup_rounds=1)
+    rows = benchmark.pedantic(lambda: card.extractor().transform(images), rounds=3, warmup_rounds=1)
     seconds = benchmark.stats.stats.min
     theirs, their_seconds = timed(lambda: [scikit_image(image, **cells) for image in images])
     tell(

@@ -164,6 +164,7 @@ class PlanOptions(SplitOptions):
     budget: BudgetOption = Budget.quick
     weights: Weights = "auto"
     tuned: Annotated[bool, typer.Option("--tuned", help="Use the values that `tune` found.")] = False
+    no_mirror: Annotated[bool, typer.Option("--no-mirror", help="Features of images without their mirrors.")] = False
     plugin: Plugin = None
     rerun: RerunOption = Rerun.failed
     image_size: Annotated[
@@ -192,7 +193,7 @@ class PlanOptions(SplitOptions):
 
         return Selection(
             self.suite, self.models, self.strategies, parse_seeds(self.seeds), self.budget.value, self.weights,
-            self.recipe(), self.tuned,
+            self.recipe(), self.tuned, not self.no_mirror,
         )  # fmt: skip
 
     def recipe(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from fer_bench.data import Dataset
     from fer_bench.execution.preparation import Prepared
+    from fer_bench.models import Features
 
 
 class NotApplicable(Exception):
@@ -38,13 +39,18 @@ def choosing_rows(prepared: Prepared, fold: int, progress: Progress) -> np.ndarr
     return choosers(read_copies(stored_audit(prepared.dataset_folder, prepared.split_folder, progress))[rows])
 
 
-def make_task(dataset: Dataset, validation: tuple[np.ndarray, np.ndarray], plan: TrainingPlan, **wanted: Any) -> Task:
-    """What a builder may know: of `dataset`, `validation` as in `Task`, and `plan`; and what else is `wanted`."""
+def make_task(dataset: Dataset, features: Features, labels: np.ndarray, plan: TrainingPlan, **wanted: Any) -> Task:
+    """What a builder may know, and what else is `wanted`.
+
+    labels: of the validation images. plan: for rows of `features`, as `training_rows` makes it.
+    """
+    import numpy as np
+
     return Task(
         class_names=dataset.class_names,
         n_rows=len(plan.rows),
         image_shape=dataset.images.shape[1:],
-        validation=validation,
+        validation=(features.validation, np.repeat(labels, features.views)),
         loss=plan.loss,
         balanced_bootstrap=plan.balanced_bootstrap,
         **wanted,
@@ -63,14 +69,26 @@ def built(card: ModelCard, task: Task) -> Any:
     return classifier
 
 
-def with_made_rows(X: np.ndarray, y: np.ndarray, plan: TrainingPlan) -> tuple[np.ndarray, np.ndarray, TrainingPlan]:
-    """X, y and a plan for all of their rows, where `plan` makes up rows of features; otherwise all as they are."""
+def training_rows(
+    features: Features, labels: np.ndarray, plan: TrainingPlan
+) -> tuple[np.ndarray, np.ndarray, TrainingPlan]:
+    """X and y that `fit` is given, and the plan for their rows, of one for images: each has `features.views` rows.
+
+    Rows that the plan makes up are made of images with all of their views, and taken apart afterwards.
+    """
     import numpy as np
 
-    if plan.resample is None:
-        return X, y, plan
-    X, y = plan.resample(X[plan.rows], y[plan.rows])
-    return X, y, replace(plan, rows=np.arange(len(X)), resample=None)
+    X, views = features.train, features.views
+    if plan.resample is not None:
+        images = X.reshape(len(labels), -1) if views > 1 else X
+        made, labels = plan.resample(images[plan.rows], labels[plan.rows])
+        X = made.reshape(-1, *X.shape[1:])
+        plan = replace(plan, rows=np.arange(len(labels)), resample=None)
+    if views > 1:
+        weights = None if plan.sample_weight is None else np.repeat(plan.sample_weight, views)
+        rows = (views * plan.rows[:, None] + np.arange(views)).ravel()
+        plan = replace(plan, rows=rows, sample_weight=weights)
+    return X, np.repeat(labels, views), plan
 
 
 def fit(classifier: Any, X: np.ndarray, y: np.ndarray, plan: TrainingPlan) -> None:
@@ -95,24 +113,32 @@ def fit(classifier: Any, X: np.ndarray, y: np.ndarray, plan: TrainingPlan) -> No
 
 
 def predict(
-    classifier: Any, subsets: Mapping[str, np.ndarray], validation_labels: np.ndarray, n_classes: int
+    classifier: Any, features: Features, names: Sequence[str], validation_labels: np.ndarray, n_classes: int
 ) -> dict[str, np.ndarray]:
-    """Probabilities, float32 (n, n_classes), of each of `subsets`; scores are calibrated on "validation"."""
-    import numpy as np
+    """Probabilities, float32 (n, n_classes), of the images of each of the subsets `names`: means over their views.
 
+    Scores are calibrated on "validation".
+    """
     classes = list(getattr(classifier, "classes_", range(n_classes)))
     if classes != list(range(n_classes)):
         raise ValueError(
             f"columns are of the classes {classes[:10]}, not 0..{n_classes - 1}: fit on the labels as given"
         )
-    if hasattr(classifier, "predict_proba"):
-        outputs = {name: classifier.predict_proba(rows) for name, rows in subsets.items()}
-    else:
-        scores = {name: classifier.decision_function(rows) for name, rows in subsets.items()}
-        temperature = metrics.temperature(scores["validation"], validation_labels)
-        outputs = {name: metrics.probabilities_from_scores(rows, temperature) for name, rows in scores.items()}
-    outputs = {name: np.asarray(rows) for name, rows in outputs.items()}
+    is_sure = hasattr(classifier, "predict_proba")
+    answer = classifier.predict_proba if is_sure else classifier.decision_function
+    outputs = {name: of_images(answer(getattr(features, name)), features.views) for name in names}
+    if not is_sure:
+        temperature = metrics.temperature(outputs["validation"], validation_labels)
+        outputs = {name: metrics.probabilities_from_scores(rows, temperature) for name, rows in outputs.items()}
     for name, rows in outputs.items():
         if rows.ndim != 2 or rows.shape[1] != n_classes:
             raise ValueError(f"{name} probabilities have shape {rows.shape}, expected (n, {n_classes})")
     return {name: rows.astype("float32") for name, rows in outputs.items()}
+
+
+def of_images(outputs: np.ndarray, views: int) -> np.ndarray:
+    """The mean of `outputs`, (n * views, ...), over the views of each image, (n, ...)."""
+    import numpy as np
+
+    outputs = np.asarray(outputs)
+    return outputs if views == 1 else outputs.reshape(-1, views, *outputs.shape[1:]).mean(axis=1)

@@ -12,8 +12,10 @@ from fer_bench.errors import FerBenchError, readable
 from fer_bench.execution.search import load_all_tuned
 from fer_bench.models import (
     COMMON,
+    FEATURES,
     FOCAL,
     IMAGENET,
+    MIRROR,
     MODELS,
     STRATEGIES,
     UNAVAILABLE,
@@ -77,7 +79,7 @@ class Selection:
     models, strategies: names or shell patterns, with commas or in a list; None: those of the suite. budget: of gradient
     steps. weights: where pre-trained networks start: "auto", "imagenet", "none" or a weight file. parameters: what
     networks are trained with where not by their own recipe, by the names of `Task.parameters`. tuned: whether to use
-    the parameters that `tune` found.
+    the parameters that `tune` found. mirror: whether features that have mirror images are to be made with them.
     """
 
     suite: str = "all"
@@ -88,6 +90,7 @@ class Selection:
     weights: str = "auto"
     parameters: Mapping[str, Any] = field(default_factory=dict)
     tuned: bool = False
+    mirror: bool = True
 
     def patterns(self) -> tuple[str, str]:
         """Of models and of strategies, comma-separated. Raises FerBenchError listing all suites for an unknown one."""
@@ -213,7 +216,7 @@ def make_plan(prepared: Prepared, selection: Selection) -> list[PlannedRun]:
         first = found.get(card.pretrained or "", NO_WEIGHTS)
         for strategy in _with_base(card, strategies, first):
             reason, code = _why_not(card, strategy, first), plugin_code(card, strategy)
-            parameters = _parameters(card, strategy, selection.parameters, tuned.get(card.name, {}))
+            parameters = _parameters(card, strategy, selection, tuned.get(card.name, {}))
             common = RunSpec(
                 card.name, strategy.name, 0, *prepared.fingerprints,
                 budget=selection.budget if card.steps else "",
@@ -274,19 +277,20 @@ def _with_base(card: ModelCard, strategies: list[StrategyCard], weights: Resolut
 
 
 def _parameters(
-    card: ModelCard, strategy: StrategyCard, asked: Mapping[str, Any], tuned: Mapping[str, Any]
+    card: ModelCard, strategy: StrategyCard, selection: Selection, tuned: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What a search found for a model, and before it what somebody asks of networks, where that makes a difference.
+    """What a search found for a model, and before it what somebody asks of it, where that makes a difference.
 
     The recipe is nothing to what is no network, fine-tuning nothing to what starts from no weights, and label smoothing
     nothing to the focal loss; what the model is trained with anyway is left out.
     """
     if not card.is_network:
-        return dict(tuned)
+        without = MIRROR in FEATURES[card.features].parameters and not selection.mirror
+        return {**tuned, f"{card.features}.{MIRROR}": False} if without else dict(tuned)
     is_idle = {
         "fine_tune": not card.pretrained,
         "label_smoothing": strategy.loss == FOCAL and not strategy.starts_from,  # whose spec is that of its base
     }
-    wanted = {name: value for name, value in asked.items() if not is_idle.get(name)}
+    wanted = {name: value for name, value in selection.parameters.items() if not is_idle.get(name)}
     own = {**COMMON, **{name: how.start for name, how in card.search.items()}}
     return {name: value for name, value in {**tuned, **wanted}.items() if own.get(name) != value}

@@ -84,6 +84,7 @@ def run(
     weights: str = "auto",
     parameters: Mapping[str, Any] | None = None,
     tuned: bool = False,
+    mirror: bool = True,
     results: str | Path = "results",
     name: str | None = None,
     split_seed: int = 0,
@@ -105,7 +106,7 @@ def run(
     """
     options = Options(rerun, timeout, tuple(map(Path, plugins)), jobs, command)
     load_plugins(options.plugins)
-    selection = Selection(suite, models, strategies, tuple(seeds), budget, weights, parameters or {}, tuned)
+    selection = Selection(suite, models, strategies, tuple(seeds), budget, weights, parameters or {}, tuned, mirror)
     with connected(scheduler) as place:
         prepared = prepare(data, results, name, ReadOptions(**reading), split_seed, folds, progress)
         return run_plan(make_plan(prepared, selection), prepared, options, watcher, place)

@@ -18,7 +18,7 @@ from fer_bench.data import Dataset, Split
 from fer_bench.errors import FerBenchError, is_no_room
 from fer_bench.execution.environment import KERAS, cores, environment, errors_in, set_defaults
 from fer_bench.execution.estimate import spell
-from fer_bench.execution.fitting import built, choosing_rows, fit, make_task, predict, with_made_rows
+from fer_bench.execution.fitting import built, choosing_rows, fit, make_task, predict, training_rows
 from fer_bench.execution.plan import BASE
 from fer_bench.execution.preparation import Prepared
 from fer_bench.execution.search import (
@@ -269,10 +269,11 @@ class _Trainer:
         features = model_features(card, trial.parameters, dataset, self.split)
         labels, wanted = dataset.labels[self.split.train], dataset.labels[self.split.validation]
         plan = STRATEGIES[request.strategy].plan(labels, len(dataset.class_names), request.seed)
-        X, y, plan = with_made_rows(features.train, labels, plan)
+        X, y, plan = training_rows(features, labels, plan)
         task = make_task(
             dataset,
-            (features.validation, wanted),
+            features,
+            wanted,
             plan,
             random_state=request.seed,
             n_jobs=request.n_jobs,
@@ -286,7 +287,7 @@ class _Trainer:
         classifier = built(card, task)
         try:
             fit(classifier, X, y, plan)
-            rows = predict(classifier, {"validation": features.validation}, wanted, task.n_classes)["validation"]
+            rows = predict(classifier, features, ["validation"], wanted, task.n_classes)["validation"]
         finally:
             del classifier
             if card.is_network:

@@ -16,7 +16,7 @@ from fer_bench import cache, metrics
 from fer_bench.data import Dataset, Split
 from fer_bench.errors import FerBenchError, is_no_room, readable
 from fer_bench.execution.environment import environment, peak_memory_mb
-from fer_bench.execution.fitting import NotApplicable, built, choosing_rows, fit, make_task, predict, with_made_rows
+from fer_bench.execution.fitting import NotApplicable, built, choosing_rows, fit, make_task, predict, training_rows
 from fer_bench.execution.plan import Job, now
 from fer_bench.models import (
     MODELS,
@@ -126,10 +126,11 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
     clock.lap()
     labels, wanted = dataset.labels[split.train], dataset.labels[split.validation]
     plan = strategy.plan(labels, len(dataset.class_names), job.spec.seed)
-    X, y, plan = with_made_rows(features.train, labels, plan)
+    X, y, plan = training_rows(features, labels, plan)
     task = make_task(
         dataset,
-        (features.validation, wanted),
+        features,
+        wanted,
         plan,
         random_state=job.spec.seed,
         n_jobs=job.n_jobs,
@@ -147,8 +148,7 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
     frozen = _attribute(classifier, "frozen_")
     passed = frozen.seconds if frozen else 0.0
     progress(1, "predicting")
-    images = {"validation": features.validation, "test": features.test}
-    probabilities = predict(classifier, images, wanted, task.n_classes)
+    probabilities = predict(classifier, features, ("validation", "test"), wanted, task.n_classes)
     clock.lap("predict")
     clock.seconds["fit"] += earlier - passed
     clock.seconds["features"], ms_per_image = features.seconds, features.ms_per_image
@@ -164,7 +164,7 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
         "initial_weights": _attribute(classifier, "initial_weights_"),
         "weights_note": _attribute(classifier, "weights_note_", "") or job.weights_reason,
         "notes": [*_attribute(classifier, "notes_", []), *filter(None, [job.weights_reason])],
-        "n_rows": len(plan.rows),
+        "n_rows": len(plan.rows) // features.views,
         "steps": _attribute(classifier, "steps_") or (task.steps if card.steps else None),
         "epochs": _attribute(classifier, "epochs_"),
         "stochastic": card.stochastic or strategy.stochastic,

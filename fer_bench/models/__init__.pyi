@@ -17,12 +17,15 @@ from .deep.training import forget_networks as forget_networks
 from .features import HOG_EPSILON as HOG_EPSILON
 from .features import HOG_MOST as HOG_MOST
 from .features import Extractor as Extractor
+from .features import Features as Features
 from .features import features_card as features_card
+from .features import fitted_extractor as fitted_extractor
 from .features import model_features as model_features
 from .plugins import is_own as is_own
 from .plugins import load_plugins as load_plugins
 from .plugins import plugin_files as plugin_files
 from .registry import FEATURES as FEATURES
+from .registry import MIRROR as MIRROR
 from .registry import MODELS as MODELS
 from .registry import STRATEGIES as STRATEGIES
 from .registry import Choice as Choice

@@ -56,8 +56,8 @@ def stratified_guess(task: Task) -> Any:
 
 
 @register_model(
-    "pca-logistic", features="pca", family="baseline", stochastic=False, search={**LOGISTIC_SEARCH, **PCA_SEARCH},
-    summary="logistic regression on PCA",
+    "pca-logistic", features="pca", family="baseline", stochastic=False, recipe=2,
+    search={**LOGISTIC_SEARCH, **PCA_SEARCH}, summary="logistic regression on PCA",
 )  # fmt: skip
 def pca_logistic(task: Task) -> Any:
     """Multinomial logistic regression, L2, C = 1."""
@@ -67,11 +67,11 @@ def pca_logistic(task: Task) -> Any:
 
 
 @register_model(
-    "hog-svm", features="hog", stochastic=False, search={**SVM_SEARCH, **HOG_SEARCH},
+    "hog-svm", features="hog", stochastic=False, recipe=2, search={**SVM_SEARCH, **HOG_SEARCH},
     summary="RBF SVM (C=5) on HOG",
 )  # fmt: skip
 @register_model(
-    "pca-svm", features="pca", stochastic=False, search={**SVM_SEARCH, **PCA_SEARCH},
+    "pca-svm", features="pca", stochastic=False, recipe=2, search={**SVM_SEARCH, **PCA_SEARCH},
     summary="RBF SVM (C=5) on PCA",
 )  # fmt: skip
 def svm(task: Task) -> Any:
@@ -122,11 +122,11 @@ def svm(task: Task) -> Any:
 
 
 @register_model(
-    "hog-forest", features="hog", balanced_bootstrap=True, recipe=2, search={**FOREST_SEARCH, **HOG_SEARCH},
+    "hog-forest", features="hog", balanced_bootstrap=True, recipe=3, search={**FOREST_SEARCH, **HOG_SEARCH},
     summary="Random Forest (300 trees) on HOG",
 )  # fmt: skip
 @register_model(
-    "pca-forest", features="pca", balanced_bootstrap=True, recipe=2, search={**FOREST_SEARCH, **PCA_SEARCH},
+    "pca-forest", features="pca", balanced_bootstrap=True, recipe=3, search={**FOREST_SEARCH, **PCA_SEARCH},
     summary="Random Forest (300 trees) on PCA",
 )  # fmt: skip
 def forest(task: Task) -> Any:
@@ -177,11 +177,11 @@ def repeated_by_weight(sample_weight: np.ndarray, random_state: int) -> np.ndarr
 
 
 @register_model(
-    "hog-mlp", features="hog", steps=MLP_STEPS, search={**MLP_SEARCH, **HOG_SEARCH},
+    "hog-mlp", features="hog", steps=MLP_STEPS, recipe=2, search={**MLP_SEARCH, **HOG_SEARCH},
     summary="multi-layer perceptron (256) on HOG",
 )  # fmt: skip
 @register_model(
-    "pca-mlp", features="pca", steps=MLP_STEPS, search={**MLP_SEARCH, **PCA_SEARCH},
+    "pca-mlp", features="pca", steps=MLP_STEPS, recipe=2, search={**MLP_SEARCH, **PCA_SEARCH},
     summary="multi-layer perceptron (256) on PCA",
 )  # fmt: skip
 def mlp(task: Task) -> Any:

@@ -43,8 +43,9 @@ class Extractor(Protocol):
 
 @dataclass(frozen=True)
 class Features:
-    """Features of the three subsets, (n_subset, ...): stored and memory-mapped, or the images as `model_features` says.
+    """Features of the three subsets, (n_subset * views, ...): memory-mapped, or the images as `model_features` says.
 
+    views: rows an image has: 1, or 2 where that of its mirror image comes after its own.
     seconds: what fitting and transforming cost when it was done. ms_per_image: transform alone, per image.
     """
 
@@ -53,6 +54,7 @@ class Features:
     test: np.ndarray
     seconds: float
     ms_per_image: float
+    views: int = 1
 
 
 class ImageRows:
@@ -67,6 +69,26 @@ class ImageRows:
 
     def __getitem__(self, key: Any) -> np.ndarray:
         return self.images[self.rows[key]]
+
+
+class WithMirrors:
+    """Images, uint8 (n, h, w[, 3]), each followed by its mirror: only those that are looked up are read."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self.images, self.shape = images, (2 * len(images), *images.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.images) * 2
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        import numpy as np
+
+        found = np.array(self.images[rows // 2])
+        if np.ndim(rows) == 0:
+            return np.ascontiguousarray(found[:, ::-1]) if rows % 2 else found
+        odd = rows % 2 == 1
+        found[odd] = found[odd, :, ::-1]
+        return found
 
 
 def model_features(model: ModelCard, parameters: Mapping[str, Any], dataset: Dataset, split: Split) -> Features:
@@ -110,7 +132,7 @@ def stored_features(card: FeaturesCard, dataset: Dataset, split: Split) -> Featu
     )
     with reading(folder):
         arrays = {name: np.load(folder / file, mmap_mode="r", allow_pickle=False) for name, file in files.items()}
-        return Features(**arrays, **json.loads((folder / COST).read_text()))
+        return Features(**arrays, **json.loads((folder / COST).read_text()), views=card.views)
 
 
 def features_card(card: FeaturesCard, parameters: Mapping[str, Any]) -> FeaturesCard:
@@ -128,19 +150,37 @@ def features_card(card: FeaturesCard, parameters: Mapping[str, Any]) -> Features
     return replace(card, parameters={**card.parameters, **{known[name]: value for name, value in chosen.items()}})
 
 
+def fitted_extractor(card: FeaturesCard, dataset: Dataset, split: Split) -> Extractor:
+    """The extractor of `card`, fitted on the training rows of `split`, and on their mirrors where it has them."""
+    import numpy as np
+
+    extractor: Any = card.extractor()
+    images, rows = _viewed(card, dataset.images, split.train)
+    if getattr(type(extractor), "fit", None) is _FitByRow.fit:  # they may need more memory than there is
+        extractor.fit_rows(images, rows)
+    else:
+        extractor.fit(images[rows], np.repeat(dataset.labels[split.train], card.views))
+    return extractor
+
+
 def _compute(card: FeaturesCard, dataset: Dataset, split: Split, folder: Path) -> None:
     start = time.perf_counter()
-    extractor = card.build(**card.parameters)
-    if getattr(type(extractor), "fit", None) is _FitByRow.fit:  # they may need more memory than there is
-        extractor.fit_rows(dataset.images, split.train)
-    else:
-        extractor.fit(dataset.images[split.train], dataset.labels[split.train])
+    extractor = fitted_extractor(card, dataset, split)
     fitted = time.perf_counter()
     for name, rows in split.subsets().items():
-        _transform(card.name, extractor, dataset.images, rows, folder / f"{name}.npy")
+        _transform(card.name, extractor, *_viewed(card, dataset.images, rows), folder / f"{name}.npy")
     end = time.perf_counter()
     cost = {"seconds": end - start, "ms_per_image": 1000 * (end - fitted) / len(dataset)}
     (folder / COST).write_text(json.dumps(cost))
+
+
+def _viewed(card: FeaturesCard, images: np.ndarray, rows: np.ndarray) -> tuple[Any, np.ndarray]:
+    """`images` and the indices `rows`, or images with mirrors and the indices of both, an image before its mirror."""
+    import numpy as np
+
+    if card.views == 1:
+        return images, rows
+    return WithMirrors(images), (2 * rows[:, None] + np.arange(2)).ravel()
 
 
 def _transform(name: str, extractor: Extractor, images: np.ndarray, rows: np.ndarray, path: Path) -> None:
@@ -301,15 +341,18 @@ def pixels(side: int) -> Extractor:
     return Pixels(side)
 
 
-@register_features("pca", summary="150 whitened principal components of the pixels", side=SIDE, n_components=150)
+@register_features(
+    "pca", summary="150 whitened principal components of the pixels", side=SIDE, n_components=150, mirror=True
+)
 def pca(side: int, n_components: int) -> Extractor:
     """See `PrincipalComponents`."""
     return PrincipalComponents(side, n_components)
 
 
 @register_features(
-    "hog", summary="oriented gradients: 9 bins, 6x6 cells, 2x2 blocks", side=SIDE, orientations=9, cell=6, block=2
-)
+    "hog", summary="oriented gradients: 9 bins, 6x6 cells, 2x2 blocks",
+    side=SIDE, orientations=9, cell=6, block=2, mirror=True,
+)  # fmt: skip
 def hog(side: int, orientations: int, cell: int, block: int) -> Extractor:
     """See `OrientedGradients`."""
     return OrientedGradients(side, orientations, cell, block)

@@ -15,6 +15,8 @@ from fer_bench.models.plugins import code_digest, is_cell, is_own
 Family = Literal["baseline", "classical", "deep"]
 StartsFrom = Literal["probabilities", "weights"]
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+MIRROR = "mirror"
+"""A parameter of features that is none of their extractor: whether images are learnt and judged with their mirrors."""
 SCALARS = (bool, int, float, str, type(None))
 
 
@@ -184,10 +186,19 @@ class ModelCard(Card):
 
 @dataclass(frozen=True, kw_only=True)
 class FeaturesCard(Card):
-    """A feature extractor: `build(**parameters)`, see `register_features`."""
+    """A feature extractor: `build(**parameters)`, without `mirror`; see `register_features`."""
 
     build: Callable[..., Any]
     parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def views(self) -> int:
+        """Rows an image has: two with its mirror image's."""
+        return 2 if self.parameters.get(MIRROR) else 1
+
+    def extractor(self) -> Any:
+        """What is built, not fitted yet."""
+        return self.build(**{name: value for name, value in self.parameters.items() if name != MIRROR})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +242,9 @@ def register_features(name: str, *, summary: str, **parameters: Any) -> Decorato
     """Register the decorated `build(**parameters) -> transformer` under `name`.
 
     The transformer has `fit(images, labels)`, called with training rows only, and `transform(images) -> array` with
-    one row per image. `parameters` are part of the stored features' key. Raises FerBenchError on a bad name.
+    one row per image. `parameters` are part of the stored features' key. Where there is one called `mirror`, which
+    `build` does not get, and it is true, classifiers learn from mirror images too, and answer by the mean over an image
+    and its own. Raises FerBenchError on a bad name.
     """
     return _registering(FEATURES, FeaturesCard, "build", name, summary=summary, parameters=parameters)
 

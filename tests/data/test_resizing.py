@@ -50,7 +50,7 @@ def test_colour_is_rgb(channel, gray):
 
 def test_all_that_look_at_images_enlarge_them_alike():
     pixels, rows = FEATURES["pixels"], np.arange(len(NOISE))
-    features = pixels.build(**pixels.parameters).transform(NOISE)
+    features = pixels.extractor().transform(NOISE)
     assert np.array_equal(features[0].reshape(48, 48), linear(NOISE[0], 48).astype("float32") / 255)
     assert np.array_equal(view(NOISE, 48)[0, ..., 0], linear(NOISE[0], 48))
     assert np.array_equal(audit._pixels(NOISE[:, :20], rows), audit._pixels(gray_squares(NOISE[:, :20], 24), rows))

@@ -135,7 +135,7 @@ def test_columns_in_an_order_of_their_own_are_refused():
     """A classifier that was fitted on names has its columns in alphabetical order."""
     classifier = SimpleNamespace(classes_=np.array(["angry", "disgust"]), predict_proba=None)
     with pytest.raises(ValueError, match=r"columns are of the classes .*angry.*, not 0\.\.1"):
-        predict(classifier, {"validation": np.zeros((2, 3))}, np.array([0, 1]), 2)
+        predict(classifier, SimpleNamespace(validation=np.zeros((2, 3)), views=1), ["validation"], np.array([0, 1]), 2)
 
 
 def test_without_the_run_under_none_there_is_nothing_to_adjust(run):

@@ -73,10 +73,10 @@ def test_images_are_not_stored_again_and_read_where_they_are_looked_at(dataset, 
     data, split = replace(dataset, images=images), make_split(dataset)
     given = model_features(MODELS["majority"], {}, data, split)
     labels = data.labels[split.train]
-    task = make_task(data, (given.validation, None), TrainingPlan(split.train), random_state=0, n_jobs=1)
+    task = make_task(data, given, data.labels[split.validation], TrainingPlan(split.train), random_state=0, n_jobs=1)
     guess = MODELS["majority"].build(task)
     fit(guess, given.train, labels, TrainingPlan(np.arange(len(labels))))
-    assert predict(guess, {"test": given.test}, labels, 3)["test"].shape == (len(split.test), 3)
+    assert predict(guess, given, ["test"], labels, 3)["test"].shape == (len(split.test), 3)
     assert copied == []
     pixels = Pixels(model_features(MODELS["cnn"], {}, data, split).train, 48, augmentation=())
     rows = np.array([3, 1, 1])
@@ -151,7 +151,7 @@ def test_a_damaged_entry_is_told(dataset, damaged, tmp_path, monkeypatch):
 @pytest.mark.parametrize("card", list(FEATURES), ids=lambda card: card.name)
 def test_contract_of_every_extractor(card, dataset):
     """One finite row per image, the same whatever rows stand beside it, for gray and colour, any size."""
-    extractor = card.build(**card.parameters)
+    extractor = card.extractor()
     extractor.fit(dataset.images[:60], dataset.labels[:60])
     rows = extractor.transform(dataset.images[60:])
     assert len(rows) == 30 and np.isfinite(rows).all()
@@ -162,10 +162,10 @@ def test_contract_of_every_extractor(card, dataset):
 
 def test_hog_has_the_published_length(dataset):
     card = FEATURES["hog"]
-    rows = card.build(**card.parameters).transform(dataset.images)
+    rows = card.extractor().transform(dataset.images)
     assert rows.shape == (90, 1764) and rows.dtype == np.float32
     for parameter, value, length in (("cell", 8, 900), ("orientations", 12, 2352), ("block", 3, 2916)):
-        other = card.build(**{**card.parameters, parameter: value})
+        other = features_card(card, {f"hog.{parameter}": value}).extractor()
         assert other.transform(dataset.images[:1]).shape == (1, length)
 
 
@@ -183,7 +183,7 @@ def test_hog_is_scikit_images(dataset, orientations, cell, block):
 
 def test_pca_is_white_on_train_and_its_axes_come_from_train(dataset):
     card = FEATURES["pca"]
-    extractor = card.build(**card.parameters).fit(dataset.images[:60], dataset.labels[:60])
+    extractor = card.extractor().fit(dataset.images[:60], dataset.labels[:60])
     rows = extractor.transform(dataset.images[:60])
     assert rows.shape == (60, 59)
     np.testing.assert_allclose(rows[:, :20].std(axis=0, ddof=1), 1, rtol=1e-3)
@@ -194,7 +194,7 @@ def test_pca_leaves_out_components_without_variance(dataset):
     images = dataset.images[:60].copy()
     images[1] = images[0]
     card = FEATURES["pca"]
-    extractor = card.build(**card.parameters).fit(images, dataset.labels[:60])
+    extractor = card.extractor().fit(images, dataset.labels[:60])
     assert extractor.transform(images).shape == (60, 58)
     assert abs(extractor.transform(dataset.images[60:])).max() < 10
 

@@ -19,7 +19,7 @@ from fer_bench.deploy.exporting.parity import Parity, latency, parity
 from fer_bench.deploy.exporting.refitting import Refitted, refitted
 from fer_bench.errors import FerBenchError
 from fer_bench.execution.environment import KERAS, import_quietly, set_defaults
-from fer_bench.models import MODELS, STRATEGIES, need_tensorflow
+from fer_bench.models import MIRROR, MODELS, STRATEGIES, need_tensorflow
 from fer_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -150,7 +150,14 @@ def probabilities(graph: Graph, images: str, source: Source, record: Record, pro
 
 
 def _classical(graph: Graph, fitted: Refitted, pixels: str, side: int) -> str:
-    pixels = resized(graph, pixels, side, int(fitted.parameters["side"]))
-    rows = classical.features(graph, fitted.features, pixels, fitted.parameters, fitted.extractor)
+    """Probabilities, of features with mirrors those of the mean over an image and its own."""
+    parameters = dict(fitted.parameters)
+    mirrors = parameters.pop(MIRROR, False)
+    if mirrors:
+        pixels = graph.add("Concat", pixels, graph.mirrored(pixels), axis=0)
+    pixels = resized(graph, pixels, side, int(parameters["side"]))
+    rows = classical.features(graph, fitted.features, pixels, parameters, fitted.extractor)
     found = classical.outputs(graph, fitted.classifier, rows, fitted.n_features)
+    if mirrors:
+        found = graph.add("Mean", *graph.add("Split", found, outputs=2, axis=0, num_outputs=2))
     return found if fitted.temperature is None else softmax(graph, found, fitted.temperature)

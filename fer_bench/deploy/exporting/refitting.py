@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_bench import metrics
 from fer_bench.errors import FerBenchError
-from fer_bench.execution.fitting import built, fit, make_task, with_made_rows
+from fer_bench.execution.fitting import built, fit, make_task, of_images, training_rows
 from fer_bench.execution.worker import WEIGHTS_FILE
 from fer_bench.models import (
     FEATURES,
@@ -18,6 +18,7 @@ from fer_bench.models import (
     UNAVAILABLE,
     Extractor,
     features_card,
+    fitted_extractor,
     load_weights,
     model_features,
     weights_request_id,
@@ -53,10 +54,10 @@ def refitted(record: Record, folder: ReadableFolder, dataset: Dataset, split: Sp
     spec, wanted = record.spec, dataset.labels[split.validation]
     card, parameters = MODELS[spec.model], dict(spec.parameters)
     features = features_card(FEATURES[card.features], parameters)
-    extractor = features.build(**features.parameters)
+    extractor = fitted_extractor(features, dataset, split)
     given = model_features(card, parameters, dataset, split)
     plan = STRATEGIES[spec.strategy].plan(dataset.labels[split.train], len(dataset.class_names), spec.seed)
-    X, y, plan = with_made_rows(given.train, dataset.labels[split.train], plan)
+    X, y, plan = training_rows(given, dataset.labels[split.train], plan)
     options: dict[str, Any] = {
         "random_state": spec.seed,
         "n_jobs": record.environment.n_jobs if record.environment else 1,
@@ -64,16 +65,15 @@ def refitted(record: Record, folder: ReadableFolder, dataset: Dataset, split: Sp
     }
     if card.is_network:
         options |= {"parameters": {**parameters, "precision": "float32"}, "weights": _first_weights(record, weights)}
-        classifier = built(card, make_task(dataset, (given.validation, wanted), plan, **options))
+        classifier = built(card, make_task(dataset, given, wanted, plan, **options))
         _restore(classifier, folder.path / "runs" / record.run_id / WEIGHTS_FILE, record)
         return Refitted(classifier, card.features, features.parameters, extractor)
-    if card.features == "pca":
-        extractor.fit(dataset.images[split.train], dataset.labels[split.train])
-    classifier = built(card, make_task(dataset, (given.validation, wanted), plan, parameters=parameters, **options))
+    classifier = built(card, make_task(dataset, given, wanted, plan, parameters=parameters, **options))
     fit(classifier, X, y, plan)
     temperature = None
     if not hasattr(classifier, "predict_proba"):
-        temperature = metrics.temperature(classifier.decision_function(given.validation), wanted)
+        scores = of_images(classifier.decision_function(given.validation), given.views)
+        temperature = metrics.temperature(scores, wanted)
     return Refitted(classifier, card.features, features.parameters, extractor, X.shape[1], temperature)
 
 
