@@ -32,6 +32,10 @@ class BundleFormat(StrEnum):
 
 
 BundleFolder = Annotated[Path, typer.Argument(help="A bundle that `export` made.")]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(help="A type that model.skops may hold; you are told of each.", metavar="TYPE"),
+]
 DetectorFile = Annotated[Path | None, typer.Option(help="Of faces: a cascade (.xml) or YuNet (.onnx).", metavar="FILE")]
 
 
@@ -110,6 +114,7 @@ def predict(
     annotate: Annotated[Path | None, typer.Option(help="Write copies with boxes and bars.", metavar="DIR")] = None,
     smooth: Annotated[float, typer.Option(min=0, help="Average a face in a video over so many seconds.")] = 0.0,
     detector: DetectorFile = None,
+    trust: Trust = None,
     camera: Annotated[int | None, typer.Option(min=0, help="Show this camera in a window.", metavar="NUMBER")] = None,
 ) -> None:
     """Say which expression faces show, in pictures, videos or before a camera; exit code 1 where something is amiss."""
@@ -119,7 +124,7 @@ def predict(
         check_out(out)
     if bool(paths) == (camera is not None):
         raise FerBenchError("name pictures, videos or folders, or else a --camera")
-    model = _loaded(bundle, detector)
+    model = _loaded(bundle, trust, detector)
     if camera is not None:
         show_camera(Predictor(model, find=True, smooth=smooth), camera)
         return
@@ -146,21 +151,22 @@ def serve(
         list[str] | None, typer.Option(help="A page elsewhere whose scripts may ask.", metavar="URL")
     ] = None,
     detector: DetectorFile = None,
+    trust: Trust = None,
 ) -> None:
     """Answer over HTTP, with a page for photos and the webcam, until Ctrl-C; no image is stored."""
     from fer_bench.deploy.serving.server import serve as answer
 
-    model = _loaded(bundle, detector)
+    model = _loaded(bundle, trust, detector)
     answer(
         model, host, port, allow_origin or (),
         lambda url: say(f"{url}: a page for photos and the webcam; {url}/docs for programs; Ctrl-C ends it"),
     )  # fmt: skip
 
 
-def _loaded(folder: Path, detector: Path | None) -> Bundle:
+def _loaded(folder: Path, trust: list[str] | None, detector: Path | None) -> Bundle:
     from fer_bench.deploy import Detector, load_model
 
-    model = load_model(folder)
+    model = load_model(folder, trust or ())
     if detector:
         model.detector = Detector(detector)
     return model

@@ -1,20 +1,23 @@
 """A bundle: a trained model as a folder of its own. What is in it, how it is checked, and how it answers.
 
 model.onnx      uint8 images in, calibrated probabilities out
+features.onnx   where the classifier is in model.skops, as no graph is known for it: images in, its features out
 model.json      the card: classes, input, origin, scores, parity, latency, digests
 MODEL_CARD.md   the same for people
-example.py      ten lines that need onnxruntime alone
+example.py      ten lines that do without fer_bench
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fer_bench.deploy.session import FEATURES, IMAGES, MODEL, SKOPS, Session, open_session
 from fer_bench.errors import FerBenchError
 
 if TYPE_CHECKING:
@@ -24,9 +27,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Goes up when older code cannot read a bundle any more."""
-MODEL, CARD, PAGE, EXAMPLE, LITERT = "model.onnx", "model.json", "MODEL_CARD.md", "example.py", "model.tflite"
-BATCH = 64
-"""Images that are predicted together: more take more memory, and no less time."""
+CARD, PAGE, EXAMPLE, LITERT = "model.json", "MODEL_CARD.md", "example.py", "model.tflite"
 
 
 class Bundle:
@@ -35,7 +36,7 @@ class Bundle:
     path: its folder. card: its model.json. classes: their names, in the order of the probabilities.
     """
 
-    def __init__(self, path: Path, card: dict[str, Any], session: Any) -> None:
+    def __init__(self, path: Path, card: dict[str, Any], session: Session) -> None:
         self.path, self.card, self._session = path, card, session
         self.classes: tuple[str, ...] = tuple(card["classes"])
 
@@ -60,7 +61,7 @@ class Bundle:
 
         if not len(squares):
             return np.empty((0, len(self.classes)), np.float32)
-        return answers(self._session, squares)
+        return self._session.answers(squares)
 
     def squares(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """Images, uint8 (h, w) or RGB (h, w, 3), as the model takes them: uint8 (n, side, side[, 3])."""
@@ -100,28 +101,24 @@ class Bundle:
         return Detector()
 
 
-def answers(session: Any, squares: np.ndarray) -> np.ndarray:
-    """What the model of `session` answers to uint8 (n, side, side[, 3]), n > 0: float32 (n, k)."""
-    import numpy as np
-
-    batches = (np.ascontiguousarray(squares[start : start + BATCH]) for start in range(0, len(squares), BATCH))
-    return np.concatenate([session.run(None, {"images": batch})[0] for batch in batches])
-
-
-def load_model(path: Path | str) -> Bundle:
+def load_model(path: Path | str, trust: Collection[str] = ()) -> Bundle:
     """The bundle in the folder `path`, checked and ready to answer.
 
-    Raises FerBenchError where it is none, is of a newer version, or damaged, and where onnxruntime is not installed.
+    trust: types that its model.skops, if there is one, may hold beside those that skops trusts by itself.
+    Raises FerBenchError where it is none, is of a newer version, or damaged, where it holds types that are not trusted,
+    and where onnxruntime or skops is not installed.
     """
     folder = Path(path)
     card = read_card(folder)
-    content = _checked(folder, card)
-    session = start_session(content, folder / MODEL)
+    files = _checked(folder, card)
+    if SKOPS in files:
+        _check_version(folder, card)
+    session = open_session(files, folder, trust)
     bundle = Bundle(folder, card, session)
-    given, told = session.get_inputs()[0], session.get_outputs()[0]
+    given, told = session.graph.get_inputs()[0], session.graph.get_outputs()[0]
     if told.shape[-1] != len(bundle.classes):
         raise FerBenchError(f"{folder / CARD}: {len(bundle.classes)} classes, but the model knows {told.shape[-1]}")
-    if given.name != "images" or list(given.shape[1:]) != list(bundle.squares([]).shape[1:]):
+    if given.name != IMAGES or list(given.shape[1:]) != list(bundle.squares([]).shape[1:]):
         raise FerBenchError(f"{folder / CARD}: its input is not that of the model, {given.name} {given.shape}")
     return bundle
 
@@ -161,7 +158,9 @@ def _problem(card: Any) -> str | None:
     framing, limits = given.get("framing"), {"scale": (0.1, 10.0), "down": (-5.0, 5.0)}
     if not isinstance(framing, dict) or not all(_within(framing.get(name), *ends) for name, ends in limits.items()):
         return "input has no framing"
-    return None if isinstance(files, dict) and MODEL in files else f"files do not name {MODEL}"
+    if not isinstance(files, dict) or MODEL not in files:
+        return f"files do not name {MODEL}"
+    return None if (FEATURES in files) == (SKOPS in files) else f"files name one of {FEATURES} and {SKOPS} alone"
 
 
 def _within(value: Any, low: float, high: float) -> bool:
@@ -169,30 +168,23 @@ def _within(value: Any, low: float, high: float) -> bool:
     return isinstance(value, (int, float)) and low <= value <= high
 
 
-def _checked(folder: Path, card: dict[str, Any]) -> bytes:
-    """The content of model.onnx. Raises FerBenchError where it is not what was exported."""
-    try:
-        content = (folder / MODEL).read_bytes()
-    except OSError as error:
-        raise FerBenchError(f"{folder / MODEL}: cannot be read ({error.strerror or error})") from error
-    if hashlib.sha256(content).hexdigest() != card["files"][MODEL]:
-        raise FerBenchError(f"{folder / MODEL}: changed since it was exported (see files in {CARD}); export it again")
-    return content
+def _checked(folder: Path, card: dict[str, Any]) -> dict[str, bytes]:
+    """The files of the model, by name. Raises FerBenchError where one is not what was exported."""
+    files = {}
+    for name in (MODEL, FEATURES, SKOPS, LITERT):
+        if name not in card["files"]:
+            continue
+        try:
+            files[name] = (folder / name).read_bytes()
+        except OSError as error:
+            raise FerBenchError(f"{folder / name}: cannot be read ({error.strerror or error})") from error
+        if hashlib.sha256(files[name]).hexdigest() != card["files"][name]:
+            raise FerBenchError(f"{folder / name}: changed since it was exported, see files in {CARD}; export it again")
+    return files
 
 
-def start_session(content: bytes, path: Path, n_threads: int = 0) -> Any:
-    """An onnxruntime session on the CPU. n_threads: of one answer, 0 for as many as there are cores.
-
-    Raises FerBenchError where onnxruntime is missing or cannot read the model; `path` names it then.
-    """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise FerBenchError("onnxruntime is not installed: `pip install 'fer_bench[predict]'` brings it") from None
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = n_threads
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises classes of its own, without a common one
-        raise FerBenchError(f"{path}: onnxruntime {onnxruntime.__version__} cannot load it ({error})") from error
+def _check_version(folder: Path, card: dict[str, Any]) -> None:
+    """Raise FerBenchError where scikit-learn is of another minor version than the one that stored the classifier."""
+    made, here = (card.get("versions") or {}).get("scikit-learn", "?"), version("scikit-learn")
+    if made.split(".")[:2] != here.split(".")[:2]:
+        raise FerBenchError(f"{folder / SKOPS}: made by scikit-learn {made}, which alone reads it well; here is {here}")

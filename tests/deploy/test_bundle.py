@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from fer_bench import load_model
-from fer_bench.deploy.bundle import BATCH, FORMAT
+from fer_bench.deploy.bundle import FORMAT
+from fer_bench.deploy.session import BATCH
 from fer_bench.errors import FerBenchError
 
 

@@ -11,7 +11,6 @@ import onnxruntime
 import pytest
 from PIL import Image
 from skimage.feature import hog
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.svm import SVC
 
 from fer_bench.analysis.evidence import ensemble
@@ -20,6 +19,7 @@ from fer_bench.deploy import Source, export, load_model
 from fer_bench.deploy.exporting import classical
 from fer_bench.deploy.exporting.graph import Graph
 from fer_bench.deploy.exporting.parity import Parity
+from fer_bench.deploy.session import MODEL
 from fer_bench.errors import FerBenchError
 
 EXPORTED = [("hog-svm", "over-sampling"), ("pca-logistic", "post-hoc-adjustment"), ("cnn-small", "class-weights")]
@@ -99,15 +99,6 @@ def test_of_folds_there_is_no_model_to_export(runs, tmp_path):
         both.choose(of_fold.run_id, None)
 
 
-class Unknown(ClassifierMixin, BaseEstimator):
-    """No converter knows it."""
-
-
-def test_what_no_converter_knows_is_refused():
-    with pytest.raises(FerBenchError, match="Unknown cannot be exported"):
-        classical.outputs(Graph(4, 1), Unknown(), "rows", 3)
-
-
 def test_the_example_needs_no_fer_bench(runs, tmp_path, monkeypatch, capsys):
     bundle = runs.bundle("pca-forest")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90), dtype=np.uint8)).save(tmp_path / "face.png")
@@ -125,7 +116,7 @@ def test_the_card_of_people_says_what_the_law_forbids(runs):
 
 
 def outcome(graph: Graph, output: str, images: np.ndarray, n: int) -> np.ndarray:
-    session = onnxruntime.InferenceSession(graph.model(output, n).SerializeToString())
+    session = onnxruntime.InferenceSession(graph.models(output, n)[MODEL].SerializeToString())
     return session.run(None, {"images": images})[0]
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from fer_bench import __version__, metrics
 from fer_bench.analysis.bootstrap import Resamples, bca_interval, influence, score_draws
 from fer_bench.analysis.findings import people_unknown
-from fer_bench.deploy.bundle import EXAMPLE, FORMAT, MODEL
+from fer_bench.deploy.bundle import EXAMPLE, FORMAT
 from fer_bench.deploy.faces import usual_framing
+from fer_bench.deploy.session import FEATURES, IMAGES, MODEL, SCORES, SKOPS
 from fer_bench.models import MODELS
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from fer_bench.deploy.exporting.parity import Latency, Parity
     from fer_bench.records import Record
 
-TOOLS = ("numpy", "onnx", "onnxruntime", "skl2onnx", "tf2onnx", "tensorflow", "keras", "scikit-learn")
+TOOLS = ("numpy", "onnx", "onnxruntime", "skl2onnx", "skops", "tf2onnx", "tensorflow", "keras", "scikit-learn")
 BOUNDS = (0.025, 0.975)
 
 
@@ -144,23 +145,34 @@ def page_of(card: Mapping[str, Any]) -> str:
 
 
 def example_code(card: Mapping[str, Any]) -> str:
-    """example.py: a file's probabilities by onnxruntime, NumPy and Pillow alone."""
-    side, mode = card["input"]["side"], "L" if card["input"]["channels"] == 1 else "RGB"
-    return f'''"""python {EXAMPLE} face.jpg: what the model makes of a face. Needs onnxruntime, numpy and pillow."""
+    """example.py: a file's probabilities, without fer_bench."""
+    side, gray = card["input"]["side"], card["input"]["channels"] == 1
+    libraries, imported, asking = ["onnxruntime", "opencv-python-headless"], "import onnxruntime", ""
+    if SKOPS in card["files"]:
+        libraries += ["scikit-learn", "skops"]
+        imported += "\nimport skops.io"
+        asking = f'''
+features = onnxruntime.InferenceSession(folder / "{FEATURES}")
+classifiers = skops.io.load(folder / "{SKOPS}", trusted={card["types_to_trust"]})
+for number, (classifier, rows) in enumerate(zip(classifiers, features.run(None, given))):
+    ask = getattr(classifier, "predict_proba", None) or classifier.decision_function
+    given[f"{SCORES}{{number}}"] = ask(rows).astype("float32")'''
+    return f'''"""python {EXAMPLE} face.jpg: what the model makes of a face. Needs {", ".join(libraries)}."""
 
 import json
 import sys
 from pathlib import Path
 
-import numpy
-import onnxruntime
-from PIL import Image
+import cv2
+{imported}
 
 folder = Path(__file__).parent
 classes = json.loads((folder / "model.json").read_text(encoding="utf-8"))["classes"]
-face = Image.open(sys.argv[1]).convert("{mode}").resize(({side}, {side}), Image.Resampling.BOX)
-session = onnxruntime.InferenceSession(folder / "{MODEL}")
-(probabilities,) = session.run(None, {{"images": numpy.asarray(face)[None]}})
+image = cv2.cvtColor(cv2.imread(sys.argv[1]), cv2.COLOR_BGR2{"GRAY" if gray else "RGB"})
+how = cv2.INTER_AREA if min(image.shape[:2]) > {side} else cv2.INTER_LINEAR
+face = cv2.resize(image, ({side}, {side}), interpolation=how)
+given = {{"{IMAGES}": face[None]}}{asking}
+(probabilities,) = onnxruntime.InferenceSession(folder / "{MODEL}").run(None, given)
 for probability, name in sorted(zip(probabilities[0].tolist(), classes), reverse=True):
     print(f"{{probability:6.1%}} {{name}}")
 '''

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
+from zipfile import ZIP_DEFLATED
 
 import numpy as np
+import onnx
+import onnxruntime
 
-from fer_bench.deploy.exporting import graph as onnx_graph
 from fer_bench.deploy.exporting.graph import ML_OPSET, OPSET, Graph
+from fer_bench.deploy.session import import_skops, question, untrusted_types
 from fer_bench.errors import FerBenchError
 from fer_bench.models import HOG_EPSILON, HOG_MOST, pairs_of_classes
+
+PLUGIN_FILE = "fer_bench_plugin_"
+"""How the modules begin that files of plug-ins become."""
 
 
 def features(graph: Graph, name: str, pixels: str, parameters: Mapping[str, Any], extractor: Any) -> str:
@@ -36,9 +43,7 @@ def oriented_gradients(graph: Graph, pixels: str, side: int, orientations: int, 
     Gradients of whole pixels are whole numbers: the bin and the length of each is looked up in a table.
     """
     down, right = _difference(graph, pixels, 1, side), _difference(graph, pixels, 2, side)
-    shifted = [
-        graph.cast(graph.add("Add", one, graph.constant(255)), onnx_graph.TensorProto.INT32) for one in (down, right)
-    ]
+    shifted = [graph.cast(graph.add("Add", one, graph.constant(255)), onnx.TensorProto.INT32) for one in (down, right)]
     at = graph.add("Add", graph.add("Mul", shifted[0], graph.constant(511, np.int32)), shifted[1])
     bins, lengths = _tables(orientations)
     which = graph.add(
@@ -79,35 +84,69 @@ def _normed(graph: Graph, values: str) -> str:
     return graph.add("Div", values, graph.add("Sqrt", graph.add("Add", square, graph.constant(HOG_EPSILON**2))))
 
 
-def outputs(graph: Graph, classifier: Any, rows: str, n_features: int) -> str:
-    """What `classifier` says of float32 `rows` (n, n_features): its probabilities, or its scores where it has none.
+def outputs(graph: Graph, classifier: Any, rows: str, some_rows: np.ndarray) -> str:
+    """What `classifier` says of `rows`: its probabilities, or its scores where it has none.
 
-    Raises FerBenchError for one that skl2onnx cannot convert.
+    some_rows: a few of them, float32 (m, d), on which its graph has to agree with it. A classifier that skl2onnx does
+    not convert, or wrongly, stays outside of the graph.
     """
     from sklearn.svm import SVC
 
     if isinstance(classifier, SVC) and (classifier.kernel, classifier.decision_function_shape) == ("rbf", "ovr"):
         return support_vectors(graph, classifier, rows)
+    plain, wanted = _plain(classifier), question(classifier)(some_rows)
+    with suppress(Exception):  # converters fail in ways of their own
+        model = _converted(plain, some_rows.shape[1])
+        if _agree(onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"rows": some_rows})[1], wanted):
+            return graph.embed(model, rows, output=1)
+    with suppress(Exception):  # what is not of the class of scikit-learn at heart may lack something of it
+        if _agree(question(plain)(some_rows), wanted):
+            classifier = plain
+    return graph.ask(classifier, rows, some_rows, wanted)
+
+
+def stored(classifiers: Sequence[Any]) -> tuple[bytes, list[str]]:
+    """The content of model.skops, and the types in it that skops does not trust by itself.
+
+    Raises FerBenchError where skops is missing or cannot store one, and for a class of a plug-in's file, which whoever
+    loads the bundle does not have.
+    """
+    skops = import_skops()
+    names = ", ".join(type(one).__name__ for one in classifiers)
+    try:
+        content = skops.dumps(list(classifiers), compression=ZIP_DEFLATED)
+        types = untrusted_types(content)
+    except Exception as error:  # whatever classes of others do when they are asked for their state
+        raise FerBenchError(
+            f"{names}: neither skl2onnx nor skops can store it ({type(error).__name__}: {error})"
+        ) from error
+    if own := [name for name in types if name.startswith((PLUGIN_FILE, "__main__."))]:
+        classes = ", ".join(name.rpartition(".")[2] for name in own)
+        raise FerBenchError(
+            f"{names}: skl2onnx does not convert it, and {classes} is of a file of yours, which whoever loads the "
+            "bundle does not have: put that class into a package, and install it there and here"
+        )
+    return content, types
+
+
+def _agree(found: Any, wanted: np.ndarray) -> bool:
+    """Up to rounding, which may send a row down another branch of a tree."""
+    return np.shape(found) == wanted.shape and float(np.isclose(found, wanted, rtol=0.01, atol=0.01).mean()) > 0.98
+
+
+def _converted(classifier: Any, n_features: int) -> onnx.ModelProto:
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType
 
-    plain = _plain(classifier)
-    options = {id(plain): {"zipmap": False}} if hasattr(plain, "predict_proba") else None
-    try:
-        model = to_onnx(
-            plain, initial_types=[("rows", FloatTensorType([None, n_features]))], options=options,
-            target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
-        )  # fmt: skip
-    except Exception as error:  # converters fail in ways of their own
-        raise FerBenchError(
-            f"{type(classifier).__name__} cannot be exported: skl2onnx does not convert it "
-            f"({type(error).__name__}: {' '.join(str(error).split())[:200]})"
-        ) from error
-    return graph.embed(model, rows, output=1)
+    options = {id(classifier): {"zipmap": False}} if hasattr(classifier, "predict_proba") else None
+    return to_onnx(
+        classifier, initial_types=[("rows", FloatTensorType([None, n_features]))], options=options,
+        target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
+    )  # fmt: skip
 
 
 def _plain(classifier: Any) -> Any:
-    """`classifier` as the class of scikit-learn that it is a case of, by which skl2onnx knows converters."""
+    """`classifier` as the class of scikit-learn that it is a case of, by which skl2onnx and skops know it."""
     import copy
 
     from sklearn import ensemble

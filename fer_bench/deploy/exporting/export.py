@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fer_bench import cache, metrics
-from fer_bench.deploy.bundle import CARD, EXAMPLE, LITERT, MODEL, PAGE, answers, start_session
+from fer_bench.deploy.bundle import CARD, EXAMPLE, LITERT, PAGE
 from fer_bench.deploy.exporting import classical, networks
 from fer_bench.deploy.exporting.card import card_of, example_code, page_of
 from fer_bench.deploy.exporting.graph import Graph, adjusted, gray, rescaled, resized, softmax
 from fer_bench.deploy.exporting.parity import Parity, latency, parity
 from fer_bench.deploy.exporting.refitting import Refitted, refitted
+from fer_bench.deploy.session import MODEL, SKOPS, open_session
 from fer_bench.errors import FerBenchError
 from fer_bench.execution.environment import KERAS, import_quietly, set_defaults
 from fer_bench.models import MIRROR, MODELS, STRATEGIES, need_tensorflow
 from fer_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
-    import onnx
-
     from fer_bench.deploy.exporting.choosing import Source
     from fer_bench.records import Record
 
@@ -60,10 +59,13 @@ def export(
             )
         return found
 
-    model = model_of(source, record, temperature, progress)
-    files = {MODEL: model.SerializeToString()}
+    graph, output = graph_of(source, record, temperature, progress)
+    models = graph.models(output, len(source.dataset.class_names))
+    files, types = {name: model.SerializeToString() for name, model in models.items()}, list[str]()
+    if graph.outside:
+        files[SKOPS], types = classical.stored(graph.outside)
     progress(0.6, "comparing with the record")
-    found = proven("float32", answers(start_session(files[MODEL], target / MODEL), tested))
+    found = proven("float32", open_session(files, target, types).answers(tested))
     if litert:
         from fer_bench.deploy.exporting.litert import litert_answers, litert_model
 
@@ -74,11 +76,12 @@ def export(
         from fer_bench.deploy.exporting.quantizing import quantized
 
         progress(0.8, "quantizing")
-        files[MODEL] = quantized(model, images[source.split.train[:: len(source.split.train) // CALIBRATED_ON + 1]])
-        found = proven("int8", answers(start_session(files[MODEL], target / MODEL), tested), is_exact=False)
+        files[MODEL] = quantized(models, images[source.split.train[:: len(source.split.train) // CALIBRATED_ON + 1]])
+        found = proven("int8", open_session(files, target, types).answers(tested), is_exact=False)
     progress(0.9, "measuring")
-    card = card_of(source, record, found, proofs, latency(files[MODEL], tested))
-    card |= {"temperature": temperature, "megabytes": round(len(files[MODEL]) / 1e6, 3)}
+    card = card_of(source, record, found, proofs, latency(files, tested, types))
+    needed = sum(len(content) for name, content in files.items() if name != LITERT)
+    card |= {"temperature": temperature, "megabytes": round(needed / 1e6, 3), "types_to_trust": types}
     card["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     _write(target, files, card)
     return card
@@ -115,12 +118,15 @@ def calibrated(source: Source, record: Record) -> tuple[np.ndarray, float]:
     return metrics.rescaled(stored["test"], source.predictions.labels["validation"], stored["validation"])
 
 
-def model_of(source: Source, record: Record, temperature: float, progress: Progress = silent) -> onnx.ModelProto:
-    """The graph from images, uint8 (n, side, side[, 3]) as the dataset has them, to probabilities at `temperature`."""
+def graph_of(source: Source, record: Record, temperature: float, progress: Progress = silent) -> tuple[Graph, str]:
+    """The graph from images, uint8 (n, side, side[, 3]) as the dataset has them, to probabilities at `temperature`.
+
+    And the name of these in it.
+    """
     shape = source.dataset.images.shape[1:]
     graph = Graph(shape[0], 3 if len(shape) == 3 else 1)
     found = probabilities(graph, graph.cast(graph.images), source, record, progress)
-    return graph.model(rescaled(graph, found, temperature), len(source.dataset.class_names))
+    return graph, rescaled(graph, found, temperature)
 
 
 def probabilities(graph: Graph, images: str, source: Source, record: Record, progress: Progress) -> str:
@@ -138,13 +144,14 @@ def probabilities(graph: Graph, images: str, source: Source, record: Record, pro
         assert plan.log_prior is not None
         return adjusted(graph, base, plan.log_prior, float(record.parameters["tau"]))
     progress(0.1, f"{record.run_id}: loading its weights, or fitting it again")
-    if MODELS[record.spec.model].is_network:
+    is_network = MODELS[record.spec.model].is_network
+    if is_network:
         set_defaults({**KERAS, "TF_CPP_MIN_LOG_LEVEL": "3"})  # a machine without a GPU is no error
         import_quietly(["tensorflow"])
         need_tensorflow()
     fitted = refitted(record, source.predictions.folder, source.dataset, source.split, source.weights)
     side, is_colour = source.dataset.images.shape[1], source.dataset.images.ndim == 4
-    if fitted.features == "images":
+    if is_network:
         return networks.network(graph, fitted.classifier, images, side, is_colour)
     return _classical(graph, fitted, gray(graph, images) if is_colour else images, side)
 
@@ -153,11 +160,14 @@ def _classical(graph: Graph, fitted: Refitted, pixels: str, side: int) -> str:
     """Probabilities, of features with mirrors those of the mean over an image and its own."""
     parameters = dict(fitted.parameters)
     mirrors = parameters.pop(MIRROR, False)
-    if mirrors:
-        pixels = graph.add("Concat", pixels, graph.mirrored(pixels), axis=0)
-    pixels = resized(graph, pixels, side, int(parameters["side"]))
-    rows = classical.features(graph, fitted.features, pixels, parameters, fitted.extractor)
-    found = classical.outputs(graph, fitted.classifier, rows, fitted.n_features)
+    if fitted.features == "images":
+        rows = graph.images
+    else:
+        if mirrors:
+            pixels = graph.add("Concat", pixels, graph.mirrored(pixels), axis=0)
+        pixels = resized(graph, pixels, side, int(parameters["side"]))
+        rows = classical.features(graph, fitted.features, pixels, parameters, fitted.extractor)
+    found = classical.outputs(graph, fitted.classifier, rows, fitted.some_rows)
     if mirrors:
         found = graph.add("Mean", *graph.add("Split", found, outputs=2, axis=0, num_outputs=2))
     return found if fitted.temperature is None else softmax(graph, found, fitted.temperature)

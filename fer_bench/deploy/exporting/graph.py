@@ -1,4 +1,4 @@
-"""ONNX graphs put together: a few operators by hand, and whole models of other converters embedded."""
+"""ONNX graphs put together: a few operators by hand, whole models of other converters, classifiers left outside."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.utils
 from onnx import TensorProto, compose, helper, numpy_helper
+
+from fer_bench.deploy.session import FEATURES, IMAGES, MODEL, PROBABILITIES, ROWS, SCORES
 
 OPSET, ML_OPSET, IR_VERSION = 18, 3, 9
 SMALLEST = 1e-12
@@ -18,17 +21,19 @@ GRAY_WEIGHTS = (0.299, 0.587, 0.114)
 class Graph:
     """A graph under construction. Values are known by their names.
 
-    images: the name of its input, uint8 (n, side, side) or RGB (n, side, side, 3).
+    images: the name of its input, uint8 (n, side, side) or RGB (n, side, side, 3). outside: classifiers that are no
+    part of it, see `deploy.session`.
     """
 
-    images = "images"
-    output = "probabilities"
+    images = IMAGES
 
     def __init__(self, side: int, channels: int) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         shape: list[str | int | None] = ["n", side, side, *([3] if channels == 3 else [])]
-        self._input = helper.make_tensor_value_info(self.images, TensorProto.UINT8, shape)
+        self.outside: list[Any] = []
+        self._inputs = [helper.make_tensor_value_info(self.images, TensorProto.UINT8, shape)]
+        self._outputs: list[onnx.ValueInfoProto] = []
 
     def add(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
         """Append a node; the name of its output, or a list of them where there are several."""
@@ -69,15 +74,42 @@ class Graph:
         self.constants.extend(own.initializer)
         return own.output[output].name
 
-    def model(self, probabilities: str, n_classes: int) -> onnx.ModelProto:
-        """The finished model, checked. probabilities: the name of its output, float32 (n, n_classes)."""
-        last = helper.make_node("Identity", [probabilities], [self.output])
-        found = helper.make_tensor_value_info(self.output, TensorProto.FLOAT, ["n", n_classes])
-        graph = helper.make_graph([*self.nodes, last], "fer_bench", [self._input], [found], self.constants)
+    def ask(self, classifier: Any, rows: str, some_rows: np.ndarray, answers: np.ndarray) -> str:
+        """What `classifier` says of `rows`: the graph gives these, and takes that.
+
+        some_rows, answers: a few of them, and what it says of them.
+        """
+        number = len(self.outside)
+        self.outside.append(classifier)
+        self.nodes.append(helper.make_node("Identity", [rows], [f"{ROWS}{number}"]))
+        kind = helper.np_dtype_to_tensor_dtype(some_rows.dtype)
+        self._outputs.append(helper.make_tensor_value_info(f"{ROWS}{number}", kind, ["rows", *some_rows.shape[1:]]))
+        scores = helper.make_tensor_value_info(f"{SCORES}{number}", TensorProto.FLOAT, ["rows", *answers.shape[1:]])
+        self._inputs.append(scores)
+        if answers.ndim == 2:
+            return scores.name
+        return self.add("MatMul", self.reshaped(scores.name, -1, 1), self.constant([[-0.5, 0.5]]))
+
+    def models(self, probabilities: str, n_classes: int) -> dict[str, onnx.ModelProto]:
+        """The finished model, MODEL, checked; and FEATURES, where classifiers are outside.
+
+        probabilities: the name of its output, float32 (n, n_classes).
+        """
+        last = helper.make_node("Identity", [probabilities], [PROBABILITIES])
+        found = helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["n", n_classes])
+        graph = helper.make_graph(
+            [*self.nodes, last], "fer_bench", self._inputs, [found, *self._outputs], self.constants
+        )
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
         model = helper.make_model(graph, producer_name="fer_bench", opset_imports=opsets, ir_version=IR_VERSION)
         onnx.checker.check_model(model)
-        return model
+        if not self.outside:
+            return {MODEL: model}
+        parts = onnx.utils.Extractor(model)
+        return {
+            MODEL: parts.extract_model([one.name for one in self._inputs], [PROBABILITIES]),
+            FEATURES: parts.extract_model([self.images], [one.name for one in self._outputs]),
+        }
 
 
 def resized(graph: Graph, images: str, side: int, to: int, is_colour: bool = False) -> str:

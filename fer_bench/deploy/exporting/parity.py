@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from fer_bench import metrics
-from fer_bench.deploy.bundle import BATCH, MODEL, start_session
+from fer_bench.deploy.session import BATCH, open_session
 
 LIMITS = {"float32": (0.99, 0.002), "bfloat16": (0.98, 0.005)}
 """Share of the test images with the same most probable class, at least, and difference of macro-F1, at most, by what
@@ -73,20 +74,21 @@ def parity(
     return Parity(len(labels), float(difference.max()), float(difference.mean()), same, own, recorded, recorded_in)
 
 
-def latency(content: bytes, images: np.ndarray) -> Latency:
-    """How long the model in `content` takes for `images`, the median of what is measured."""
+def latency(files: Mapping[str, bytes], images: np.ndarray, trust: Collection[str] = ()) -> Latency:
+    """How long the model in `files` takes for `images`, the median of what is measured; all as for `open_session`."""
     from fer_bench.execution.environment import cores, processor
 
     batch = np.ascontiguousarray(images[:BATCH])
     times = []
-    for n_threads, given in ((0, batch[:1]), (0, batch), (1, batch)):
-        session = start_session(content, Path(MODEL), n_threads)
-        session.run(None, {"images": given})
-        took: list[float] = []
-        began = time.perf_counter()
-        while time.perf_counter() - began < SECONDS or len(took) < 3:
-            start = time.perf_counter()
-            session.run(None, {"images": given})
-            took.append(1000 * (time.perf_counter() - start) / len(given))
+    for n_threads, given in ((None, batch[:1]), (None, batch), (1, batch)):
+        session = open_session(files, Path(), trust, n_threads or 0)
+        with threadpool_limits(n_threads):  # of classifiers that are no part of the graph
+            session.answers(given)
+            took: list[float] = []
+            began = time.perf_counter()
+            while time.perf_counter() - began < SECONDS or len(took) < 3:
+                start = time.perf_counter()
+                session.answers(given)
+                took.append(1000 * (time.perf_counter() - start) / len(given))
         times.append(round(float(np.median(took)), 3))
     return Latency(times[0], len(batch), times[1], times[2], cores(), processor())

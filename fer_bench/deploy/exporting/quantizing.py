@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 
 from fer_bench.deploy.exporting.graph import Graph
+from fer_bench.deploy.session import MODEL
 from fer_bench.errors import FerBenchError
 
 LEAST_WEIGHTS = 1024
@@ -19,16 +20,17 @@ OPERATORS = ("Conv", "MatMul", "Gemm")
 BATCH = 32
 
 
-def quantized(model: onnx.ModelProto, images: np.ndarray) -> bytes:
-    """`model` with its convolutions and products in int8, each channel with a scale of its own.
+def quantized(models: Mapping[str, onnx.ModelProto], images: np.ndarray) -> bytes:
+    """The model of a graph, see `Graph.models`, with its convolutions and products in int8, each channel by its scale.
 
     images: uint8 (n, side, side[, 3]), on which the ranges of what is multiplied are measured.
-    Raises FerBenchError for a model that multiplies nothing, such as a forest.
+    Raises FerBenchError for a model that multiplies nothing, such as a forest, or is no graph alone.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
+    model = models[MODEL]
     chosen = _products(model)
-    if not chosen:
+    if not chosen or len(models) > 1:
         raise FerBenchError("--quantize int8: this model multiplies nothing that could be done in int8")
 
     class Images(CalibrationDataReader):

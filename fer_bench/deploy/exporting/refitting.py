@@ -25,23 +25,27 @@ from fer_bench.models import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from fer_bench.data import Dataset, Split
     from fer_bench.records import ReadableFolder, Record
+
+SOME = 64
 
 
 @dataclass(frozen=True)
 class Refitted:
     """A fitted classifier, and what its probabilities come from.
 
-    features: name and parameters of what its X holds, made by the fitted `extractor`; n_features: of a row, 0 for
-    images. temperature: of its scores, None where it gives probabilities itself.
+    features: name and parameters of what its X holds, made by the fitted `extractor`; some_rows: a few rows of it.
+    temperature: of its scores, None where it gives probabilities itself.
     """
 
     classifier: Any
     features: str
     parameters: Mapping[str, Any]
     extractor: Extractor
-    n_features: int = 0
+    some_rows: np.ndarray
     temperature: float | None = None
 
 
@@ -67,14 +71,14 @@ def refitted(record: Record, folder: ReadableFolder, dataset: Dataset, split: Sp
         options |= {"parameters": {**parameters, "precision": "float32"}, "weights": _first_weights(record, weights)}
         classifier = built(card, make_task(dataset, given, wanted, plan, **options))
         _restore(classifier, folder.path / "runs" / record.run_id / WEIGHTS_FILE, record)
-        return Refitted(classifier, card.features, features.parameters, extractor)
+        return Refitted(classifier, card.features, features.parameters, extractor, given.validation[:SOME])
     classifier = built(card, make_task(dataset, given, wanted, plan, parameters=parameters, **options))
     fit(classifier, X, y, plan)
     temperature = None
     if not hasattr(classifier, "predict_proba"):
         scores = of_images(classifier.decision_function(given.validation), given.views)
         temperature = metrics.temperature(scores, wanted)
-    return Refitted(classifier, card.features, features.parameters, extractor, X.shape[1], temperature)
+    return Refitted(classifier, card.features, features.parameters, extractor, given.validation[:SOME], temperature)
 
 
 def _first_weights(record: Record, weights: str) -> str:
