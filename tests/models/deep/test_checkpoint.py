@@ -16,8 +16,7 @@ from fer_bench.models.task import LOGIT_ADJUSTED, Loss
 
 STEPS = 20  # eight of them in the first phase
 RECIPES = {
-    "cosine": {"mixup": 0.3},
-    "averaged": {"ema": 0.8},
+    "cosine": {"mixup": 0.3, "ema": 0.8},
     "plateau": {"schedule": "plateau", "patience": 50},  # never better after a while: the learning rate falls
     "impatient": {"learning_rate": 1e-9, "patience": 1},  # never better than the first time: steps are left out
 }
@@ -82,9 +81,7 @@ def assert_same_training(one, other):
     assert one.steps_ == other.steps_
 
 
-@pytest.mark.parametrize(
-    ("recipe", "cuts"), [("cosine", (1, 8, 20)), ("averaged", (5, 13)), ("plateau", (5, 17)), ("impatient", (1, 9))]
-)
+@pytest.mark.parametrize(("recipe", "cuts"), [("cosine", (1, 8, 13, 20)), ("plateau", (5, 17)), ("impatient", (1, 9))])
 def test_training_that_was_cut_off_ends_as_if_it_had_not_been(tiny, regime, recipe, cuts):
     undisturbed = regime.fit(recipe)
     assert not regime.file.exists()
@@ -262,8 +259,7 @@ def test_what_torch_s_layers_draw_from_is_saved_and_restored(tmp_path, monkeypat
     assert (torch.own, torch.gpus) == ([1, 2, 3], gpus)
 
 
-@pytest.mark.parametrize("cut", [2, 3, 4])
-def test_smaller_images_come_first_and_a_cut_on_either_side_of_the_change_costs_nothing(tiny, regime, cut):
+def test_smaller_images_come_first_and_a_cut_on_either_side_of_the_change_costs_nothing(tiny, regime):
     """The schedule and the optimizer's state go on across the change."""
 
     def build():
@@ -286,5 +282,6 @@ def test_smaller_images_come_first_and_a_cut_on_either_side_of_the_change_costs_
         patch.setattr(Pixels, "augmented", spy)
         undisturbed = regime.fit(**changes)
     assert sorted(seen) == [6] * 3 + [tiny.side] * 3
-    regime.cut(cut, **changes)
-    assert_same_training(undisturbed, regime.fit(**changes))
+    for cut in (2, 3, 4):
+        regime.cut(cut, **changes)
+        assert_same_training(undisturbed, regime.fit(**changes))

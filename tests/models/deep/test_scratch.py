@@ -92,8 +92,8 @@ def test_odd_sizes_and_colour_work(name):
 
 @pytest.mark.parametrize("name", ["cnn-attention", "cnn-small"])
 def test_networks_learn_in_thirty_steps(name):
-    images, labels = bars(60, seed=2)
-    classifier = MODELS[name].build(a_task(steps=30)).fit(*bars(90))
+    task = a_task(steps=30, parameters={"image_size": 24}, validation=bars(12, seed=1, side=24))
+    classifier, (images, labels) = MODELS[name].build(task).fit(*bars(90, side=24)), bars(60, seed=2, side=24)
     assert (classifier.predict_proba(images).argmax(axis=1) == labels).mean() > 0.8
     assert classifier.initial_weights_ == "random"
 

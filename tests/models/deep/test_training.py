@@ -56,8 +56,9 @@ def test_same_seed_same_probabilities_other_seed_others(tiny):
     assert np.abs(first - other).max() > 1e-4
 
 
-@pytest.mark.parametrize("loss", [Loss(), Loss("logit-adjusted", log_prior=(-1.0, -1.2, -1.1))])
-@pytest.mark.parametrize("mixup", [0.0, 0.3])
+@pytest.mark.parametrize(
+    ("loss", "mixup"), [(Loss(), 0.3), (Loss("logit-adjusted", log_prior=(-1.0, -1.2, -1.1)), 0.0)]
+)
 def test_rows_without_weight_teach_nothing(tiny, loss, mixup):
     """Half of the rows carry the label of another class, and weight zero."""
     images, labels = tiny.bars(120)
