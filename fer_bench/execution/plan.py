@@ -56,9 +56,10 @@ NOTHING_TO_FINE_TUNE = (
     "has nothing to fine-tune, as its ImageNet weights could not be had: it runs under none alone, from random ones; "
     "--weights none trains it under every strategy"
 )
-CLASSICAL = "majority,stratified-guess,pca-*,hog-*"
+CLASSICAL = "majority,stratified-guess,pca-*,hog-*,bovw-*"
+FIRST_CLASSICAL = "majority,stratified-guess,pca-*,hog-svm,hog-forest,hog-mlp"
 DEEP = "cnn,cnn-*,mini-xception,vgg16,resnet50,inception-v3,efficientnet-b0,mobilenet-v2"
-FIRST_MODELS = f"{CLASSICAL},cnn,vgg16,resnet50"
+FIRST_MODELS = f"{FIRST_CLASSICAL},cnn,vgg16,resnet50"
 FIRST_STRATEGIES = "none,class-weights,focal-loss,over-sampling,under-sampling,post-hoc-adjustment"
 SUITES = {
     suite.name: suite

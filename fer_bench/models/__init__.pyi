@@ -14,9 +14,9 @@ from .deep.recipe import Recipe as Recipe
 from .deep.recipe import augmentation_names as augmentation_names
 from .deep.retraining import retrain_head as retrain_head
 from .deep.training import forget_networks as forget_networks
-from .features import HOG_EPSILON as HOG_EPSILON
-from .features import HOG_MOST as HOG_MOST
-from .features import Extractor as Extractor
+from .extractors import HOG_EPSILON as HOG_EPSILON
+from .extractors import HOG_MOST as HOG_MOST
+from .extractors import Extractor as Extractor
 from .features import Features as Features
 from .features import features_card as features_card
 from .features import fitted_extractor as fitted_extractor

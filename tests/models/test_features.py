@@ -10,7 +10,7 @@ import pytest
 from fer_bench.data import Dataset, make_split
 from fer_bench.errors import FerBenchError
 from fer_bench.execution.fitting import fit, make_task, predict
-from fer_bench.models import TrainingPlan, features
+from fer_bench.models import TrainingPlan, extractors, features
 from fer_bench.models.deep.batches import Pixels
 from fer_bench.models.features import features_card, model_features, stored_features
 from fer_bench.models.registry import FEATURES, MODELS, FeaturesCard
@@ -89,7 +89,7 @@ def test_images_are_not_stored_again_and_read_where_they_are_looked_at(dataset, 
 
 
 def test_a_fit_of_ones_own_on_built_in_features_gets_the_training_images(dataset):
-    class Own(features.Pixels):
+    class Own(extractors.Pixels):
         def fit(self, images, labels):
             Counting.calls.append(images)
             return super().fit(images, labels)
@@ -176,7 +176,7 @@ def test_hog_is_scikit_images(dataset, orientations, cell, block):
 
     noise = np.random.default_rng(0).integers(0, 256, (60, 48, 48), np.uint8)
     images = np.concatenate([noise, dataset.images[:20], np.zeros((1, 48, 48), np.uint8)])
-    rows = features.OrientedGradients(48, orientations, cell, block).transform(images)
+    rows = extractors.OrientedGradients(48, orientations, cell, block).transform(images)
     theirs = np.float32([hog(image, orientations, (cell, cell), (block, block)) for image in images])
     np.testing.assert_array_equal(rows, theirs)
 
