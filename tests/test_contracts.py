@@ -10,6 +10,7 @@ from fer_bench.data import Dataset, Split, make_split, stored_split
 from fer_bench.execution.plan import Job
 from fer_bench.execution.preparation import Prepared
 from fer_bench.execution.worker import do_run
+from fer_bench.models.deep.backend import Program
 from fer_bench.models.registry import MODELS, STRATEGIES, why_not
 from fer_bench.records.spec import RunSpec
 from fer_bench.records.store import ResultsFolder
@@ -17,7 +18,13 @@ from fer_bench.records.store import ResultsFolder
 N = 300
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [150, 60, 90]))
 SMALLEST_NETWORK = "cnn-small"
-SMALL_IMAGES = {"cnn-deep": 128, "mobilenet-v2": 48, "inception-v3": 75}  # what a test can afford
+SMALL_IMAGES = {
+    "cnn-small": 24, "cnn-deep": 128, "mini-xception": 32, "vgg16": 32, "resnet50": 32, "inception-v3": 75,
+    "efficientnet-b0": 32, "mobilenet-v2": 32,
+}  # fmt: skip
+"""What a test can afford: a network's smallest size, or near it."""
+UNTRACED = ("resnet50", "inception-v3", "efficientnet-b0")
+"""Networks whose gradient steps are made operation by operation: to trace and compile one of these takes a minute."""
 
 
 def is_tried(model, strategy) -> bool:
@@ -40,6 +47,20 @@ def make_dataset(labels: np.ndarray, subsets: np.ndarray | None = None) -> Datas
         images[row, 16 * label : 16 * label + 16, ::2] += 120
     classes = ("top", "middle", "bottom")
     return Dataset("made", images.astype(np.uint8), labels, classes, np.arange(N).astype(str), subsets)
+
+
+def make_untraced_steps(patch: pytest.MonkeyPatch) -> None:
+    import tensorflow as tf
+
+    def untraced(program, batches):
+        tf.config.run_functions_eagerly(True)
+        try:
+            return call(program, batches)
+        finally:
+            tf.config.run_functions_eagerly(False)
+
+    call = Program.__call__
+    patch.setattr(Program, "__call__", untraced)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +86,8 @@ def run(tmp_path_factory):
         job = Job(spec, card.family, card.features, prepared, n_jobs=2, weights="none" if card.pretrained else "")
         with pytest.MonkeyPatch.context() as patch:
             patch.setitem(MODELS._cards, model, dataclasses.replace(card, steps=card.steps and {"quick": steps}))
+            if model in UNTRACED:
+                make_untraced_steps(patch)
             record = do_run(job, folder, lambda done, text: None)
         if record.status != "success":
             return record, None
@@ -84,12 +107,9 @@ def test_every_model_under_every_strategy(run, model, strategy):
     if model.family == "deep":
         assert record.steps == 2 and record.n_parameters > 0
     assert "NaN" not in json.dumps(record.model_dump())
-
-
-@pytest.mark.parametrize("model", [model.name for model in MODELS if model.family != "deep" or model.name == "cnn"])
-def test_same_seed_gives_the_same_probabilities(run, model):
-    first, again = (run(model, "none", seed=3)[1] for _ in range(2))
-    np.testing.assert_array_equal(first, again)
+    if strategy.name == "none" and (not model.is_network or model.name == SMALLEST_NETWORK):
+        _, again = run(model.name, strategy.name)
+        np.testing.assert_array_equal(again, probabilities, err_msg="the same seed")
 
 
 @pytest.mark.parametrize("model", ["pca-svm", "hog-svm", "pca-forest", "hog-forest", "hog-mlp", "pca-logistic"])
@@ -99,7 +119,7 @@ def test_real_labels_are_learned_and_shuffled_labels_are_not(run, model):
     assert learned.test.balanced_accuracy > 0.85  # of 30 images: two of the rarest class may be missed
     shuffled = [
         run(model, "none", labels=np.random.default_rng(seed).permutation(LABELS), steps=200)[0].test.balanced_accuracy
-        for seed in range(4)
+        for seed in range(2)
     ]
     # balanced accuracy by chance: mean 1/3, standard deviation below .1 a run of 30 test images
     assert abs(np.mean(shuffled) - 1 / 3) < 0.2
