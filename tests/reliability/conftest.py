@@ -10,7 +10,7 @@ import pytest
 
 MEASURED = ("fit_seconds", "feature_seconds", "seconds", "ms_per_image", "peak_memory_mb")
 PLUGIN = '''
-"""A model that notes every fit, and a network that trains for a moment, with a checkpoint after every step."""
+"""Models that note every fit, and a network that trains for a moment, with a checkpoint after every step."""
 
 from pathlib import Path
 
@@ -38,9 +38,15 @@ class Counted:
         return (noise + self.shares) / (noise + self.shares).sum(axis=1, keepdims=True)
 
 
-@register_model("counted", features="images", summary="a test", family="baseline", sample_weight=False)
-def counted(task):
-    return Counted(task.random_state)
+class Raises(Counted):
+    def fit(self, X, y):
+        super().fit(X, y)
+        raise RuntimeError("does not work")
+
+
+for name, cls in {"counted": Counted, "raises": Raises}.items():
+    register = register_model(name, features="images", summary="a test", family="baseline", sample_weight=False)
+    register(lambda task, cls=cls: cls(task.random_state))
 
 
 @register_model(
@@ -64,7 +70,7 @@ def tiny_net(task):
 
 @pytest.fixture
 def plugin(tmp_path) -> str:
-    """`counted`, which appends a line to fits.txt per fit, and `tiny-net`, in a file for `--plugin`."""
+    """`counted` and `raises`, which append a line to fits.txt per fit, and `tiny-net`, in a file for `--plugin`."""
     (tmp_path / "plugin.py").write_text(PLUGIN)
     return "plugin.py"
 
