@@ -23,8 +23,10 @@ RUN = (
 )
 PLACES = {"results": ("results",), "cache": ("cache",), "both": ("results", "cache")}
 LONG = [pytest.mark.long, pytest.mark.timeout(3600)]
-GROWTHS = [pytest.param(4.0, id="short"), pytest.param(1.15, id="long", marks=LONG)]
-"""By how much the disk grows after each call that did not find room."""
+FULL = [pytest.param(PLACES[name], 4.0, id=f"{name}-short") for name in ("results", "cache")] + [
+    pytest.param(places, 1.15, id=f"{name}-long", marks=LONG) for name, places in PLACES.items()
+]
+"""What is on the disk, and by how much that grows after each call that did not find room."""
 
 
 class Disk:
@@ -101,8 +103,7 @@ def options(tmp_path, monkeypatch, plugin):
     return place
 
 
-@pytest.mark.parametrize("growth", GROWTHS)
-@pytest.mark.parametrize("places", PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize(("places", "growth"), FULL)
 def test_disk_that_is_full_at_every_stage(disk, program, options, outcome, tmp_path, tiny_npz, places, growth):
     assert program(*RUN, *options(()), "--results", "undisturbed").returncode == 0
     expected = outcome(tmp_path / "undisturbed" / "tiny")
