@@ -41,19 +41,23 @@ def retrained(tiny, path, build=None, steps=10 * STEPS, **changes):
     return retrain_head(classifier, path, images, labels, classifier_retraining(labels, 3, 0).rows)
 
 
+@pytest.fixture(scope="module")
+def after(tiny, base):
+    """`base`, its last layer trained anew."""
+    return retrained(tiny, base[1])
+
+
 def recall(classifier, images, labels, label):
     return (classifier.predict_proba(images).argmax(axis=1) == label)[labels == label].mean()
 
 
-def test_it_raises_the_recall_of_a_rare_class(tiny, base):
+def test_it_raises_the_recall_of_a_rare_class(tiny, base, after):
     images, labels = tiny.bars(90, seed=5)
-    before, after = base[0], retrained(tiny, base[1])
-    assert recall(after, images, labels, RARE) > recall(before, images, labels, RARE) + 0.2
+    assert recall(after, images, labels, RARE) > recall(base[0], images, labels, RARE) + 0.2
 
 
-def test_the_trunk_keeps_every_bit_and_the_head_is_new(tiny, base):
-    before, after = (classifier.network.model for classifier in (base[0], retrained(tiny, base[1])))
-    for one, other in zip(before.weights, after.weights, strict=True):
+def test_the_trunk_keeps_every_bit_and_the_head_is_new(base, after):
+    for one, other in zip(base[0].network.model.weights, after.network.model.weights, strict=True):
         assert np.array_equal(one, other) == ("logits" not in one.path), one.path
 
 
@@ -87,27 +91,32 @@ def test_same_seed_same_probabilities(tiny, base):
     np.testing.assert_array_equal(first, again)
 
 
-def test_one_that_was_cut_off_goes_on_but_from_other_weights_begins_anew(tiny, base, tmp_path, monkeypatch):
+def test_one_that_was_cut_off_goes_on_but_from_other_weights_begins_anew(tiny, base, after, tmp_path, monkeypatch):
     """The run under "none" may have been done again meanwhile: its trunk is what counts."""
     file, other = tmp_path / "checkpoint.npz", tmp_path / "other.weights.h5"
-    tiny.classifier(tiny.task(steps=STEPS, random_state=7)).fit(*imbalanced(tiny)).network.model.save_weights(other)
+    tiny.network().model.save_weights(other)
 
     def save_and_stop(checkpoint, state, others):
         if state.step == 60:
             checkpoint.save(state, others)
             raise KeyboardInterrupt
 
-    for weights, note in ((base[1], "went on from step 60"), (other, "belongs to another training")):
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(Checkpoint, "save_now_and_then", save_and_stop)
-            patch.setattr(backend, "PROGRAM_SECONDS", 0.0)
-            retrained(tiny, base[1], checkpoint=file)
-        whole, after = retrained(tiny, weights), retrained(tiny, weights, checkpoint=file)
-        assert any(note in said for said in after.notes_)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Checkpoint, "save_now_and_then", save_and_stop)
+        patch.setattr(backend, "PROGRAM_SECONDS", 0.0)
+        retrained(tiny, base[1], checkpoint=file)
+    left = file.read_bytes()
+    for weights, whole, note in (
+        (base[1], after, "went on from step 60"),
+        (other, retrained(tiny, other), "belongs to another training"),
+    ):
+        file.write_bytes(left)
+        resumed = retrained(tiny, weights, checkpoint=file)
+        assert any(note in said for said in resumed.notes_)
         assert not file.exists()
-        for one, same in zip(whole.network.model.get_weights(), after.network.model.get_weights(), strict=True):
+        for one, same in zip(whole.network.model.get_weights(), resumed.network.model.get_weights(), strict=True):
             np.testing.assert_array_equal(one, same)
-        assert [row["val_loss"] for row in whole.history_] == [row["val_loss"] for row in after.history_]
+        assert [row["val_loss"] for row in whole.history_] == [row["val_loss"] for row in resumed.history_]
 
 
 def test_the_last_layer_sees_augmented_copies_of_class_balanced_rows(tiny, base, monkeypatch):
