@@ -19,7 +19,6 @@ MLP_STEPS = {"quick": 1500, "standard": 4000, "full": 12000}
 
 PCA_SEARCH: Search = {"pca.n_components": Choice((150, 50, 75, 100, 200, 300))}
 HOG_SEARCH: Search = {"hog.cell": Choice((6, 8, 12)), "hog.orientations": Choice((9, 6, 12))}
-COMPONENTS = Choice((300, 150, 200, 400, 600))
 LOGISTIC_SEARCH: Search = {"C": Range(1e-3, 1e2, log=True, default=1.0)}
 SVM_SEARCH: Search = {"C": Range(0.5, 50.0, log=True, default=5.0), "gamma": Range(0.2, 5.0, log=True)}
 FOREST_SEARCH: Search = {
@@ -68,12 +67,12 @@ def pca_logistic(task: Task) -> Any:
 
 
 @register_model(
-    "bovw-svm", features="bovw", stochastic=False, search={**SVM_SEARCH, "bovw.n_components": COMPONENTS},
-    summary="RBF SVM (C=5) on dense SIFT in visual words",
+    "bovw-svm", features="bovw", stochastic=False,
+    search={**SVM_SEARCH, "bovw.n_components": Choice((400, 200, 300, 600))}, summary="RBF SVM (C=5) on dense SIFT in visual words",
 )  # fmt: skip
 @register_model(
-    "hog-lbp-svm", features="hog-lbp", stochastic=False, search={**SVM_SEARCH, "hog-lbp.n_components": COMPONENTS},
-    summary="RBF SVM (C=5) on HOG of three sizes and LBP",
+    "hog-lbp-svm", features="hog-lbp", stochastic=False,
+    search={**SVM_SEARCH, "hog-lbp.n_components": Choice((300, 150, 200, 400))}, summary="RBF SVM (C=5) on HOG of three sizes and LBP",
 )  # fmt: skip
 @register_model(
     "hog-svm", features="hog", stochastic=False, recipe=2, search={**SVM_SEARCH, **HOG_SEARCH},

@@ -231,8 +231,8 @@ def hog_lbp(side: int, n_components: int) -> Extractor:
 
 
 @register_features(
-    "bovw", summary="dense SIFT in 16 words, in 4x4 parts of the face, 300 principal axes",
-    side=SIDE, words=16, grid=4, n_components=300, mirror=True,
+    "bovw", summary="dense SIFT in 32 words, in 3x3 parts of the face, 400 principal axes",
+    side=SIDE, words=32, grid=3, n_components=400, mirror=True,
 )  # fmt: skip
 def bovw(side: int, words: int, grid: int, n_components: int) -> Extractor:
     """See `VisualWords` and `Together`."""
