@@ -68,11 +68,13 @@ def pca_logistic(task: Task) -> Any:
 
 @register_model(
     "bovw-svm", features="bovw", stochastic=False,
-    search={**SVM_SEARCH, "bovw.n_components": Choice((400, 200, 300, 600))}, summary="RBF SVM (C=5) on dense SIFT in visual words",
+    search={**SVM_SEARCH, "bovw.n_components": Choice((400, 200, 300, 600))},
+    summary="RBF SVM (C=5) on dense SIFT in visual words",
 )  # fmt: skip
 @register_model(
     "hog-lbp-svm", features="hog-lbp", stochastic=False,
-    search={**SVM_SEARCH, "hog-lbp.n_components": Choice((300, 150, 200, 400))}, summary="RBF SVM (C=5) on HOG of three sizes and LBP",
+    search={**SVM_SEARCH, "hog-lbp.n_components": Choice((300, 150, 200, 400))},
+    summary="RBF SVM (C=5) on HOG of three sizes and LBP",
 )  # fmt: skip
 @register_model(
     "hog-svm", features="hog", stochastic=False, recipe=2, search={**SVM_SEARCH, **HOG_SEARCH},
