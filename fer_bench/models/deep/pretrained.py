@@ -152,7 +152,8 @@ class Backbone:
     application: its name there. image: what it wants to see. file_name: of its ImageNet weights in Keras' cache.
     cut: the layer whose output, a single tensor, is all that the last block takes. minimum: smallest side of images.
     trained_size: the side of the images that the weights in `file_name` were trained on, where there are several files.
-    block_rate: learning rate for the last block; one without BatchNormalization bears less. batch_size: of training.
+    has_batch_norm: whether it normalizes what it computes. block_rate: learning rate for the last block; one that does
+    not bears less. batch_size: of training.
     """
 
     application: str
@@ -161,13 +162,15 @@ class Backbone:
     cut: str
     minimum: int = 32
     trained_size: int | None = None
+    has_batch_norm: bool = True
     block_rate: float = 5e-4
     batch_size: int = 32
 
 
 KERNELS = "weights_tf_dim_ordering_tf_kernels"
 VGG16 = Backbone(
-    "VGG16", ImageInput(48, 3, "caffe"), f"vgg16_{KERNELS}_notop.h5", "block4_pool", block_rate=1e-4
+    "VGG16", ImageInput(48, 3, "caffe"), f"vgg16_{KERNELS}_notop.h5", "block4_pool", has_batch_norm=False,
+    block_rate=1e-4,
 )  # fmt: skip
 RESNET50 = Backbone("ResNet50", ImageInput(48, 3, "caffe"), f"resnet50_{KERNELS}_notop.h5", "conv4_block6_out")
 INCEPTION_V3 = Backbone(

@@ -45,17 +45,17 @@ SEARCH: Search = {
 MAPS, POOLED = "maps", "pooled"
 
 
-def _fine_tuned(name: str, title: str, backbone: Backbone, n_parameters: int, quick: int) -> Decorator:
+def _fine_tuned(name: str, title: str, backbone: Backbone, n_parameters: int, quick: int, recipe: int = 1) -> Decorator:
     """Registers a network on `backbone`. n_parameters: with seven classes. quick: steps of the quick budget."""
     return register_model(
         name, features="images", family="deep", losses=DEEP_LOSSES, image=backbone.image,
-        pretrained=backbone.file_name, n_parameters=n_parameters, search=SEARCH,
+        pretrained=backbone.file_name, n_parameters=n_parameters, search=SEARCH, recipe=recipe,
         summary=f"{title} fine-tuned from ImageNet weights: head first, then the last block",
         steps={"quick": quick, "standard": 6_000, "full": 18_000},
     )  # fmt: skip
 
 
-@_fine_tuned("vgg16", "VGG16", VGG16, n_parameters=14_847_815, quick=30)
+@_fine_tuned("vgg16", "VGG16", VGG16, n_parameters=14_849_863, quick=30, recipe=2)
 def vgg16(task: Task) -> Any:
     """Configuration D of Simonyan & Zisserman 2015, without its dense layers."""
     return transfer(task, VGG16)
@@ -113,7 +113,7 @@ def transfer(task: Task, backbone: Backbone) -> Any:
             freeze_batch_norm(trunk)
             return in_phases(classifier, backbone, trunk, weights)
         hasten_batch_norm(trunk)
-        whole = from_pixels(task, image, lambda x: Head(task).of_maps(trunk(x)))
+        whole = from_pixels(task, image, lambda x: Head(task, backbone).of_maps(trunk(x)))
         return Network(whole, (Phase("all layers", 1.0, RANDOM_RATE),), weights)
 
     classifier = KerasClassifier(task, image, build, backbone.batch_size)
@@ -129,13 +129,17 @@ def how_far(task: Task) -> str:
 
 
 class Head:
-    """The layers behind a backbone, the same ones wherever they are applied."""
+    """The layers behind a backbone, the same ones wherever they are applied.
 
-    def __init__(self, task: Task) -> None:
+    What comes out of one without BatchNormalization has values up to hundreds, on which a ReLU dies: it is normalized.
+    """
+
+    def __init__(self, task: Task, backbone: Backbone) -> None:
         from keras import layers
 
         dropout = float(task.parameters.get("dropout", 0.5))
         self.pool = layers.GlobalAveragePooling2D()
+        self.scale = layers.Identity() if backbone.has_batch_norm else layers.BatchNormalization()
         self.hidden = layers.Dense(int(task.parameters.get("hidden", 256)), activation="relu")
         self.dropout = layers.Dropout(dropout)
         self.logits = logits(task)
@@ -146,7 +150,7 @@ class Head:
 
     def of_pooled(self, pooled: Any) -> Any:
         """Logits from the means of feature maps, (n, channels)."""
-        return self.logits(self.dropout(self.hidden(pooled)))
+        return self.logits(self.dropout(self.hidden(self.scale(pooled))))
 
 
 def in_phases(classifier: KerasClassifier, backbone: Backbone, trunk: Any, weights: FirstWeights) -> Network:
@@ -159,7 +163,12 @@ def in_phases(classifier: KerasClassifier, backbone: Backbone, trunk: Any, weigh
     from fer_bench.models.deep.frozen import Stored
     from fer_bench.models.deep.training import Network, Phase
 
-    task, image, head, how = classifier.task, classifier.image, Head(classifier.task), how_far(classifier.task)
+    task, image, head, how = (
+        classifier.task,
+        classifier.image,
+        Head(classifier.task, backbone),
+        how_far(classifier.task),
+    )
     frozen = frozen_pass(classifier, backbone, trunk)
     cut = trunk.get_layer(backbone.cut).output
     augmentation = classifier.recipe.augmentation

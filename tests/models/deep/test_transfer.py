@@ -263,3 +263,11 @@ def test_a_head_whose_weights_cannot_be_had_is_a_network_without_weights(tuned):
     assert classifier.initial_weights_ == "random"
     assert (classifier.steps_, classifier.batch_size) == (8, 32)
     assert int(classifier.network.model.optimizer.iterations) == 8
+
+
+def test_a_head_sees_the_values_of_a_backbone_without_normalization_on_one_scale():
+    pooled = np.random.default_rng(0).gamma(1.0, 10.0, (64, 5)).astype(np.float32)
+    head = transfer.Head(a_task(), pretrained.VGG16)
+    once, again = (numpy_of(head.scale(rows, training=True)) for rows in (pooled, 100 * pooled))
+    np.testing.assert_allclose(once, again, rtol=1e-3, atol=1e-4)
+    assert abs(once).max() < 10
