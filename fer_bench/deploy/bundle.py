@@ -81,7 +81,7 @@ class Bundle:
         """The faces in `boxes` of a photograph, framed as the images are that the model learned from; as `squares`."""
         from fer_bench.deploy.faces import framed
 
-        return self.squares([framed(image, box, self.card["input"]["framing"]) for box in boxes])
+        return self.squares([framed(image, box, self.card["input"]["framing"], self.side) for box in boxes])
 
     @property
     def side(self) -> int:

@@ -22,6 +22,8 @@ LEAST_SIDE = 24
 """Pixels of that size: smaller faces are not looked for."""
 SURE = 0.3
 """Of the surest face's weight: what has less is seldom a face."""
+REACH = 3
+"""Pixels beside a square that are looked at where it is cut."""
 OVERLAP = 0.4
 """Share of the smaller of two boxes that lies in the other, from which both are one face."""
 
@@ -110,17 +112,23 @@ def overlap(one: Box, other: Box) -> float:
     return shared / (one.width * one.height + other.width * other.height - shared)
 
 
-def framed(image: np.ndarray, box: Box, framing: Mapping[str, float]) -> np.ndarray:
-    """What of `image` is shown of the face in `box`: a square, or what of it lies inside the image.
+def framed(image: np.ndarray, box: Box, framing: Mapping[str, float], side: int) -> np.ndarray:
+    """What is shown of the face in `box` of `image`, uint8 (h, w[, 3]), in a square, uint8 (side, side[, 3]).
 
-    framing: scale, the side of the square in box sides; down, by how many box sides its middle is below the box's.
+    framing: scale, the side of that square in box sides; down, by how many its middle is below the box's. It is
+    cut between pixels: whole ones would move small faces. Beyond the image its edge pixels are repeated.
     """
-    side = max(1.0, framing["scale"] * max(box.width, box.height))
-    left = box.left + box.width / 2 - side / 2
-    top = box.top + box.height * (0.5 + framing["down"]) - side / 2
-    first = [min(max(0, round(at)), length - 1) for at, length in zip((top, left), image.shape, strict=False)]
-    last = [max(at + 1, round(start + side)) for at, start in zip(first, (top, left), strict=True)]
-    return image[first[0] : last[0], first[1] : last[1]]
+    wide = max(1.0, framing["scale"] * max(box.width, box.height))
+    corner = np.array((box.left + box.width / 2, box.top + box.height * (0.5 + framing["down"]))) - wide / 2
+    first = np.clip(corner.astype(int) - REACH, 0, np.array(image.shape[1::-1]) - 1)  # OpenCV warps no huge images
+    last = np.ceil(corner + wide).astype(int) + REACH
+    part = np.ascontiguousarray(image[first[1] : max(last[1], first[1] + 1), first[0] : max(last[0], first[0] + 1)])
+    fine = max(1, round(wide / side))  # samples of each pixel's row and column, of which it is the mean
+    step = wide / (side * fine)
+    to_part = np.column_stack((step * np.eye(2), corner - first + (step - 1) / 2))
+    how = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    samples = cv2.warpAffine(part, to_part, (side * fine, side * fine), flags=how, borderMode=cv2.BORDER_REPLICATE)
+    return resized(samples, (side, side))
 
 
 def square(image: np.ndarray, side: int, channels: int) -> np.ndarray:

@@ -139,9 +139,15 @@ def test_faces_are_cut_as_the_data_are():
     wide = np.stack([cv2.copyMakeBorder(face, 24, 0, 12, 12, cv2.BORDER_REPLICATE) for face in faces])
     tight, loose = usual_framing(faces), usual_framing(wide)
     assert loose["scale"] == pytest.approx(1.5 * tight["scale"], rel=0.1) and loose["down"] < tight["down"] - 0.1
-    cut = framed(np.zeros((200, 200), np.uint8), Box(80, 80, 40, 40), {"scale": 1.5, "down": 0.25})
-    assert cut.shape == (60, 60)
-    assert framed(np.zeros((50, 50), np.uint8), Box(30, 30, 40, 40), {"scale": 1.5, "down": 0.0}).shape == (30, 30)
+
+
+@pytest.mark.parametrize(("left", "size"), [(40.0, 48), (40.5, 48), (40.0, 96), (-10.0, 48), (180.0, 48)])
+def test_a_face_is_cut_between_pixels_and_beyond_the_edge(left, size):
+    """A slope keeps its values, wherever and at whatever size it is cut."""
+    slope = np.tile(np.arange(200, dtype=np.uint8), (200, 1))
+    box = Box(0, 0, round(2 * left + size), 2)  # its middle may lie between pixels
+    wanted = np.clip(left + (np.arange(48) + 0.5) * size / 48 - 0.5, 0, 199)
+    np.testing.assert_allclose(framed(slope, box, {"scale": size / box.width, "down": 0.0}, 48)[24], wanted, atol=1)
 
 
 def test_no_face_is_found_on_a_wall():

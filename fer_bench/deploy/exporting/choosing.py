@@ -13,6 +13,7 @@ from fer_bench import cache
 from fer_bench.analysis import Predictions, load_leaderboard
 from fer_bench.data import Dataset, Split
 from fer_bench.errors import FerBenchError
+from fer_bench.models import MODELS
 from fer_bench.records import open_results
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from fer_bench.analysis import Leaderboard
     from fer_bench.records import Record
 
+WITH_GRAPH = ("images", "pixels", "pca", "hog")
+"""Features that a graph is known for, or that are the images themselves."""
 CONVERTERS = ("onnx", "onnxruntime", "skl2onnx", "tf2onnx")
 
 
@@ -51,8 +54,8 @@ class Source:
         predictions = Predictions.newest(folder)
         data_fingerprint, split_fingerprint, _ = predictions.split
         command = next(run.record.command for run in reversed(predictions.runs) if run.record.family != "external")
-        dataset = _stored("datasets", data_fingerprint, command)
-        split = _stored("splits", split_fingerprint, command)
+        dataset = stored_folder("datasets", data_fingerprint, command)
+        split = stored_folder("splits", split_fingerprint, command)
         board = load_leaderboard(folder, predictions.split)
         return cls(board, predictions, Dataset.load(dataset), Split.load(split), weights)
 
@@ -62,6 +65,10 @@ class Source:
         if found is None:
             raise FerBenchError(f"no run {run_id!r} of this split in {self.predictions.folder.path}")
         return found
+
+    def parts(self, record: Record) -> list[Record]:
+        """The members of an ensemble; of any other run it alone."""
+        return [self.record(run_id) for run_id in record.members] or [record]
 
     def choose(self, model: str | None, strategy: str | None) -> str:
         """The id of the run to use: of several seeds the best on validation images.
@@ -110,6 +117,10 @@ class Source:
             why = "it is external: its predictions are known, its model is not"
         elif record.spec.model in ("majority", "stratified-guess"):
             why = "it guesses without looking at an image"
+        elif strange := {one.spec.model for one in self.parts(record)} - {card.name for card in MODELS}:
+            why = f"{', '.join(sorted(strange))} is not registered; name its file with --plugin FILE"
+        elif others := {MODELS[one.spec.model].features for one in self.parts(record)} - {*WITH_GRAPH}:
+            why = f"no graph is known for the features {', '.join(sorted(others))}, only for {', '.join(WITH_GRAPH)}"
         if why:
             raise FerBenchError(f"{run_id} cannot be exported: {why}")
         return run_id
@@ -127,7 +138,7 @@ def _need_converters() -> None:
         raise FerBenchError(f"not installed: {', '.join(missing)}; `pip install 'fer_bench[export]'` brings them")
 
 
-def _stored(kind: str, fingerprint: str, command: str) -> Path:
+def stored_folder(kind: str, fingerprint: str, command: str) -> Path:
     """The folder in the cache of the dataset or split of that fingerprint."""
     for about in sorted((cache.root() / kind).glob("*/about.json")):
         try:
