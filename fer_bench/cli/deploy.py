@@ -100,8 +100,8 @@ def _about(folder: Path, card: dict[str, Any]) -> list[str]:
         f"{test['n_images']:,} images",
         f"  as the run answered: {proof['same_answers']:.2%} of the answers, probabilities within "
         f"{proof['largest_difference']:.4f}",
-        f"  {speed['one']:.1f} ms for one image, {1000 / speed['batch']:,.0f} a second in batches, "
-        f"{speed['cores']} cores",
+        f"  {speed['one']:.1f} ms for one image, {1000 / speed['batch']:,.0f} a second in batches; "
+        f"cores: {speed['cores']}",
     ]
 
 

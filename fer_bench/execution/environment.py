@@ -124,17 +124,18 @@ def environment(n_jobs: int) -> Environment:
         platform=f"{platform.system()} {platform.machine()}",
         processor=processor(),
         n_jobs=n_jobs,
-        versions=_versions(),
+        versions=versions(PACKAGES),
         git_revision=_git_revision(),
     )
 
 
-def _versions() -> dict[str, str]:
-    versions = {"fer_bench": __version__}
-    for package in PACKAGES:
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Of fer_bench, and of those of `packages` that are installed."""
+    found = {"fer_bench": __version__}
+    for package in packages:
         with suppress(PackageNotFoundError):
-            versions[package] = version(package)
-    return versions
+            found[package] = version(package)
+    return found
 
 
 def processor() -> str:

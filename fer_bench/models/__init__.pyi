@@ -17,6 +17,7 @@ from .deep.training import forget_networks as forget_networks
 from .extractors import HOG_EPSILON as HOG_EPSILON
 from .extractors import HOG_MOST as HOG_MOST
 from .extractors import Extractor as Extractor
+from .extractors import gradient_tables as gradient_tables
 from .features import Features as Features
 from .features import features_card as features_card
 from .features import fitted_extractor as fitted_extractor

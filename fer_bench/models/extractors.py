@@ -95,17 +95,9 @@ class OrientedGradients(FitByRow):
 
         from fer_bench.data import gray_squares
 
-        squares, tables = gray_squares(images, self.side), self._tables()
+        squares, tables = gray_squares(images, self.side), gradient_tables(self.orientations)
         parts = (squares[start : start + HOG_CHUNK] for start in range(0, len(squares), HOG_CHUNK))
         return np.concatenate([self._blocks(self._histograms(part, *tables)) for part in parts])
-
-    def _tables(self) -> tuple[np.ndarray, np.ndarray]:
-        """Orientation, as a number, and length of the gradient (down, right) at 511 * (down + 255) + right + 255."""
-        import numpy as np
-
-        down, right = (one.ravel().astype(float) for one in np.mgrid[-255:256, -255:256])
-        degrees = np.rad2deg(np.arctan2(down, right)) % 180
-        return (degrees // (180 / self.orientations)).astype(np.int64), np.hypot(down, right)
 
     def _histograms(self, squares: np.ndarray, number: np.ndarray, length: np.ndarray) -> np.ndarray:
         """Mean length by orientation in each cell, float32 (n, cells, cells, orientations); edges have no gradient."""
@@ -135,6 +127,15 @@ class OrientedGradients(FitByRow):
             lengths = np.sqrt((blocks**2).sum(axis=-1, keepdims=True) + HOG_EPSILON**2)
             blocks = np.minimum(blocks / lengths, most)
         return blocks.reshape(n, -1).astype(np.float32)
+
+
+def gradient_tables(orientations: int) -> tuple[np.ndarray, np.ndarray]:
+    """Orientation, as a number, and length of the gradient (down, right) at 511 * (down + 255) + right + 255."""
+    import numpy as np
+
+    down, right = (one.ravel().astype(float) for one in np.mgrid[-255:256, -255:256])
+    degrees = np.rad2deg(np.arctan2(down, right)) % 180
+    return (degrees // (180 / orientations)).astype(np.int64), np.hypot(down, right)
 
 
 def _gray_pixels(images: np.ndarray, side: int, rows: np.ndarray | None = None) -> np.ndarray:

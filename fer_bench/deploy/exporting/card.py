@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,9 @@ from fer_bench.analysis.findings import people_unknown
 from fer_bench.deploy.bundle import EXAMPLE, FORMAT
 from fer_bench.deploy.faces import usual_framing
 from fer_bench.deploy.session import FEATURES, IMAGES, MODEL, SCORES, SKOPS
-from fer_bench.models import MODELS
+from fer_bench.execution.environment import versions
+from fer_bench.models import FEATURES as EXTRACTORS
+from fer_bench.models import MODELS, features_card
 
 if TYPE_CHECKING:
     from fer_bench.deploy.exporting.choosing import Source
@@ -51,6 +52,7 @@ def card_of(
             "channels": 3 if is_colour else 1,
             "framing": usual_framing(source.dataset.images[source.split.train]),
         },
+        "preprocessing": {one.run_id: _preprocessing(one) for one in source.parts(record)},
         "output": {"name": "probabilities", "dtype": "float32", "shape": ["n", len(record.class_names)]},
         "arithmetic": "int8" if "int8" in proofs else "float32",
         "data": _data(source, record),
@@ -64,8 +66,17 @@ def card_of(
         "slices": _slices(source, record),
         "parity": {name: {**asdict(proof), "holds": proof.holds} for name, proof in proofs.items()},
         "latency": asdict(timed),
-        "versions": _versions(),
+        "versions": versions(TOOLS),
     }  # fmt: skip
+
+
+def _preprocessing(record: Record) -> dict[str, Any]:
+    """What is done to images inside of the bundle before its classifier sees them."""
+    card = MODELS[record.spec.model]
+    if card.image:
+        return {**asdict(card.image), "mirror": True}
+    features = features_card(EXTRACTORS[card.features], dict(record.spec.parameters))
+    return {"features": features.name, **features.parameters}
 
 
 def scores_of(source: Source, found: np.ndarray) -> dict[str, Any]:
@@ -121,20 +132,7 @@ def _slices(source: Source, record: Record) -> list[dict[str, Any]]:
         return []
     own = slices[slices["row"] == runs.at[record.run_id, "row"]].sort_values("accuracy")
     columns = ["slice", "value", "n_images", "accuracy", "accuracy_low", "accuracy_high", "is_small", "is_worse"]
-    return [
-        {name: value.item() if hasattr(value, "item") else value for name, value in line.items()}
-        for line in own[columns].round(4).to_dict("records")
-    ]
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in TOOLS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return own[columns].round(4).to_dict("records")
 
 
 def page_of(card: Mapping[str, Any]) -> str:
@@ -157,7 +155,7 @@ classifiers = skops.io.load(folder / "{SKOPS}", trusted={card["types_to_trust"]}
 for number, (classifier, rows) in enumerate(zip(classifiers, features.run(None, given))):
     ask = getattr(classifier, "predict_proba", None) or classifier.decision_function
     given[f"{SCORES}{{number}}"] = ask(rows).astype("float32")'''
-    return f'''"""python {EXAMPLE} face.jpg: what the model makes of a face. Needs {", ".join(libraries)}."""
+    return f'''"""python {EXAMPLE} face.jpg: what a square image of a face shows. Needs {", ".join(libraries)}."""
 
 import json
 import sys

@@ -14,21 +14,16 @@ import onnxruntime
 from fer_bench.deploy.exporting.graph import ML_OPSET, OPSET, Graph
 from fer_bench.deploy.session import import_skops, question, untrusted_types
 from fer_bench.errors import FerBenchError
-from fer_bench.models import HOG_EPSILON, HOG_MOST, pairs_of_classes
+from fer_bench.models import HOG_EPSILON, HOG_MOST, gradient_tables, pairs_of_classes
 
 PLUGIN_FILE = "fer_bench_plugin_"
 """How the modules begin that files of plug-ins become."""
 
 
 def features(graph: Graph, name: str, pixels: str, parameters: Mapping[str, Any], extractor: Any) -> str:
-    """The features `name` of float gray `pixels` (n, side, side), float32 (n, d); extractor: fitted.
-
-    Raises FerBenchError for features that no graph is known for.
-    """
+    """The features `name`, pixels, pca or hog, of float gray `pixels` (n, side, side), float32 (n, d)."""
     if name == "hog":
         return oriented_gradients(graph, pixels, **parameters)
-    if name not in ("pixels", "pca"):
-        raise FerBenchError(f"the features {name!r} cannot be exported: graphs are known for pixels, pca and hog alone")
     flat = graph.add("Div", graph.reshaped(pixels, 0, -1), graph.constant(255))
     if name == "pixels":
         return flat
@@ -45,7 +40,7 @@ def oriented_gradients(graph: Graph, pixels: str, side: int, orientations: int, 
     down, right = _difference(graph, pixels, 1, side), _difference(graph, pixels, 2, side)
     shifted = [graph.cast(graph.add("Add", one, graph.constant(255)), onnx.TensorProto.INT32) for one in (down, right)]
     at = graph.add("Add", graph.add("Mul", shifted[0], graph.constant(511, np.int32)), shifted[1])
-    bins, lengths = _tables(orientations)
+    bins, lengths = gradient_tables(orientations)
     which = graph.add(
         "Unsqueeze", graph.add("Gather", graph.constant(bins, np.int32), at), graph.constant([1], np.int64)
     )
@@ -69,14 +64,6 @@ def _difference(graph: Graph, pixels: str, axis: int, side: int) -> str:
     pads = np.zeros(6, np.int64)
     pads[[axis, axis + 3]] = 1
     return graph.add("Pad", inner, graph.constant(pads, np.int64))
-
-
-def _tables(orientations: int) -> tuple[np.ndarray, np.ndarray]:
-    """Bin and length of the gradient (down, right) at 511 * (down + 255) + right + 255, as scikit-image has them."""
-    down, right = (one.ravel().astype(float) for one in np.mgrid[-255:256, -255:256])
-    degrees = np.rad2deg(np.arctan2(down, right)) % 180
-    edges = 180.0 / orientations * np.arange(orientations + 1)
-    return np.searchsorted(edges, degrees, side="right") - 1, np.hypot(down, right)
 
 
 def _normed(graph: Graph, values: str) -> str:

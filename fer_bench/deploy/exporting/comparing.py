@@ -11,17 +11,13 @@ from tabulate import tabulate
 from fer_bench.cache import replacing, write_atomic
 
 CSV, PICTURE = "compare.csv", "compare.png"
-COLUMNS = (
-    "run", "macro_f1", "macro_f1_low", "macro_f1_high", "accuracy", "accuracy_low", "accuracy_high", "ms_one",
-    "ms_batch", "megabytes", "arithmetic",
-)  # fmt: skip
 
 
 def compare_bundles(folder: Path, cards: Sequence[dict[str, Any]]) -> list[str]:
     """The table of `cards`, best macro-F1 first, for people; written into `folder` as a CSV, with a picture."""
     import pandas as pd
 
-    frame = pd.DataFrame([_line(card) for card in cards], columns=COLUMNS).sort_values("macro_f1", ascending=False)
+    frame = pd.DataFrame(map(_line, cards)).sort_values("macro_f1", ascending=False)
     write_atomic(folder / CSV, frame.to_csv(index=False))
     _draw(folder / PICTURE, frame)
     shown = [
@@ -41,10 +37,12 @@ def compare_bundles(folder: Path, cards: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _line(card: dict[str, Any]) -> tuple[Any, ...]:
-    test, speed = card["scores"]["test"], card["latency"]
-    scores = (value for name in ("macro_f1", "accuracy") for value in (test[name], *test["intervals"][name]))
-    return card["run"], *scores, speed["one"], speed["batch"], card["megabytes"], card["arithmetic"]
+def _line(card: dict[str, Any]) -> dict[str, Any]:
+    test, speed, line = card["scores"]["test"], card["latency"], {"run": card["run"]}
+    for name in ("macro_f1", "accuracy"):
+        line |= dict(zip((name, f"{name}_low", f"{name}_high"), (test[name], *test["intervals"][name]), strict=True))
+    line |= {"ms_one": speed["one"], "ms_batch": speed["batch"]}
+    return line | {name: card[name] for name in ("megabytes", "arithmetic")}
 
 
 def _draw(path: Path, frame: Any) -> None:

@@ -44,8 +44,7 @@ def export(
     record, images = source.record(run_id), source.dataset.images
     tested = images[source.split.test]
     stored, temperature = calibrated(source, record)
-    parts = [record, *map(source.record, record.members)]
-    recorded_in = "bfloat16" if any("bfloat16" in one.notes for one in parts) else "float32"
+    recorded_in = "bfloat16" if any("bfloat16" in one.notes for one in source.parts(record)) else "float32"
     proofs: dict[str, Parity] = {}
 
     def proven(name: str, found: np.ndarray, is_exact: bool = True) -> np.ndarray:

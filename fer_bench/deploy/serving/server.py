@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
@@ -62,16 +63,12 @@ def _listening(host: str, port: int) -> socket.socket:
     if not host:
         raise FerBenchError("--host: is empty; 127.0.0.1 is this machine alone, 0.0.0.0 all of its addresses")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = socket.socket(family)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        made.bind((host, port))
-        made.listen(128)
+        return socket.create_server((host, port), family=family, backlog=128)
     except (OSError, OverflowError) as error:
-        made.close()
-        why = getattr(error, "strerror", None) or error
+        number = getattr(error, "errno", None) or 0
+        why = os.strerror(number) if number > 0 else error
         raise FerBenchError(f"--host {host} --port {port}: {why}; give another --port, or 0 for a free one") from error
-    return made
 
 
 def _origin(given: str) -> str:
