@@ -57,7 +57,7 @@ class TrainingPlan:
 class Task:
     """What a builder may know: never a test image, never a test label.
 
-    n_rows: training rows after the strategy. image_shape: (h, w) or (h, w, 3) of the dataset.
+    n_rows: training rows after the strategy, those of mirror images too. image_shape: (h, w) or (h, w, 3) of the data.
     validation: (X, y) for early stopping, checkpoints and calibration; X as `fit` gets it.
     steps: gradient steps to train for, or None for models without a budget.
     balanced_bootstrap: whether an ensemble draws each member's rows evenly from all classes.
