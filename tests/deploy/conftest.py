@@ -29,10 +29,11 @@ class Runs:
     prepared: Prepared
     folder: Path
 
-    def source(self, model: str, strategy: str = "none") -> tuple[Source, str]:
+    def source(self, model: str, strategy: str = "none", recipe: int = 1) -> tuple[Source, str]:
         """The results, and the id of the run of a model under a strategy."""
         card = MODELS[model]
-        spec = RunSpec(model, strategy, 0, *self.prepared.fingerprints, budget="quick" if card.steps else "")
+        budget = "quick" if card.steps else ""
+        spec = RunSpec(model, strategy, 0, *self.prepared.fingerprints, budget=budget, recipe=recipe)
         results = self.prepared.results
         if results.status(spec.run_id) is None:
             work = results.work_folder(spec.run_id)

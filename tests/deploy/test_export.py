@@ -85,6 +85,13 @@ def test_an_unknown_run_is_answered_with_those_there_are(runs, model, strategy, 
         Source.open(source.predictions.folder.path).choose(model, strategy)
 
 
+def test_of_several_recipes_the_newest_is_exported(runs):
+    _, earlier = runs.source("pca-forest")
+    source, newest = runs.source("pca-forest", recipe=2)
+    assert source.choose("pca-forest", "none") == newest
+    assert source.choose("pca-forest (recipe 1)", "none") == earlier
+
+
 def test_of_folds_there_is_no_model_to_export(runs, tmp_path):
     source, run_id = runs.source("pca-forest")
     record = source.record(run_id)

@@ -87,7 +87,7 @@ class Source:
             if "all" not in self.board.picks:
                 raise FerBenchError(f"{self.predictions.folder.path}: the leaderboard picks no model; name one")
             return self._best(runs[runs["row"] == self.board.picks["all"].row])
-        of_model = runs[(runs["model"] == model) | (runs["model_name"] == model)]
+        of_model = self._of_model(model)
         if not len(of_model):
             close = difflib.get_close_matches(model, [*runs["model"], *runs.index], n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(dict.fromkeys(runs['model']))}"
@@ -101,6 +101,15 @@ class Source:
             there = ", ".join(dict.fromkeys(of_model["strategy"]))
             raise FerBenchError(f"no run of {model} under {strategy!r}; there are those under {there}")
         return self._best(chosen)
+
+    def _of_model(self, model: str) -> pd.DataFrame:
+        """The runs that the page calls so; where only the model's name is given, those of its newest recipe."""
+        runs = self.board.runs
+        if (runs["model"] == model).any():
+            return runs[runs["model"] == model]
+        recipes = {run_id: self.record(run_id).spec.recipe for run_id in runs.index[runs["model_name"] == model]}
+        newest = max(recipes.values(), default=0)
+        return runs.loc[[run_id for run_id, recipe in recipes.items() if recipe == newest]]
 
     def _best(self, runs: pd.DataFrame) -> str:
         scores = self.board.scores.reset_index("subset").query("subset == 'test'")
