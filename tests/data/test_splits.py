@@ -267,6 +267,8 @@ def test_every_row_is_tested_in_exactly_one_fold_and_never_seen_in_it_before():
         assert set.union(*apart(np.arange(200), split)) == set(range(200))
         assert (data.class_counts(split.test) > 0).all() and (data.class_counts(split.validation) > 0).all()
     assert len({split.fingerprint for split in folds}) == 4
+    validated = np.concatenate([split.validation for split in folds])
+    assert len(np.unique(validated)) > 0.75 * len(validated)  # other rows in each fold
     spread = np.array([data.class_counts(split.test) for split in folds])
     assert (spread.max(axis=0) - spread.min(axis=0) <= 1).all()
 
@@ -321,6 +323,7 @@ def test_folds_by_people_leave_each_person_out_once(n_people, n_folds):
     data = replace(made_of_people(np.full((n_people, 3), 2)), grouped_by="person")
     splits = make_folds(data, "people")
     assert len(splits) == n_folds and sorted(np.concatenate([split.test for split in splits])) == list(range(len(data)))
+    assert sorted(np.concatenate([split.validation for split in splits])) == list(range(len(data)))
     for split in splits:
         apart(data.groups, split)
 

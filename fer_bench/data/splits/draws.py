@@ -54,7 +54,7 @@ def evenly(names: Sequence[str], needed: tuple[str, ...] | None = None) -> Share
     return Shares(tuple(names), len(names), tuple(names) if needed is None else needed)
 
 
-def draw(dataset: Dataset, rows: np.ndarray, shares: Shares, seed: int, groups: np.ndarray) -> np.ndarray:
+def draw(dataset: Dataset, rows: np.ndarray, shares: Shares, seed: int | str, groups: np.ndarray) -> np.ndarray:
     """Subset names (n,): `rows` dealt out by the `shares` of each class, the other rows named like the first.
 
     groups: as `whole_groups` finds them; each stays whole. Raises FerBenchError naming classes that cannot be in each
@@ -84,7 +84,7 @@ def whole_groups(dataset: Dataset, progress: Progress) -> np.ndarray:
     return connected_components(graph, directed=False)[1][:n]
 
 
-def _units(rows: np.ndarray, dataset: Dataset, groups: np.ndarray, seed: int) -> list[np.ndarray]:
+def _units(rows: np.ndarray, dataset: Dataset, groups: np.ndarray, seed: int | str) -> list[np.ndarray]:
     """The groups among `rows`, largest first, then by hash of seed and first id."""
     by_group = rows[np.argsort(groups[rows], kind="stable")]
     units = np.split(by_group, np.flatnonzero(np.diff(groups[by_group])) + 1)
@@ -119,7 +119,7 @@ def _advice(dataset: Dataset) -> str:
 
 def _deal(
     dataset: Dataset, units: Sequence[np.ndarray], contents: Sequence[Counter[int]], shares: Shares,
-    counts: np.ndarray, seed: int,
+    counts: np.ndarray, seed: int | str,
 ) -> list[str]:  # fmt: skip
     """The subset of each unit. Those of several images go to even parts first; single images fill up."""
     n_large = sum(len(unit) > 1 for unit in units)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from fer_bench.data.dataset import Dataset
 
-STORED_FORMAT = 8
+STORED_FORMAT = 9
 """Goes up when another split is drawn from the same data."""
 MOST_FOLDS = 20
 """Of --folds people: up to so many people are left out one at a time."""
@@ -144,11 +144,11 @@ def make_split(dataset: Dataset, seed: int = 0, progress: Progress = silent) -> 
 
 
 def make_folds(dataset: Dataset, folds: Folds, seed: int = 0, progress: Progress = silent) -> tuple[Split, ...]:
-    """Splits of which each row is a test row of one, and a tenth of each one's other rows validates.
+    """Splits of which each row is a test row of one, and a tenth of each one's other rows, others each time, validates.
 
     Drawn as `make_split` draws. folds: how many; or "people", to leave each person out once, several together where
-    there are more than MOST_FOLDS; a class may then be missing from test and validation rows. Official test images are
-    left out: no fold trains on one.
+    there are more than MOST_FOLDS: whom the next fold leaves out validates, so that each person does once. A class may
+    then be missing from test and validation rows. Official test images are left out: no fold trains on one.
 
     Raises FerBenchError naming each class with fewer distinct images than folds, or that groups keep out of one; for
     "people" where they are not known, and naming who alone shows a class.
@@ -172,10 +172,14 @@ def make_folds(dataset: Dataset, folds: Folds, seed: int = 0, progress: Progress
     if left_out := len(dataset) - len(rows):
         source += f"; the {left_out:,} official test images left out"
     splits = []
-    for name in names:
+    for name, following in zip(names, (*names[1:], names[0]), strict=True):
         rest = rows[fold[rows] != name]
         subset = np.full(len(dataset), "", dtype="U10")
-        subset[rest] = _validated(dataset, rest, seed, groups)
+        is_next = fold[rest] == following
+        if folds == "people" and dataset.class_counts(rest[~is_next]).all():
+            subset[rest] = np.where(is_next, "validation", "train")
+        else:
+            subset[rest] = _validated(dataset, rest, f"{seed}:{name}", groups)
         subset[rows[fold[rows] == name]] = "test"
         splits.append(_split(dataset, subset, source))
     return tuple(splits)
@@ -188,7 +192,7 @@ def _kept_together(dataset: Dataset) -> str:
     return f"{what} and copies kept together"
 
 
-def _validated(dataset: Dataset, rest: np.ndarray, seed: int, groups: np.ndarray) -> np.ndarray:
+def _validated(dataset: Dataset, rest: np.ndarray, seed: int | str, groups: np.ndarray) -> np.ndarray:
     """Which of the rows `rest` validate. A class that too few people show for both is trained on."""
     from fer_bench.data.splits.draws import draw, tenths
 
