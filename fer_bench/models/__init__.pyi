@@ -45,3 +45,9 @@ from .task import FOCAL as FOCAL
 from .task import Loss as Loss
 from .task import Task as Task
 from .task import TrainingPlan as TrainingPlan
+from .textures import SIFT_CELLS as SIFT_CELLS
+from .textures import SIFT_FLOOR as SIFT_FLOOR
+from .textures import SIFT_GRIDS as SIFT_GRIDS
+from .textures import SIFT_MOST as SIFT_MOST
+from .textures import DenseSift as DenseSift
+from .textures import VisualWords as VisualWords

@@ -68,9 +68,7 @@ class DenseSift:
 
         found = []
         for cell, step in SIFT_GRIDS:
-            along = (
-                np.arange(self._pooling(cell, step).shape[0] - self._reach(cell, step)) * step + cell * SIFT_CELLS / 2
-            )
+            along = np.arange(self.pooling(cell, step).shape[0] - self.reach(cell, step)) * step + cell * SIFT_CELLS / 2
             found.append(np.stack(np.meshgrid(along, along, indexing="ij"), axis=-1).reshape(-1, 2))
         return np.concatenate(found)
 
@@ -84,27 +82,34 @@ class DenseSift:
         votes = self.votes[gradient]
         return np.concatenate([self._of_grid(votes, cell, step) for cell, step in SIFT_GRIDS], axis=1)
 
-    def _pooling(self, cell: int, step: int) -> np.ndarray:
+    def pooling(self, cell: int, step: int) -> np.ndarray:
         """How much each pixel along a side weighs in the cells along it, float32 (n_cells, side)."""
         import numpy as np
 
         centres = np.arange((cell - 1) / 2, self.side - cell / 2, step)
         return np.maximum(0, 1 - np.abs(np.arange(self.side) - centres[:, None]) / cell).astype(np.float32)
 
-    def _reach(self, cell: int, step: int) -> int:
+    def reach(self, cell: int, step: int) -> int:
         """From a descriptor's first cell to its last."""
         return (SIFT_CELLS - 1) * cell // step
+
+    def window(self) -> np.ndarray:
+        """How much each of a descriptor's cells weighs, float32 (SIFT_CELLS, SIFT_CELLS)."""
+        import numpy as np
+
+        along = np.exp(-((np.arange(SIFT_CELLS) - (SIFT_CELLS - 1) / 2) ** 2) / SIFT_CELLS * 2 / SIFT_CELLS)
+        return np.outer(along, along).astype(np.float32)
 
     def _of_grid(self, votes: np.ndarray, cell: int, step: int) -> np.ndarray:
         import numpy as np
 
-        pooling, every = self._pooling(cell, step), cell // step
+        pooling, every = self.pooling(cell, step), cell // step
         rows = pooling @ votes.reshape(len(votes), self.side, -1)
         cells = pooling @ rows.reshape(len(votes), len(pooling), self.side, -1)
-        n = len(pooling) - self._reach(cell, step)
-        window = np.exp(-((np.arange(SIFT_CELLS) - (SIFT_CELLS - 1) / 2) ** 2) / SIFT_CELLS * 2 / SIFT_CELLS)
+        n = len(pooling) - self.reach(cell, step)
+        window = self.window()
         parts = [
-            cells[:, i * every : i * every + n, j * every : j * every + n] * np.float32(window[i] * window[j])
+            cells[:, i * every : i * every + n, j * every : j * every + n] * window[i, j]
             for i in range(SIFT_CELLS) for j in range(SIFT_CELLS)
         ]  # fmt: skip
         found = np.stack(parts, axis=3).reshape(len(votes), n * n, -1)

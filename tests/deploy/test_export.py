@@ -21,6 +21,7 @@ from fer_bench.deploy.exporting.graph import Graph
 from fer_bench.deploy.exporting.parity import Parity
 from fer_bench.deploy.session import MODEL
 from fer_bench.errors import FerBenchError
+from fer_bench.models import FEATURES
 
 EXPORTED = [("hog-svm", "over-sampling"), ("pca-logistic", "post-hoc-adjustment"), ("cnn-small", "class-weights")]
 
@@ -136,6 +137,17 @@ def test_gradients_are_those_of_scikit_image(orientations, cell, block):
     found = classical.oriented_gradients(graph, graph.cast("images"), 48, orientations, cell, block)
     wanted = np.stack([hog(image, orientations, (cell, cell), (block, block)) for image in images])
     np.testing.assert_allclose(outcome(graph, found, images, wanted.shape[1]), wanted, atol=1e-6)
+
+
+def test_visual_words_are_those_of_the_extractor():
+    images = np.random.default_rng(0).integers(0, 256, (24, 48, 48), dtype=np.uint8)
+    images[0, :, :24] = 7
+    images[1] //= 128
+    extractor = FEATURES["bovw"].build(side=48, words=6, grid=3, n_components=10).fit(images, np.zeros(24))
+    graph = Graph(48, 1)
+    found = classical.features(graph, "bovw", graph.cast("images"), {}, extractor)
+    wanted = extractor.transform(images)
+    np.testing.assert_allclose(outcome(graph, found, images, wanted.shape[1]), wanted, atol=1e-3)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 5])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fer_bench.analysis import Leaderboard
     from fer_bench.records import Record
 
-WITH_GRAPH = ("images", "pixels", "pca", "hog")
+WITH_GRAPH = ("images", "pixels", "pca", "hog", "bovw")
 """Features that a graph is known for, or that are the images themselves."""
 CONVERTERS = ("onnx", "onnxruntime", "skl2onnx", "tf2onnx")
 
