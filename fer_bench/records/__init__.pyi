@@ -11,6 +11,7 @@ from .images import choosers as choosers
 from .published import PublishedFolder as PublishedFolder
 from .published import PublishedRun as PublishedRun
 from .published import rounded as rounded
+from .published import without_folders as without_folders
 from .published import write_published as write_published
 from .schema import ClassScores as ClassScores
 from .schema import Environment as Environment

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 import shutil
 import zlib
 from collections.abc import Iterable
@@ -160,6 +161,11 @@ def _unpacked(packed: np.ndarray) -> np.ndarray:
 
     rows = packed.astype(np.float64) / SCALE
     return np.where(np.signbit(packed), 1 + rows, rows).astype(np.float32)
+
+
+def without_folders(text: str) -> str:
+    """`text`, such as a command, with the names alone of files outside its own folder: "../shared/x.csv" as "x.csv"."""
+    return re.sub(r"(?<![^\s'=])(?:\.\.|~)?/(?:[^\s']*/)?([^\s'/]+)", r"\1", text)
 
 
 def write_published(source: ReadableFolder, target: Path, runs: Iterable[PublishedRun]) -> None:

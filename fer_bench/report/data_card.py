@@ -8,8 +8,9 @@ from markupsafe import Markup
 
 from fer_bench.analysis.evidence.leakage import COPY_LIMIT, EXACT_LIMIT, against_data
 from fer_bench.analysis.findings import PEOPLE, Finding, class_absent, few_images, looks_different, people_unknown
+from fer_bench.records import without_folders
 from fer_bench.report.columns import show
-from fer_bench.report.text import environment, one_line, sentences, table, without_folders
+from fer_bench.report.text import environment, one_line, sentences, table
 
 if TYPE_CHECKING:
     from fer_bench.records import Audit

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from fer_bench.analysis.effects import BASE_STRATEGY
+from fer_bench.records import without_folders
 from fer_bench.report.columns import COLUMNS, MISSING, Column, show
 from fer_bench.report.figures import quality_against_time
 from fer_bench.report.text import (
@@ -23,7 +24,6 @@ from fer_bench.report.text import (
     signed,
     table,
     title,
-    without_folders,
 )
 
 if TYPE_CHECKING:

@@ -51,11 +51,6 @@ def escape(text: Any) -> Markup:
     return Markup(re.sub(r"(?i)\bwww\.", "www&#46;", escaped))
 
 
-def without_folders(command: str) -> str:
-    """`command` with the names alone of files outside the folder that it was given in: "../shared/x.csv" as "x.csv"."""
-    return re.sub(r"(?<![^\s'=])(?:\.\.|~)?/(?:[^\s']*/)?([^\s'/]+)", r"\1", command)
-
-
 def title(board: Leaderboard) -> str:
     """What a leaderboard is of: "faces", "faces, 5 folds"."""
     n_folds = board.data.n_folds

@@ -59,6 +59,16 @@ def test_readers_find_the_same_in_both_kinds_of_folder(published, stored_runs):
     assert (published.history("no-run"), published.log_tail("no-run")) == ([], "")
 
 
+def test_where_files_lay_is_not_published(stored_runs, tmp_path):
+    record = next(iter(stored_runs.folder.records()))
+    said = {"command": "fer_bench run --weights /home/me/w.h5", "notes": ["weights from /home/me/w.h5"]}
+    stored_runs.rewrite(record, weights_note="/home/me/w.h5", **said)
+    again = publish(stored_runs.folder, tmp_path / "published" / "faces").record(record.run_id)
+    assert (again.command, again.notes, again.weights_note) == (
+        "fer_bench run --weights w.h5", ["weights from w.h5"], "w.h5",
+    )  # fmt: skip
+
+
 def test_history_and_log_are_read(published, stored_runs):
     run_id = published.records()[0].run_id
     assert published.history(run_id) == [

@@ -14,7 +14,7 @@ from fer_bench.analysis.evidence.external import LABELS_ONLY
 from fer_bench.analysis.predictions import Predictions, Run, split_of
 from fer_bench.errors import FerBenchError
 from fer_bench.metrics import OF_PROBABILITIES, score
-from fer_bench.records import PublishedFolder, PublishedRun, rounded, write_published
+from fer_bench.records import PublishedFolder, PublishedRun, rounded, without_folders, write_published
 
 if TYPE_CHECKING:
     from fer_bench.records import ResultsFolder
@@ -81,10 +81,14 @@ def _parts(predictions: Predictions, run: Run) -> Iterator[tuple[Record, str, np
 
 
 def _published(source: ResultsFolder, record: Record, kept: _Kept) -> PublishedRun:
+    """Where files lie on the machine that made a run is nobody else's business."""
     run_id, predictions = record.run_id, source.predictions(record.run_id)
+    said = {"command": without_folders(record.command), "notes": [without_folders(note) for note in record.notes]}
+    if record.weights_note:
+        said["weights_note"] = without_folders(record.weights_note)
     return PublishedRun(
-        record.model_copy(update=kept.scores),
+        record.model_copy(update=said | kept.scores),
         source.history(run_id),
-        source.log_tail(run_id),
+        without_folders(source.log_tail(run_id)),
         None if predictions is None else predictions | kept.probabilities,
     )

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from fer_bench.analysis.findings import is_rendered
 from fer_bench.cache import write_atomic
+from fer_bench.records import without_folders
 from fer_bench.report.columns import COLUMNS, MISSING, Column, show, values
 from fer_bench.report.html.payload import payload, shown_columns
-from fer_bench.report.text import in_short, sentences, without_folders
+from fer_bench.report.text import in_short, sentences
 
 if TYPE_CHECKING:
     import numpy as np
