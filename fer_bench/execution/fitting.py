@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fer_bench import metrics
 from fer_bench.data import Split, read_copies, stored_audit
 from fer_bench.errors import FerBenchError
-from fer_bench.models import ModelCard, Task, TrainingPlan, seed_generators
+from fer_bench.models import ModelCard, Task, TrainingPlan, rows_of_views, seed_generators
 from fer_bench.progress import Progress
 from fer_bench.records import choosers
 
@@ -86,8 +86,7 @@ def training_rows(
         plan = replace(plan, rows=np.arange(len(labels)), resample=None)
     if views > 1:
         weights = None if plan.sample_weight is None else np.repeat(plan.sample_weight, views)
-        rows = (views * plan.rows[:, None] + np.arange(views)).ravel()
-        plan = replace(plan, rows=rows, sample_weight=weights)
+        plan = replace(plan, rows=rows_of_views(plan.rows, views), sample_weight=weights)
     return X, np.repeat(labels, views), plan
 
 

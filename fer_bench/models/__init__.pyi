@@ -22,6 +22,7 @@ from .features import Features as Features
 from .features import features_card as features_card
 from .features import fitted_extractor as fitted_extractor
 from .features import model_features as model_features
+from .features import rows_of_views as rows_of_views
 from .plugins import is_own as is_own
 from .plugins import load_plugins as load_plugins
 from .plugins import plugin_files as plugin_files

@@ -104,10 +104,7 @@ class OrientedGradients(FitByRow):
         import numpy as np
 
         n, cells, cell = len(squares), self.side // self.cell, self.cell
-        gray, gradient = squares.astype(np.int64), np.full(squares.shape, 511 * 255 + 255)
-        gradient[:, 1:-1] += 511 * (gray[:, 2:] - gray[:, :-2])
-        gradient[:, :, 1:-1] += gray[:, :, 2:] - gray[:, :, :-2]
-        gradient = gradient[:, : cells * cell, : cells * cell].reshape(n, cells, cell, cells, cell)
+        gradient = gradients(squares)[:, : cells * cell, : cells * cell].reshape(n, cells, cell, cells, cell)
         in_turn = np.moveaxis(gradient, (2, 4), (0, 1)).reshape(cell**2, -1)  # the pixels of all cells
         totals = np.zeros((in_turn.shape[1], self.orientations), np.float32)
         every = np.arange(len(totals))
@@ -129,11 +126,29 @@ class OrientedGradients(FitByRow):
         return blocks.reshape(n, -1).astype(np.float32)
 
 
-def gradient_tables(orientations: int) -> tuple[np.ndarray, np.ndarray]:
-    """Orientation, as a number, and length of the gradient (down, right) at 511 * (down + 255) + right + 255."""
+def gradients(squares: np.ndarray) -> np.ndarray:
+    """Where `all_gradients` has that of each pixel of uint8 (n, h, w), 0 across edges: int64 (n, h, w)."""
+    import numpy as np
+
+    gray, found = squares.astype(np.int64), np.full(squares.shape, 511 * 255 + 255)
+    found[:, 1:-1] += 511 * (gray[:, 2:] - gray[:, :-2])
+    found[:, :, 1:-1] += gray[:, :, 2:] - gray[:, :, :-2]
+    return found
+
+
+def all_gradients() -> tuple[np.ndarray, np.ndarray]:
+    """Down and right of every gradient of 8-bit grays, float64 (511 * 511,), at 511 * (down + 255) + right + 255."""
     import numpy as np
 
     down, right = (one.ravel().astype(float) for one in np.mgrid[-255:256, -255:256])
+    return down, right
+
+
+def gradient_tables(orientations: int) -> tuple[np.ndarray, np.ndarray]:
+    """Orientation, as a number, and length of each of `all_gradients`."""
+    import numpy as np
+
+    down, right = all_gradients()
     degrees = np.rad2deg(np.arctan2(down, right)) % 180
     return (degrees // (180 / orientations)).astype(np.int64), np.hypot(down, right)
 

@@ -163,11 +163,14 @@ def _compute(card: FeaturesCard, dataset: Dataset, split: Split, folder: Path) -
 
 def _viewed(card: FeaturesCard, images: np.ndarray, rows: np.ndarray) -> tuple[Any, np.ndarray]:
     """`images` and the indices `rows`, or images with mirrors and the indices of both, an image before its mirror."""
+    return (images, rows) if card.views == 1 else (WithMirrors(images), rows_of_views(rows, card.views))
+
+
+def rows_of_views(rows: np.ndarray, views: int) -> np.ndarray:
+    """Where the views of the images at the indices `rows` stand, int64 (n * views,)."""
     import numpy as np
 
-    if card.views == 1:
-        return images, rows
-    return WithMirrors(images), (2 * rows[:, None] + np.arange(2)).ravel()
+    return (views * rows[:, None] + np.arange(views)).ravel()
 
 
 def _transform(name: str, extractor: Extractor, images: np.ndarray, rows: np.ndarray, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from fer_bench.models.extractors import SIDE, Extractor, FitByRow, OrientedGradients
+from fer_bench.models.extractors import SIDE, Extractor, FitByRow, OrientedGradients, all_gradients, gradients
 from fer_bench.models.registry import register_features
 
 if TYPE_CHECKING:
@@ -55,12 +55,12 @@ class DenseSift:
     def __init__(self, side: int) -> None:
         import numpy as np
 
-        down, right = (one.ravel().astype(float) for one in np.mgrid[-255:256, -255:256])
+        down, right = all_gradients()
         turn = np.arctan2(down, right) % (2 * np.pi) * SIFT_BINS / (2 * np.pi)
         apart = np.abs((turn[:, None] - np.arange(SIFT_BINS) + SIFT_BINS / 2) % SIFT_BINS - SIFT_BINS / 2)
         self.side = side
         self.votes = (np.hypot(down, right)[:, None] / 2 * np.maximum(0, 1 - apart)).astype(np.float32)
-        """Of the gradient (down, right) for each orientation, at 511 * (down + 255) + right + 255."""
+        """Of each of `all_gradients` for each orientation."""
 
     def positions(self) -> np.ndarray:
         """Centres of the descriptors, in pixels from above and from the left, float64 (n_descriptors, 2)."""
@@ -76,10 +76,7 @@ class DenseSift:
         """Of uint8 (n, side, side), float32 (n, n_descriptors, 128)."""
         import numpy as np
 
-        gray, gradient = squares.astype(np.int64), np.full(squares.shape, 511 * 255 + 255)
-        gradient[:, 1:-1] += 511 * (gray[:, 2:] - gray[:, :-2])
-        gradient[:, :, 1:-1] += gray[:, :, 2:] - gray[:, :, :-2]
-        votes = self.votes[gradient]
+        votes = self.votes[gradients(squares)]
         return np.concatenate([self._of_grid(votes, cell, step) for cell, step in SIFT_GRIDS], axis=1)
 
     def pooling(self, cell: int, step: int) -> np.ndarray:

@@ -63,7 +63,12 @@ def select(predictions: Predictions, suspects: Collection[str] = ()) -> Selectio
     runs that are right no more often than a constant answer. Raises FerBenchError where no run can be chosen.
     """
     candidates = _candidates(predictions)
-    left_out = {run_id: why for run_id, run in candidates.items() if (why := _why_not(predictions, run, suspects))}
+    chosen_on, _ = halves(predictions)
+    left_out = {
+        run_id: why
+        for run_id, run in candidates.items()
+        if (why := "leak suspect" if run_id in suspects else _why_not(predictions, run, chosen_on))
+    }
     members = sorted(candidates.keys() - left_out.keys())
     if not members:
         why = "; ".join(dict.fromkeys(left_out.values())) or "none has finished"
@@ -220,13 +225,10 @@ def _gain(
     return {"n_images": len(told_on), **told}
 
 
-def _why_not(predictions: Predictions, run: Run, suspects: Collection[str]) -> str | None:
-    if run.run_id in suspects:
-        return "leak suspect"
+def _why_not(predictions: Predictions, run: Run, chosen_on: np.ndarray) -> str | None:
     stored = predictions.stored(run)
     if missing := [subset for subset in SCORED if subset not in stored]:
         return f"no {' and '.join(missing)} probabilities"
-    chosen_on, _ = halves(predictions)
     labels = predictions.labels["validation"][chosen_on]
     right = stored["validation"][chosen_on].argmax(axis=1) == labels
     return None if right.sum() > np.bincount(labels).max() else "no better than a constant answer"

@@ -38,18 +38,19 @@ def features(graph: Graph, name: str, pixels: str, parameters: Mapping[str, Any]
         return oriented_gradients(graph, pixels, **parameters)
     if name == "bovw":
         words, scale = visual_words(graph, pixels, extractor.parts[0]), extractor.scales[0]
-        return _on_axes(graph, graph.add("Mul", words, graph.constant(scale)), extractor.axes)
+        return _on_axes(
+            graph, graph.add("Mul", words, graph.constant(scale)), extractor.axes.mean_, extractor.axes.components_
+        )
     flat = graph.add("Div", graph.reshaped(pixels, 0, -1), graph.constant(255))
     if name == "pixels":
         return flat
     pca, kept = extractor.pca, extractor.kept
-    components = (pca.components_[kept] / np.sqrt(pca.explained_variance_[kept])[:, None]).T
-    return graph.add("MatMul", graph.add("Sub", flat, graph.constant(pca.mean_)), graph.constant(components))
+    return _on_axes(graph, flat, pca.mean_, pca.components_[kept] / np.sqrt(pca.explained_variance_[kept])[:, None])
 
 
-def _on_axes(graph: Graph, values: str, pca: Any) -> str:
-    centred = graph.add("Sub", values, graph.constant(pca.mean_))
-    return graph.add("MatMul", centred, graph.constant(pca.components_.T))
+def _on_axes(graph: Graph, values: str, mean: np.ndarray, axes: np.ndarray) -> str:
+    """Coordinates of `values` (..., d) less their `mean` on `axes`, float (k, d)."""
+    return graph.add("MatMul", graph.add("Sub", values, graph.constant(mean)), graph.constant(axes.T))
 
 
 def oriented_gradients(graph: Graph, pixels: str, side: int, orientations: int, cell: int, block: int) -> str:
@@ -81,7 +82,7 @@ def visual_words(graph: Graph, pixels: str, extractor: VisualWords) -> str:
     table = graph.constant(sift.votes)
     votes = graph.add("Gather", table, _gradients(graph, pixels, sift.side))  # (n, side, side, orientations)
     found = graph.add("Concat", *(_sift_of_grid(graph, votes, sift, *grid) for grid in SIFT_GRIDS), axis=1)
-    seen = _on_axes(graph, found, extractor.axes)
+    seen = _on_axes(graph, found, extractor.axes.mean_, extractor.axes.components_)
     products, lengths = graph.add("MatMul", seen, graph.constant(words.T)), (words**2).sum(axis=1)
     nearness = graph.add("Sub", products, graph.constant(lengths / 2))
     nearest = graph.add("ArgMax", nearness, axis=2, keepdims=1)

@@ -163,12 +163,8 @@ def in_phases(classifier: KerasClassifier, backbone: Backbone, trunk: Any, weigh
     from fer_bench.models.deep.frozen import Stored
     from fer_bench.models.deep.training import Network, Phase
 
-    task, image, head, how = (
-        classifier.task,
-        classifier.image,
-        Head(classifier.task, backbone),
-        how_far(classifier.task),
-    )
+    task, image = classifier.task, classifier.image
+    head, how = Head(task, backbone), how_far(task)
     frozen = frozen_pass(classifier, backbone, trunk)
     cut = trunk.get_layer(backbone.cut).output
     augmentation = classifier.recipe.augmentation
