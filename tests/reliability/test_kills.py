@@ -48,7 +48,7 @@ CLASSICAL = "majority,pca-logistic,pca-forest"
 NETWORK = CLASSICAL + ",tiny-net"
 LONG = [pytest.mark.long, pytest.mark.timeout(7200)]
 SUITES = [
-    pytest.param(CLASSICAL, [("runner", "child")] * 2, id="short", marks=pytest.mark.timeout(900)),
+    pytest.param(CLASSICAL, [("runner", "child")], id="short", marks=pytest.mark.timeout(900)),
     pytest.param(CLASSICAL, [("runner",), ("child",)] * 8, id="classical", marks=LONG),
     pytest.param(NETWORK, [("runner",), ("child",)] * 7, id="network", marks=LONG),
 ]
