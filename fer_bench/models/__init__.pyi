@@ -17,6 +17,10 @@ from .deep.training import forget_networks as forget_networks
 from .extractors import HOG_EPSILON as HOG_EPSILON
 from .extractors import HOG_MOST as HOG_MOST
 from .extractors import Extractor as Extractor
+from .extractors import Images as Images
+from .extractors import OrientedGradients as OrientedGradients
+from .extractors import Pixels as Pixels
+from .extractors import PrincipalComponents as PrincipalComponents
 from .extractors import gradient_tables as gradient_tables
 from .features import Features as Features
 from .features import features_card as features_card
@@ -46,9 +50,12 @@ from .task import FOCAL as FOCAL
 from .task import Loss as Loss
 from .task import Task as Task
 from .task import TrainingPlan as TrainingPlan
+from .textures import PATTERNS as PATTERNS
 from .textures import SIFT_CELLS as SIFT_CELLS
 from .textures import SIFT_FLOOR as SIFT_FLOOR
 from .textures import SIFT_GRIDS as SIFT_GRIDS
 from .textures import SIFT_MOST as SIFT_MOST
+from .textures import BinaryPatterns as BinaryPatterns
 from .textures import DenseSift as DenseSift
+from .textures import Together as Together
 from .textures import VisualWords as VisualWords

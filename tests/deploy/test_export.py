@@ -10,18 +10,19 @@ import numpy as np
 import onnxruntime
 import pytest
 from PIL import Image
-from skimage.feature import hog
+from skimage.feature import hog, local_binary_pattern
 from sklearn.svm import SVC
 
 from fer_bench.analysis.evidence import ensemble
 from fer_bench.data import Dataset, Split
 from fer_bench.deploy import Source, export, load_model
 from fer_bench.deploy.exporting import classical
+from fer_bench.deploy.exporting.features import features, uniform_patterns
 from fer_bench.deploy.exporting.graph import Graph
 from fer_bench.deploy.exporting.parity import Parity
 from fer_bench.deploy.session import MODEL
 from fer_bench.errors import FerBenchError
-from fer_bench.models import FEATURES
+from fer_bench.models import FEATURES, OrientedGradients
 
 EXPORTED = [("hog-svm", "over-sampling"), ("pca-logistic", "post-hoc-adjustment"), ("cnn-small", "class-weights")]
 
@@ -133,21 +134,36 @@ def test_gradients_are_those_of_scikit_image(orientations, cell, block):
     images = np.random.default_rng(0).integers(0, 256, (5, 48, 48), dtype=np.uint8)
     images[0] = 7
     images[1] //= 128
-    graph = Graph(48, 1)
-    found = classical.oriented_gradients(graph, graph.cast("images"), 48, orientations, cell, block)
+    graph = Graph(48)
+    found = features(graph, graph.cast(graph.images), OrientedGradients(48, orientations, cell, block))
     wanted = np.stack([hog(image, orientations, (cell, cell), (block, block)) for image in images])
     np.testing.assert_allclose(outcome(graph, found, images, wanted.shape[1]), wanted, atol=1e-6)
 
 
-def test_visual_words_are_those_of_the_extractor():
+@pytest.mark.parametrize(("name", "parameters"), [("bovw", {"words": 6, "grid": 3}), ("hog-lbp", {})])
+def test_several_extractors_together_are_one_graph(name, parameters):
     images = np.random.default_rng(0).integers(0, 256, (24, 48, 48), dtype=np.uint8)
     images[0, :, :24] = 7
     images[1] //= 128
-    extractor = FEATURES["bovw"].build(side=48, words=6, grid=3, n_components=10).fit(images, np.zeros(24))
-    graph = Graph(48, 1)
-    found = classical.features(graph, "bovw", graph.cast("images"), {}, extractor)
+    extractor = FEATURES[name].build(side=48, n_components=10, **parameters).fit(images, np.zeros(24))
+    graph = Graph(48)
+    found = features(graph, graph.cast(graph.images), extractor)
     wanted = extractor.transform(images)
     np.testing.assert_allclose(outcome(graph, found, images, wanted.shape[1]), wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("side", [48, 60])
+def test_binary_patterns_are_those_of_scikit_image_to_the_bit(side):
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (4, side, side))
+    flat = np.repeat(rng.integers(0, 256, (4, side // 12, side // 12)), 12, axis=1).repeat(12, axis=2)
+    slopes = np.stack([np.add.outer(by * np.arange(side), np.arange(side)) / (1 + by) for by in range(4)])
+    images = np.concatenate([noise, noise // 64, flat, slopes, slopes * 2]).astype(np.uint8)
+    graph = Graph(side)
+    found = uniform_patterns(graph, graph.cast(graph.images), side)
+    told = outcome(graph, graph.cast(graph.reshaped(found, 0, -1)), images, side**2)
+    wanted = np.stack([local_binary_pattern(image, 8, 1, "nri_uniform") for image in images])
+    np.testing.assert_array_equal(told, wanted.reshape(len(images), -1))
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 5])
@@ -156,7 +172,7 @@ def test_support_vectors_vote_as_in_scikit_learn(n_classes):
     images = rng.integers(0, 256, (80, 4, 4), dtype=np.uint8)
     rows = images.reshape(80, -1) / 255
     svm = SVC(C=5).fit(rows, np.arange(80) % n_classes)
-    graph = Graph(4, 1)
+    graph = Graph(4)
     given = graph.add("Div", graph.reshaped(graph.cast("images"), 0, -1), graph.constant(255))
     found = outcome(graph, classical.support_vectors(graph, svm, given), images, n_classes)
     wanted = svm.decision_function(rows)

@@ -108,7 +108,7 @@ def test_several_may_be_asked_and_one_that_is_converted_wrongly_is(n_classes):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (70, 4, 4), dtype=np.uint8)
     rows, labels = images.reshape(70, -1).astype(np.float32), np.arange(70) % n_classes
-    graph = Graph(4, 1)
+    graph = Graph(4)
     given = graph.reshaped(graph.cast(graph.images), 0, -1)
     ridge, boosted = RidgeClassifier().fit(rows, labels), HistGradientBoostingClassifier(max_iter=2).fit(rows, labels)
     found = [classical.outputs(graph, one, given, rows) for one in (ridge, boosted)]

@@ -13,7 +13,7 @@ from fer_bench import cache
 from fer_bench.analysis import Predictions, load_leaderboard
 from fer_bench.data import Dataset, Split
 from fer_bench.errors import FerBenchError
-from fer_bench.models import MODELS
+from fer_bench.models import FEATURES, MODELS
 from fer_bench.records import open_results
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from fer_bench.analysis import Leaderboard
     from fer_bench.records import Record
 
-WITH_GRAPH = ("images", "pixels", "pca", "hog", "bovw")
-"""Features that a graph is known for, or that are the images themselves."""
 CONVERTERS = ("onnx", "onnxruntime", "skl2onnx", "tf2onnx")
 
 
@@ -128,11 +126,18 @@ class Source:
             why = "it guesses without looking at an image"
         elif strange := {one.spec.model for one in self.parts(record)} - {card.name for card in MODELS}:
             why = f"{', '.join(sorted(strange))} is not registered; name its file with --plugin FILE"
-        elif others := {MODELS[one.spec.model].features for one in self.parts(record)} - {*WITH_GRAPH}:
-            why = f"no graph is known for the features {', '.join(sorted(others))}, only for {', '.join(WITH_GRAPH)}"
+        elif others := self._without_graph(record):
+            why = f"no graph is known for the features {', '.join(others)}: they are a plug-in's own"
         if why:
             raise FerBenchError(f"{run_id} cannot be exported: {why}")
         return run_id
+
+    def _without_graph(self, record: Record) -> list[str]:
+        """The features that its parts are given and that have none."""
+        from fer_bench.deploy.exporting.features import has_graph
+
+        cards = [FEATURES[name] for name in sorted({MODELS[one.spec.model].features for one in self.parts(record)})]
+        return [card.name for card in cards if not has_graph(card.extractor())]
 
 
 def _of_folds(what: str, record: Record) -> str:

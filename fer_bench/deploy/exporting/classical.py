@@ -1,10 +1,10 @@
-"""What classical models compute, as graphs: features of gray pixels, and a fitted scikit-learn classifier on them."""
+"""What fitted classifiers of scikit-learn's kind answer, as graphs; those that no graph is known for, stored."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zipfile import ZIP_DEFLATED
 
 import numpy as np
@@ -14,134 +14,10 @@ import onnxruntime
 from fer_bench.deploy.exporting.graph import ML_OPSET, OPSET, Graph
 from fer_bench.deploy.session import import_skops, question, untrusted_types
 from fer_bench.errors import FerBenchError
-from fer_bench.models import (
-    HOG_EPSILON,
-    HOG_MOST,
-    SIFT_CELLS,
-    SIFT_FLOOR,
-    SIFT_GRIDS,
-    SIFT_MOST,
-    gradient_tables,
-    pairs_of_classes,
-)
-
-if TYPE_CHECKING:
-    from fer_bench.models import DenseSift, VisualWords
+from fer_bench.models import pairs_of_classes
 
 PLUGIN_FILE = "fer_bench_plugin_"
 """How the modules begin that files of plug-ins become."""
-
-
-def features(graph: Graph, name: str, pixels: str, parameters: Mapping[str, Any], extractor: Any) -> str:
-    """The features `name`, pixels, pca, hog or bovw, of float gray `pixels` (n, side, side), float32 (n, d)."""
-    if name == "hog":
-        return oriented_gradients(graph, pixels, **parameters)
-    if name == "bovw":
-        words, scale = visual_words(graph, pixels, extractor.parts[0]), extractor.scales[0]
-        return _on_axes(
-            graph, graph.add("Mul", words, graph.constant(scale)), extractor.axes.mean_, extractor.axes.components_
-        )
-    flat = graph.add("Div", graph.reshaped(pixels, 0, -1), graph.constant(255))
-    if name == "pixels":
-        return flat
-    pca, kept = extractor.pca, extractor.kept
-    return _on_axes(graph, flat, pca.mean_, pca.components_[kept] / np.sqrt(pca.explained_variance_[kept])[:, None])
-
-
-def _on_axes(graph: Graph, values: str, mean: np.ndarray, axes: np.ndarray) -> str:
-    """Coordinates of `values` (..., d) less their `mean` on `axes`, float (k, d)."""
-    return graph.add("MatMul", graph.add("Sub", values, graph.constant(mean)), graph.constant(axes.T))
-
-
-def oriented_gradients(graph: Graph, pixels: str, side: int, orientations: int, cell: int, block: int) -> str:
-    """scikit-image's `hog` of float gray `pixels` (n, side, side): float32 (n, d).
-
-    Gradients of whole pixels are whole numbers: the bin and the length of each is looked up in a table.
-    """
-    at, (bins, lengths) = _gradients(graph, pixels, side), gradient_tables(orientations)
-    which = graph.add(
-        "Unsqueeze", graph.add("Gather", graph.constant(bins, np.int32), at), graph.constant([1], np.int64)
-    )
-    length = graph.add("Unsqueeze", graph.add("Gather", graph.constant(lengths), at), graph.constant([1], np.int64))
-    own = graph.add("Equal", which, graph.constant(np.arange(orientations).reshape(1, -1, 1, 1), np.int32))
-    votes = graph.add("Mul", graph.cast(own), length)  # (n, orientations, side, side)
-    cells = graph.add("AveragePool", votes, kernel_shape=[cell, cell], strides=[cell, cell])
-    n = side // cell - block + 1
-    histograms = graph.add("Transpose", cells, perm=[0, 2, 3, 1])
-    parts = [
-        graph.part(graph.part(histograms, 1, i, i + n), 2, j, j + n) for i in range(block) for j in range(block)
-    ]  # fmt: skip
-    together = graph.add("Concat", *parts, axis=3)
-    clipped = graph.add("Min", _normed(graph, together), graph.constant(HOG_MOST))
-    return graph.reshaped(_normed(graph, clipped), 0, -1)
-
-
-def visual_words(graph: Graph, pixels: str, extractor: VisualWords) -> str:
-    """What `extractor` makes of float gray `pixels` (n, side, side), float32 (n, parts * words * axes)."""
-    sift, words = extractor.sift, extractor.vocabulary
-    table = graph.constant(sift.votes)
-    votes = graph.add("Gather", table, _gradients(graph, pixels, sift.side))  # (n, side, side, orientations)
-    found = graph.add("Concat", *(_sift_of_grid(graph, votes, sift, *grid) for grid in SIFT_GRIDS), axis=1)
-    seen = _on_axes(graph, found, extractor.axes.mean_, extractor.axes.components_)
-    products, lengths = graph.add("MatMul", seen, graph.constant(words.T)), (words**2).sum(axis=1)
-    nearness = graph.add("Sub", products, graph.constant(lengths / 2))
-    nearest = graph.add("ArgMax", nearness, axis=2, keepdims=1)
-    is_word = graph.cast(graph.add("Equal", nearest, graph.constant(np.arange(len(words)), np.int64)))
-    parts = []
-    for part in range(extractor.grid**2):
-        here = graph.constant(np.flatnonzero(extractor.part == part), np.int64)
-        of_word = graph.add("Transpose", graph.add("Gather", is_word, here, axis=1), perm=[0, 2, 1])
-        total = graph.add("MatMul", of_word, graph.add("Gather", seen, here, axis=1))
-        count = graph.add("ReduceSum", of_word, graph.constant([2], np.int64), keepdims=1)
-        differences = graph.add("Sub", total, graph.add("Mul", count, graph.constant(words)))
-        parts.append(graph.reshaped(differences, 0, -1))
-    vectors = graph.add("Concat", *parts, axis=1)
-    roots = graph.add("Mul", graph.add("Sign", vectors), graph.add("Sqrt", graph.add("Abs", vectors)))
-    return graph.add("Div", roots, graph.add("Add", _length(graph, roots, 1), graph.constant(1e-6)))
-
-
-def _sift_of_grid(graph: Graph, votes: str, sift: DenseSift, cell: int, step: int) -> str:
-    """See `DenseSift`: descriptors of one grid, (n, n_descriptors, 128)."""
-    pooling, window = sift.pooling(cell, step), sift.window()
-    side, every, n = sift.side, cell // step, len(pooling) - sift.reach(cell, step)
-    rows = graph.add("MatMul", graph.constant(pooling), graph.reshaped(votes, 0, side, -1))
-    rows = graph.reshaped(rows, 0, len(pooling), side, -1)
-    cells = graph.add("MatMul", graph.constant(pooling), rows)
-    parts = [
-        graph.part(graph.part(cells, 1, i * every, i * every + n), 2, j * every, j * every + n)
-        for i in range(SIFT_CELLS) for j in range(SIFT_CELLS)
-    ]  # fmt: skip
-    weights = np.repeat(window.ravel(), sift.votes.shape[1])
-    found = graph.add("Mul", graph.add("Concat", *parts, axis=3), graph.constant(weights))
-    found = graph.reshaped(found, 0, n * n, len(weights))
-    found = graph.add("Div", found, graph.add("Add", _length(graph, found, 2), graph.constant(SIFT_FLOOR)))
-    found = graph.add("Min", found, graph.constant(SIFT_MOST))
-    total = graph.add("ReduceSum", found, graph.constant([2], np.int64), keepdims=1)
-    return graph.add("Sqrt", graph.add("Div", found, graph.add("Add", total, graph.constant(1e-6))))
-
-
-def _length(graph: Graph, values: str, axis: int) -> str:
-    return graph.add("ReduceL2", values, graph.constant([axis], np.int64), keepdims=1)
-
-
-def _gradients(graph: Graph, pixels: str, side: int) -> str:
-    """Where tables of gradients have that of each pixel, int32 (n, side, side), see `gradient_tables`."""
-    down, right = _difference(graph, pixels, 1, side), _difference(graph, pixels, 2, side)
-    shifted = [graph.cast(graph.add("Add", one, graph.constant(255)), onnx.TensorProto.INT32) for one in (down, right)]
-    return graph.add("Add", graph.add("Mul", shifted[0], graph.constant(511, np.int32)), shifted[1])
-
-
-def _difference(graph: Graph, pixels: str, axis: int, side: int) -> str:
-    """The pixel after less the one before along `axis`; 0 at the edges."""
-    inner = graph.add("Sub", graph.part(pixels, axis, 2, side), graph.part(pixels, axis, 0, side - 2))
-    pads = np.zeros(6, np.int64)
-    pads[[axis, axis + 3]] = 1
-    return graph.add("Pad", inner, graph.constant(pads, np.int64))
-
-
-def _normed(graph: Graph, values: str) -> str:
-    square = graph.add("ReduceSum", graph.add("Mul", values, values), graph.constant([3], np.int64), keepdims=1)
-    return graph.add("Div", values, graph.add("Sqrt", graph.add("Add", square, graph.constant(HOG_EPSILON**2))))
 
 
 def outputs(graph: Graph, classifier: Any, rows: str, some_rows: np.ndarray) -> str:

@@ -14,13 +14,14 @@ from fer_bench import cache, metrics
 from fer_bench.deploy.bundle import CARD, EXAMPLE, LITERT, PAGE
 from fer_bench.deploy.exporting import classical, networks
 from fer_bench.deploy.exporting.card import card_of, example_code, page_of
-from fer_bench.deploy.exporting.graph import Graph, adjusted, gray, rescaled, resized, softmax
+from fer_bench.deploy.exporting.features import features
+from fer_bench.deploy.exporting.graph import Graph, adjusted, rescaled, softmax
 from fer_bench.deploy.exporting.parity import Parity, latency, parity
 from fer_bench.deploy.exporting.refitting import Refitted, refitted
 from fer_bench.deploy.session import MODEL, SKOPS, open_session
 from fer_bench.errors import FerBenchError
 from fer_bench.execution.environment import KERAS, import_quietly, set_defaults
-from fer_bench.models import MIRROR, MODELS, STRATEGIES, need_tensorflow
+from fer_bench.models import MODELS, STRATEGIES, need_tensorflow
 from fer_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def graph_of(source: Source, record: Record, temperature: float, progress: Progr
     And the name of these in it.
     """
     shape = source.dataset.images.shape[1:]
-    graph = Graph(shape[0], 3 if len(shape) == 3 else 1)
+    graph = Graph(shape[0], is_colour=len(shape) == 3)
     found = probabilities(graph, graph.cast(graph.images), source, record, progress)
     return graph, rescaled(graph, found, temperature)
 
@@ -149,24 +150,15 @@ def probabilities(graph: Graph, images: str, source: Source, record: Record, pro
         import_quietly(["tensorflow"])
         need_tensorflow()
     fitted = refitted(record, source.predictions.folder, source.dataset, source.split, source.weights)
-    side, is_colour = source.dataset.images.shape[1], source.dataset.images.ndim == 4
-    if is_network:
-        return networks.network(graph, fitted.classifier, images, side, is_colour)
-    return _classical(graph, fitted, gray(graph, images) if is_colour else images, side)
+    return networks.network(graph, fitted.classifier, images) if is_network else _classical(graph, fitted, images)
 
 
-def _classical(graph: Graph, fitted: Refitted, pixels: str, side: int) -> str:
+def _classical(graph: Graph, fitted: Refitted, images: str) -> str:
     """Probabilities, of features with mirrors those of the mean over an image and its own."""
-    parameters = dict(fitted.parameters)
-    mirrors = parameters.pop(MIRROR, False)
-    if fitted.features == "images":
-        rows = graph.images
-    else:
-        if mirrors:
-            pixels = graph.add("Concat", pixels, graph.mirrored(pixels), axis=0)
-        pixels = resized(graph, pixels, side, int(parameters["side"]))
-        rows = classical.features(graph, fitted.features, pixels, parameters, fitted.extractor)
+    if fitted.views == 2:
+        images = graph.add("Concat", images, graph.mirrored(images), axis=0)
+    rows = features(graph, images, fitted.extractor)
     found = classical.outputs(graph, fitted.classifier, rows, fitted.some_rows)
-    if mirrors:
+    if fitted.views == 2:
         found = graph.add("Mean", *graph.add("Split", found, outputs=2, axis=0, num_outputs=2))
     return found if fitted.temperature is None else softmax(graph, found, fitted.temperature)

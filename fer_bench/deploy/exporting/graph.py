@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ GRAY_WEIGHTS = (0.299, 0.587, 0.114)
 
 
 class Graph:
-    """A graph under construction. Values are known by their names.
+    """A graph under construction. Values are known by their names; what is the same is added once.
 
     images: the name of its input, uint8 (n, side, side) or RGB (n, side, side, 3). outside: classifiers that are no
     part of it, see `deploy.session`.
@@ -27,25 +28,32 @@ class Graph:
 
     images = IMAGES
 
-    def __init__(self, side: int, channels: int) -> None:
+    def __init__(self, side: int, is_colour: bool = False) -> None:
+        self.side, self.is_colour = side, is_colour
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
-        shape: list[str | int | None] = ["n", side, side, *([3] if channels == 3 else [])]
+        self._known: dict[Any, list[str]] = {}
+        shape: list[str | int | None] = ["n", side, side, *([3] if is_colour else [])]
         self.outside: list[Any] = []
         self._inputs = [helper.make_tensor_value_info(self.images, TensorProto.UINT8, shape)]
         self._outputs: list[onnx.ValueInfoProto] = []
 
     def add(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
         """Append a node; the name of its output, or a list of them where there are several."""
+        key = operator, inputs, outputs, str(sorted(attributes.items()))
         names = [f"{operator.lower()}_{len(self.nodes)}_{at}" for at in range(outputs)]
-        self.nodes.append(helper.make_node(operator, inputs, names, **attributes))
+        if key not in self._known:
+            self.nodes.append(helper.make_node(operator, inputs, names, **attributes))
+        names = self._known.setdefault(key, names)
         return names[0] if outputs == 1 else names
 
     def constant(self, values: Any, dtype: Any = np.float32) -> str:
         """The name of an array that is part of the graph."""
-        name = f"constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(values, dtype), name))
-        return name
+        array, names = np.asarray(values, dtype), [f"constant_{len(self.constants)}"]
+        key = array.shape, array.dtype.str, hashlib.sha256(np.ascontiguousarray(array).data).digest()
+        if key not in self._known:
+            self.constants.append(numpy_helper.from_array(array, names[0]))
+        return self._known.setdefault(key, names)[0]
 
     def cast(self, name: str, kind: int = TensorProto.FLOAT) -> str:
         """`name` as another type."""
@@ -112,11 +120,12 @@ class Graph:
         }
 
 
-def resized(graph: Graph, images: str, side: int, to: int, is_colour: bool = False) -> str:
+def resized(graph: Graph, images: str, to: int, is_colour: bool = False) -> str:
     """Float images of whole values (n, side, side[, 3]) at `to` pixels, by the rule of `data.resized`, rounded.
 
     By area it is OpenCV's to the last bit; linear, where images grow, OpenCV rounds on the way, by a shade at most.
     """
+    side = graph.side
     if side == to:
         return images
     planes = graph.add("Transpose", images, perm=[0, 3, 1, 2]) if is_colour else images
@@ -128,7 +137,9 @@ def resized(graph: Graph, images: str, side: int, to: int, is_colour: bool = Fal
 
 
 def gray(graph: Graph, images: str) -> str:
-    """Float RGB images (n, h, w, 3) as gray of whole values (n, h, w)."""
+    """Float images (n, h, w[, 3]) as gray of whole values (n, h, w)."""
+    if not graph.is_colour:
+        return images
     weighted = graph.add("Mul", images, graph.constant(GRAY_WEIGHTS))
     total = graph.add("ReduceSum", weighted, graph.constant([3], np.int64), keepdims=0)
     return graph.add("Round", total)

@@ -13,11 +13,11 @@ import onnx
 from fer_bench.deploy.exporting.graph import OPSET, Graph, resized, softmax
 
 
-def network(graph: Graph, classifier: Any, images: str, side: int, is_colour: bool) -> str:
+def network(graph: Graph, classifier: Any, images: str) -> str:
     """Probabilities of float `images` (n, side, side[, 3]), as `KerasClassifier.predict_proba` has them."""
     size = classifier.image.size
-    pixels = graph.cast(resized(graph, images, side, size, is_colour), onnx.TensorProto.UINT8)
-    pixels = graph.reshaped(pixels, 0, size, size, 3 if is_colour else 1)
+    pixels = graph.cast(resized(graph, images, size, graph.is_colour), onnx.TensorProto.UINT8)
+    pixels = graph.reshaped(pixels, 0, size, size, 3 if graph.is_colour else 1)
     both = graph.add("Concat", pixels, graph.mirrored(pixels), axis=0)
     found = softmax(graph, graph.embed(converted(classifier.network.whole()), both))
     halves = graph.add("Split", found, outputs=2, axis=0, num_outputs=2)

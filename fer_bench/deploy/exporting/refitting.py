@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,14 +36,13 @@ SOME = 64
 class Refitted:
     """A fitted classifier, and what its probabilities come from.
 
-    features: name and parameters of what its X holds, made by the fitted `extractor`; some_rows: a few rows of it.
+    extractor: the fitted one that makes its X; views: rows of an image, see `models.Features`; some_rows: a few of X.
     temperature: of its scores, None where it gives probabilities itself.
     """
 
     classifier: Any
-    features: str
-    parameters: Mapping[str, Any]
     extractor: Extractor
+    views: int
     some_rows: np.ndarray
     temperature: float | None = None
 
@@ -71,14 +69,14 @@ def refitted(record: Record, folder: ReadableFolder, dataset: Dataset, split: Sp
         options |= {"parameters": {**parameters, "precision": "float32"}, "weights": _first_weights(record, weights)}
         classifier = built(card, make_task(dataset, given, wanted, plan, **options))
         _restore(classifier, folder.path / "runs" / record.run_id / WEIGHTS_FILE, record)
-        return Refitted(classifier, card.features, features.parameters, extractor, given.validation[:SOME])
+        return Refitted(classifier, extractor, given.views, given.validation[:SOME])
     classifier = built(card, make_task(dataset, given, wanted, plan, parameters=parameters, **options))
     fit(classifier, X, y, plan)
     temperature = None
     if not hasattr(classifier, "predict_proba"):
         scores = of_images(classifier.decision_function(given.validation), given.views)
         temperature = metrics.temperature(scores, wanted)
-    return Refitted(classifier, card.features, features.parameters, extractor, given.validation[:SOME], temperature)
+    return Refitted(classifier, extractor, given.views, given.validation[:SOME], temperature)
 
 
 def _first_weights(record: Record, weights: str) -> str:
