@@ -16,7 +16,7 @@ from typing import Any, Literal
 from fer_bench import cache
 from fer_bench.data import fer2013
 from fer_bench.data.readers.images.picture_types import SUFFIXES, TEXT
-from fer_bench.data.readers.tables import open_table
+from fer_bench.data.readers.tables import is_file, open_table
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.progress import Progress
 
@@ -197,8 +197,8 @@ def _where_it_says(folder: Path, rows: Sequence[Sequence[str]]) -> Iterator[Path
     """The files that the cells of one column are paths of, seen from `folder`; none where most are not."""
     some = rows[1 : 1 + TRIED]
     for at in range(len(rows[0])):
-        there = sum((folder / row[at]).is_file() for row in some if len(row) > at and row[at])
+        there = sum(is_file(folder / row[at]) for row in some if len(row) > at and row[at])
         if 2 * there > len(some):
             files = (Path(os.path.normpath(folder / row[at])) for row in rows if len(row) > at and row[at])
-            yield from (file for file in files if file.is_file())
+            yield from filter(is_file, files)
             return

@@ -79,7 +79,8 @@ def _load(path: Path) -> Arrays:
     try:
         archive = np.load(path, allow_pickle=False)
     except DAMAGE as error:
-        raise FerBenchError(f"{path}: not an .npz archive, or a truncated one ({error})") from error
+        why = "" if "allow_pickle" in str(error) else f" ({error})"  # NumPy takes anything for a pickle, and says how
+        raise FerBenchError(f"{path}: not an .npz archive, or a truncated one{why}") from error
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise FerBenchError(f"{path}: one bare array, not an .npz archive with images and labels")
     arrays = {}

@@ -17,6 +17,7 @@ from fer_bench.cache import reading
 from fer_bench.data import fer2013
 from fer_bench.data.options import ReadOptions, check_name
 from fer_bench.data.readers.locating import NAMES, SYNTHETIC, Kind, Source, find, only_table, signed
+from fer_bench.data.readers.tables import is_file
 from fer_bench.errors import FerBenchError
 from fer_bench.progress import Progress, silent
 
@@ -98,8 +99,7 @@ def open_dataset(
 
 def _files(options: ReadOptions) -> list[Path]:
     """The files besides the data that the dataset depends on."""
-    groups = Path(options.groups) if options.groups else None
-    return [file for file in (options.votes, groups) if file and file.is_file()]
+    return [Path(file) for file in (options.votes, options.groups) if file and is_file(file)]
 
 
 def _read(source: Source, scratch: Path, options: ReadOptions, progress: Progress) -> "Dataset":

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import lzma
+import os
 import re
 import struct
 import zipfile
@@ -84,6 +85,11 @@ class Table:
         raise FerBenchError(
             f"{self.path}: no column {' or '.join(repr(name) for name in names)}; the first line has {found}"
         )
+
+
+def is_file(text: str | Path) -> bool:
+    """Whether `text` is the path of a file; not where it is too long for one, at which Path.is_file raises OSError."""
+    return os.path.isfile(text)  # noqa: PTH113
 
 
 @contextmanager

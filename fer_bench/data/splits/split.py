@@ -76,9 +76,9 @@ def _rows_file(fold: int) -> str:
 
 
 def fold_numbers(n_folds: int) -> tuple[int, ...]:
-    """For five folds 1 to 5; for none 0 alone. Raises FerBenchError for one fold or less than none."""
-    if n_folds == 1 or n_folds < 0:
-        raise FerBenchError(f"--folds {n_folds}: at least 2, so that each is tested on what the others were trained on")
+    """For five folds 1 to 5; for none 0 alone. Raises FerBenchError for one fold, less than none, or thousands."""
+    if n_folds == 1 or not 0 <= n_folds < 1000:
+        raise FerBenchError(f"--folds {n_folds}: 2 to 999, so that each is tested on what the others were trained on")
     return tuple(range(1, n_folds + 1)) or (0,)
 
 

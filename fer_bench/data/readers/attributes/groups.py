@@ -12,7 +12,7 @@ import numpy as np
 from fer_bench.data.dataset import GroupedBy
 from fer_bench.data.readers.attributes.names import recognised
 from fer_bench.data.readers.decoded import Decoded
-from fer_bench.data.readers.tables import open_table
+from fer_bench.data.readers.tables import is_file, open_table
 from fer_bench.errors import FerBenchError, listing
 
 COLUMNS: dict[str, GroupedBy] = {
@@ -92,7 +92,7 @@ def _given(decoded: Decoded, groups: str, slices: Sequence[str]) -> Decoded:
         by = COLUMNS.get(_plain(name), "person")
         values, where = _cleaned(decoded.columns[name]), f"column {name}"
         decoded = _without(decoded, name, slices)
-    elif Path(groups).is_file():
+    elif is_file(groups):
         by, values, where = "person", _joined(decoded, Path(groups)), f"{Path(groups).name}"
     else:
         by, values, where = "person", _matched(decoded, groups), f"the pattern {groups} in file names"
