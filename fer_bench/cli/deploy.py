@@ -70,20 +70,22 @@ def export(
     from fer_bench.deploy import compare_bundles
     from fer_bench.deploy import export as export_run
 
-    run_ids = [source.choose(model, strategy) for model in (models or (None,))]
+    run_ids, problems = list[str](), list[str]()
+    for model in models or (None,):
+        try:
+            run_ids.append(source.choose(model, strategy))
+        except FerBenchError as error:
+            problems.append(str(error))
+    if problems:
+        raise FerBenchError("\n".join(problems))
     bundles = {run_id: to / run_id if compare else to for run_id in run_ids}
     with reading_progress(console) as progress:
-        cards = {
-            folder: export_run(
-                source,
-                run_id,
-                folder,
-                quantize=quantize is not None,
-                litert=format_ == BundleFormat.litert,
-                progress=progress,
-            )
-            for run_id, folder in bundles.items()
+        options: dict[str, Any] = {
+            "quantize": quantize is not None,
+            "litert": format_ == BundleFormat.litert,
+            "progress": progress,
         }
+        cards = {folder: export_run(source, run_id, folder, **options) for run_id, folder in bundles.items()}
     for folder, card in cards.items():
         say(*_about(folder, card))
     if compare:

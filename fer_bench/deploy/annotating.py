@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FRAME, BAR, BACK = (255, 176, 0), (255, 176, 0, 170), (0, 0, 0, 150)
 SHOWN = 3
-"""Classes with a bar beside each face."""
+"""Classes that are named of each face."""
 CODEC = "mp4v"
 
 
@@ -88,15 +88,20 @@ def _bars(
     """Under the box, or inside its lower edge where the image ends."""
     from fer_bench.report.sheets import write_line
 
-    best = np.argsort(-probabilities, kind="stable")[:SHOWN]
+    best = most_probable(probabilities)
     wide, high = 11 * unit, int(1.4 * unit)
     left = max(0, min(corner[0], shape[1] - wide))
     top = max(0, min(corner[1], shape[0] - high * len(best)))
-    for at, which in enumerate(best.tolist()):
+    for at, which in enumerate(best):
         above = top + at * high
         draw.rectangle((left, above, left + wide, above + high), fill=BACK)
         draw.rectangle((left, above, left + round(wide * float(probabilities[which])), above + high), fill=BAR)
         write_line(draw, (left + unit // 4, above), f"{probabilities[which]:.0%} {classes[which]}", unit, "white")
+
+
+def most_probable(probabilities: np.ndarray) -> list[int]:
+    """The SHOWN most probable classes of `probabilities`, float (k,), by number."""
+    return np.argsort(-probabilities, kind="stable")[:SHOWN].tolist()
 
 
 def write_timeline(path: Path, faces: Sequence[Face], classes: Sequence[str]) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fer_bench.cache import write_atomic
+from fer_bench.deploy.annotating import most_probable, write_timeline
+from fer_bench.deploy.faces import Box
 from fer_bench.errors import FerBenchError
 
 if TYPE_CHECKING:
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from fer_bench.deploy.predicting import Face, Found
 
 SUFFIXES = (".csv", ".json")
-PLACE = ("left", "top", "width", "height")
-SHOWN = 3
 
 
 def check_out(path: Path) -> None:
@@ -54,7 +54,7 @@ def _line(classes: Sequence[str], face: Face) -> dict[str, Any]:
         "frame": face.frame,
         "seconds": None if face.seconds is None else round(face.seconds, 3),
         "face": face.number,
-        **dict(zip(PLACE, face.box or (None,) * 4, strict=True)),
+        **dict(zip(Box._fields, face.box or (None,) * 4, strict=True)),
         "class": classes[best],
         "probability": _rounded(face.probabilities[best]),
         "probabilities": dict(zip(classes, map(_rounded, face.probabilities), strict=True)),
@@ -68,7 +68,7 @@ def _rounded(value: np.floating) -> float:
 def _csv(lines: Sequence[dict[str, Any]], classes: Sequence[str]) -> str:
     """One line a face; the columns of the classes begin with p_, so that no class can be called as another column."""
     text = io.StringIO()
-    names = ["file", "frame", "seconds", "face", *PLACE, "class", "probability"]
+    names = ["file", "frame", "seconds", "face", *Box._fields, "class", "probability"]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*names, *(f"p_{name}" for name in classes)])
     for line in lines:
@@ -77,8 +77,6 @@ def _csv(lines: Sequence[dict[str, Any]], classes: Sequence[str]) -> str:
 
 
 def _timelines(path: Path, classes: Sequence[str], faces: Sequence[Face]) -> Iterator[Path]:
-    from fer_bench.deploy.annotating import write_timeline
-
     videos: dict[str, list[Face]] = {}
     for face in faces:
         if face.frame is not None:
@@ -110,5 +108,4 @@ def _named(face: Face) -> str:
 
 
 def _best(probabilities: np.ndarray, classes: Sequence[str]) -> str:
-    order = np.argsort(-probabilities, kind="stable")[:SHOWN]
-    return ", ".join(f"{classes[at]} {probabilities[at]:.0%}" for at in order.tolist())
+    return ", ".join(f"{classes[at]} {probabilities[at]:.0%}" for at in most_probable(probabilities))

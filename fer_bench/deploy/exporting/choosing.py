@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_bench import cache
-from fer_bench.analysis import Predictions, load_leaderboard
+from fer_bench.analysis import Predictions, Run, load_leaderboard
 from fer_bench.data import Dataset, Split
 from fer_bench.errors import FerBenchError
 from fer_bench.models import FEATURES, MODELS
@@ -57,12 +57,16 @@ class Source:
         board = load_leaderboard(folder, predictions.split)
         return cls(board, predictions, Dataset.load(dataset), Split.load(split), weights)
 
+    def run(self, run_id: str) -> Run:
+        """The run of that id. Raises FerBenchError for an unknown one."""
+        for run in self.predictions.runs:
+            if run.run_id == run_id:
+                return run
+        raise FerBenchError(f"no run {run_id!r} of this split in {self.predictions.folder.path}")
+
     def record(self, run_id: str) -> Record:
-        """The record of a run. Raises FerBenchError for an unknown one."""
-        found = next((run.record for run in self.predictions.runs if run.run_id == run_id), None)
-        if found is None:
-            raise FerBenchError(f"no run {run_id!r} of this split in {self.predictions.folder.path}")
-        return found
+        """Its record."""
+        return self.run(run_id).record
 
     def parts(self, record: Record) -> list[Record]:
         """The members of an ensemble; of any other run it alone."""
@@ -119,7 +123,7 @@ class Source:
         record = self.record(run_id)
         why = None
         if record.status != "success":
-            why = f"it is {record.status} ({record.reason or 'no reason is known'})"
+            why = f"its status is {record.status}: {record.reason or 'no reason is known'}"
         elif record.family == "external":
             why = "it is external: its predictions are known, its model is not"
         elif record.spec.model in ("majority", "stratified-guess"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from fer_bench.deploy.exporting import classical, networks
 from fer_bench.deploy.exporting.card import card_of, example_code, page_of
 from fer_bench.deploy.exporting.features import features
 from fer_bench.deploy.exporting.graph import Graph, adjusted, rescaled, softmax
+from fer_bench.deploy.exporting.litert import check_litert, litert_answers, litert_model
 from fer_bench.deploy.exporting.parity import Parity, latency, parity
 from fer_bench.deploy.exporting.refitting import Refitted, refitted
 from fer_bench.deploy.session import MODEL, SKOPS, open_session
@@ -43,6 +45,8 @@ def export(
     """
     _check(target)
     record, images = source.record(run_id), source.dataset.images
+    if litert:
+        check_litert(record)
     tested = images[source.split.test]
     stored, temperature = calibrated(source, record)
     recorded_in = "bfloat16" if any("bfloat16" in one.notes for one in source.parts(record)) else "float32"
@@ -67,8 +71,6 @@ def export(
     progress(0.6, "comparing with the record")
     found = proven("float32", open_session(files, target, types).answers(tested))
     if litert:
-        from fer_bench.deploy.exporting.litert import litert_answers, litert_model
-
         progress(0.7, "LiteRT")
         files[LITERT] = litert_model(source, record, temperature)
         proven("litert", litert_answers(files[LITERT], tested))
@@ -101,9 +103,12 @@ def _write(target: Path, files: Mapping[str, bytes], card: Mapping[str, Any]) ->
 
 
 def _check(target: Path) -> None:
-    """Raise FerBenchError where the export would replace something else than a bundle."""
+    """Raise FerBenchError where the export would replace something else than a bundle, or cannot write."""
     if target.exists() and not (target / CARD).is_file() and not (target.is_dir() and not any(target.iterdir())):
         raise FerBenchError(f"--to {target}: is there and is no bundle; give a new folder")
+    above = next(folder for folder in target.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise FerBenchError(f"--to {target}: {above} is no folder that can be written to")
 
 
 def calibrated(source: Source, record: Record) -> tuple[np.ndarray, float]:
@@ -111,8 +116,7 @@ def calibrated(source: Source, record: Record) -> tuple[np.ndarray, float]:
 
     Raises FerBenchError where it has none.
     """
-    run = next(run for run in source.predictions.runs if run.run_id == record.run_id)
-    stored = source.predictions.stored(run)
+    stored = source.predictions.stored(source.run(record.run_id))
     if missing := [subset for subset in ("validation", "test") if subset not in stored]:
         raise FerBenchError(f"{record.run_id} cannot be exported: no {' and '.join(missing)} probabilities are stored")
     return metrics.rescaled(stored["test"], source.predictions.labels["validation"], stored["validation"])

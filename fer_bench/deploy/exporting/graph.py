@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import onnx.utils
@@ -163,18 +164,5 @@ def softmax(graph: Graph, scores: str, temperature: float = 1.0) -> str:
 
 
 def weights_of_resizing(side: int, to: int) -> np.ndarray:
-    """What each of `to` pixels in a row takes of each of `side` pixels, float64 (to, side)."""
-    return _area(side, to) if side > to else _linear(side, to)
-
-
-def _area(side: int, to: int) -> np.ndarray:
-    """Shares of `side` pixels in each of `to` larger ones, (to, side)."""
-    scale, at, pixel = side / to, np.arange(to)[:, None], np.arange(side)[None]
-    covered = np.minimum(pixel + 1, (at + 1) * scale) - np.maximum(pixel, at * scale)
-    return np.maximum(covered, 0) / scale
-
-
-def _linear(side: int, to: int) -> np.ndarray:
-    """Weights of `side` pixels in each of `to` smaller ones, (to, side)."""
-    centre = np.clip((np.arange(to)[:, None] + 0.5) * side / to - 0.5, 0, side - 1)
-    return np.maximum(1 - np.abs(centre - np.arange(side)[None]), 0)
+    """What each of `to` pixels in a row takes of each of `side` pixels, float64 (to, side), as OpenCV has it."""
+    return cv2.resize(np.eye(side), (side, to), interpolation=cv2.INTER_AREA if side > to else cv2.INTER_LINEAR)

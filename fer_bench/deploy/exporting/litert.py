@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 
 
 def litert_model(source: Source, record: Record, temperature: float) -> bytes:
-    """The run's network from images, uint8 (n, side, side[, 3]), to probabilities at `temperature`.
-
-    Raises FerBenchError for what is not one network by itself.
-    """
-    _check(record)
+    """The run's network from images, uint8 (n, side, side[, 3]), to probabilities at `temperature`."""
     shape = source.dataset.images.shape[1:]
     fitted = refitted(record, source.predictions.folder, source.dataset, source.split, source.weights)
     model = _with_all_around(fitted.classifier, shape, temperature)
@@ -34,7 +30,8 @@ def litert_model(source: Source, record: Record, temperature: float) -> bytes:
         return path.read_bytes()
 
 
-def _check(record: Record) -> None:
+def check_litert(record: Record) -> None:
+    """Raise FerBenchError for what is not one network by itself."""
     alone = not record.members and not record.adjusted_from
     if not alone or not MODELS[record.spec.model].is_network:
         raise FerBenchError(f"--format litert: {record.run_id} is not one network by itself; give --format onnx")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 
-from fer_bench.deploy.exporting.graph import Graph
-from fer_bench.deploy.session import MODEL
+from fer_bench.deploy.session import IMAGES, MODEL
 from fer_bench.errors import FerBenchError
 
 LEAST_WEIGHTS = 1024
@@ -36,21 +35,19 @@ def quantized(models: Mapping[str, onnx.ModelProto], images: np.ndarray) -> byte
     class Images(CalibrationDataReader):
         """The images in batches."""
 
-        def __init__(self) -> None:
-            self._batches = _batches(images)
+        batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
 
         def get_next(self) -> dict[str, np.ndarray] | None:
-            return next(self._batches, None)
+            return {IMAGES: batch} if (batch := next(self.batches, None)) is not None else None
 
     logging.getLogger().setLevel(logging.ERROR)  # it advises what does not apply here
     with tempfile.TemporaryDirectory() as folder:
-        before, after = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
-        onnx.save(model, before)
+        path = Path(folder) / "int8.onnx"
         quantize_static(
-            before, after, Images(), quant_format=QuantFormat.QDQ, nodes_to_quantize=chosen, per_channel=True,
+            model, path, Images(), quant_format=QuantFormat.QDQ, nodes_to_quantize=chosen, per_channel=True,
             op_types_to_quantize=list(OPERATORS), reduce_range=True,
         )  # fmt: skip
-        return after.read_bytes()
+        return path.read_bytes()
 
 
 def _products(model: onnx.ModelProto) -> list[str]:
@@ -62,8 +59,3 @@ def _products(model: onnx.ModelProto) -> list[str]:
         if node.op_type in OPERATORS and any(sizes.get(name, 0) >= LEAST_WEIGHTS for name in node.input):
             found.append(node.name)
     return found
-
-
-def _batches(images: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
-    for start in range(0, len(images), BATCH):
-        yield {Graph.images: np.ascontiguousarray(images[start : start + BATCH])}

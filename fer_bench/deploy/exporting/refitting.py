@@ -64,14 +64,15 @@ def refitted(record: Record, folder: ReadableFolder, dataset: Dataset, split: Sp
         "random_state": spec.seed,
         "n_jobs": record.environment.n_jobs if record.environment else 1,
         "steps": card.steps[spec.budget] if card.steps else None,
+        "parameters": {**parameters, "precision": "float32"} if card.is_network else parameters,
     }
     if card.is_network:
-        options |= {"parameters": {**parameters, "precision": "float32"}, "weights": _first_weights(record, weights)}
-        classifier = built(card, make_task(dataset, given, wanted, plan, **options))
+        options["weights"] = _first_weights(record, weights)
+    classifier = built(card, make_task(dataset, given, wanted, plan, **options))
+    if card.is_network:
         _restore(classifier, folder.path / "runs" / record.run_id / WEIGHTS_FILE, record)
-        return Refitted(classifier, extractor, given.views, given.validation[:SOME])
-    classifier = built(card, make_task(dataset, given, wanted, plan, parameters=parameters, **options))
-    fit(classifier, X, y, plan)
+    else:
+        fit(classifier, X, y, plan)
     temperature = None
     if not hasattr(classifier, "predict_proba"):
         scores = of_images(classifier.decision_function(given.validation), given.views)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -67,8 +68,9 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=128)
     except (OSError, OverflowError) as error:
         number = getattr(error, "errno", None) or 0
-        why = os.strerror(number) if number > 0 else error
-        raise FerBenchError(f"--host {host} --port {port}: {why}; give another --port, or 0 for a free one") from error
+        why = os.strerror(number) if number > 0 else "no such host"
+        hint = "--port, or 0 for a free one" if number in (errno.EADDRINUSE, errno.EACCES) else "--host"
+        raise FerBenchError(f"--host {host} --port {port}: {why}; give another {hint}") from error
 
 
 def _origin(given: str) -> str:
