@@ -12,9 +12,9 @@ from fer_bench.models.registry import MODELS, STRATEGIES, why_not
 from fer_bench.records.store import ResultsFolder
 
 
-def shown(kind, verbose):
+def shown(kind, verbose, width=1000):
     """The table of `kind` as text, wide enough not to be wrapped."""
-    console = Console(file=io.StringIO(), width=1000)
+    console = Console(file=io.StringIO(), width=width)
     console.print(*tables(kind, verbose))
     return console.file.getvalue()
 
@@ -33,6 +33,10 @@ def test_the_short_list_has_a_line_for_every_model():
     lines = shown("models", False).splitlines()
     for card in MODELS:
         assert sum(f"│ {card.name} " in line and card.summary in line for line in lines) == 1
+
+
+def test_nothing_is_cut_off_on_a_narrow_terminal():
+    assert "…" not in shown(None, True, 80) and "balanced-focal-loss " in shown("strategies", True, 80)
 
 
 def test_the_long_list_tells_input_parameters_and_what_may_be_tuned():

@@ -21,7 +21,11 @@ def tables(kind: str | None, verbose: bool) -> Iterator[Table]:
         "suites": _suites,
     }
     for name in [kind] if kind else makers:
-        yield makers[name](verbose)
+        table = makers[name](verbose)
+        for column in table.columns:
+            column.overflow = "fold"
+        table.columns[0].no_wrap = True
+        yield table
 
 
 def plan_table(plan: list[PlannedRun], rerun: str, name: str, estimate: Estimate) -> Table:
@@ -133,7 +137,7 @@ def _needs(card: StrategyCard) -> str:
 def _suites(verbose: bool) -> Table:
     table = Table("suite", "about", *(["models", "strategies"] if verbose else []), title="Suites")
     for suite in SUITES.values():
-        table.add_row(suite.name, suite.summary, *([suite.models, suite.strategies] if verbose else []))
+        table.add_row(suite.name, suite.summary, *([suite.models.replace(",", ", "), suite.strategies.replace(",", ", ")] if verbose else []))
     return table
 
 

@@ -123,7 +123,7 @@ class ReadingOptions:
         None
     )
     crop_faces: Annotated[bool, reading_option("--crop-faces", help="Cut the face out of each photograph.")] = False
-    copies: Annotated[Copies | None, reading_option(help="What is one image; without, as the data suggest.")] = None
+    copies: Annotated[Copies | None, reading_option(help="What counts as a copy; without, as the data suggest.")] = None
     skip_bad: Annotated[bool, reading_option("--skip-bad", help="Drop bad rows and files, and say so.")] = False
 
     def reading(self) -> ReadOptions:
@@ -172,10 +172,10 @@ class PlanOptions(SplitOptions):
     ] = None
     augment: Annotated[str | None, recipe_option(help="Names with commas, e.g. mirror,shift,erasing; or none.")] = None
     mixup: Annotated[float | None, recipe_option(help="Alpha of mixup; 0.2 is usual.", min=0)] = None
-    label_smoothing: Annotated[float | None, recipe_option(help="0.1 without; cross-entropy alone.", min=0)] = None
+    label_smoothing: Annotated[float | None, recipe_option(help="0.1 without; not under focal losses.", min=0)] = None
     precision: Annotated[Precision, recipe_option(help="Number format of their arithmetic.")] = Precision.auto
     schedule: Annotated[Schedule, recipe_option(help="Schedule of the learning rate.")] = Schedule.cosine
-    patience: Annotated[int | None, recipe_option(help="Stop after so many evaluations without a better.", min=1)] = (
+    patience: Annotated[int | None, recipe_option(help="Stop after so many evaluations without a better one.", min=1)] = (
         None
     )
     fine_tune: Annotated[
