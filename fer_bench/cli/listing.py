@@ -137,7 +137,8 @@ def _needs(card: StrategyCard) -> str:
 def _suites(verbose: bool) -> Table:
     table = Table("suite", "about", *(["models", "strategies"] if verbose else []), title="Suites")
     for suite in SUITES.values():
-        table.add_row(suite.name, suite.summary, *([suite.models.replace(",", ", "), suite.strategies.replace(",", ", ")] if verbose else []))
+        names = [names.replace(",", ", ") for names in (suite.models, suite.strategies)]
+        table.add_row(suite.name, suite.summary, *(names if verbose else []))
     return table
 
 

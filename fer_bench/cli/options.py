@@ -175,9 +175,9 @@ class PlanOptions(SplitOptions):
     label_smoothing: Annotated[float | None, recipe_option(help="0.1 without; not under focal losses.", min=0)] = None
     precision: Annotated[Precision, recipe_option(help="Number format of their arithmetic.")] = Precision.auto
     schedule: Annotated[Schedule, recipe_option(help="Schedule of the learning rate.")] = Schedule.cosine
-    patience: Annotated[int | None, recipe_option(help="Stop after so many evaluations without a better one.", min=1)] = (
-        None
-    )
+    patience: Annotated[
+        int | None, recipe_option(help="Stop after so many evaluations without a better one.", min=1)
+    ] = None
     fine_tune: Annotated[
         FineTune | None, recipe_option(help="How far from the head pre-trained ones are tuned; last-block without.")
     ] = None
