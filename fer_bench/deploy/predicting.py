@@ -206,13 +206,12 @@ def _frames(video: cv2.VideoCapture) -> Iterator[np.ndarray]:
 
 def _files(path: Path, found: Found) -> Iterator[Path]:
     """A file, or the pictures and videos in a folder and below it, by name; hidden ones are left out."""
+    if path.is_file():
+        yield path
+        return
     if not path.is_dir():
-        if path.exists() and not path.is_file():
-            found.problems.append((readable(str(path)), "not a file of data"))
-        elif not path.exists():
-            found.problems.append((readable(str(path)), "no such file or folder"))
-        else:
-            yield path
+        why = "not a file of data" if path.exists() else "no such file or folder"
+        found.problems.append((readable(str(path)), why))
         return
     n = 0
     for folder, folders, names in os.walk(path):

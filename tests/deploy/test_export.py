@@ -17,12 +17,12 @@ from fer_bench.analysis.evidence import ensemble
 from fer_bench.data import Dataset, Split
 from fer_bench.deploy import Source, export, load_model
 from fer_bench.deploy.exporting import classical
-from fer_bench.deploy.exporting.features import features, uniform_patterns
+from fer_bench.deploy.exporting.features import features, has_graph, uniform_patterns
 from fer_bench.deploy.exporting.graph import Graph
 from fer_bench.deploy.exporting.parity import Parity
 from fer_bench.deploy.session import MODEL
 from fer_bench.errors import FerBenchError
-from fer_bench.models import FEATURES, OrientedGradients
+from fer_bench.models import FEATURES, OrientedGradients, Pixels, Together
 
 EXPORTED = [("hog-svm", "over-sampling"), ("pca-logistic", "post-hoc-adjustment"), ("cnn-small", "class-weights")]
 
@@ -150,6 +150,14 @@ def test_several_extractors_together_are_one_graph(name, parameters):
     found = features(graph, graph.cast(graph.images), extractor)
     wanted = extractor.transform(images)
     np.testing.assert_allclose(outcome(graph, found, images, wanted.shape[1]), wanted, atol=1e-3)
+
+
+def test_all_features_of_the_suite_have_a_graph_and_others_only_if_made_of_its_extractors():
+    class Own(Pixels):
+        """May do anything."""
+
+    assert all(has_graph(card.extractor()) for card in FEATURES if card.build.__module__.startswith("fer_bench."))
+    assert has_graph(Together([Pixels(8), Together([Pixels(4)], 2)], 2)) and not has_graph(Together([Own(4)], 2))
 
 
 @pytest.mark.parametrize("side", [48, 60])

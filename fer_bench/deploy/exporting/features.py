@@ -72,14 +72,16 @@ def _oriented_gradients(graph: Graph, pixels: str, extractor: OrientedGradients)
     which, length = (graph.add("Gather", one, at) for one in (graph.constant(bins, np.int32), graph.constant(lengths)))
     totals = _in_cells(graph, which, length, extractor.side, extractor.cell, extractor.orientations)
     histograms = graph.add("Div", totals, graph.constant(extractor.cell**2))
-    block = extractor.block
-    n = extractor.side // extractor.cell - block + 1
-    parts = [
-        graph.part(graph.part(histograms, 1, i, i + n), 2, j, j + n) for i in range(block) for j in range(block)
-    ]  # fmt: skip
-    together = graph.add("Concat", *parts, axis=3)
-    clipped = graph.add("Min", _normed(graph, together), graph.constant(HOG_MOST))
+    n = extractor.side // extractor.cell - extractor.block + 1
+    blocks = _blocks(graph, histograms, n, range(extractor.block))
+    clipped = graph.add("Min", _normed(graph, blocks), graph.constant(HOG_MOST))
     return graph.reshaped(_normed(graph, clipped), 0, -1)
+
+
+def _blocks(graph: Graph, cells: str, n: int, places: range) -> str:
+    """At n x n cells those at `places` from there, down and right, side by side: (n_images, n, n, d)."""
+    parts = [graph.part(graph.part(cells, 1, i, i + n), 2, j, j + n) for i in places for j in places]
+    return graph.add("Concat", *parts, axis=3)
 
 
 def _normed(graph: Graph, values: str) -> str:
@@ -141,11 +143,9 @@ def uniform_patterns(graph: Graph, pixels: str, side: int) -> str:
     bits = []
     for number, (down, right) in enumerate(places):
         neighbour = _interpolated(graph, bordered, side, down, right)
-        is_set = graph.cast(graph.add("GreaterOrEqual", neighbour, gray), onnx.TensorProto.INT32)
-        bits.append(graph.add("Mul", is_set, graph.constant(1 << number, np.int32)))
-    code = bits[0]
-    for bit in bits[1:]:
-        code = graph.add("Add", code, bit)
+        is_set = graph.cast(graph.add("GreaterOrEqual", neighbour, gray))
+        bits.append(graph.add("Mul", is_set, graph.constant(1 << number)))
+    code = graph.cast(graph.add("Sum", *bits), onnx.TensorProto.INT32)
     return graph.add("Gather", graph.constant(_numbers_of_patterns(), np.int32), code)
 
 
@@ -217,12 +217,9 @@ def _sift_of_grid(graph: Graph, votes: str, sift: DenseSift, cell: int, step: in
     rows = graph.add("MatMul", graph.constant(pooling), graph.reshaped(votes, 0, side, -1))
     rows = graph.reshaped(rows, 0, len(pooling), side, -1)
     cells = graph.add("MatMul", graph.constant(pooling), rows)
-    parts = [
-        graph.part(graph.part(cells, 1, i * every, i * every + n), 2, j * every, j * every + n)
-        for i in range(SIFT_CELLS) for j in range(SIFT_CELLS)
-    ]  # fmt: skip
     weights = np.repeat(window.ravel(), sift.votes.shape[1])
-    found = graph.add("Mul", graph.add("Concat", *parts, axis=3), graph.constant(weights))
+    blocks = _blocks(graph, cells, n, range(0, SIFT_CELLS * every, every))
+    found = graph.add("Mul", blocks, graph.constant(weights))
     found = graph.reshaped(found, 0, n * n, len(weights))
     found = graph.add("Div", found, graph.add("Add", _length(graph, found, 2), graph.constant(SIFT_FLOOR)))
     found = graph.add("Min", found, graph.constant(SIFT_MOST))

@@ -11,6 +11,7 @@ import numpy as np
 
 from fer_bench.deploy.exporting.graph import SMALLEST, weights_of_resizing
 from fer_bench.deploy.exporting.refitting import refitted
+from fer_bench.deploy.session import BATCH
 from fer_bench.errors import FerBenchError
 from fer_bench.models import MODELS
 
@@ -55,7 +56,7 @@ def _with_all_around(classifier: Any, shape: tuple[int, ...], temperature: float
     return keras.Model(images, ops.softmax(logits / temperature))
 
 
-def litert_answers(content: bytes, images: np.ndarray, batch: int = 64) -> np.ndarray:
+def litert_answers(content: bytes, images: np.ndarray) -> np.ndarray:
     """What the model in `content` answers, float32 (n, k)."""
     with warnings.catch_warnings(action="ignore"):  # the interpreter is to move to another package
         import tensorflow
@@ -63,8 +64,8 @@ def litert_answers(content: bytes, images: np.ndarray, batch: int = 64) -> np.nd
         interpreter = tensorflow.lite.Interpreter(model_content=content)
     given, told = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
     answers = []
-    for start in range(0, len(images), batch):
-        part = np.ascontiguousarray(images[start : start + batch])
+    for start in range(0, len(images), BATCH):
+        part = np.ascontiguousarray(images[start : start + BATCH])
         interpreter.resize_tensor_input(given, part.shape)
         interpreter.allocate_tensors()
         interpreter.set_tensor(given, part)
