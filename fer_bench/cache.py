@@ -49,13 +49,11 @@ def entry_path(kind: str, key: str) -> Path:
     return root() / kind / key
 
 
-def fetch(kind: str, key: str, build: Callable[[Path], None], files: Collection[str] = (), synced: bool = True) -> Path:
+def fetch(kind: str, key: str, build: Callable[[Path], None], files: Collection[str] = ()) -> Path:
     """The folder of entry `key`, built by `build(empty_folder)` if it, or one of its `files`, is not there.
 
     Other processes asking for the same entry wait for the one that builds it. What `build` raises
-    goes through, and nothing is left behind. synced: False for many small entries, for each of which waiting for the
-    disk costs more than building it: a power cut may damage them, and who reads them builds those anew.
-    Raises OSError where the cache cannot be written.
+    goes through, and nothing is left behind. Raises OSError where the cache cannot be written.
     """
     entry = entry_path(kind, key)
     if _is_whole(entry, files):
@@ -65,7 +63,7 @@ def fetch(kind: str, key: str, build: Callable[[Path], None], files: Collection[
 
     with FileLock(entry.with_name(f"{key}.lock")):
         if not _is_whole(entry, files):
-            replace_folder(entry, build, synced)
+            replace_folder(entry, build, synced=True)
     return entry
 
 
@@ -88,7 +86,8 @@ def reading(folder: Path) -> Iterator[None]:
 def replace_folder(target: Path, build: Callable[[Path], None], synced: bool = False) -> None:
     """Let `build` fill a fresh folder beside `target`, then put it in place of `target` by renames.
 
-    One process at a time may do so. What a killed one left beside `target` goes. synced: as in `fetch`.
+    One process at a time may do so. What a killed one left beside `target` goes. synced: whether what is built is
+    on the disk before it has its name.
     """
     work = target.with_name(f".{target.name}.new")
     shutil.rmtree(work, ignore_errors=True)

@@ -54,11 +54,6 @@ def test_files_reach_the_disk_before_the_entry_has_its_name(file_calls):
     assert again[2:] == ["rename key to .key.old", "rename .key.new to key"]
 
 
-def test_an_entry_that_is_built_anew_where_damaged_is_not_waited_for(file_calls):
-    cache.fetch("things", "key", two_files, synced=False)
-    assert file_calls == ["rename .key.new to key"]
-
-
 def test_a_file_reaches_the_disk_before_it_replaces_another(file_calls, tmp_path):
     (tmp_path / "file").write_text("old")
     cache.write_atomic(tmp_path / "file", "new")

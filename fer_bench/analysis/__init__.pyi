@@ -10,7 +10,6 @@ from .evidence.verify import verify as verify
 from .findings import Finding as Finding
 from .leaderboard import Leaderboard as Leaderboard
 from .leaderboard import load_leaderboard as load_leaderboard
-from .predictions import SCORED as SCORED
 from .predictions import Predictions as Predictions
 from .predictions import Run as Run
 from .predictions import newest_splits as newest_splits

@@ -140,8 +140,8 @@ def row_draws(run_draws: RunDraws, runs: pd.DataFrame, measures: tuple[str, ...]
     return Draws(tuple(rows), tuple(measures), np.stack(values, axis=1), known)
 
 
-def best_set(draws: Draws, measure: str = "macro_f1") -> pd.DataFrame:
-    """Which rows may be the best, and between which ranks each may be: index row; in_best_set, rank_low, rank_high.
+def best_set(draws: Draws) -> pd.DataFrame:
+    """Which rows may have the best macro-F1, and the ranks of each: index row; in_best_set, rank_low, rank_high.
 
     The best row is in the set 95 times in 100. rank_low is 1 + the rows that are ahead beyond chance, rank_high R - the
     rows that are behind; each limit holds 95 times in 100. Row j is beyond chance ahead of row i where the difference
@@ -151,7 +151,7 @@ def best_set(draws: Draws, measure: str = "macro_f1") -> pd.DataFrame:
     """
     import pandas as pd
 
-    scores, deviations = draws.of(measure)
+    scores, deviations = draws.of("macro_f1")
     errors = np.atleast_2d(_errors(deviations))
     by_row, n = np.ascontiguousarray(deviations.T), len(scores)
     low, high = np.empty(n, dtype=int), np.empty(n, dtype=int)

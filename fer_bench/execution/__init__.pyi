@@ -19,7 +19,6 @@ from .search import Trial as Trial
 from .search import Tuned as Tuned
 from .search import describe as describe
 from .search import tuned_path as tuned_path
-from .tuning import METHODS as METHODS
 from .tuning import TuneRequest as TuneRequest
 from .tuning import TuneWatcher as TuneWatcher
 from .tuning import searchable as searchable

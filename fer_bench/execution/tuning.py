@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import traceback
 from contextlib import chdir
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,6 @@ class TuneRequest:
     budget: str = "quick"
     seed: int = 0
     weights: str = "auto"
-    n_jobs: int = field(default_factory=cores)
     command: str = ""
 
 
@@ -244,7 +243,7 @@ class _Search:
             split_fingerprint=self.prepared.split_fingerprint,
             trials=tuple(asdict(trial) for trial in trials),
             command=self.request.command,
-            versions=environment(self.request.n_jobs).versions,
+            versions=environment(cores()).versions,
         )
 
 
@@ -276,7 +275,7 @@ class _Trainer:
             wanted,
             plan,
             random_state=request.seed,
-            n_jobs=request.n_jobs,
+            n_jobs=cores(),
             steps=max(1, round(trial.share * card.steps[request.budget])) if card.steps else None,
             weights=self.weights,
             parameters=trial.parameters,

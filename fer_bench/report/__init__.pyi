@@ -10,7 +10,6 @@ from .terminal import overview as overview
 from .terminal import verify_lines as verify_lines
 from .text import in_short as in_short
 from .text import sentences as sentences
-from .writing import FORMATS as FORMATS
 from .writing import page_faults as page_faults
 from .writing import up_to_date as up_to_date
 from .writing import write as write

@@ -20,7 +20,8 @@ from fer_bench.report.text import one_line
 if TYPE_CHECKING:
     from fer_bench.data import Copies, Dataset, Split
 
-N_PAIRS, N_EXAMPLES = 6, 10
+MOST_PAIRS = 20
+"""Of each kind."""
 ACROSS, SIDE, GAP, LINE, MARGIN, LONGEST = 10, 112, 24, 15, 24, 20
 """Tiles in a row; pixels of a tile, between tiles, of a line and around all; characters of a caption."""
 
@@ -72,7 +73,7 @@ def _pairs(dataset: Dataset, subset: np.ndarray, copies: Copies) -> list[tuple[s
     crossing = (subset[rows] == "train").sum(axis=1) == 1
     conflicting = dataset.labels[rows[:, 0]] != dataset.labels[rows[:, 1]]
     kinds = {
-        f"Near copies just above the threshold of {copies.threshold:.2f}": order[: N_EXAMPLES * 2],
+        f"Near copies just above the threshold of {copies.threshold:.2f}": order[:MOST_PAIRS],
         "Near copies, one of them in train": _spread(order[crossing[order]]),
         "Mirrored copies, least similar first": _spread(order[copies.mirrored[order]]),
         "Near copies under different labels": _spread(order[conflicting[order]]),
@@ -83,12 +84,12 @@ def _pairs(dataset: Dataset, subset: np.ndarray, copies: Copies) -> list[tuple[s
     ]
     same = [(int(copies.first[copies.image[row]]), int(row)) for row in range(len(dataset))]
     exact = [(i, j, "equal") for i, j in same if i != j and dataset.labels[i] != dataset.labels[j]]
-    return [*near, ("Exact copies under different labels", exact[: N_EXAMPLES * 2])]
+    return [*near, ("Exact copies under different labels", exact[:MOST_PAIRS])]
 
 
 def _spread(chosen: np.ndarray) -> np.ndarray:
-    """At most 20 of `chosen`, evenly from first to last."""
-    return chosen[np.unique(np.linspace(0, len(chosen) - 1, N_EXAMPLES * 2).astype(int))] if len(chosen) else chosen
+    """At most MOST_PAIRS of `chosen`, evenly from first to last."""
+    return chosen[np.unique(np.linspace(0, len(chosen) - 1, MOST_PAIRS).astype(int))] if len(chosen) else chosen
 
 
 def draw(title: str, sections: Sequence[Section]) -> Image.Image:

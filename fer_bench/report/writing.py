@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from fer_bench.data import Dataset
     from fer_bench.records import Audit, ReadableFolder
 
-FORMATS = ("md", "html", "csv", "json", "latex")
 DEFAULT = ("md", "html", "csv")
 PACKAGE = Path(__file__).parents[1]
 OUTPUTS = ("leaderboard", "report", "data_card", "sheets", "slices")
@@ -46,9 +45,10 @@ def write(
 
     Returns what was judged, and the paths of what was written.
 
-    formats: of FORMATS. command: shown as what made them; by default that of the newest run. split: by default that of
-    the newest record. dataset: that of the runs, for galleries in the report. Each file is written whole or not at all;
-    those of five folds are `leaderboard-5-folds.md` and so on. The same folder and command give the same bytes.
+    formats: of md, html, csv, json and latex. command: shown as what made them; by default that of the newest run.
+    split: by default that of the newest record. dataset: that of the runs, for galleries in the report. Each file is
+    written whole or not at all; those of five folds are `leaderboard-5-folds.md` and so on. The same folder and command
+    give the same bytes.
     Raises OSError where `folder` cannot be written, FerBenchError where what is stored there is damaged.
     """
     from fer_bench.analysis import load_leaderboard
