@@ -1,5 +1,6 @@
 """Results in Python: frames, differences, predictions, and a face in notebooks that escapes what data are called."""
 
+import math
 import shutil
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from stored import StoredRuns
 
 from fer_bench.analysis import publish
-from fer_bench.api import load_results
+from fer_bench.api import load_results, run
 from fer_bench.errors import FerBenchError
 
 
@@ -121,3 +122,11 @@ def test_a_folder_without_results_is_one_message(tmp_path):
     for empty in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(FerBenchError, match=empty.name):
             load_results(empty)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rerun": "al"}, {"jobs": 0}, {"timeout": math.nan}, {"copies": "some"}, {"slices": "mood, age"}], ids=str
+)
+def test_options_that_there_are_not_are_refused_by_name(wrong):
+    with pytest.raises(FerBenchError, match=f"--{next(iter(wrong))} "):
+        run(models="majority", strategies="none", **wrong)

@@ -130,10 +130,9 @@ class ReadingOptions:
         """How the data are read."""
         from fer_bench.data import ReadOptions
 
-        slices = tuple(name.strip() for name in (self.slices or "").split(",") if name.strip())
         copies: Any = self.copies.value if self.copies else ""
         given = {name: getattr(self, name) for name in ("votes", "skip_bad", "groups", "classes", "crop_faces")}
-        return ReadOptions(**given, slices=slices, copies=copies)
+        return ReadOptions(**given, slices=self.slices or "", copies=copies)
 
 
 @dataclass(frozen=True)

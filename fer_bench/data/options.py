@@ -1,9 +1,10 @@
 """How data are read, where not as they come. Light."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from fer_bench.errors import FerBenchError
 
@@ -18,15 +19,16 @@ class ReadOptions:
 
     votes: a CSV like fer2013new.csv, one row per row of the data. skip_bad: drop bad rows and files, with a note.
     groups: who is on which image: a column, a regular expression on file names, or a CSV (file or id, group).
-    slices: columns by which scores are told apart. classes: renames, merges and drops, "ANGER=angry,contempt=".
-    crop_faces: cut the face that is found out of every photograph.
+    slices: columns by which scores are told apart, with commas or in a list. classes: renames, merges and drops,
+    "ANGER=angry,contempt=". crop_faces: cut the face that is found out of every photograph.
     copies: what counts as one image in splits and audit; "" is calibrated on the data. side: largest side stored.
+    Raises FerBenchError for another word of copies.
     """
 
     votes: Path | None = None
     skip_bad: bool = False
     groups: str | None = None
-    slices: tuple[str, ...] = ()
+    slices: Sequence[str] = ()
     classes: str | None = None
     crop_faces: bool = False
     copies: Copying = ""
@@ -34,7 +36,10 @@ class ReadOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "votes", self.votes and Path(self.votes))
-        object.__setattr__(self, "slices", tuple(self.slices))
+        names = self.slices.split(",") if isinstance(self.slices, str) else self.slices
+        object.__setattr__(self, "slices", tuple(name.strip() for name in names if name.strip()))
+        if self.copies not in get_args(Copying):
+            raise FerBenchError(f"--copies {self.copies}: exact, near or none")
 
 
 def check_name(name: str) -> None:

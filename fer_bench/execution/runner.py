@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fer_bench.data import ReadOptions
+from fer_bench.errors import FerBenchError
 from fer_bench.execution.children import BUSY, record_without_child
 from fer_bench.execution.estimate import Estimate
 from fer_bench.execution.places import Place, ThisMachine, connected
@@ -38,6 +39,7 @@ class Options:
 
     rerun: "missing", "failed" (missing or not finished) or "all". timeout: seconds per run. plugins: files
     with models. jobs: runs at once on this machine. command: what is on record as having asked for the runs.
+    Raises FerBenchError for another policy, and for less than a second or a run.
     """
 
     rerun: str = "failed"
@@ -45,6 +47,14 @@ class Options:
     plugins: tuple[Path, ...] = ()
     jobs: int = 1
     command: str = ""
+
+    def __post_init__(self) -> None:
+        if self.rerun not in ("missing", "failed", "all"):
+            raise FerBenchError(f"--rerun {self.rerun}: missing, failed or all")
+        if self.jobs < 1:
+            raise FerBenchError(f"--jobs {self.jobs}: at least one run at once")
+        if self.timeout is not None and not self.timeout >= 1:  # nan is not
+            raise FerBenchError(f"--timeout {self.timeout}: at least one second")
 
 
 class Watcher:

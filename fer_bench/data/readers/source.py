@@ -138,7 +138,7 @@ def _read(source: Source, scratch: Path, options: ReadOptions, progress: Progres
         raise FerBenchError(f"{source.path}: {error}") from error
 
 
-def _only_slices(dataset: "Dataset", names: tuple[str, ...]) -> "Dataset":
+def _only_slices(dataset: "Dataset", names: Sequence[str]) -> "Dataset":
     """The built-in faces with the slices `names` alone; all, where none is named."""
     unknown = [name for name in names if name not in dataset.slices]
     if unknown:
