@@ -75,11 +75,13 @@ def connected(scheduler: str | None) -> Iterator[Cluster | None]:
         return
     try:
         from distributed import Client
+        from distributed.comm import resolve_address
     except ImportError:
         raise FerBenchError("--scheduler needs Dask: pip install 'fer_bench[dask]'") from None
     for name in [name for name in logging.root.manager.loggerDict if name.startswith(("distributed", "tornado"))]:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is raised, and said in one message
     try:
+        resolve_address(scheduler)  # where that is none, a client ends late and noisily
         client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise FerBenchError(

@@ -181,11 +181,13 @@ def test_a_worker_that_does_not_see_the_results_is_told(program, suite):
 def test_a_scheduler_that_is_not_there_is_told_in_one_line(program):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # and does not listen
-        address = f"tcp://127.0.0.1:{unused.getsockname()[1]}"
-        done = program("run", "--suite", "smoke", "--data", "tiny.npz", "--executor", "dask", "--scheduler", address)
-    assert done.returncode == 2
-    assert f"--scheduler {address}: no Dask scheduler answers there" in done.stderr
-    assert len(done.stderr.splitlines()) == 1 and done.stdout == ""
+        for address in (f"tcp://127.0.0.1:{unused.getsockname()[1]}", "no-address"):
+            done = program(
+                "run", "--suite", "smoke", "--data", "tiny.npz", "--executor", "dask", "--scheduler", address
+            )
+            assert done.returncode == 2
+            assert f"--scheduler {address}: no Dask scheduler answers there" in done.stderr
+            assert len(done.stderr.splitlines()) == 1 and done.stdout == ""
 
 
 @pytest.mark.parametrize("options", ["--executor dask", "--scheduler tcp://127.0.0.1:1", "--executor dask --jobs 2"])
