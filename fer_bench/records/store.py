@@ -297,8 +297,9 @@ def open_results(path: Path) -> ResultsFolder | PublishedFolder:
     if (path / "runs").is_dir():
         return ResultsFolder(path)
     places = (path, path / "published", path.parent, Path("results"), Path("results") / "published")
-    near, names = next(((place, found) for place in places if (found := _datasets(place))), (path.parent, []))
-    raise FerBenchError(f"no results in {path}; in {near} there are those of: {', '.join(names) or 'nothing'}")
+    found = {place: names for place in places if (names := _datasets(place))}
+    near = "".join(f"; in {place} there are those of: {', '.join(names)}" for place, names in [*found.items()][:1])
+    raise FerBenchError(f"no results in {path}{near or ', nor nearby: `run` makes some, or name another folder'}")
 
 
 def _datasets(place: Path) -> list[str]:

@@ -42,7 +42,7 @@ VERDICTS = {
     "n_no_evidence": "no evidence",
     "n_same": "same answers",
 }
-SHOWN = 10
+SHOWN, MOST_CHARACTERS = 10, 160
 """Lines of a list that may be long, before it says how many more there are."""
 BY_NAME = {column.name: column for column in COLUMNS}
 
@@ -225,5 +225,5 @@ def _bold(text: Any, is_bold: bool) -> Markup:
     return Markup(f"**{escape(text)}**") if is_bold else escape(text)
 
 
-def _short(text: str, limit: int = 160) -> str:
-    return text if len(text) <= limit else f"{text[:limit]} ..."
+def _short(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]} ..."
