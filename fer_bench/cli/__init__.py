@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Which facial-expression model, with which treatment of class imbalance - and can the answer be believed?",
-    epilog="Start here: `python -m fer_bench run --suite all`",
+    epilog="Start here: `python -m fer_bench run --suite all --jobs 2`",
 )
 for part in (runs.app, results.app, data.app, deploy.app):
     app.add_typer(part)
