@@ -199,5 +199,5 @@ def test_a_folder_without_results_names_those_nearby(published, stored_runs, tmp
     shutil.rmtree(tmp_path / "published")
     shutil.rmtree(tmp_path / "results")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FerBenchError, match="nothing"):
+    with pytest.raises(FerBenchError, match="nor nearby"):
         open_results(tmp_path / "results" / "faces")
