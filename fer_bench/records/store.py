@@ -297,9 +297,8 @@ def open_results(path: Path) -> ResultsFolder | PublishedFolder:
     if (path / "runs").is_dir():
         return ResultsFolder(path)
     places = (path, path / "published", path.parent, Path("results"), Path("results") / "published")
-    found = {place: names for place in places if (names := _datasets(place))}
-    near = "".join(f"; in {place} there are those of: {', '.join(names)}" for place, names in [*found.items()][:1])
-    raise FerBenchError(f"no results in {path}{near or ', nor nearby: `run` makes some, or name another folder'}")
+    there = (f"; in {place} there are those of: {', '.join(names)}" for place in places if (names := _datasets(place)))
+    raise FerBenchError(f"no results in {path}{next(there, ', nor nearby: `run` makes some, or name another folder')}")
 
 
 def _datasets(place: Path) -> list[str]:
