@@ -52,6 +52,7 @@ class Network:
 
     The view of the last phase is that of prediction too.
     merged: batches that one step takes together, unless a batch size is asked for; as many fewer are the steps.
+    optimizer: the class of Keras optimizers that trains it, or None for AdamW.
     frozen: the pass that makes the inputs of `model` from images, or None; frozen_parameters: of what makes it.
     join: what makes one model of both, from pixels to logits.
     """
@@ -62,6 +63,7 @@ class Network:
     frozen: FrozenPass | None = None
     frozen_parameters: int = 0
     merged: int = 1
+    optimizer: Any = None
     join: Callable[[], Any] | None = None
 
     def whole(self) -> Any:
@@ -72,10 +74,11 @@ class Network:
 class KerasClassifier:
     """Trains the network that `build()` returns on uint8 images (n, h, w) or (n, h, w, 3) of any size.
 
-    AdamW (Loshchilov & Hutter 2019) with a warm-up and cosine schedule for exactly `task.steps` batches, whatever the
-    number of rows; seeded augmentation of training images. The weights kept are those with the best unweighted
-    macro-F1 on `task.validation`, looked at up to 20 times, the end included. Where `task.checkpoint` names a file,
-    training that was cut off goes on from there. `task.parameters` may ask for another `Recipe`.
+    AdamW (Loshchilov & Hutter 2019), or the network's own optimizer, with a warm-up and cosine schedule for exactly
+    `task.steps` batches, whatever the number of rows; seeded augmentation of training images. The weights kept are
+    those with the best unweighted macro-F1 on `task.validation`, looked at up to 20 times, the end included. Where
+    `task.checkpoint` names a file, training that was cut off goes on from there. `task.parameters` may ask for another
+    `Recipe`.
 
     Fitted: history_ (a dict per evaluation), n_parameters_, steps_ (gradient steps made: fewer where patience was
     lost), epochs_ (passes over the rows), device_ ("cpu" or "gpu"), initial_weights_ ("random", "imagenet" or "file"),
@@ -246,7 +249,7 @@ class KerasClassifier:
 
         recipe, rate = self.recipe, learning_rate * self.recipe.learning_rate
         schedule = rate if recipe.schedule == PLATEAU else cosine(rate, steps)
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
+        optimizer = (self.network.optimizer or keras.optimizers.AdamW)(schedule, weight_decay=recipe.weight_decay)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         optimizer.build(model.trainable_variables)  # inside the first step it would cost TensorFlow a second trace
         loss = loss_function(self.task.loss, recipe.label_smoothing)
