@@ -29,7 +29,7 @@ COARSE = (0.6, 2 / 3)  # share of the steps that see smaller images first, and t
 @register_model(
     "cnn", features="images", family="deep", losses=DEEP_LOSSES, image=GRAY_48, n_parameters=664_583, recipe=3,
     summary="small residual CNN trained from scratch, on smaller images first",
-    steps={"quick": 600, "standard": 30_000, "full": 90_000},
+    steps={"quick": 760, "standard": 30_000, "full": 90_000},
     search={**SEARCH, "dropout": Choice((0.2, 0.0, 0.4))},
 )  # fmt: skip
 def cnn(task: Task) -> Any:
@@ -41,7 +41,7 @@ def cnn(task: Task) -> Any:
     "cnn-attention", features="images", family="deep", losses=DEEP_LOSSES, image=GRAY_48, recipe=3,
     n_parameters=670_649,
     summary="the residual CNN with squeeze-and-excitation in its blocks",
-    steps={"quick": 600, "standard": 30_000, "full": 90_000},
+    steps={"quick": 760, "standard": 30_000, "full": 90_000},
     search={**SEARCH, "dropout": Choice((0.2, 0.0, 0.4))},
 )  # fmt: skip
 def cnn_attention(task: Task) -> Any:

@@ -16,18 +16,20 @@ from fer_bench.models.deep.backend import backend_name, check_backend, dtype_pol
 HERE = Path(__file__).parent
 SMOKE = """
 import json, runpy, sys
+from dataclasses import replace
 from pathlib import Path
 import keras
 import numpy as np
 from fer_bench.models.deep import backend
 from fer_bench.models.deep.batches import Batches, DevicePixels, Pixels
 from fer_bench.models.deep.checkpoint import Checkpoint
+from fer_bench.models.deep.muon import Muon
 from fer_bench.models.task import Loss
 
 tiny, file = runpy.run_path(sys.argv[1]), Path(sys.argv[2])
 
 def build():
-    return tiny["two_phases"](dropout=0.1)
+    return replace(tiny["two_phases"](dropout=0.1), optimizer=Muon)
 
 def fit(loss, weights=None):
     task = tiny["a_task"](steps=150, loss=loss, parameters={"mixup": 0.1, "ema": 0.9}, checkpoint=file)
@@ -96,7 +98,7 @@ print(json.dumps({
 
 @pytest.mark.parametrize("name", ["tensorflow", "jax", "torch"])
 def test_networks_learn_and_go_on_after_a_cut_with(name, tmp_path):
-    """Two phases, mixup, averaged weights, weighted rows, focal and logit-adjusted loss, a checkpoint."""
+    """Two phases, Muon, mixup, averaged weights, weighted rows, focal and logit-adjusted loss, a checkpoint."""
     pytest.importorskip(name)
     environment = {**os.environ, "KERAS_BACKEND": name, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(HERE.parents[2])}
     command = [sys.executable, "-c", SMOKE, str(HERE / "conftest.py"), str(tmp_path / "checkpoint.npz")]
