@@ -130,3 +130,9 @@ def test_a_folder_without_results_is_one_message(tmp_path):
 def test_options_that_there_are_not_are_refused_by_name(wrong):
     with pytest.raises(FerBenchError, match=f"--{next(iter(wrong))} "):
         run(models="majority", strategies="none", **wrong)
+
+
+@pytest.mark.parametrize("seeds", [[], [-1], [0, 1.5], ["0"], "0,1", [2**32]], ids=str)
+def test_seeds_that_there_are_not_are_refused_before_anything_is_read(seeds):
+    with pytest.raises(FerBenchError, match=r"seeds: .* whole numbers of 0 to"):
+        run(data="nowhere.csv", models="majority", seeds=seeds)

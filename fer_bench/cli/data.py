@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from fer_bench.cli.options import MOST_SEED, DataOptions, SplitOptions, with_options
+from fer_bench.cli.options import DataOptions, SplitOptions, with_options
 from fer_bench.cli.terminal import command_line, console, reading_progress, say, write_data_card
+from fer_bench.seeds import MOST_SEED
 
 app = typer.Typer()
 data_app = typer.Typer(no_args_is_help=True, help="Look at data, or write the built-in faces to a folder.")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 import typer
 
 from fer_bench.errors import FerBenchError
+from fer_bench.seeds import MOST_SEED, checked_seeds
 
 if TYPE_CHECKING:
     from fer_bench.data import ReadOptions
@@ -72,9 +73,6 @@ class FineTune(StrEnum):
     last_block = "last-block"
     all = "all"
 
-
-MOST_SEED = 2**32 - 2
-"""NumPy takes one more, and a search counts from its seed."""
 
 Data = Annotated[
     str,
@@ -243,12 +241,9 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Numbers with commas between them, each once. Raises FerBenchError for anything else."""
     try:
-        seeds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+        return checked_seeds(int(part) for part in text.split(","))
     except ValueError:
         raise FerBenchError(f"--seeds {text}: whole numbers with commas between them, e.g. 0,1,2") from None
-    if min(seeds) < 0 or max(seeds) > MOST_SEED:
-        raise FerBenchError(f"--seeds {text}: seeds are not negative, and at most {MOST_SEED}")
-    return seeds
 
 
 def parse_folds(text: str) -> int | Literal["people"]:

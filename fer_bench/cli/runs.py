@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fer_bench.cli.options import (
-    MOST_SEED,
     Budget,
     BudgetOption,
     Method,
@@ -31,6 +30,7 @@ from fer_bench.cli.terminal import (
     show_pages,
 )
 from fer_bench.errors import FerBenchError
+from fer_bench.seeds import MOST_SEED
 
 if TYPE_CHECKING:
     from fer_bench.execution import PlannedRun, Prepared

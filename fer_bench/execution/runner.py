@@ -29,6 +29,7 @@ from fer_bench.models import (
 )
 from fer_bench.progress import Progress, silent
 from fer_bench.records import ResultsFolder
+from fer_bench.seeds import checked_seeds
 
 _POLL_SECONDS = 0.5
 
@@ -116,7 +117,9 @@ def run(
     """
     options = Options(rerun, timeout, tuple(map(Path, plugins)), jobs, command)
     load_plugins(options.plugins)
-    selection = Selection(suite, models, strategies, tuple(seeds), budget, weights, parameters or {}, tuned, mirror)
+    selection = Selection(
+        suite, models, strategies, checked_seeds(seeds), budget, weights, parameters or {}, tuned, mirror
+    )
     with connected(scheduler) as place:
         prepared = prepare(data, results, name, ReadOptions(**reading), split_seed, folds, progress)
         return run_plan(make_plan(prepared, selection), prepared, options, watcher, place)
