@@ -4,7 +4,6 @@ Keras is imported inside the functions: the cards are read where it must not be.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from fer_bench.models.deep.assembly import (
@@ -16,6 +15,7 @@ from fer_bench.models.deep.assembly import (
     sized,
     with_defaults,
 )
+from fer_bench.models.deep.muon import muon
 from fer_bench.models.registry import Choice, ImageInput, Range, register_model
 from fer_bench.models.task import Task
 
@@ -209,7 +209,7 @@ def _residual(task: Task, name: str, trunk: Callable[[Any], Any]) -> Any:
         return logits(task)(x)
 
     return _from_scratch(
-        task, image, network, learning_rate=18e-3, coarse=(share, round(scale * image.size)), muon=True
+        task, image, network, learning_rate=18e-3, coarse=(share, round(scale * image.size)), by_muon=True
     )
 
 
@@ -223,22 +223,20 @@ def of_size(model: Any, side: int) -> Any:
 
 def _from_scratch(
     task: Task, image: ImageInput, network: Callable[[Any], Any], learning_rate: float, batch_size: int = 32,
-    coarse: tuple[float, int] | None = None, muon: bool = False,
+    coarse: tuple[float, int] | None = None, by_muon: bool = False,
 ) -> Any:  # fmt: skip
     """Classifier on `network`, see `from_pixels`, all its layers trained in one phase. coarse: see `Phase`.
 
-    muon: by `Muon`, in half the steps on twice the batch, as what it costs a step is the same for any batch.
+    by_muon: by `muon`, in half the steps on twice the batch, as what it costs a step is the same for any batch.
     """
     from fer_bench.models.deep.training import KerasClassifier, Network, Phase
 
     def build() -> Network:
         model = from_pixels(task, image, network, any_size=coarse is not None)
         phases = (Phase("all layers", 1.0, learning_rate, coarse=coarse),)
-        whole = Network(model, phases, join=(lambda: of_size(model, image.size)) if coarse else None)
-        if not muon:
-            return whole
-        from fer_bench.models.deep.muon import Muon
-
-        return replace(whole, merged=2, optimizer=Muon)
+        join = (lambda: of_size(model, image.size)) if coarse else None
+        return Network(
+            model, phases, merged=2 if by_muon else 1, join=join, optimizer=muon() if by_muon else None
+        )  # fmt: skip
 
     return KerasClassifier(task, image, build, batch_size)

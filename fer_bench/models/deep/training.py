@@ -52,9 +52,9 @@ class Network:
 
     The view of the last phase is that of prediction too.
     merged: batches that one step takes together, unless a batch size is asked for; as many fewer are the steps.
-    optimizer: the class of Keras optimizers that trains it, or None for AdamW.
     frozen: the pass that makes the inputs of `model` from images, or None; frozen_parameters: of what makes it.
     join: what makes one model of both, from pixels to logits.
+    optimizer: the class of Keras optimizers that trains it, or None for AdamW.
     """
 
     model: Any
@@ -63,8 +63,8 @@ class Network:
     frozen: FrozenPass | None = None
     frozen_parameters: int = 0
     merged: int = 1
-    optimizer: Any = None
     join: Callable[[], Any] | None = None
+    optimizer: Any = None
 
     def whole(self) -> Any:
         """The model from pixels, uint8 (n, size, size, 1 or 3), to logits, float32 (n, n_classes)."""

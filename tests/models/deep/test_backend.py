@@ -23,13 +23,13 @@ import numpy as np
 from fer_bench.models.deep import backend
 from fer_bench.models.deep.batches import Batches, DevicePixels, Pixels
 from fer_bench.models.deep.checkpoint import Checkpoint
-from fer_bench.models.deep.muon import Muon
+from fer_bench.models.deep.muon import muon
 from fer_bench.models.task import Loss
 
 tiny, file = runpy.run_path(sys.argv[1]), Path(sys.argv[2])
 
 def build():
-    return replace(tiny["two_phases"](dropout=0.1), optimizer=Muon)
+    return replace(tiny["two_phases"](dropout=0.1), optimizer=muon())
 
 def fit(loss, weights=None):
     task = tiny["a_task"](steps=150, loss=loss, parameters={"mixup": 0.1, "ema": 0.9}, checkpoint=file)

@@ -15,14 +15,14 @@ def stepped():
     import keras
     from keras import layers
 
-    from fer_bench.models.deep.muon import ADAM_SHARE, Muon
+    from fer_bench.models.deep.muon import ADAM_SHARE, muon
 
     keras.utils.set_random_seed(0)
     x = keras.Input((6, 6, 5))
     maps = layers.BatchNormalization()(layers.Conv2D(7, 3, name="convolution")(x))
     model = keras.Model(x, layers.Dense(3, name=LOGITS)(layers.GlobalAveragePooling2D()(maps)))
     variables = model.trainable_variables
-    optimizer = Muon(RATE, weight_decay=0.0)
+    optimizer = muon()(RATE, weight_decay=0.0)
     optimizer.build(variables)
     rng = np.random.default_rng(0)
     gradients = [rng.normal(size=each.shape).astype(np.float32) for each in variables]
@@ -56,11 +56,11 @@ def test_logits_biases_and_normalisation_are_adamws(stepped):
 def test_what_adamw_leaves_undecayed_stays_so():
     import keras
 
-    from fer_bench.models.deep.muon import Muon
+    from fer_bench.models.deep.muon import muon
 
     bias, kernel, logits = (keras.Variable(np.ones(s, np.float32), name=n) for n, s in
                             (("bias", 2), ("kernel", (1, 1, 2, 2)), ("kernel", (2, 2))))  # fmt: skip
-    optimizer = Muon(RATE, weight_decay=0.5)
+    optimizer = muon()(RATE, weight_decay=0.5)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     variables = [bias, kernel, logits]
     optimizer.build(variables)
