@@ -18,5 +18,5 @@ def checked_seeds(seeds: Iterable[Any]) -> tuple[int, ...]:
         whole = ()
     if not whole or min(whole) < 0 or max(whole) > MOST_SEED:
         said = ", ".join(map(repr, given)) or "none"
-        raise FerBenchError(f"seeds: {said}; give whole numbers of 0 to {MOST_SEED}, e.g. 0, 1, 2")
+        raise FerBenchError(f"--seeds {said}: seeds are whole numbers, not negative, and at most {MOST_SEED}")
     return whole

@@ -134,5 +134,5 @@ def test_options_that_there_are_not_are_refused_by_name(wrong):
 
 @pytest.mark.parametrize("seeds", [[], [-1], [0, 1.5], ["0"], "0,1", [2**32]], ids=str)
 def test_seeds_that_there_are_not_are_refused_before_anything_is_read(seeds):
-    with pytest.raises(FerBenchError, match=r"seeds: .* whole numbers of 0 to"):
+    with pytest.raises(FerBenchError, match=r"--seeds .*whole numbers, not negative, and at most"):
         run(data="nowhere.csv", models="majority", seeds=seeds)

@@ -1,10 +1,11 @@
-"""What all networks share: raw pixels in, preprocessing inside, logits out, and the losses of these. Pure Keras 3.
+"""What all networks share: raw pixels in, preprocessing inside, logits out, losses, Muon. Pure Keras 3.
 
 Keras is imported inside the functions: the cards that name them are read where it must not be.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from fer_bench.errors import FerBenchError
@@ -16,6 +17,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 BATCH_NORM_MOMENTUM = 0.9  # Keras' 0.99 lags behind for 400 steps, longer than a quick run
 LOGITS = "logits"
 """The name of the last layer, by which re-training of the classifier finds it."""
+ADAM_SHARE = 1 / 3  # of the learning rate, for what AdamW trains where `muon` does the rest
+MUON_MOMENTUM = 0.9
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 RECIPE_SEARCH: Search = {
     "learning_rate": Range(0.3, 3.0, log=True, default=1.0),
@@ -119,3 +122,32 @@ def loss_function(loss: Loss, label_smoothing: float) -> Any:
     if loss.name not in functions:
         raise ValueError(f"no loss {loss.name!r} for networks: {', '.join(functions)}")
     return functions[loss.name]
+
+
+@cache
+def muon() -> Any:
+    """The class of Keras' Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon), for convolutions as well.
+
+    Keras leaves these to AdamW. Here a kernel (h, w, c, filters) is one matrix (h w c, filters), whose steps are
+    orthogonal. Steps of logits, biases and normalisation are AdamW's.
+    """
+    import keras
+    from keras import ops
+
+    class Muon(keras.optimizers.Muon):
+        def __init__(self, learning_rate: Any, weight_decay: float) -> None:
+            super().__init__(
+                learning_rate, weight_decay=weight_decay, adam_weight_decay=weight_decay, adam_lr_ratio=ADAM_SHARE,
+                momentum=MUON_MOMENTUM, exclude_layers=[LOGITS],
+            )  # fmt: skip
+
+        def _should_use_adamw(self, variable: Any) -> bool:
+            return len(variable.shape) != 4 and super()._should_use_adamw(variable)
+
+        def _muon_update_step(self, gradient: Any, variable: Any, lr: Any, m: Any) -> None:
+            self.assign_add(m, gradient + m * (self.momentum - 1))
+            matrix = ops.reshape(gradient + self.momentum * m, (-1, variable.shape[-1]))
+            update = self.lr_adjust(lr * self.zeropower_via_newtonschulz5(matrix, self.ns_steps))
+            self.assign_sub(variable, ops.reshape(update, variable.shape))
+
+    return Muon

@@ -12,10 +12,10 @@ from fer_bench.models.deep.assembly import (
     SEARCH,
     from_pixels,
     logits,
+    muon,
     sized,
     with_defaults,
 )
-from fer_bench.models.deep.muon import muon
 from fer_bench.models.registry import Choice, ImageInput, Range, register_model
 from fer_bench.models.task import Task
 

@@ -23,7 +23,7 @@ import numpy as np
 from fer_bench.models.deep import backend
 from fer_bench.models.deep.batches import Batches, DevicePixels, Pixels
 from fer_bench.models.deep.checkpoint import Checkpoint
-from fer_bench.models.deep.muon import muon
+from fer_bench.models.deep.assembly import muon
 from fer_bench.models.task import Loss
 
 tiny, file = runpy.run_path(sys.argv[1]), Path(sys.argv[2])

@@ -15,7 +15,7 @@ def stepped():
     import keras
     from keras import layers
 
-    from fer_bench.models.deep.muon import ADAM_SHARE, muon
+    from fer_bench.models.deep.assembly import ADAM_SHARE, muon
 
     keras.utils.set_random_seed(0)
     x = keras.Input((6, 6, 5))
@@ -56,7 +56,7 @@ def test_logits_biases_and_normalisation_are_adamws(stepped):
 def test_what_adamw_leaves_undecayed_stays_so():
     import keras
 
-    from fer_bench.models.deep.muon import muon
+    from fer_bench.models.deep.assembly import muon
 
     bias, kernel, logits = (keras.Variable(np.ones(s, np.float32), name=n) for n, s in
                             (("bias", 2), ("kernel", (1, 1, 2, 2)), ("kernel", (2, 2))))  # fmt: skip
