@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,6 +104,33 @@ def dtype_policy(name: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+@cache
+def batch_normalization() -> Any:
+    """The class of Keras' BatchNormalization, on maps (n, h, w, c); under TensorFlow it trains by one fused operation.
+
+    Keras makes a dozen of it, in float32, which takes a small network a third of its time on a CPU.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return keras.layers.BatchNormalization
+    import tensorflow as tf
+
+    class BatchNormalization(keras.layers.BatchNormalization):
+        def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+            if not (training and self.trainable):
+                return super().call(inputs, training=training, mask=mask)
+            outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+                x=inputs, scale=self.gamma.value, offset=self.beta.value, mean=[], variance=[], epsilon=self.epsilon
+            )
+            count = tf.cast(tf.size(inputs) // inputs.shape[-1], "float32")
+            for moving, of_batch in (self.moving_mean, mean), (self.moving_variance, variance * (1 - 1 / count)):
+                moving.assign(moving * self.momentum + of_batch * (1 - self.momentum))
+            return outputs
+
+    return BatchNormalization
 
 
 class Average:

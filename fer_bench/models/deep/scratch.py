@@ -16,6 +16,7 @@ from fer_bench.models.deep.assembly import (
     sized,
     with_defaults,
 )
+from fer_bench.models.deep.backend import batch_normalization
 from fer_bench.models.registry import Choice, ImageInput, Range, register_model
 from fer_bench.models.task import Task
 
@@ -128,7 +129,7 @@ def convolution(x: Any, filters: int, size: int = 3, strides: int = 1, padding: 
     from keras import layers
 
     x = layers.Conv2D(filters, size, strides, padding, use_bias=False, kernel_initializer="he_normal")(x)
-    return layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(x)
+    return batch_normalization()(momentum=BATCH_NORM_MOMENTUM)(x)
 
 
 def residual_trunk(x: Any, attention: Callable[[Any], Any] = lambda maps: maps) -> Any:
@@ -167,7 +168,7 @@ def separable_block(x: Any, filters: int) -> Any:
 
     def separable(x: Any) -> Any:
         x = layers.SeparableConv2D(filters, 3, padding="same", use_bias=False)(x)
-        return layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(x)
+        return batch_normalization()(momentum=BATCH_NORM_MOMENTUM)(x)
 
     branch = separable(layers.ReLU()(separable(x)))
     branch = layers.MaxPooling2D(3, 2, padding="same")(branch)
