@@ -4,6 +4,7 @@ from .comparisons import Pick as Pick
 from .comparisons import difference as difference
 from .evidence.leakage import against_data as against_data
 from .evidence.publish import publish as publish
+from .evidence.publish import unpack as unpack
 from .evidence.verify import Standing as Standing
 from .evidence.verify import Verification as Verification
 from .evidence.verify import verify as verify

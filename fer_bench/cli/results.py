@@ -1,4 +1,4 @@
-"""Commands about what is on record: report, publish, judge, verify, ensemble."""
+"""Commands about what is on record: report, publish, unpack, judge, verify, ensemble."""
 
 from __future__ import annotations
 
@@ -90,6 +90,22 @@ def publish(
     say(f"Published: {target}, {size / 1e6:.1f} MB")
 
 
+@app.command(epilog="Example: `python -m fer_bench unpack results/published/fer2013`")
+def unpack(
+    folder: Annotated[Path, typer.Argument(help="A dataset's folder of published results.")],
+    results: Results = Path("results"),
+) -> None:
+    """Make published results a folder of runs, for runs and predictions of your own to be ranked beside them."""
+    from fer_bench.analysis import unpack as take
+    from fer_bench.records import PublishedFolder, ResultsFolder, open_results
+
+    source = open_results(folder)
+    if not isinstance(source, PublishedFolder):
+        raise FerBenchError(f"{folder}: is a folder of runs already")
+    target = ResultsFolder(results / source.path.resolve().name)
+    say(f"{target.path}: {take(source, target)} runs added")
+
+
 @app.command(epilog="Example: `python -m fer_bench judge predictions.csv --name fer2013 --as my-model`")
 def judge(
     predictions: Annotated[
@@ -176,7 +192,9 @@ def _own_runs(path: Path) -> ResultsFolder:
 
     folder = open_results(path)
     if not isinstance(folder, ResultsFolder):
-        raise FerBenchError(f"{path}: is published evidence, which nothing is added to; name a folder of your own runs")
+        raise FerBenchError(
+            f"{path}: is published evidence, which nothing is added to; `unpack` makes it a folder of runs"
+        )
     return folder
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 import traceback
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from fer_bench.models import (
     plugin_code,
 )
 from fer_bench.progress import Progress
-from fer_bench.records import Record, Timing
+from fer_bench.records import PREDICTIONS_FILE, Record, Timing, write_history
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,8 +103,8 @@ def _measured(job: Job, work: Path, progress: Progress, started: str) -> Record:
         name: metrics.score(labels[name], rows, dataset.class_names) for name, rows in outcome.probabilities.items()
     }
     clock.lap("score")
-    _save_predictions(work / "predictions.npz", dataset, split, outcome.probabilities)
-    _save_history(work / "history.csv", outcome.history)
+    _save_predictions(work / PREDICTIONS_FILE, dataset, split, outcome.probabilities)
+    write_history(work, outcome.history)
     return job.record(
         "success",
         started=started,
@@ -182,7 +181,7 @@ def adjusted(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock,
     known = origin(job)
     base, folder = base_run(job)
     plan = STRATEGIES[job.spec.strategy].plan(dataset.labels[split.train], len(dataset.class_names), job.spec.seed)
-    with np.load(folder / "predictions.npz", allow_pickle=False) as stored:
+    with np.load(folder / PREDICTIONS_FILE, allow_pickle=False) as stored:
         before = {name: stored[f"{name}_probabilities"] for name in ("validation", "test")}
     chosen_on = choosing_rows(job.prepared, job.spec.fold, progress)
     tau = metrics.choose_tau(
@@ -284,12 +283,3 @@ def _save_predictions(path: Path, dataset: Dataset, split: Split, probabilities:
         arrays[f"{name}_ids"] = np.asarray(dataset.sample_ids[split.subsets()[name]], dtype=np.str_)
         arrays[f"{name}_probabilities"] = rows
     np.savez_compressed(path, allow_pickle=False, **arrays)
-
-
-def _save_history(path: Path, rows: list[dict[str, Any]]) -> None:
-    """One row per evaluation of a network, per epoch of a perceptron; the header alone for the others."""
-    names = list(dict.fromkeys(name for row in rows for name in row)) or ["epoch", "loss"]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

@@ -4,12 +4,15 @@ from .audit import GroupsAudit as GroupsAudit
 from .audit import SubsetAudit as SubsetAudit
 from .folder import AUDIT_FILE as AUDIT_FILE
 from .folder import LOG_FILE as LOG_FILE
+from .folder import PREDICTIONS_FILE as PREDICTIONS_FILE
 from .folder import History as History
 from .folder import ReadableFolder as ReadableFolder
+from .folder import write_history as write_history
 from .images import ImageFacts as ImageFacts
 from .images import choosers as choosers
 from .published import PublishedFolder as PublishedFolder
 from .published import PublishedRun as PublishedRun
+from .published import copy_beside as copy_beside
 from .published import rounded as rounded
 from .published import without_folders as without_folders
 from .published import write_published as write_published

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fer_bench.errors import FerBenchError, listing
 
@@ -20,6 +21,7 @@ RECORDS_FILE = "records.jsonl.gz"
 """The file by which published evidence is known."""
 LOG_FILE, LOG_LINES, LOG_BYTES = "log.txt", 40, 1 << 20
 """What a run prints; how much of it the report shows, and how much is kept."""
+PREDICTIONS_FILE, HISTORY_FILE = "predictions.npz", "history.csv"
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 History = list[dict[str, str | float]]
@@ -92,3 +94,12 @@ def tail(lines: Sequence[str]) -> str:
     """The last of `lines`, without control characters and without the folders of whoever ran it."""
     text = _CONTROL.sub("", "\n".join(lines[-LOG_LINES:]))
     return text.replace(str(Path.cwd()), ".").replace(str(Path.home()), "~")
+
+
+def write_history(run: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows, one per evaluation of a network or per epoch of a perceptron, as history.csv of the folder `run`."""
+    names = list(dict.fromkeys(name for row in rows for name in row)) or ["epoch", "loss"]
+    with (run / HISTORY_FILE).open("w", newline="") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -200,8 +200,14 @@ def _write(source: Path, work: Path, runs: list[PublishedRun]) -> None:
     (work / RECORDS_FILE).write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
     with (work / PROBABILITIES_FILE).open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
+    copy_beside(source, work)
+
+
+def copy_beside(source: Path, target: Path) -> None:
+    """Copy splits, audits, facts of images and searches, from one folder of results to another that lacks them."""
     for pattern in BESIDE:
         for path in source.glob(pattern):
-            copy = work / path.relative_to(source)
+            copy = target / path.relative_to(source)
             copy.parent.mkdir(exist_ok=True)
-            shutil.copyfile(path, copy)
+            if not copy.exists():
+                shutil.copyfile(path, copy)

@@ -21,7 +21,17 @@ from typing import TYPE_CHECKING, Any
 from fer_bench.archives import gunzip, refuse_bomb
 from fer_bench.cache import old_path, put_in_place, sync, write_atomic
 from fer_bench.errors import FerBenchError
-from fer_bench.records.folder import LOG_BYTES, LOG_FILE, LOG_LINES, RECORDS_FILE, History, ReadableFolder, tail
+from fer_bench.records.folder import (
+    HISTORY_FILE,
+    LOG_BYTES,
+    LOG_FILE,
+    LOG_LINES,
+    PREDICTIONS_FILE,
+    RECORDS_FILE,
+    History,
+    ReadableFolder,
+    tail,
+)
 from fer_bench.records.published import PublishedFolder
 from fer_bench.records.upgrade import upgrade
 
@@ -64,7 +74,9 @@ class ResultsFolder(ReadableFolder):
     def prepare(self) -> None:
         """Make the folder and see that it can be written. Raises FerBenchError where it cannot, or is published."""
         if (self.path / RECORDS_FILE).exists():
-            raise FerBenchError(f"{self.path} is published evidence, which no run adds to; give another --results")
+            raise FerBenchError(
+                f"{self.path} is published evidence, which no run adds to; `unpack` it, or give another --results"
+            )
         probe = self.runs / f".probe-{uuid.uuid4().hex[:8]}"
         try:
             self.runs.mkdir(parents=True, exist_ok=True)
@@ -122,7 +134,7 @@ class ResultsFolder(ReadableFolder):
         )
 
     def predictions(self, run_id: str) -> dict[str, np.ndarray] | None:
-        path = self.runs / run_id / "predictions.npz"
+        path = self.runs / run_id / PREDICTIONS_FILE
         if not path.exists():
             return None
         import numpy as np
@@ -136,13 +148,13 @@ class ResultsFolder(ReadableFolder):
 
     def predictions_digest(self, run_id: str) -> str | None:
         try:
-            return hashlib.sha256((self.runs / run_id / "predictions.npz").read_bytes()).hexdigest()
+            return hashlib.sha256((self.runs / run_id / PREDICTIONS_FILE).read_bytes()).hexdigest()
         except OSError:
             return None
 
     def history(self, run_id: str) -> History:
         try:
-            text = (self.runs / run_id / "history.csv").read_text(errors="replace")
+            text = (self.runs / run_id / HISTORY_FILE).read_text(errors="replace")
             rows = list(csv.DictReader(text.splitlines()))
         except (OSError, csv.Error):
             return []

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from fer_bench.analysis import publish, verify
+from fer_bench.analysis import publish, unpack, verify
 from fer_bench.errors import FerBenchError
 from fer_bench.records import PublishedFolder, ResultsFolder, open_results, rounded
 
@@ -57,6 +57,36 @@ def test_readers_find_the_same_in_both_kinds_of_folder(published, stored_runs):
     }  # fmt: skip
     assert published.record("no-run") is None and published.predictions("no-run") is None
     assert (published.history("no-run"), published.log_tail("no-run")) == ([], "")
+
+
+def test_what_is_unpacked_is_published_as_before_and_takes_nothings_place(published, stored_runs, tmp_path):
+    own = ResultsFolder(tmp_path / "own" / "faces")
+    assert unpack(published, own) == len(published.records()) == 3
+    again = publish(own, tmp_path / "again" / "faces")
+    names = [sorted(path.name for path in folder.path.iterdir()) for folder in (published, again)]
+    assert names[0] == names[1]
+    for path in published.path.rglob("*.*z"):
+        assert path.read_bytes() == (again.path / path.relative_to(published.path)).read_bytes(), path.name
+
+    first, second, _ = sorted(path.parent for path in own.runs.glob("*/record.json"))
+    shutil.rmtree(first)
+    (second / "log.txt").write_text("mine")
+    (own.path / "images-x.csv.gz").write_bytes(b"mine")
+    assert unpack(published, own) == 1
+    assert (second / "log.txt").read_text() == (own.path / "images-x.csv.gz").read_text() == "mine"
+    (own.path / ".data.json").write_text('{"data_fingerprint": "of-others"}')
+    with pytest.raises(FerBenchError, match="of-others"):
+        unpack(published, own)
+
+
+def test_what_an_unpacked_run_started_from_is_the_unpacked_one(stored_runs, tmp_path):
+    one, other = (stored_runs.predictions(2.0, seed) for seed in (7, 8))
+    base = stored_runs.add("cnn", one)
+    adjusted = stored_runs.add("cnn", other, "post-hoc-adjustment", base_predictions="of the unrounded ones")
+    own = ResultsFolder(tmp_path / "own" / "faces")
+    unpack(publish(stored_runs.folder, tmp_path / "published" / "faces"), own)
+    assert own.predictions_digest(base.run_id) is not None
+    assert own.record(adjusted.run_id).base_predictions == own.predictions_digest(base.run_id)
 
 
 def test_where_files_lay_is_not_published(stored_runs, tmp_path):

@@ -15,7 +15,7 @@ from fer_bench.analysis.evidence.identical import same_answers
 from fer_bench.analysis.evidence.prediction_files import FilePredictions, read_predictions
 from fer_bench.analysis.predictions import Predictions
 from fer_bench.errors import FerBenchError
-from fer_bench.records import ResultsFolder, RunSpec
+from fer_bench.records import PREDICTIONS_FILE, ResultsFolder, RunSpec
 from fer_bench.records.schema import Record
 
 FAMILY = STRATEGY = "external"
@@ -50,13 +50,13 @@ def put_on_record(
 def store_run(
     folder: ResultsFolder, predictions: Predictions, record: Record, probabilities: dict[str, np.ndarray]
 ) -> None:
-    """Put a run that was not trained here in the results folder: its record and its predictions.npz."""
+    """Put a run that was not trained here in the results folder: its record and its predictions."""
     folder.prepare()
     with folder.lock(record.run_id):
         work = folder.work_folder(record.run_id)
         arrays = {f"{subset}_ids": predictions.ids[subset] for subset in probabilities}
         arrays |= {f"{subset}_probabilities": rows for subset, rows in probabilities.items()}
-        np.savez_compressed(work / "predictions.npz", allow_pickle=False, **arrays)
+        np.savez_compressed(work / PREDICTIONS_FILE, allow_pickle=False, **arrays)
         folder.commit(record, work)
 
 

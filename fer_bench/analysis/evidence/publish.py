@@ -1,10 +1,10 @@
-"""From a folder of runs to published evidence: probabilities rounded, and the figures that follow from these."""
+"""From a folder of runs to published evidence, its probabilities rounded and its figures with them, and back again."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,17 @@ from fer_bench.analysis.evidence.external import LABELS_ONLY
 from fer_bench.analysis.predictions import Predictions, Run, split_of
 from fer_bench.errors import FerBenchError
 from fer_bench.metrics import OF_PROBABILITIES, score
-from fer_bench.records import PublishedFolder, PublishedRun, rounded, without_folders, write_published
+from fer_bench.records import (
+    LOG_FILE,
+    PREDICTIONS_FILE,
+    PublishedFolder,
+    PublishedRun,
+    copy_beside,
+    rounded,
+    without_folders,
+    write_history,
+    write_published,
+)
 
 if TYPE_CHECKING:
     from fer_bench.records import ResultsFolder
@@ -41,6 +51,37 @@ def publish(source: ResultsFolder, target: Path) -> PublishedFolder:
                 kept[record.run_id].add(record, subset, labels, rows, predictions.class_names)
     write_published(source, target, [_published(source, record, kept[record.run_id]) for record in records])
     return PublishedFolder(target)
+
+
+def unpack(source: PublishedFolder, target: ResultsFolder) -> int:
+    """Write the published runs in `source` as folders of runs into `target`, for others to be added to them.
+
+    What is in `target` stays as it is. Returns how many runs were new there. Raises FerBenchError where `source` is
+    damaged or `target` holds results of other data.
+    """
+    records = source.records()
+    target.prepare()
+    target.claim(records[0].spec.data_fingerprint)
+    copy_beside(source.path, target.path)
+    records.sort(key=lambda record: record.base_predictions is not None)  # after what they start from
+    return sum(_unpacked(source, record, target) for record in records)
+
+
+def _unpacked(source: PublishedFolder, record: Record, target: ResultsFolder) -> bool:
+    run_id = record.run_id
+    with target.lock(run_id):
+        if target.record_path(run_id).exists():
+            return False
+        if record.base_predictions:  # the same answers, in another file
+            base = target.predictions_digest(replace(record.spec, strategy="none").run_id)
+            record = record.model_copy(update={"base_predictions": base})
+        work = target.work_folder(run_id)
+        (work / LOG_FILE).write_text(source.log_tail(run_id))
+        write_history(work, source.history(run_id))
+        if predictions := source.predictions(run_id):
+            np.savez_compressed(work / PREDICTIONS_FILE, allow_pickle=False, **predictions)
+        target.commit(record, work)
+    return True
 
 
 @dataclass
