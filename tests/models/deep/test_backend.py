@@ -242,3 +242,31 @@ def test_a_network_computes_as_asked_weighs_in_float32_and_leaves_no_trace(tiny,
     assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
     assert keras.config.dtype_policy().name == before
     assert classifier.predict_proba(tiny.bars(3)[0]).dtype == np.float32
+
+
+@pytest.mark.parametrize(("policy", "tolerance"), [("float32", 1e-4), ("mixed_bfloat16", 0.05)])
+def test_fused_batch_normalisation_is_keras_own(policy, tolerance):
+    import keras
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    maps = tf.constant(rng.normal(3.0, 2.0, (16, 3, 3, 5)), "bfloat16" if policy == "mixed_bfloat16" else "float32")
+    slopes = tf.constant(rng.normal(size=(16, 3, 3, 5)), maps.dtype)
+    found = []
+    for cls in (keras.layers.BatchNormalization, backend.batch_normalization()):
+        with dtype_policy(policy):
+            layer = cls(momentum=0.5)
+        layer.build(maps.shape)
+        layer.gamma.assign(np.linspace(0.5, 1.5, 5))
+        with tf.GradientTape() as tape:
+            tape.watch(maps)
+            outputs = layer(maps, training=True)
+        assert outputs.dtype == maps.dtype
+        gradients = tape.gradient(outputs, [maps, layer.gamma.value, layer.beta.value], slopes)
+        arrays = [outputs, *gradients, layer.moving_mean.value, layer.moving_variance.value, layer(maps)]
+        layer.trainable = False
+        found.append([np.asarray(tf.cast(each, "float32")) for each in (*arrays, layer(maps, training=True))])
+    assert backend.batch_normalization() is not keras.layers.BatchNormalization
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(other, one, atol=tolerance * np.abs(one).max())
+    assert np.abs(found[1][4] - 1.5).max() < 0.3  # moved half way to the mean of 3

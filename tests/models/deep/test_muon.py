@@ -45,6 +45,21 @@ def test_a_kernel_makes_an_orthogonal_step_down_its_gradient(stepped):
     assert sizes.max() < 1.3
 
 
+@pytest.mark.parametrize("shape", [(45, 7), (7, 45), (6, 6), (1, 4)])
+def test_the_iteration_on_the_gram_matrix_is_keras_own(shape):
+    import keras
+
+    from fer_bench.models.deep.assembly import muon
+
+    slope = np.random.default_rng(1).normal(size=shape).astype(np.float32) * np.geomspace(1, 1e-3, shape[1])
+    own, kerass = muon()(RATE, weight_decay=0.0), keras.optimizers.Muon()
+    one, other = (
+        keras.ops.convert_to_numpy(each.zeropower_via_newtonschulz5(keras.ops.convert_to_tensor(slope, "float32"), 5))
+        for each in (kerass, own)
+    )
+    np.testing.assert_allclose(other, one, atol=2e-3)  # small singular values are what is left of rounding
+
+
 def test_logits_biases_and_normalisation_are_adamws(stepped):
     moved, gradients, rate = stepped
     others = set(moved) - {"convolution/kernel"}
