@@ -9,7 +9,7 @@ import pytest
 
 from fer_bench.analysis import publish, unpack, verify
 from fer_bench.errors import FerBenchError
-from fer_bench.records import PublishedFolder, ResultsFolder, open_results, rounded
+from fer_bench.records import PublishedFolder, ResultsFolder, RunSpec, open_results, rounded
 
 COUNTED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_precision", "macro_recall", "confusion", "per_class")
 
@@ -77,6 +77,19 @@ def test_what_is_unpacked_is_published_as_before_and_takes_nothings_place(publis
     (own.path / ".data.json").write_text('{"data_fingerprint": "of-others"}')
     with pytest.raises(FerBenchError, match="of-others"):
         unpack(published, own)
+
+
+@pytest.mark.parametrize("model", ["../../hog-svm", ".hidden", "a/b"])
+def test_what_is_published_names_no_folder_elsewhere(stored_runs, tmp_path, model):
+    published = publish(stored_runs.folder, tmp_path / "published" / "faces")
+    first, *others = gzip.decompress((published.path / "records.jsonl.gz").read_bytes()).splitlines()
+    line = json.loads(first)
+    line["record"]["spec"]["model"] = model
+    line["record"]["run_id"] = RunSpec(**line["record"]["spec"]).run_id
+    (published.path / "records.jsonl.gz").write_bytes(gzip.compress(b"\n".join([json.dumps(line).encode(), *others])))
+    with pytest.raises(FerBenchError, match="is not the id of its run"):
+        unpack(PublishedFolder(published.path), ResultsFolder(tmp_path / "own" / "faces"))
+    assert not (tmp_path / "own").exists()
 
 
 def test_what_an_unpacked_run_started_from_is_the_unpacked_one(stored_runs, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from fer_bench.records import ResultsFolder
     from fer_bench.records.schema import Record, Scores
 
+NO_PATH = re.compile(r"[^./\\\0][^/\\\0]*")
 MOST = 1e-3
 """By how much rounding may move a figure."""
 
@@ -60,6 +62,9 @@ def unpack(source: PublishedFolder, target: ResultsFolder) -> int:
     damaged or `target` holds results of other data.
     """
     records = source.records()
+    for record in records:
+        if record.run_id != record.spec.run_id or not NO_PATH.fullmatch(record.run_id):
+            raise FerBenchError(f"{source.path}: {record.run_id!r} is not the id of its run; {source.advice}")
     target.prepare()
     target.claim(records[0].spec.data_fingerprint)
     copy_beside(source.path, target.path)
