@@ -24,6 +24,7 @@ from .schema import Timing as Timing
 from .schema import VoteScores as VoteScores
 from .spec import RunSpec as RunSpec
 from .store import FINISHED as FINISHED
+from .store import ROUNDED_FILE as ROUNDED_FILE
 from .store import ResultsFolder as ResultsFolder
 from .store import Standing as Standing
 from .store import open_results as open_results

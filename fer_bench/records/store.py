@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 FINISHED = ("success", "not-applicable")
 CLAIM_FILE = ".data.json"
+ROUNDED_FILE = ".rounded"
+"""Where it is, runs were unpacked from published evidence."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class ResultsFolder(ReadableFolder):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.runs = path / "runs"
+        self.resolution = PublishedFolder.resolution if (path / ROUNDED_FILE).exists() else 0.0
         self._locks = path / ".locks"
 
     def prepare(self) -> None:

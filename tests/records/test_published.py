@@ -62,6 +62,7 @@ def test_readers_find_the_same_in_both_kinds_of_folder(published, stored_runs):
 def test_what_is_unpacked_is_published_as_before_and_takes_nothings_place(published, stored_runs, tmp_path):
     own = ResultsFolder(tmp_path / "own" / "faces")
     assert unpack(published, own) == len(published.records()) == 3
+    assert (own.resolution, ResultsFolder(own.path).resolution) == (0, published.resolution)
     again = publish(own, tmp_path / "again" / "faces")
     names = [sorted(path.name for path in folder.path.iterdir()) for folder in (published, again)]
     assert names[0] == names[1]

@@ -18,6 +18,7 @@ from fer_bench.metrics import OF_PROBABILITIES, score
 from fer_bench.records import (
     LOG_FILE,
     PREDICTIONS_FILE,
+    ROUNDED_FILE,
     PublishedFolder,
     PublishedRun,
     copy_beside,
@@ -68,6 +69,7 @@ def unpack(source: PublishedFolder, target: ResultsFolder) -> int:
     target.prepare()
     target.claim(records[0].spec.data_fingerprint)
     copy_beside(source.path, target.path)
+    (target.path / ROUNDED_FILE).touch()
     records.sort(key=lambda record: record.base_predictions is not None)  # after what they start from
     return sum(_unpacked(source, record, target) for record in records)
 
