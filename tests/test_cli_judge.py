@@ -27,7 +27,7 @@ def leaderboard(tmp_path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((tmp_path / "results" / "faces" / "leaderboard.csv").open()))
 
 
-@pytest.mark.parametrize("name", ["judge", "verify", "ensemble"])
+@pytest.mark.parametrize("name", ["judge", "verify", "ensemble", "publish", "unpack"])
 def test_help_has_a_worked_example(judged, name):
     done = judged(name, "--help")
     assert done.returncode == 0 and f"Example: python -m fer_bench {name} " in " ".join(done.stdout.split())
@@ -45,6 +45,19 @@ def test_outside_predictions_are_ranked_beside_the_others_once(judged, tmp_path)
     again = judged("judge", "mine.csv", "--name", "faces")
     assert again.returncode == 0 and "nothing added" in again.stdout
     assert leaderboard(tmp_path) == [mine, *others]
+
+
+def test_outside_predictions_are_ranked_beside_published_rows(judged, tmp_path):
+    done = [
+        judged("publish", "results/faces", "--to", "shelf"), judged("unpack", "shelf/faces", "--results", "own"),
+        judged("judge", "mine.csv", "--name", "faces", "--results", "own"),
+    ]  # fmt: skip
+    assert [each.returncode for each in done] == [0, 0, 0], done[-1].stderr
+    rows = list(csv.DictReader((tmp_path / "own" / "faces" / "leaderboard.csv").open()))
+    assert len(rows) == 4 and rows[0]["model"] == "mine"
+    for refused in ("own/faces", "nowhere"):
+        again = judged("unpack", refused)
+        assert (again.returncode, again.stderr.count("\n")) == (2, 1) and refused in again.stderr
 
 
 def test_a_copy_of_the_labels_is_not_ranked(judged, tmp_path):

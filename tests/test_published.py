@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fer_bench.analysis import Standing, verify
-from fer_bench.records import PublishedFolder, open_results
+from fer_bench.analysis import Standing, unpack, verify
+from fer_bench.records import PublishedFolder, ResultsFolder, open_results
 
 PUBLISHED = Path(__file__).parents[1] / "results" / "published"
 
@@ -24,10 +24,13 @@ def test_published_pages_are_those_that_the_evidence_gives(data):
     assert report.stat().st_size <= 3_000_000
 
 
-def test_published_figures_follow_from_the_probabilities():
-    found = verify(open_results(PUBLISHED / "synthetic"))
-    assert found.is_sound
-    assert {verdict.standing for verdict in found.verdicts} == {Standing.rescored}
+def test_published_figures_follow_from_the_probabilities_unpacked_ones_too(tmp_path):
+    published, unpacked = open_results(PUBLISHED / "synthetic"), ResultsFolder(tmp_path / "synthetic")
+    assert unpack(published, unpacked) > 0
+    for folder in (published, open_results(unpacked.path)):
+        found = verify(folder)
+        assert found.is_sound
+        assert {verdict.standing for verdict in found.verdicts} == {Standing.rescored}
 
 
 def test_a_checkout_is_small():
