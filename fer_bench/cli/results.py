@@ -103,7 +103,9 @@ def unpack(
     if not isinstance(source, PublishedFolder):
         raise FerBenchError(f"{folder}: is a folder of runs already")
     target = ResultsFolder(results / source.path.resolve().name)
-    say(f"{target.path}: {take(source, target)} runs added")
+    with reading_progress(console) as progress:
+        added = take(source, target, progress)
+    say(f"{target.path}: {added} runs added")
 
 
 @app.command(epilog="Example: `python -m fer_bench judge predictions.csv --name fer2013 --as my-model`")

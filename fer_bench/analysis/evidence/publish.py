@@ -15,6 +15,7 @@ from fer_bench.analysis.evidence.external import LABELS_ONLY
 from fer_bench.analysis.predictions import Predictions, Run, split_of
 from fer_bench.errors import FerBenchError
 from fer_bench.metrics import OF_PROBABILITIES, score
+from fer_bench.progress import Progress, silent
 from fer_bench.records import (
     LOG_FILE,
     PREDICTIONS_FILE,
@@ -56,7 +57,7 @@ def publish(source: ResultsFolder, target: Path) -> PublishedFolder:
     return PublishedFolder(target)
 
 
-def unpack(source: PublishedFolder, target: ResultsFolder) -> int:
+def unpack(source: PublishedFolder, target: ResultsFolder, progress: Progress = silent) -> int:
     """Write the published runs in `source` as folders of runs into `target`, for others to be added to them.
 
     What is in `target` stays as it is. Returns how many runs were new there. Raises FerBenchError where `source` is
@@ -71,7 +72,11 @@ def unpack(source: PublishedFolder, target: ResultsFolder) -> int:
     copy_beside(source.path, target.path)
     (target.path / ROUNDED_FILE).touch()
     records.sort(key=lambda record: record.base_predictions is not None)  # after what they start from
-    return sum(_unpacked(source, record, target) for record in records)
+    new = 0
+    for number, record in enumerate(records):
+        progress(number / len(records), f"run {number + 1} of {len(records)}")
+        new += _unpacked(source, record, target)
+    return new
 
 
 def _unpacked(source: PublishedFolder, record: Record, target: ResultsFolder) -> bool:
