@@ -27,7 +27,7 @@ from fer_bench.models import (
     plugin_code,
 )
 from fer_bench.progress import Progress
-from fer_bench.records import PREDICTIONS_FILE, Record, Timing, write_history
+from fer_bench.records import PREDICTIONS_FILE, Record, Timing, write_history, write_predictions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,7 +103,7 @@ def _measured(job: Job, work: Path, progress: Progress, started: str) -> Record:
         name: metrics.score(labels[name], rows, dataset.class_names) for name, rows in outcome.probabilities.items()
     }
     clock.lap("score")
-    _save_predictions(work / PREDICTIONS_FILE, dataset, split, outcome.probabilities)
+    _save_predictions(work, dataset, split, outcome.probabilities)
     write_history(work, outcome.history)
     return job.record(
         "success",
@@ -275,11 +275,11 @@ def _parameters(classifier: Any) -> dict[str, Any]:
     return {"class": f"{cls.__module__}.{cls.__qualname__}", **plain, **numbers, **texts}
 
 
-def _save_predictions(path: Path, dataset: Dataset, split: Split, probabilities: dict[str, np.ndarray]) -> None:
+def _save_predictions(run: Path, dataset: Dataset, split: Split, probabilities: dict[str, np.ndarray]) -> None:
     import numpy as np
 
     arrays: dict[str, np.ndarray] = {}
     for name, rows in probabilities.items():
         arrays[f"{name}_ids"] = np.asarray(dataset.sample_ids[split.subsets()[name]], dtype=np.str_)
         arrays[f"{name}_probabilities"] = rows
-    np.savez_compressed(path, allow_pickle=False, **arrays)
+    write_predictions(run, arrays)

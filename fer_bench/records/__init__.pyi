@@ -8,6 +8,7 @@ from .folder import PREDICTIONS_FILE as PREDICTIONS_FILE
 from .folder import History as History
 from .folder import ReadableFolder as ReadableFolder
 from .folder import write_history as write_history
+from .folder import write_predictions as write_predictions
 from .images import ImageFacts as ImageFacts
 from .images import choosers as choosers
 from .published import PublishedFolder as PublishedFolder

@@ -96,6 +96,13 @@ def tail(lines: Sequence[str]) -> str:
     return text.replace(str(Path.cwd()), ".").replace(str(Path.home()), "~")
 
 
+def write_predictions(run: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write `arrays`, as `ReadableFolder.predictions` gives them, as predictions.npz of the folder `run`."""
+    import numpy as np
+
+    np.savez_compressed(run / PREDICTIONS_FILE, allow_pickle=False, **arrays)
+
+
 def write_history(run: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows, one per evaluation of a network or per epoch of a perceptron, as history.csv of the folder `run`."""
     names = list(dict.fromkeys(name for row in rows for name in row)) or ["epoch", "loss"]

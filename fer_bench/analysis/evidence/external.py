@@ -15,7 +15,7 @@ from fer_bench.analysis.evidence.identical import same_answers
 from fer_bench.analysis.evidence.prediction_files import FilePredictions, read_predictions
 from fer_bench.analysis.predictions import Predictions
 from fer_bench.errors import FerBenchError
-from fer_bench.records import PREDICTIONS_FILE, ResultsFolder, RunSpec
+from fer_bench.records import ResultsFolder, RunSpec, write_predictions
 from fer_bench.records.schema import Record
 
 FAMILY = STRATEGY = "external"
@@ -56,7 +56,7 @@ def store_run(
         work = folder.work_folder(record.run_id)
         arrays = {f"{subset}_ids": predictions.ids[subset] for subset in probabilities}
         arrays |= {f"{subset}_probabilities": rows for subset, rows in probabilities.items()}
-        np.savez_compressed(work / PREDICTIONS_FILE, allow_pickle=False, **arrays)
+        write_predictions(work, arrays)
         folder.commit(record, work)
 
 

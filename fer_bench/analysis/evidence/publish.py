@@ -18,7 +18,6 @@ from fer_bench.metrics import OF_PROBABILITIES, score
 from fer_bench.progress import Progress, silent
 from fer_bench.records import (
     LOG_FILE,
-    PREDICTIONS_FILE,
     ROUNDED_FILE,
     PublishedFolder,
     PublishedRun,
@@ -26,6 +25,7 @@ from fer_bench.records import (
     rounded,
     without_folders,
     write_history,
+    write_predictions,
     write_published,
 )
 
@@ -91,7 +91,7 @@ def _unpacked(source: PublishedFolder, record: Record, target: ResultsFolder) ->
         (work / LOG_FILE).write_text(source.log_tail(run_id))
         write_history(work, source.history(run_id))
         if predictions := source.predictions(run_id):
-            np.savez_compressed(work / PREDICTIONS_FILE, allow_pickle=False, **predictions)
+            write_predictions(work, predictions)
         target.commit(record, work)
     return True
 
