@@ -291,7 +291,7 @@ def _picked(rows: pd.DataFrame, pick: Pick) -> dict[str, Any]:
     within = [other for other in pick.within if other != pick.row]
     fastest = min(within, key=lambda other: rows.at[other, "seconds"], default=None)
     is_faster = fastest is not None and 2 * rows.at[fastest, "seconds"] < rows.at[pick.row, "seconds"]
-    faster = {"row": fastest, "seconds": float(rows.at[fastest, "seconds"])} if is_faster else None
+    faster = {"row": fastest, **rows.loc[fastest, ["seconds", "macro_f1"]].to_dict()} if is_faster else None
     ties = bool(rows.at[pick.row, "in_best_set"])
     return {**_scores(rows, pick.row), "within": within, "faster": faster, "ties": ties}
 

@@ -58,6 +58,7 @@ def _line(run: Run, label: str) -> dict[str, Any]:
         "is_scored": run.is_scored,
         "stochastic": record.stochastic is not False,
         "device": record.device,
+        "recipe": spec.recipe,
         "weights_asked": spec.weights,
         "initial_weights": record.initial_weights,
         "weights_note": record.weights_note,
@@ -143,7 +144,8 @@ def rows_frame(
         parameters=("parameters", "first"), n_seeds=("seed", "size"), n_parameters=("n_parameters", "first"),
         fitted=("fitted", "any"), stochastic=("stochastic", "any"), epochs=("epochs", "min"),
         weights_asked=("weights_asked", "first"), initial_weights=("initial_weights", "first"),
-        weights_note=("weights_note", "first"), runs=("seed", lambda seeds: tuple(seeds.index)),
+        weights_note=("weights_note", "first"), recipe=("recipe", "first"),
+        runs=("seed", lambda seeds: tuple(seeds.index)),
     )  # fmt: skip
     rows = rows.join(_means(scores, runs, TEST)).join(_means(scores, runs, CLEAN).add_prefix("clean_"))
     rows = rows.join(_costs(runs))

@@ -59,8 +59,9 @@ def page(board: Leaderboard) -> str:
         audit=board.audit, files=files, base=BASE_STRATEGY, missing=MISSING,
         by_class=list(zip(board.data.class_names, board.data.support, strict=True)), warnings=warnings,
         in_short=in_short, against=against, further=[one for one in others if one not in against],
-        has_picture=bool((board.rows["seconds"] > 0).any()), models=_models(board), grid=_grid(board),
-        strategies=_strategies(board), glossary=_glossary(board), recall=_recall(board), unranked=_unranked(board),
+        has_picture=bool((board.rows["seconds"] > 0).any()), models=_models(board), earlier=_earlier(board),
+        from_files=_from_files(board), grid=_grid(board), strategies=_strategies(board), recall=_recall(board),
+        glossary=_glossary(board), unranked=_unranked(board),
         failures=_failures(board), not_applicable=_not_applicable(board), references=_references(board),
         legend=_shown(board), command=Markup(without_folders(one_line(board.command))), environment=_environment(board),
     )  # fmt: skip
@@ -111,15 +112,34 @@ def _model_cell(column: Column, line: pd.Series) -> str:
             return f"{line['n_parameters'] / 1e6:.1f} M"
         case "seconds" if line["on_gpu"]:
             return f"{column.text(line['seconds'])}, GPU"
+        case "n_seeds" if line["family"] == "ensemble":
+            return MISSING
         case _:
             return column.text(line[column.name])
+
+
+def _earlier(board: Leaderboard) -> list[str]:
+    """Models in the table of models that were trained by an earlier version of their recipe, and do not say so."""
+    from fer_bench import models  # noqa: F401  registers them
+    from fer_bench.models import MODELS
+
+    newest = {card.name: card.recipe for card in MODELS}
+    earlier = (row for row in board.best_of_model.itertuples() if row.recipe < newest.get(row.model_name, 0))
+    return [row.model for row in earlier if "recipe " not in row.model]
+
+
+def _from_files(board: Leaderboard) -> list[str]:
+    """Which models started from weights of a file, and its name in brackets."""
+    rows = board.rows[board.rows["initial_weights"] == "file"]
+    names = zip(rows["model_name"], rows["weights_note"].str.removeprefix("file "), strict=True)
+    return [f"{model} ({name})" for model, name in dict.fromkeys(names)]
 
 
 def _grid(board: Leaderboard) -> Markup | None:
     """Macro-F1 of each model that ran under several strategies under each of them; bold: may be best."""
     tied = board.rows[board.rows["in_best_set"].eq(True)]
     best = set(zip(tied["model"], tied["strategy"], strict=True))
-    several = board.grid.index[board.grid.notna().sum(axis=1) > 1]
+    several = _under_several(board)
 
     def cells(model: Any) -> Iterable[Any]:
         yield model
@@ -127,7 +147,12 @@ def _grid(board: Leaderboard) -> Markup | None:
             told = show(value, "fraction") if value == value else board.grid_status.at[model, strategy]
             yield _bold(told if told != "not run" else MISSING, (model, strategy) in best)
 
-    return table(["model", *map(str, board.grid)], map(cells, several)) if len(several) else None
+    return table(["model", *map(str, board.grid)], map(cells, several)) if several else None
+
+
+def _under_several(board: Leaderboard) -> list[str]:
+    """The models that ran under several strategies."""
+    return board.grid.index[board.grid.notna().sum(axis=1) > 1].tolist()
 
 
 def _strategies(board: Leaderboard) -> Markup | None:
@@ -211,8 +236,10 @@ def _fitted(board: Leaderboard) -> list[str]:
 
 
 def _not_applicable(board: Leaderboard) -> list[str]:
-    """Which strategies do not apply to some models, and why."""
-    return [f"{listed(one.strategies, 3)} (the model {one.reason})" for one in board.not_applicable.itertuples()]
+    """Which strategies do not apply to some models that ran under others, and why."""
+    shown = set(_under_several(board))
+    lines = [one for one in board.not_applicable.itertuples() if shown.intersection(one.models)]
+    return [f"{listed(one.strategies, 3)} (the model {one.reason})" for one in lines]
 
 
 def _environment(board: Leaderboard) -> list[str]:

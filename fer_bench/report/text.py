@@ -105,7 +105,7 @@ def environment(is_markdown: bool) -> Environment:
         undefined=StrictUndefined,
     )
     found.filters |= {kind: partial(show, kind=kind) for kind in ("fraction", "percent", "count", "seconds")}
-    found.filters |= {"listed": listed, "counted": counted, "signed": signed}
+    found.filters |= {"listed": listed, "counted": counted, "signed": signed, "points": points}
     found.tests["rendered"] = is_rendered
     found.filters["sentence"] = partial(_rendered, is_markdown=is_markdown)
     return found

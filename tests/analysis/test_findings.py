@@ -81,7 +81,7 @@ def test_what_to_use_with_minutes_and_hours_and_what_is_as_good_in_less_time():
     picks = {"all": picked, "hours": picked, "minutes": Pick("hog-svm / none", ("hog-svm / none",), "hog-svm / none")}
     told = found(board(slow, quick, minutes, picks=picks), "USE")
     assert told["hours"]["row"] == "cnn / none" and told["hours"]["within"] == ["cnn / smote"]
-    assert told["hours"]["faster"] == {"row": "cnn / smote", "seconds": 1000}
+    assert told["hours"]["faster"] == {"row": "cnn / smote", "seconds": 1000, "macro_f1": 0.69}
     assert (told["minutes"]["row"], told["minutes"]["faster"], told["minutes"]["ties"]) == (
         "hog-svm / none",
         None,

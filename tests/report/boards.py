@@ -39,7 +39,7 @@ def row(model: str, strategy: str = "none", macro_f1: float = 0.5, **known: Any)
         "clean_in_best_set": True, "clean_rank_low": 1, "clean_rank_high": 3,
         "fitted": False, "fit_seconds": 60.0, "feature_seconds": 2.0, "seconds": 62.0, "ms_per_image": 0.5,
         "on_gpu": False, "n_parameters": 1000, "peak_memory_mb": 500.0, "initial_weights": None, "weights_asked": "",
-        "unpretrained": False, "epochs": float("nan"), "speaks": True,
+        "weights_note": None, "recipe": 99, "unpretrained": False, "epochs": float("nan"), "speaks": True,
     }  # fmt: skip
     return usual | scores | bands | spreads | known
 

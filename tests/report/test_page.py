@@ -64,6 +64,16 @@ def test_models_stand_with_their_scores_and_what_is_picked_in_bold():
     assert "**cnn**" in page(board(*rows, picks=picks(all="cnn / none")))
 
 
+def test_rows_of_an_earlier_recipe_and_weights_of_a_file_are_named():
+    text = page(board(
+        row("hog-svm", recipe=1), row("cnn (recipe 1)", recipe=1), row("pca-svm"),
+        row("vgg16", initial_weights="file", weights_note="edges.h5"),
+    ))  # fmt: skip
+    assert "earlier version of their recipe: hog-svm." in text
+    assert "weights of a file: vgg16 (edges.h5)." in text
+    assert "earlier version" not in page(board(row("hog-svm")))
+
+
 def test_the_grid_has_models_under_several_strategies_and_says_why_there_is_no_number():
     rows = row("cnn", macro_f1=0.7), row("cnn", "smote", 0.69, in_best_set=False), row("hog-svm", macro_f1=0.5)
     status = pd.DataFrame({"none": ["", ""], "smote": ["", "n/a"]}, index=["cnn", "hog-svm"])
