@@ -15,15 +15,13 @@ from collections.abc import Collection, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from fer_bench.deploy.faces import Box, Detector, framed, square
 from fer_bench.deploy.session import FEATURES, IMAGES, MODEL, SKOPS, Session, open_session
 from fer_bench.errors import FerBenchError
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from fer_bench.deploy.faces import Box, Detector
 
 FORMAT = 1
 """Goes up when older code cannot read a bundle any more."""
@@ -33,12 +31,14 @@ CARD, PAGE, EXAMPLE, LITERT = "model.json", "MODEL_CARD.md", "example.py", "mode
 class Bundle:
     """A model that is loaded and ready to answer. Safe to use from several threads.
 
-    path: its folder. card: its model.json. classes: their names, in the order of the probabilities.
+    path: its folder. card: its model.json. classes: their names, in the order of the probabilities. side: of the square
+    images that it takes, in pixels. channels: 1 for gray, 3 for RGB.
     """
 
     def __init__(self, path: Path, card: dict[str, Any], session: Session) -> None:
         self.path, self.card, self._session = path, card, session
         self.classes: tuple[str, ...] = tuple(card["classes"])
+        self.side, self.channels = int(card["input"]["side"]), int(card["input"]["channels"])
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Calibrated probabilities, float32 (n, k), of face images, uint8 (n, h, w) gray or RGB (n, h, w, 3).
@@ -46,8 +46,6 @@ class Bundle:
         Images of another size than the model's are made smaller or larger, padded by their edge pixels where they are
         not square. Raises FerBenchError for arrays of another kind.
         """
-        import numpy as np
-
         images = np.asarray(images)
         if images.dtype != np.uint8 or not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)):
             raise FerBenchError(
@@ -57,21 +55,14 @@ class Bundle:
 
     def predict_squares(self, squares: np.ndarray) -> np.ndarray:
         """As `predict`, of what `squares` or `cut` made."""
-        import numpy as np
-
         if not len(squares):
             return np.empty((0, len(self.classes)), np.float32)
         return self._session.answers(squares)
 
     def squares(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """Images, uint8 (h, w) or RGB (h, w, 3), as the model takes them: uint8 (n, side, side[, 3])."""
-        import numpy as np
-
-        from fer_bench.deploy.faces import square
-
         made = [square(image, self.side, self.channels) for image in images]
-        shape = (self.side, self.side) if self.channels == 1 else (self.side, self.side, 3)
-        return np.stack(made) if made else np.empty((0, *shape), np.uint8)
+        return np.array(made, np.uint8).reshape(-1, self.side, self.side, *(() if self.channels == 1 else (3,)))
 
     def find_faces(self, image: np.ndarray) -> list[Box]:
         """The faces in a photograph, uint8 (h, w) or RGB (h, w, 3), largest first; none where none is found."""
@@ -79,25 +70,11 @@ class Bundle:
 
     def cut(self, image: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
         """The faces in `boxes` of a photograph, framed as the images are that the model learned from; as `squares`."""
-        from fer_bench.deploy.faces import framed
-
         return self.squares([framed(image, box, self.card["input"]["framing"], self.side) for box in boxes])
-
-    @property
-    def side(self) -> int:
-        """Of the square images that the model takes, in pixels."""
-        return int(self.card["input"]["side"])
-
-    @property
-    def channels(self) -> int:
-        """1 for gray, 3 for RGB."""
-        return int(self.card["input"]["channels"])
 
     @cached_property
     def detector(self) -> Detector:
         """What finds faces; OpenCV's cascade, unless another is put in its place."""
-        from fer_bench.deploy.faces import Detector
-
         return Detector()
 
 

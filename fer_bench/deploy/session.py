@@ -7,13 +7,13 @@ rows that it is asked about, and model.onnx takes its scores; of an ensemble the
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from fer_bench.errors import FerBenchError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 MODEL, FEATURES, SKOPS = "model.onnx", "features.onnx", "model.skops"
 IMAGES, ROWS, SCORES, PROBABILITIES = "images", "rows_", "scores_", "probabilities"
@@ -33,8 +33,6 @@ class Session:
 
     def answers(self, squares: np.ndarray) -> np.ndarray:
         """What the model says of uint8 (n, side, side[, 3]), n > 0: float32 (n, k)."""
-        import numpy as np
-
         batches = (np.ascontiguousarray(squares[start : start + BATCH]) for start in range(0, len(squares), BATCH))
         return np.concatenate([self._of_batch(batch) for batch in batches])
 
@@ -64,10 +62,7 @@ def open_session(
 
 
 def _graph(content: bytes, path: Path, n_threads: int) -> Any:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise FerBenchError("onnxruntime is not installed: `pip install 'fer_bench[predict]'` brings it") from None
+    onnxruntime = needed("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = n_threads
@@ -79,12 +74,12 @@ def _graph(content: bytes, path: Path, n_threads: int) -> Any:
 
 def untrusted_types(content: bytes) -> list[str]:
     """Types in a skops file that skops does not trust by itself."""
-    return import_skops().get_untrusted_types(data=content)
+    return needed("skops.io").get_untrusted_types(data=content)
 
 
 def _classifiers(content: bytes, path: Path, trust: Collection[str]) -> list[Any]:
     """The classifiers in `content`. skops imports nothing and makes no object before all types are trusted."""
-    skops = import_skops()
+    skops = needed("skops.io")
     try:
         if strange := [name for name in untrusted_types(content) if name not in trust]:
             raise FerBenchError(
@@ -98,10 +93,10 @@ def _classifiers(content: bytes, path: Path, trust: Collection[str]) -> list[Any
         raise FerBenchError(f"{path}: cannot be loaded ({type(error).__name__}: {error})") from error
 
 
-def import_skops() -> Any:
-    """`skops.io`. Raises FerBenchError where it is not installed."""
+def needed(module: str) -> Any:
+    """A module of the extra `predict`. Raises FerBenchError where it is not installed."""
     try:
-        import skops.io
+        return import_module(module)
     except ImportError:
-        raise FerBenchError("skops is not installed: `pip install 'fer_bench[predict]'` brings it") from None
-    return skops.io
+        package = module.partition(".")[0]
+        raise FerBenchError(f"{package} is not installed: `pip install 'fer_bench[predict]'` brings it") from None

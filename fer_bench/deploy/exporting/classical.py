@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -12,7 +13,7 @@ import onnx
 import onnxruntime
 
 from fer_bench.deploy.exporting.graph import ML_OPSET, OPSET, Graph
-from fer_bench.deploy.session import import_skops, question, untrusted_types
+from fer_bench.deploy.session import needed, question, untrusted_types
 from fer_bench.errors import FerBenchError
 from fer_bench.models import pairs_of_classes
 
@@ -47,7 +48,7 @@ def stored(classifiers: Sequence[Any]) -> tuple[bytes, list[str]]:
     Raises FerBenchError where skops is missing or cannot store one, and for a class of a plug-in's file, which whoever
     loads the bundle does not have.
     """
-    skops = import_skops()
+    skops = needed("skops.io")
     names = ", ".join(type(one).__name__ for one in classifiers)
     try:
         content = skops.dumps(list(classifiers), compression=ZIP_DEFLATED)
@@ -83,8 +84,6 @@ def _converted(classifier: Any, n_features: int) -> onnx.ModelProto:
 
 def _plain(classifier: Any) -> Any:
     """`classifier` as the class of scikit-learn that it is a case of, by which skl2onnx and skops know it."""
-    import copy
-
     from sklearn import ensemble
 
     classes = type(classifier).__mro__
