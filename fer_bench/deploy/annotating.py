@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,11 +111,11 @@ def write_timeline(path: Path, faces: Sequence[Face], classes: Sequence[str]) ->
 
     from fer_bench.report.figures import drawable, figure_style
 
-    numbers = sorted({face.number for face in faces}, key=lambda number: -sum(f.number == number for f in faces))[:4]
+    numbers = sorted(number for number, _ in Counter(face.number for face in faces).most_common(4))
     with figure_style(), replacing(path) as file:
         figure = Figure(figsize=(9, 1 + 1.8 * len(numbers)), layout="constrained")
         panels = figure.subplots(len(numbers), 1, sharex=True, squeeze=False)[:, 0]
-        for panel, number in zip(panels, sorted(numbers), strict=True):
+        for panel, number in zip(panels, numbers, strict=True):
             own = [face for face in faces if face.number == number]
             shares = np.stack([face.probabilities for face in own]).T
             panel.stackplot([face.seconds for face in own], shares, labels=[drawable(name) for name in classes])

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from fer_bench.deploy.annotating import drawn
-from fer_bench.deploy.predicting import Face, Tracks
+from fer_bench.deploy.predicting import Face, Predictor, Tracks, frames
 from fer_bench.errors import FerBenchError
-
-if TYPE_CHECKING:
-    from fer_bench.deploy.predicting import Predictor
 
 TITLE = "fer_bench: q ends"
 ENDS = (ord("q"), 27)
@@ -32,20 +28,16 @@ def show_camera(predictor: Predictor, number: int) -> None:
         raise FerBenchError(
             f"--camera {number}: cannot be opened: there is none of that number, or another program has it"
         )
-    tracks, n, began = Tracks(RATE, predictor.smooth), 0, time.monotonic()
+    tracks, began = Tracks(RATE, predictor.smooth), time.monotonic()
     try:
-        while True:
-            is_there, frame = camera.read()
-            if not is_there:
-                raise FerBenchError(f"--camera {number}: gives no picture any more")
-            image = np.ascontiguousarray(frame[..., ::-1])
+        for n, image in enumerate(frames(camera)):
             look = predictor.look(image)
             followed = tracks.follow(n, look.boxes, predictor.answers([look])[0])
             faces = [Face("camera", at, box, row, n, time.monotonic() - began) for at, box, row in followed]
             cv2.imshow(TITLE, np.ascontiguousarray(drawn(image, faces, predictor.bundle.classes)[..., ::-1]))
-            n += 1
             if cv2.waitKey(1) & 0xFF in ENDS or cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1:
                 return
+        raise FerBenchError(f"--camera {number}: gives no picture any more")
     finally:
         camera.release()
         cv2.destroyAllWindows()

@@ -7,18 +7,16 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fer_bench.cache import write_atomic
 from fer_bench.deploy.annotating import most_probable, write_timeline
+from fer_bench.deploy.bundle import Bundle
 from fer_bench.deploy.faces import Box
+from fer_bench.deploy.predicting import Face, Found
 from fer_bench.errors import FerBenchError
-
-if TYPE_CHECKING:
-    from fer_bench.deploy.bundle import Bundle
-    from fer_bench.deploy.predicting import Face, Found
 
 SUFFIXES = (".csv", ".json")
 

@@ -117,15 +117,14 @@ class Predictor:
             return Look(problem=f"cannot be opened ({error.strerror or error})")
         except ValueError as error:
             return Look(problem=str(error))
-        look = self.look(image)
-        return look if look.boxes else Look(image, (), look.squares, "no face found")
+        return self.look(image)
 
     def look(self, image: np.ndarray) -> Look:
         """The faces in an image, uint8 (h, w) or RGB (h, w, 3): those that are found, or all of it as one."""
         if not self.find:
             return Look(image, (None,), self.bundle.squares([image]))
         boxes = self.bundle.find_faces(image)
-        return Look(image, tuple(boxes), self.bundle.cut(image, boxes))
+        return Look(image, tuple(boxes), self.bundle.cut(image, boxes), "" if boxes else "no face found")
 
     def answers(self, looks: Sequence[Look]) -> list[np.ndarray]:
         """Probabilities of the faces of each look, float32 (n, k), all predicted together."""
@@ -137,8 +136,8 @@ class Predictor:
         name, video = readable(str(path)), cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         expected, rate = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), video.get(cv2.CAP_PROP_FPS)
         rate = rate if math.isfinite(rate) and rate > 0 else 25.0
-        tracks, frames, n = Tracks(rate, self.smooth), _frames(video), 0
-        while chunk := list(islice(frames, CHUNK)):
+        tracks, images, n = Tracks(rate, self.smooth), frames(video), 0
+        while chunk := list(islice(images, CHUNK)):
             looks = list(pool.map(self.look, chunk))
             for look, rows in zip(looks, self.answers(looks), strict=True):
                 faces = [
@@ -174,9 +173,7 @@ class Tracks:
         self, frame: int, boxes: Sequence[Box | None], rows: np.ndarray
     ) -> list[tuple[int, Box | None, np.ndarray]]:
         """Number, box and smoothed probabilities of each face of `frame`, the largest face first."""
-        recent = {
-            number: known for number, known in self._known.items() if frame - known[0] <= FORGOTTEN * self.rate
-        }  # fmt: skip
+        recent = {number: known for number, known in self._known.items() if frame - known[0] <= FORGOTTEN * self.rate}
         followed = []
         for box, row in zip(boxes, rows, strict=True):
             shares = {
@@ -195,8 +192,8 @@ class Tracks:
         return followed
 
 
-def _frames(video: cv2.VideoCapture) -> Iterator[np.ndarray]:
-    """RGB frames until the video ends, or nothing more can be read of it."""
+def frames(video: cv2.VideoCapture) -> Iterator[np.ndarray]:
+    """RGB frames, uint8 (h, w, 3), until the video ends, or nothing more can be read of it."""
     while True:
         is_there, frame = video.read()
         if not is_there:
