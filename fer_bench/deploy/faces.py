@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from fer_bench.data import fitted, resized, sure_boxes
+from fer_bench.data.resizing import shrunk
 from fer_bench.errors import FerBenchError
 
 CASCADE = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_alt2.xml"
@@ -52,10 +53,9 @@ class Detector:
 
     def find(self, image: np.ndarray) -> list[Box]:
         """The faces in `image`, uint8 (h, w) or RGB (h, w, 3), largest first."""
-        scale = max(image.shape[:2]) / DETECTED_AT
-        little = image if scale <= 1 else resized(image, (round(image.shape[0] / scale), round(image.shape[1] / scale)))
+        little = shrunk(image, DETECTED_AT)
         found = self._by_network(little) if self.path.suffix.lower() == ".onnx" else self._by_cascade(little)
-        back = max(scale, 1.0)
+        back = max(image.shape[:2]) / max(little.shape[:2])
         boxes = [Box(*(round(value * back) for value in box)) for box in found]
         return _distinct(sorted(boxes, key=lambda box: -box.width * box.height))
 
@@ -140,16 +140,16 @@ def square(image: np.ndarray, side: int, channels: int) -> np.ndarray:
     return fitted(image, side)
 
 
-def usual_framing(images: np.ndarray, most: int = 100) -> dict[str, float]:
+def usual_framing(images: np.ndarray) -> dict[str, float]:
     """How faces are framed in `images`, uint8 (n, side, side[, 3]), that models learn from: see `framed`.
 
-    The median over those in which the detector finds one; its own box where it finds fewer than ten. Small images are
-    enlarged for it, and bordered, as a face that fills its image has no rim to be found by.
+    The median over those of a hundred in which the detector finds one; its own box where it finds fewer than ten. Small
+    images are enlarged for it, and bordered, as a face that fills its image has no rim to be found by.
     """
     detector, side, border = Detector(), images.shape[1], images.shape[1] // 2
     zoom = max(1.0, 192 / (2 * side))
     found = []
-    for image in images[:: max(1, len(images) // most)]:
+    for image in images[:: max(1, len(images) // 100)]:
         bordered = cv2.copyMakeBorder(np.asarray(image), border, border, border, border, cv2.BORDER_REPLICATE)
         boxes = detector.find(resized(bordered, (round(len(bordered) * zoom),) * 2))
         if boxes:
