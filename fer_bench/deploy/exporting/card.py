@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,16 +13,15 @@ from fer_bench import __version__, metrics
 from fer_bench.analysis.bootstrap import Resamples, bca_interval, influence, score_draws
 from fer_bench.analysis.findings import people_unknown
 from fer_bench.deploy.bundle import EXAMPLE, FORMAT
+from fer_bench.deploy.exporting.choosing import Source
+from fer_bench.deploy.exporting.parity import Latency, Parity
 from fer_bench.deploy.faces import usual_framing
-from fer_bench.deploy.session import FEATURES, IMAGES, MODEL, SCORES, SKOPS
+from fer_bench.deploy.session import FEATURES, IMAGES, MODEL, PROBABILITIES, SCORES, SKOPS
 from fer_bench.execution.environment import versions
 from fer_bench.models import FEATURES as EXTRACTORS
 from fer_bench.models import MODELS, features_card
-
-if TYPE_CHECKING:
-    from fer_bench.deploy.exporting.choosing import Source
-    from fer_bench.deploy.exporting.parity import Latency, Parity
-    from fer_bench.records import Record
+from fer_bench.records import Record
+from fer_bench.report.text import environment
 
 TOOLS = ("numpy", "onnx", "onnxruntime", "skl2onnx", "skops", "tf2onnx", "tensorflow", "keras", "scikit-learn")
 BOUNDS = (0.025, 0.975)
@@ -32,8 +31,7 @@ def card_of(
     source: Source, record: Record, found: np.ndarray, proofs: Mapping[str, Parity], timed: Latency
 ) -> dict[str, Any]:
     """All of model.json but what is known of the written file. found: the bundle's test probabilities, float (n, k)."""
-    spec, side = record.spec, source.dataset.images.shape[1]
-    is_colour = source.dataset.images.ndim == 4
+    spec, shape = record.spec, source.dataset.images.shape[1:]
     return {
         "format": FORMAT,
         "fer_bench": __version__,
@@ -45,15 +43,15 @@ def card_of(
         "family": record.family,
         "classes": list(record.class_names),
         "input": {
-            "name": "images",
+            "name": IMAGES,
             "dtype": "uint8",
-            "shape": ["n", side, side] + ([3] if is_colour else []),
-            "side": side,
-            "channels": 3 if is_colour else 1,
+            "shape": ["n", *shape],
+            "side": shape[0],
+            "channels": 3 if len(shape) == 3 else 1,
             "framing": usual_framing(source.dataset.images[source.split.train]),
         },
         "preprocessing": {one.run_id: _preprocessing(one) for one in source.parts(record)},
-        "output": {"name": "probabilities", "dtype": "float32", "shape": ["n", len(record.class_names)]},
+        "output": {"name": PROBABILITIES, "dtype": "float32", "shape": ["n", len(record.class_names)]},
         "arithmetic": "int8" if "int8" in proofs else "float32",
         "data": _data(source, record),
         "training": {
@@ -137,8 +135,6 @@ def _slices(source: Source, record: Record) -> list[dict[str, Any]]:
 
 def page_of(card: Mapping[str, Any]) -> str:
     """MODEL_CARD.md."""
-    from fer_bench.report.text import environment
-
     return environment(is_markdown=True).get_template("model_card.md.j2").render(card)
 
 

@@ -7,20 +7,15 @@ import json
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from fer_bench import cache
-from fer_bench.analysis import Predictions, Run, load_leaderboard
+from fer_bench.analysis import Leaderboard, Predictions, Run, load_leaderboard
 from fer_bench.data import Dataset, Split
 from fer_bench.errors import FerBenchError
 from fer_bench.models import FEATURES, MODELS
-from fer_bench.records import open_results
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from fer_bench.analysis import Leaderboard
-    from fer_bench.records import Record
+from fer_bench.records import Record, open_results
 
 CONVERTERS = ("onnx", "onnxruntime", "skl2onnx", "tf2onnx")
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from tabulate import tabulate
 
 from fer_bench.cache import replacing, write_atomic
@@ -15,8 +16,6 @@ CSV, PICTURE = "compare.csv", "compare.png"
 
 def compare_bundles(folder: Path, cards: Sequence[dict[str, Any]]) -> list[str]:
     """The table of `cards`, best macro-F1 first, for people; written into `folder` as a CSV, with a picture."""
-    import pandas as pd
-
     frame = pd.DataFrame(map(_line, cards)).sort_values("macro_f1", ascending=False)
     write_atomic(folder / CSV, frame.to_csv(index=False))
     _draw(folder / PICTURE, frame)
@@ -45,7 +44,7 @@ def _line(card: dict[str, Any]) -> dict[str, Any]:
     return line | {name: card[name] for name in ("megabytes", "arithmetic")}
 
 
-def _draw(path: Path, frame: Any) -> None:
+def _draw(path: Path, frame: pd.DataFrame) -> None:
     """Macro-F1 with its interval over the milliseconds of an image in a batch; the larger a dot, the more megabytes."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter

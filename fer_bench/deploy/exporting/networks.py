@@ -20,8 +20,7 @@ def network(graph: Graph, classifier: Any, images: str) -> str:
     pixels = graph.reshaped(pixels, 0, size, size, 3 if graph.is_colour else 1)
     both = graph.add("Concat", pixels, graph.mirrored(pixels), axis=0)
     found = softmax(graph, graph.embed(converted(classifier.network.whole()), both))
-    halves = graph.add("Split", found, outputs=2, axis=0, num_outputs=2)
-    return graph.add("Mul", graph.add("Add", *halves), graph.constant(0.5))
+    return graph.add("Mean", *graph.add("Split", found, outputs=2, axis=0, num_outputs=2))
 
 
 def converted(model: Any) -> onnx.ModelProto:

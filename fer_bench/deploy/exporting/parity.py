@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from fer_bench import metrics
 from fer_bench.deploy.session import BATCH, open_session
+from fer_bench.execution.environment import cores, processor
 
 LIMITS = {"float32": (0.99, 0.002), "bfloat16": (0.98, 0.005)}
 """Share of the test images with the same most probable class, at least, and difference of macro-F1, at most, by what
@@ -76,8 +77,6 @@ def parity(
 
 def latency(files: Mapping[str, bytes], images: np.ndarray, trust: Collection[str] = ()) -> Latency:
     """How long the model in `files` takes for `images`, the median of what is measured; all as for `open_session`."""
-    from fer_bench.execution.environment import cores, processor
-
     batch = np.ascontiguousarray(images[:BATCH])
     times = []
     for n_threads, given in ((None, batch[:1]), (None, batch), (1, batch)):

@@ -35,10 +35,10 @@ def quantized(models: Mapping[str, onnx.ModelProto], images: np.ndarray) -> byte
     class Images(CalibrationDataReader):
         """The images in batches."""
 
-        batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
+        batches = ({IMAGES: images[start : start + BATCH]} for start in range(0, len(images), BATCH))
 
         def get_next(self) -> dict[str, np.ndarray] | None:
-            return {IMAGES: batch} if (batch := next(self.batches, None)) is not None else None
+            return next(self.batches, None)
 
     logging.getLogger().setLevel(logging.ERROR)  # it advises what does not apply here
     with tempfile.TemporaryDirectory() as folder:
