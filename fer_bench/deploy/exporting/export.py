@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,20 +15,19 @@ from fer_bench import cache, metrics
 from fer_bench.deploy.bundle import CARD, EXAMPLE, LITERT, PAGE
 from fer_bench.deploy.exporting import classical, networks
 from fer_bench.deploy.exporting.card import card_of, example_code, page_of
+from fer_bench.deploy.exporting.choosing import Source
 from fer_bench.deploy.exporting.features import features
 from fer_bench.deploy.exporting.graph import Graph, adjusted, rescaled, softmax
 from fer_bench.deploy.exporting.litert import check_litert, litert_answers, litert_model
 from fer_bench.deploy.exporting.parity import Parity, latency, parity
+from fer_bench.deploy.exporting.quantizing import quantized
 from fer_bench.deploy.exporting.refitting import Refitted, refitted
 from fer_bench.deploy.session import MODEL, SKOPS, open_session
 from fer_bench.errors import FerBenchError
 from fer_bench.execution.environment import KERAS, import_quietly, set_defaults
 from fer_bench.models import MODELS, STRATEGIES, need_tensorflow
 from fer_bench.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from fer_bench.deploy.exporting.choosing import Source
-    from fer_bench.records import Record
+from fer_bench.records import Record
 
 CALIBRATED_ON = 256
 """Training images that the ranges of int8 are taken from."""
@@ -75,8 +74,6 @@ def export(
         files[LITERT] = litert_model(source, record, temperature)
         proven("litert", litert_answers(files[LITERT], tested))
     if quantize:
-        from fer_bench.deploy.exporting.quantizing import quantized
-
         progress(0.8, "quantizing")
         files[MODEL] = quantized(models, images[source.split.train[:: len(source.split.train) // CALIBRATED_ON + 1]])
         found = proven("int8", open_session(files, target, types).answers(tested), is_exact=False)
@@ -153,7 +150,7 @@ def probabilities(graph: Graph, images: str, source: Source, record: Record, pro
         set_defaults({**KERAS, "TF_CPP_MIN_LOG_LEVEL": "3"})  # a machine without a GPU is no error
         import_quietly(["tensorflow"])
         need_tensorflow()
-    fitted = refitted(record, source.predictions.folder, source.dataset, source.split, source.weights)
+    fitted = refitted(source, record)
     return networks.network(graph, fitted.classifier, images) if is_network else _classical(graph, fitted, images)
 
 

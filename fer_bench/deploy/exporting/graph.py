@@ -12,10 +12,9 @@ import onnx.utils
 from onnx import TensorProto, compose, helper, numpy_helper
 
 from fer_bench.deploy.session import FEATURES, IMAGES, MODEL, PROBABILITIES, ROWS, SCORES
+from fer_bench.metrics import SMALLEST
 
 OPSET, ML_OPSET, IR_VERSION = 18, 3, 9
-SMALLEST = 1e-12
-"""What a probability counts as at least where its logarithm is taken, as in `metrics`."""
 GRAY_WEIGHTS = (0.299, 0.587, 0.114)
 """Of red, green and blue: OpenCV's."""
 

@@ -5,26 +5,24 @@ from __future__ import annotations
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from fer_bench.deploy.exporting.graph import SMALLEST, weights_of_resizing
+from fer_bench.deploy.exporting.choosing import Source
+from fer_bench.deploy.exporting.graph import weights_of_resizing
 from fer_bench.deploy.exporting.refitting import refitted
 from fer_bench.deploy.session import BATCH
 from fer_bench.errors import FerBenchError
+from fer_bench.metrics import SMALLEST
 from fer_bench.models import MODELS
-
-if TYPE_CHECKING:
-    from fer_bench.deploy.exporting.choosing import Source
-    from fer_bench.records import Record
+from fer_bench.records import Record
 
 
 def litert_model(source: Source, record: Record, temperature: float) -> bytes:
     """The run's network from images, uint8 (n, side, side[, 3]), to probabilities at `temperature`."""
     shape = source.dataset.images.shape[1:]
-    fitted = refitted(record, source.predictions.folder, source.dataset, source.split, source.weights)
-    model = _with_all_around(fitted.classifier, shape, temperature)
+    model = _with_all_around(refitted(source, record).classifier, shape, temperature)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
         path = Path(folder) / "model.tflite"
         model.export(path, format="litert", verbose=False)

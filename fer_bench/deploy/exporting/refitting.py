@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from fer_bench import metrics
+from fer_bench.deploy.exporting.choosing import Source
 from fer_bench.errors import FerBenchError
 from fer_bench.execution.fitting import built, fit, make_task, of_images, training_rows
 from fer_bench.execution.worker import WEIGHTS_FILE
@@ -22,12 +25,7 @@ from fer_bench.models import (
     model_features,
     weights_request_id,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from fer_bench.data import Dataset, Split
-    from fer_bench.records import ReadableFolder, Record
+from fer_bench.records import Record
 
 SOME = 64
 
@@ -47,30 +45,30 @@ class Refitted:
     temperature: float | None = None
 
 
-def refitted(record: Record, folder: ReadableFolder, dataset: Dataset, split: Split, weights: str = "auto") -> Refitted:
-    """The classifier of the run `record` of `folder`, which was trained on `split` of `dataset`.
+def refitted(source: Source, record: Record) -> Refitted:
+    """The classifier of the run `record`; of a network, what was not trained comes from `source.weights`.
 
-    weights: the file that a pre-trained network started from, if it was one: its frozen layers are not stored.
     Raises FerBenchError where a network's weights are not in the run's folder, or do not fit.
     """
-    spec, wanted = record.spec, dataset.labels[split.validation]
+    spec, dataset, split = record.spec, source.dataset, source.split
+    wanted = dataset.labels[split.validation]
     card, parameters = MODELS[spec.model], dict(spec.parameters)
     features = features_card(FEATURES[card.features], parameters)
     extractor = fitted_extractor(features, dataset, split)
     given = model_features(card, parameters, dataset, split)
     plan = STRATEGIES[spec.strategy].plan(dataset.labels[split.train], len(dataset.class_names), spec.seed)
     X, y, plan = training_rows(given, dataset.labels[split.train], plan)
-    options: dict[str, Any] = {
-        "random_state": spec.seed,
-        "n_jobs": record.environment.n_jobs if record.environment else 1,
-        "steps": card.steps[spec.budget] if card.steps else None,
-        "parameters": {**parameters, "precision": "float32"} if card.is_network else parameters,
-    }
+    task = make_task(
+        dataset, given, wanted, plan,
+        random_state=spec.seed,
+        n_jobs=record.environment.n_jobs if record.environment else 1,
+        steps=card.steps[spec.budget] if card.steps else None,
+        weights=_first_weights(record, source.weights),
+        parameters={**parameters, "precision": "float32"} if card.is_network else parameters,
+    )  # fmt: skip
+    classifier = built(card, task)
     if card.is_network:
-        options["weights"] = _first_weights(record, weights)
-    classifier = built(card, make_task(dataset, given, wanted, plan, **options))
-    if card.is_network:
-        _restore(classifier, folder.path / "runs" / record.run_id / WEIGHTS_FILE, record)
+        _restore(classifier, source.predictions.folder.path / "runs" / record.run_id / WEIGHTS_FILE, record)
     else:
         fit(classifier, X, y, plan)
     temperature = None
