@@ -80,12 +80,8 @@ def export(
         raise FerBenchError("\n".join(problems))
     bundles = {run_id: to / run_id if compare else to for run_id in run_ids}
     with reading_progress(console) as progress:
-        options: dict[str, Any] = {
-            "quantize": quantize is not None,
-            "litert": format_ == BundleFormat.litert,
-            "progress": progress,
-        }
-        cards = {folder: export_run(source, run_id, folder, **options) for run_id, folder in bundles.items()}
+        how: dict[str, Any] = {"quantize": bool(quantize), "litert": format_ == "litert", "progress": progress}
+        cards = {folder: export_run(source, run_id, folder, **how) for run_id, folder in bundles.items()}
     for folder, card in cards.items():
         say(*_about(folder, card))
     if compare:
