@@ -104,37 +104,33 @@ BODIES = {
 }
 
 
-def _errors(**descriptions: str) -> dict[int | str, dict[str, Any]]:
-    """Answers by status, as OpenAPI has them."""
-    return {int(status[1:]): {"model": Error, "description": text} for status, text in descriptions.items()}
-
-
-ANYWHERE = _errors(
-    _400="What was sent cannot be read",
-    _405="Another method than those that are named here",
-    _421="The server is called by a name that is not its own",
-    _500="An error of the server's own",
-    _503="Too much at once, or too slow: Retry-After says when to try again",
-)
-OF_BODIES = _errors(
-    _413="The body is too large",
-    _415="The body is of another kind",
-    _422="No image can be read, or a parameter is not as it should be",
-)
+ANYWHERE = {
+    400: "What was sent cannot be read",
+    405: "Another method than those that are named here",
+    421: "The server is called by a name that is not its own",
+    500: "An error of the server's own",
+    503: "Too much at once, or too slow: Retry-After says when to try again",
+}
+OF_BODIES = {
+    413: "The body is too large",
+    415: "The body is of another kind",
+    422: "No image can be read, or a parameter is not as it should be",
+}
 
 
 def make_app(bundle: Bundle, limits: Limits | None = None, origins: Sequence[str] = ()) -> FastAPI:
     """The application. origins: pages elsewhere whose scripts may ask, as "https://example.org"."""
     app = FastAPI(
         title="fer_bench", version=__version__, docs_url=None, redoc_url=None,
-        responses=ANYWHERE,
+        responses=_errors(ANYWHERE),
         description=f"{bundle.card['run']}: which expression faces show.",
     )  # fmt: skip
     limits = limits or Limits()
     turns = Turns(cores(), limits.patience)
     predictors = {find: Predictor(bundle, find=find) for find in (False, True)}
+    described = {"requestBody": {"required": True, "content": BODIES}}
 
-    @app.post("/predict", responses=OF_BODIES, openapi_extra={"requestBody": {"required": True, "content": BODIES}})
+    @app.post("/predict", responses=_errors(OF_BODIES), openapi_extra=described)
     async def predict(request: Request, faces: bool = True) -> Answer:
         """Which expression each face shows. faces: whether to look for them; otherwise each image is one."""
         sent = await _sent(request)
@@ -161,6 +157,11 @@ def make_app(bundle: Bundle, limits: Limits | None = None, origins: Sequence[str
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["GET", "POST"])
     return app
+
+
+def _errors(descriptions: dict[int, str]) -> dict[int | str, dict[str, Any]]:
+    """Answers by status, as OpenAPI has them."""
+    return {status: {"model": Error, "description": text} for status, text in descriptions.items()}
 
 
 def _file(path: Path) -> Any:

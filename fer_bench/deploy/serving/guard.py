@@ -7,17 +7,15 @@ import json
 import re
 import threading
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 T = TypeVar("T")
 
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
@@ -116,7 +114,7 @@ class Turns:
 class Guard:
     """ASGI middleware that keeps `limits`: bodies are read here, whole, and given on."""
 
-    def __init__(self, app: App, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self.app, self.limits, self.n_inside = app, limits, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -158,29 +156,27 @@ class Guard:
             await guarded({"type": "http.response.body"})
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        headers, limits = Headers(scope=scope), self.limits
         if scope.get("state", {}).get("is_crowded"):
-            raise Refused(503, "busy", "too many connections; try again soon", self.limits.patience)
+            raise Refused(503, "busy", "too many connections; try again soon", limits.patience)
         host = _PORT.sub("", headers.get("host", ""))
-        if self.limits.hosts and host.lower() not in self.limits.hosts:
+        if limits.hosts and host.lower() not in limits.hosts:
             raise Refused(421, "other_host", "this server is not called by that name")
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self.app(scope, receive, send)
             return
-        if self.n_inside >= self.limits.at_once:
-            raise Refused(
-                503, "busy", f"{self.limits.at_once} requests are waiting; try again soon", self.limits.patience
-            )
+        if self.n_inside >= limits.at_once:
+            raise Refused(503, "busy", f"{limits.at_once} requests are waiting; try again soon", limits.patience)
         self.n_inside += 1
         try:
-            async with asyncio.timeout(self.limits.seconds):
+            async with asyncio.timeout(limits.seconds):
                 body = await self._body(headers, receive)
-            async with asyncio.timeout(self.limits.seconds):
+            async with asyncio.timeout(limits.seconds):
                 await self.app(scope, _given(body, receive), send)
         finally:
             self.n_inside -= 1
 
-    async def _body(self, headers: dict[str, str], receive: Receive) -> bytes:
+    async def _body(self, headers: Headers, receive: Receive) -> bytes:
         said, parts, n = headers.get("content-length", "0"), [], 0
         too_large = Refused(413, "too_large", f"the body is over {self.limits.body_bytes:,} bytes")
         if said.isdecimal() and int(said) > self.limits.body_bytes:

@@ -15,9 +15,9 @@ from fer_bench.errors import FerBenchError
 
 if TYPE_CHECKING:
     import uvicorn
+    from starlette.types import ASGIApp
 
     from fer_bench.deploy.bundle import Bundle
-    from fer_bench.deploy.serving.guard import App
 
 GRACE = 10
 """Seconds that requests are given to end in, once the server is told to stop."""
@@ -47,7 +47,7 @@ def serve(
         server_of(app).run(sockets=[listening])
 
 
-def server_of(app: App) -> uvicorn.Server:
+def server_of(app: ASGIApp) -> uvicorn.Server:
     """What answers by `app`, as soon as it is run."""
     import uvicorn
 
