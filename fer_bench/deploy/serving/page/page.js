@@ -8,6 +8,9 @@ const SHOWN = 800; // of what is shown: many photos take much memory
 const WEBCAM = 640, TRIES = 4;
 let card = null, stream = null, newest = 0;
 
+const choose = () => byId("file").click();
+const wait = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
+
 function say(text, isWrong = false) {
   status.textContent = text;
   status.className = isWrong ? "wrong" : "";
@@ -36,16 +39,16 @@ async function load() {
     (card.data.people_unknown ? " Whether people were seen in training is unknown." : "");
 }
 
-function still(source, width, height, longest) {
-  const made = document.createElement("canvas"), scale = Math.min(1, longest / Math.max(width, height));
-  made.width = Math.max(1, Math.round(width * scale));
-  made.height = Math.max(1, Math.round(height * scale));
-  made.getContext("2d").drawImage(source, 0, 0, made.width, made.height);
-  return made;
+function still(source, width, height, longest, canvas = document.createElement("canvas")) {
+  const scale = Math.min(1, longest / Math.max(width, height));
+  canvas.width = Math.max(1, Math.round(width * scale)); // which clears it
+  canvas.height = Math.max(1, Math.round(height * scale));
+  canvas.getContext("2d").drawImage(source, 0, 0, canvas.width, canvas.height);
+  return canvas;
 }
 
 async function ask(image, name) {
-  const form = new FormData(), wait = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
+  const form = new FormData();
   form.append("images", await new Promise((done) => image.toBlob(done, "image/jpeg", 0.92)), name);
   for (let tries = 1; ; tries++) {
     const response = await fetch(`/predict?faces=${byId("faces").checked}`, { method: "POST", body: form });
@@ -58,9 +61,7 @@ async function ask(image, name) {
 
 function draw(canvas, image, faces) {
   const scale = Math.min(1, SHOWN / Math.max(image.width, image.height)), pen = canvas.getContext("2d");
-  canvas.width = Math.max(1, Math.round(scale * image.width)); // which clears it
-  canvas.height = Math.max(1, Math.round(scale * image.height));
-  pen.drawImage(image, 0, 0, canvas.width, canvas.height);
+  still(image, image.width, image.height, SHOWN, canvas);
   faces.forEach((face, at) => { if (face.box) box(pen, face, at, scale); });
 }
 
@@ -179,16 +180,16 @@ async function webcam() {
       say(count(faces.length));
     } catch (problem) {
       if (turn === newest) say(problem.message, true);
-      await new Promise((done) => setTimeout(done, 1000));
+      await wait(1);
     }
     await new Promise(requestAnimationFrame);
   }
 }
 
 const drop = byId("drop");
-byId("choose").addEventListener("click", () => byId("file").click());
-drop.addEventListener("click", () => byId("file").click());
-drop.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); byId("file").click(); } });
+byId("choose").addEventListener("click", choose);
+drop.addEventListener("click", choose);
+drop.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(); } });
 byId("file").addEventListener("change", (event) => { photos([...event.target.files]); event.target.value = ""; });
 byId("camera").addEventListener("click", webcam);
 for (const name of ["dragover", "dragenter"]) drop.addEventListener(name, (event) => { event.preventDefault(); drop.classList.add("over"); });
