@@ -188,10 +188,11 @@ def test_support_vectors_vote_as_in_scikit_learn(n_classes):
 
 
 def test_an_ensemble_is_one_graph(runs, tmp_path):
-    for model in ("pca-forest", "pca-mlp", "hog-svm"):
-        source, _ = runs.source(model, "over-sampling")
-    record, _ = ensemble.put_on_record(source.predictions, source.predictions.folder)
-    card = export(Source.open(source.predictions.folder.path), record.run_id, tmp_path / "bundle")
+    members = {runs.source(model, "over-sampling")[1] for model in ("pca-forest", "pca-mlp", "hog-svm")}
+    found = Source.open(runs.prepared.results.path).predictions
+    found = dataclasses.replace(found, runs=tuple(run for run in found.runs if run.run_id in members))
+    record, _ = ensemble.put_on_record(found, found.folder)
+    card = export(Source.open(found.folder.path), record.run_id, tmp_path / "bundle")
     assert card["parity"]["float32"]["holds"] and card["training"]["members"] == record.members
     assert load_model(tmp_path / "bundle").predict(np.zeros((1, 60, 60, 3), np.uint8)).shape == (1, 3)
 
