@@ -37,14 +37,7 @@ class Runs:
         results = self.prepared.results
         if results.status(spec.run_id) is None:
             work = results.work_folder(spec.run_id)
-            job = Job(
-                spec,
-                card.family,
-                card.features,
-                self.prepared,
-                n_jobs=2,
-                command="run again",
-            )
+            job = Job(spec, card.family, card.features, self.prepared, n_jobs=2, command="run again")
             record = do_run(job, work, silent)
             assert record.status == "success", record.traceback
             results.commit(record, work)

@@ -16,7 +16,6 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.neighbors import NearestCentroid
 
 from fer_bench import load_model
-from fer_bench.data import Dataset, Split
 from fer_bench.deploy import export
 from fer_bench.deploy.exporting import classical
 from fer_bench.deploy.exporting.graph import Graph
@@ -60,7 +59,7 @@ def test_it_answers_as_its_run_did_wherever_it_is_asked(runs, name, strategy, tm
     card = export(source, run_id, tmp_path / "bundle")
     assert {FEATURES, SKOPS} < set(card["files"]) and card["parity"]["float32"]["largest_difference"] < 1e-3
     bundle = load_model(tmp_path / "bundle", trust=card["types_to_trust"])
-    images = Dataset.load(runs.prepared.dataset_folder).images[Split.load(runs.prepared.split_folder).test]
+    images = source.dataset.images[source.split.test]
     assert (bundle.predict(images).argmax(axis=1) == source.predictions.labels["test"]).mean() == pytest.approx(
         card["scores"]["test"]["accuracy"], abs=1e-4
     )

@@ -103,15 +103,8 @@ def test_bad_input_is_one_message(runs, seen, command, monkeypatch, given, word)
 
 
 def test_predicting_imports_no_framework(runs, seen):
-    given = [
-        sys.executable,
-        "-c",
-        TELL,
-        "predict",
-        str(runs.bundle("pca-forest").path),
-        str(seen / "photos" / "two.jpg"),
-    ]
-    done = subprocess.run(given, capture_output=True, text=True, timeout=120)
+    given = ("predict", str(runs.bundle("pca-forest").path), str(seen / "photos" / "two.jpg"))
+    done = subprocess.run([sys.executable, "-c", TELL, *given], capture_output=True, text=True, timeout=120)
     code, *imported = done.stdout.splitlines()[-1].split()
     assert code in ("0", "None") and "onnxruntime" in imported
     assert not {"tensorflow", "keras", "sklearn", "pandas", "scipy", "matplotlib", "onnx"} & set(imported)
