@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -163,13 +163,13 @@ class Predictions:
         """What is known to be on several images: "person", "image" (a photograph of several faces), "clip", or ""."""
         return "" if self._facts is None else self._facts.grouped_by
 
-    def groups(self, subset: str) -> np.ndarray | None:
-        """Which of the images `ids[subset]` show one person (see `grouped_by`), int64 (n,); None where unknown.
+    def groups(self, subset: str, at: Any = slice(None)) -> np.ndarray | None:
+        """Which of the images `ids[subset][at]` show one person (see `grouped_by`), int64 (m,); None where unknown.
 
         Raises FerBenchError as `image_facts` does.
         """
         facts = self._facts
-        return None if facts is None or facts.groups is None else facts.of(self.ids[subset]).groups
+        return None if facts is None or facts.groups is None else facts.of(self.ids[subset][at]).groups
 
     @cached_property
     def choosers(self) -> np.ndarray:
@@ -191,10 +191,13 @@ class Predictions:
         except (ValueError, TypeError) as error:
             raise FerBenchError(f"{record.run_id}: its stored predictions: {error}") from error
 
+    def by_fold(self, subset: str, values: np.ndarray) -> list[np.ndarray]:
+        """`values`, (n, ...), of the images `ids[subset]`, apart by the fold that they are scored in."""
+        return np.split(values, np.cumsum(self.lengths[subset])[:-1])
+
     def _checked(self, record: Record, arrays: dict[str, np.ndarray], subset: str) -> np.ndarray:
-        at, lengths = max(record.spec.fold - 1, 0), self.lengths[subset]
-        start = sum(lengths[:at])
-        expected, given = self.ids[subset][start : start + lengths[at]], arrays[f"{subset}_ids"]
+        expected = self.by_fold(subset, self.ids[subset])[max(record.spec.fold - 1, 0)]
+        given = arrays[f"{subset}_ids"]
         if given.dtype.kind != "U" or not np.array_equal(given, expected):
             raise ValueError(f"the {subset} ids are not those of split {self.split[1]} in order")
         rows = arrays.get(f"{subset}_probabilities", np.empty((0, 0)))

@@ -154,8 +154,7 @@ def rows_frame(
         prefix = "clean_" if subset == CLEAN else ""
         at = evaluator.clean if subset == CLEAN else slice(None)
         predicted = {run_id: evaluations[run_id].predicted[TEST][at] for run_id in runs.index}
-        groups = evaluator.predictions.groups(TEST)
-        groups = None if groups is None else groups[at]
+        groups = evaluator.predictions.groups(TEST, at)
         rows = rows.join(_intervals(rows["runs"], run_draws[subset], predicted, labels, groups).add_prefix(prefix))
         places = best_set(draws[subset]) if subset in draws else pd.DataFrame(columns=list(PLACES))
         rows = rows.join(places.add_prefix(prefix))
@@ -189,8 +188,7 @@ def _means(scores: pd.DataFrame, runs: pd.DataFrame, subset: str) -> pd.DataFram
     if subset != TEST:
         own = own[list(SCORES)]
     grouped = own.groupby(runs["row"])
-    means = grouped.mean().where(grouped.count().eq(grouped.size(), axis=0))
-    return means.join(grouped[list(SCORES)].std(ddof=1).add_suffix("_sd"))
+    return grouped.mean(skipna=False).join(grouped[list(SCORES)].std(ddof=1).add_suffix("_sd"))
 
 
 def _costs(runs: pd.DataFrame) -> pd.DataFrame:
@@ -198,8 +196,7 @@ def _costs(runs: pd.DataFrame) -> pd.DataFrame:
     off_gpu = runs["device"].ne("gpu")
     on_gpu = ~off_gpu.groupby(runs["row"]).any()
     timed = runs[off_gpu | runs["row"].isin(on_gpu.index[on_gpu])]
-    grouped = timed[list(MEANS)].astype(float).groupby(timed["row"])
-    means = grouped.mean().where(grouped.count().eq(grouped.size(), axis=0))
+    means = timed[list(MEANS)].astype(float).groupby(timed["row"]).mean(skipna=False)
     return means.assign(on_gpu=on_gpu, seconds=means["fit_seconds"] + means["feature_seconds"])
 
 

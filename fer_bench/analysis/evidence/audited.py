@@ -133,9 +133,8 @@ def _splits(predictions: Predictions, dataset: Dataset) -> list[Split]:
     used = np.ones(len(dataset), dtype=bool)
     if predictions.split[2] and dataset.subsets is not None:  # folds leave official test images out
         used = dataset.subsets != "test"
-    ends = {subset: np.cumsum(predictions.lengths[subset])[:-1] for subset in SCORED}
     splits = []
-    for ids in zip(*(np.split(predictions.ids[subset], ends[subset]) for subset in SCORED), strict=True):
+    for ids in zip(*(predictions.by_fold(subset, predictions.ids[subset]) for subset in SCORED), strict=True):
         validation, test = (np.array([row[one] for one in own.tolist() if one in row], dtype=np.int64) for own in ids)
         is_train = used.copy()
         is_train[np.concatenate([validation, test])] = False

@@ -16,7 +16,7 @@ import numpy as np
 
 from fer_bench.analysis.bootstrap import Resamples
 from fer_bench.analysis.comparisons import paired_differences
-from fer_bench.analysis.evidence.external import store_run, untrained_record
+from fer_bench.analysis.evidence.external import holds, store_run, untrained_record
 from fer_bench.analysis.evidence.leakage import against_run, audit_of, selects_on_test
 from fer_bench.analysis.predictions import SCORED, TOLERANCE, Predictions, Run
 from fer_bench.cache import digest
@@ -90,7 +90,7 @@ def put_on_record(predictions: Predictions, folder: ResultsFolder, command: str 
     probabilities = {subset: mixture(predictions, selection.weights, subset) for subset in SCORED}
     record = _record(predictions, selection, probabilities, command)
     before = next((run for run in predictions.runs if run.run_id == record.run_id), None)
-    if before and _same(before.record, record) and _holds(predictions, before, probabilities):
+    if before and _same(before.record, record) and holds(predictions.stored(before), probabilities):
         return before.record, False
     store_run(folder, predictions, record, probabilities)
     return record, True
@@ -98,10 +98,8 @@ def put_on_record(predictions: Predictions, folder: ResultsFolder, command: str 
 
 def mixture(predictions: Predictions, weights: dict[str, float], subset: str) -> np.ndarray:
     """The weighted mean of the runs' probabilities, float32 (n, k). Raises FerBenchError where a run has none."""
-    candidates = _candidates(predictions)
-    if missing := sorted(weights.keys() - candidates.keys()):
-        raise FerBenchError(f"not on record as finished runs: {', '.join(missing)}")
-    rows = sum(weight * _stored(predictions, candidates[run_id], subset) for run_id, weight in sorted(weights.items()))
+    members = _finished(predictions, sorted(weights))
+    rows = sum(weights[run.run_id] * _stored(predictions, run, subset) for run in members)
     return np.asarray(rows, dtype=np.float32)
 
 
@@ -150,16 +148,21 @@ def _candidates(predictions: Predictions) -> dict[str, Run]:
     return {run.run_id: run for run in predictions.runs if run.is_scored and run.record.family != FAMILY}
 
 
-def _select_among(predictions: Predictions, run_ids: Sequence[str]) -> Selection:
-    """Choose among the runs `run_ids`, sorted."""
+def _finished(predictions: Predictions, run_ids: Sequence[str]) -> list[Run]:
+    """The runs `run_ids`. Raises FerBenchError naming those that are not there."""
     candidates = _candidates(predictions)
     if missing := [run_id for run_id in run_ids if run_id not in candidates]:
         raise FerBenchError(f"not on record as finished runs: {', '.join(missing)}")
+    return [candidates[run_id] for run_id in run_ids]
+
+
+def _select_among(predictions: Predictions, run_ids: Sequence[str]) -> Selection:
+    """Choose among the runs `run_ids`, sorted."""
     if not run_ids:
         raise FerBenchError("no members")
     chosen_on, told_on = halves(predictions)
     labels = predictions.labels["validation"]
-    rows = np.stack([_stored(predictions, candidates[run_id], "validation") for run_id in run_ids])
+    rows = np.stack([_stored(predictions, run, "validation") for run in _finished(predictions, run_ids)])
     of_label = rows[:, chosen_on, labels[chosen_on]]
     weights, log_losses = np.zeros(len(run_ids)), []
     for members in bags(run_ids):
@@ -176,8 +179,9 @@ def halves(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
 
     Drawn at random, whole groups where these are known, from the images that choose between runs.
     """
-    images, groups = np.flatnonzero(predictions.choosers), predictions.groups("validation")
-    unit = np.unique(images if groups is None else groups[images], return_inverse=True)[1]
+    images = np.flatnonzero(predictions.choosers)
+    groups = predictions.groups("validation", images)
+    unit = np.unique(images if groups is None else groups, return_inverse=True)[1]
     is_first = np.random.default_rng(0).permutation(unit.max(initial=0) + 1)[unit] % 2 == 0
     return images[is_first], images[~is_first]
 
@@ -218,8 +222,7 @@ def _gain(
     scores = [macro_f1(labels[chosen_on], own[chosen_on], n_classes) for own in answers]
     best = int(np.argmax(np.where(weights > 0, scores, -1.0)))
     mixed = np.tensordot(weights, rows, axes=1).argmax(axis=1)
-    groups = predictions.groups("validation")
-    resamples = Resamples.of(labels[told_on], n_classes, groups=None if groups is None else groups[told_on])
+    resamples = Resamples.of(labels[told_on], n_classes, groups=predictions.groups("validation", told_on))
     changes = paired_differences(resamples, answers[best][told_on], mixed[told_on])
     told = {measure: [one.value, one.low, one.high] for measure, one in changes.items()}
     return {"n_images": len(told_on), **told}
@@ -288,8 +291,3 @@ def _agree(said: Any, given: Any, tolerance: float = TOLERANCE) -> bool:
 
 def _same(before: Record, after: Record) -> bool:
     return before == after.model_copy(update={"started": before.started, "command": before.command})
-
-
-def _holds(predictions: Predictions, run: Run, probabilities: dict[str, np.ndarray]) -> bool:
-    stored = predictions.stored(run)
-    return all(subset in stored and np.array_equal(stored[subset], rows) for subset, rows in probabilities.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ def _known(predictions: Predictions, path: Path, name: str, given: FilePredictio
             raise FerBenchError(
                 f"{path}: is on record as {run.record.spec.model} already; judge it as that, or not again"
             )
-        if _holds(stored, given, exactly=replace):
+        if holds(stored, given.probabilities, np.array_equal if replace else same_answers):
             return run.record
     if same_name and not replace:
         before = same_name[0].record.parameters.get("file", "another file")
@@ -126,7 +127,10 @@ def _known(predictions: Predictions, path: Path, name: str, given: FilePredictio
     return None
 
 
-def _holds(stored: dict[str, np.ndarray], given: FilePredictions, exactly: bool) -> bool:
-    """Whether all that a file says is stored, to the digit or rounded otherwise."""
-    agree = np.array_equal if exactly else same_answers
-    return all(subset in stored and agree(stored[subset], rows) for subset, rows in given.probabilities.items())
+def holds(
+    stored: dict[str, np.ndarray],
+    probabilities: dict[str, np.ndarray],
+    agree: Callable[[np.ndarray, np.ndarray], bool] = np.array_equal,
+) -> bool:
+    """Whether all `probabilities`, by subset, are `stored`: to the digit, or as `agree` says."""
+    return all(subset in stored and agree(stored[subset], rows) for subset, rows in probabilities.items())

@@ -111,7 +111,9 @@ class _Reader:
         if len(columns) > 1:
             self._normalise()
         wanted = [s for s in SCORED if s == "test" or any(i in self.lines for i in self.split.ids[s].tolist())]
-        self.problems += [problem for subset in wanted for problem in self._missing(subset)]
+        self.problems += [
+            f"missing: {i}, a {s} image" for s in wanted for i in self.split.ids[s].tolist() if i not in self.lines
+        ]
         if self.problems:
             n = len(self.problems)
             rows = "1 bad row" if n == 1 else f"{n:,} bad rows"
@@ -182,11 +184,6 @@ class _Reader:
         classes, named = self.split.class_names, self._class_of(text)
         row = np.array([name == named for name in classes], dtype=np.float32)
         return row, None if row.any() else f"label {text!r} is none of {', '.join(classes)}"
-
-    def _missing(self, subset: str) -> Iterator[str]:
-        for sample_id in self.split.ids[subset].tolist():
-            if sample_id not in self.lines:
-                yield f"missing: {sample_id}, a {subset} image"
 
 
 def _lookup(names: Iterable[str], alike: Callable[[str], str]) -> Callable[[str], str | None]:

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fer_bench.analysis.evidence.external import LABELS_ONLY
 from fer_bench.analysis.predictions import Predictions, Run, split_of
 from fer_bench.errors import FerBenchError
@@ -30,6 +28,8 @@ from fer_bench.records import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from fer_bench.records import ResultsFolder
     from fer_bench.records.schema import Record, Scores
 
@@ -127,9 +127,8 @@ def _furthest(before: Scores, after: Scores) -> float:
 def _parts(predictions: Predictions, run: Run) -> Iterator[tuple[Record, str, np.ndarray, np.ndarray]]:
     """Each record and subset of `run` with labels, int (n,), and probabilities, float32 (n, k)."""
     for subset, rows in predictions.stored(run).items():
-        ends = np.cumsum(predictions.lengths[subset])[:-1]
-        labels = np.split(predictions.labels[subset], ends)
-        for record, own, answers in zip(run.records, labels, np.split(rows, ends), strict=True):
+        labels = predictions.by_fold(subset, predictions.labels[subset])
+        for record, own, answers in zip(run.records, labels, predictions.by_fold(subset, rows), strict=True):
             yield record, subset, own, answers
 
 

@@ -114,14 +114,10 @@ def contradictions(predictions: Predictions, run: Run) -> list[str]:
         stored = predictions.stored(run)
     except FerBenchError as error:
         return [*faults, str(error)]
-    starts = dict.fromkeys(SCORED, 0)
+    labels = {subset: predictions.by_fold(subset, predictions.labels[subset]) for subset in stored}
+    folds = {subset: predictions.by_fold(subset, rows) for subset, rows in stored.items()}
     for at, record in enumerate(run.records):
-        own = {}
-        for subset in stored:
-            length = predictions.lengths[subset][at]
-            own[subset] = slice(starts[subset], starts[subset] + length)
-            starts[subset] += length
-        scored = {subset: (predictions.labels[subset][rows], stored[subset][rows]) for subset, rows in own.items()}
+        scored = {subset: (labels[subset][at], rows[at]) for subset, rows in folds.items()}
         faults += _of_record(predictions, record, scored)
     if run.record.family == ensemble.FAMILY and stored:
         faults += ensemble.contradictions(predictions, run.record, stored)
