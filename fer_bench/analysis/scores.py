@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -183,26 +183,25 @@ class Evaluator:
         at = {TEST: np.arange(len(self.labels)), VALIDATION: np.flatnonzero(self.predictions.choosers)}
         if self.clean is not None:
             at[CLEAN] = np.flatnonzero(self.clean)
-        return {subset: self._draws(_source(subset), rows, evaluations) for subset, rows in at.items()}
+        return {
+            subset: self._draws(TEST if subset == CLEAN else subset, rows, evaluations) for subset, rows in at.items()
+        }
 
     def _draws(self, source: str, rows: np.ndarray, evaluations: Mapping[str, Evaluation]) -> dict[str, np.ndarray]:
         known = {run_id: one.predicted[source] for run_id, one in evaluations.items() if source in one.predicted}
         if not known:
             return {}
         labels, predicted = self.predictions.labels[source][rows], np.stack([one[rows] for one in known.values()])
-        groups = self.predictions.groups(source)
-        groups = None if groups is None else groups[rows]
+        groups = self.predictions.groups(source, rows)
         content = labels.tobytes() + predicted.tobytes() + (b"" if groups is None else groups.tobytes())
         content = hashlib.sha256(content).hexdigest()
         key = stored.digest({"content": content, "n_classes": len(self.predictions.class_names), "code": _code()})
 
-        def build(work: Path) -> None:
+        def draws() -> np.ndarray:
             resamples = bootstrap.Resamples.of(labels, len(self.predictions.class_names), groups=groups)
-            np.save(work / DRAWS, bootstrap.score_draws(resamples, predicted), allow_pickle=False)
+            return bootstrap.score_draws(resamples, predicted)
 
-        entry = stored.fetch("draws", key, build, (DRAWS,))
-        with reading(entry):
-            return dict(zip(known, np.load(entry / DRAWS, allow_pickle=False), strict=True))
+        return dict(zip(known, computed_once("draws", key, draws), strict=True))
 
     def _figures(self, probabilities: Mapping[str, np.ndarray]) -> Figures:
         names, facts, test = self.predictions.class_names, self.facts, probabilities[TEST]
@@ -256,9 +255,15 @@ def _further(figures: Figures, subset: str) -> dict[str, float | None]:
     }
 
 
-def _source(subset: str) -> str:
-    """Of which stored images `subset` is a part."""
-    return TEST if subset == CLEAN else subset
+def computed_once(kind: str, key: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """What `compute` gives, computed once for `key`. Raises FerBenchError where the cache entry is damaged."""
+
+    def build(work: Path) -> None:
+        np.save(work / DRAWS, compute(), allow_pickle=False)
+
+    entry = stored.fetch(kind, key, build, (DRAWS,))
+    with reading(entry):
+        return np.load(entry / DRAWS, allow_pickle=False)
 
 
 _FIGURES = TypeAdapter(list[Figures])

@@ -19,7 +19,7 @@ from fer_bench import cache as stored
 from fer_bench.analysis import bootstrap
 from fer_bench.analysis.bootstrap import ALPHA, Resamples, score_draws
 from fer_bench.analysis.comparisons import LEAST_ERROR, NORMAL, Draws, Pick, row_draws
-from fer_bench.cache import reading
+from fer_bench.analysis.scores import computed_once
 
 FEW_IMAGES = 30
 """A slice of fewer test images is small."""
@@ -34,7 +34,6 @@ FAMILY_COLUMNS = (
     "slice", "value", "n_images", "is_small", "classical", "deep", "is_harder",
     *(measure + end for measure in ("change", "copes") for end in ("", "_low", "_high")),
 )  # fmt: skip
-DRAWS = "draws.npy"
 
 
 @dataclass(frozen=True)
@@ -151,18 +150,11 @@ def _kept_scores(
     labels: np.ndarray, cells: list[np.ndarray], support: np.ndarray, answers: np.ndarray, groups: np.ndarray | None
 ) -> np.ndarray:
     """`_scores`, computed once for the same images, answers and code."""
-    sources = (str(bootstrap.__file__), __file__)
-    parts = (labels, *cells, answers, *([] if groups is None else [groups]))
-    sha = hashlib.sha256(b"".join([*(Path(source).read_bytes() for source in sources), support.tobytes()]))
-    for part in parts:
+    sha = hashlib.sha256(b"".join(Path(source).read_bytes() for source in (str(bootstrap.__file__), __file__)))
+    for part in (support, labels, *cells, answers, *([] if groups is None else [groups])):
         sha.update(np.ascontiguousarray(part).data)
-
-    def build(work: Path) -> None:
-        np.save(work / DRAWS, _scores(labels, cells, support, answers, groups), allow_pickle=False)
-
-    entry = stored.fetch("slices", stored.digest({"content": sha.hexdigest()}), build, (DRAWS,))
-    with reading(entry):
-        return np.load(entry / DRAWS, allow_pickle=False)
+    key = stored.digest({"content": sha.hexdigest()})
+    return computed_once("slices", key, lambda: _scores(labels, cells, support, answers, groups))
 
 
 def _scores(
