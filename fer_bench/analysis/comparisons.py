@@ -119,6 +119,12 @@ def training_noise(run_draws: RunDraws, rows: Mapping[str, Sequence[Any]]) -> di
     return {family: TrainingNoise.pooled(members) for family, members in families.items()}
 
 
+def noise_of(noise: Mapping[str, TrainingNoise], runs: Sequence[Any]) -> np.ndarray | float:
+    """The noise of training in the mean of `runs`, which are of one row, float32 (draws, M); 0 where it is unknown."""
+    known = not is_deterministic(runs) and noise[runs[0].family].df
+    return noise[runs[0].family].of(runs) if known else 0.0
+
+
 def mean_draws(run_draws: RunDraws, runs: Sequence[Any]) -> np.ndarray:
     """The mean over `runs` of their draws, float64 (1 + draws, M)."""
     return np.asarray(np.mean([run_draws[run.Index] for run in runs], axis=0, dtype=np.float64))
@@ -134,8 +140,7 @@ def row_draws(run_draws: RunDraws, runs: pd.DataFrame, measures: tuple[str, ...]
     noise, values = training_noise(run_draws, rows), []
     for members in rows.values():
         values.append(mean_draws(run_draws, members).astype(np.float32))
-        if not is_deterministic(members) and noise[members[0].family].df:
-            values[-1][1:] += noise[members[0].family].of(members)
+        values[-1][1:] += noise_of(noise, members)
     known = {family: family not in noise or noise[family].df > 0 for family in sorted(set(runs["family"]))}
     return Draws(tuple(rows), tuple(measures), np.stack(values, axis=1), known)
 
@@ -152,7 +157,7 @@ def best_set(draws: Draws) -> pd.DataFrame:
     import pandas as pd
 
     scores, deviations = draws.of("macro_f1")
-    errors = np.atleast_2d(_errors(deviations))
+    errors = standard_errors(deviations)
     by_row, n = np.ascontiguousarray(deviations.T), len(scores)
     low, high = np.empty(n, dtype=int), np.empty(n, dtype=int)
     apart = np.empty_like(by_row)
@@ -167,7 +172,7 @@ def best_set(draws: Draws) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.Index(draws.rows, name="row"))
 
 
-def _errors(deviations: np.ndarray) -> np.ndarray:
+def standard_errors(deviations: np.ndarray) -> np.ndarray:
     """Standard errors, float (R, R), of the differences between rows from the deviations of their draws."""
     covariance = np.cov(deviations, rowvar=False)
     own = np.diag(np.atleast_2d(covariance))

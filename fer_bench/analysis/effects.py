@@ -5,7 +5,7 @@ All intervals of a table hold together, 95 times in 100, so that an interval wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,9 @@ from fer_bench.analysis.comparisons import (
     LEAST_ERROR,
     NORMAL,
     RunDraws,
-    TrainingNoise,
     is_deterministic,
     mean_draws,
+    noise_of,
     runs_of_rows,
     training_noise,
 )  # fmt: skip
@@ -76,7 +76,7 @@ class Changes:
             values.append(change[0])
             spreads.append(change[1:].var(axis=0, ddof=1))
             if not same:
-                change[1:] += _noise(noise, after) - _noise(noise, before)
+                change[1:] += noise_of(noise, after) - noise_of(noise, before)
             deviations.append((change[1:] - change[1:].mean(axis=0)).astype(np.float32))
         own_measures = (*DECIDING, *measures[2:])
         shape = (len(lines), len(own_measures))
@@ -105,12 +105,6 @@ def _pairs(rows: Iterable[list[Any]]) -> Iterator[tuple[list[Any], list[Any]]]:
             before, after = ([run for run in runs if run.seed in common] for runs in (before, after))
         if strategy != BASE_STRATEGY and before and after:
             yield before, after
-
-
-def _noise(noise: Mapping[str, TrainingNoise], runs: Sequence[Any]) -> np.ndarray | float:
-    """The noise of training in the mean of `runs`, which are of one row."""
-    known = not is_deterministic(runs) and noise[runs[0].family].df
-    return noise[runs[0].family].of(runs) if known else 0.0
 
 
 def _smoothing(
