@@ -71,6 +71,12 @@ def looks_different(audit: Audit | None) -> Finding | None:
     return Finding("SUBSETS_LOOK_DIFFERENT", {"differences": differences}) if differences else None
 
 
+def about_images(audit: Audit | None, class_names: Sequence[str], support: Sequence[int]) -> list[Finding]:
+    """What a reader must know of the images besides copies and people. support: test images per class."""
+    found = looks_different(audit), class_absent(class_names, support), few_images(class_names, support)
+    return [one for one in found if one]
+
+
 def findings(board: Leaderboard) -> tuple[Finding, ...]:
     """Warnings, what wins, what to use, what strategies do, what to believe; in this order."""
     if board.rows.empty:
@@ -102,12 +108,7 @@ def _warnings(board: Leaderboard) -> Iterator[Finding]:
     quick = _quick_networks(board.rows)
     if len(quick):
         yield Finding("QUICK_NETWORKS", {"models": quick["model"].unique().tolist()})
-    about_data = (
-        looks_different(board.audit),
-        class_absent(board.data.class_names, board.data.support),
-        few_images(board.data.class_names, board.data.support),
-    )
-    yield from (one for one in about_data if one)
+    yield from about_images(board.audit, board.data.class_names, board.data.support)
     if len(board.failures):
         yield Finding("FAILED_RUNS", {"n": len(board.failures), "models": board.failures["model"].unique().tolist()})
 
@@ -149,8 +150,7 @@ def _strategies(board: Leaderboard) -> Iterator[Finding]:
     groups: dict[str, list[dict[str, Any]]] = {"raise": [], "lower": [], "unclear": []}
     for line in pooled[["strategy", "n_models", *names]].to_dict("records"):
         side = "raise" if line["macro_f1_low"] > 0 else "lower" if line["macro_f1_high"] < 0 else "unclear"
-        n_beyond = int(beyond.get(line["strategy"], 0))
-        groups[side].append({**{str(name): value for name, value in line.items()}, "n_beyond": n_beyond})
+        groups[side].append({**line, "n_beyond": int(beyond.get(line["strategy"], 0))})
     n_models = {"n_models": int(pooled["n_models"].max()), "n_least": int(pooled["n_models"].min())}
     yield Finding("STRATEGIES_POOLED", {**groups, **n_models})
     yield from _who_pays(board)
@@ -163,7 +163,7 @@ def _slices(board: Leaderboard) -> Iterator[Finding]:
     row = board.picks["all"].row if "all" in board.picks else board.rows.index[0]
     worst = board.slices[board.slices["row"].eq(row) & board.slices["is_worst"].eq(True)]
     names = ["row", "slice", "value", "n_images", "is_small", "is_worse", "accuracy", "difference"]
-    yield Finding("WORST_SLICE", _plain(worst[[*names, "difference_low", "difference_high"]])[0])
+    yield Finding("WORST_SLICE", worst[[*names, "difference_low", "difference_high"]].to_dict("records")[0])
     lines = board.families_by_slice
     large = lines[lines["is_small"].eq(False)]
     if len(large):
@@ -176,11 +176,8 @@ def _slices(board: Leaderboard) -> Iterator[Finding]:
             "classical_copes": large[large["is_harder"].eq(True) & (large["copes_high"] < 0)],
         }
         is_quick = pair["deep"] in _quick_networks(board.rows).index
-        yield Finding("FAMILY_BY_SLICE", {**pair, "is_quick": is_quick, **{k: _plain(v) for k, v in groups.items()}})
-
-
-def _plain(lines: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in line.items()} for line in lines.to_dict("records")]
+        lists = {name: own.to_dict("records") for name, own in groups.items()}
+        yield Finding("FAMILY_BY_SLICE", {**pair, "is_quick": is_quick, **lists})
 
 
 def _who_pays(board: Leaderboard) -> Iterator[Finding]:
@@ -248,12 +245,11 @@ def _copies(board: Leaderboard) -> Iterator[Finding]:
 def _beside(board: Leaderboard) -> Iterator[Finding]:
     """A constant answer, and what others published."""
     data, rows = board.data, board.rows
-    most = max(data.support)
-    share = most / sum(data.support)
-    f1 = 2 * share / (1 + share) / len(data.support)  # its precision is its share, its recall is 1
+    accuracy, macro_f1 = data.constant_scores
     silent = rows.index[rows["speaks"].eq(False)].tolist()
-    values = {"class_name": data.class_names[data.support.index(most)], "macro_f1": f1, "accuracy": share}
-    yield Finding("CONSTANT_ANSWER", {**values, "rows": silent})
+    most_frequent = data.class_names[data.support.index(max(data.support))]
+    values = {"class_name": most_frequent, "macro_f1": macro_f1, "accuracy": accuracy, "rows": silent}
+    yield Finding("CONSTANT_ANSWER", values)
     if board.references:
         best = _scores(rows, rows.index[0])
         low, high = (best[f"accuracy_{end}"] or best["accuracy"] for end in ("low", "high"))
@@ -280,10 +276,9 @@ def _scores(rows: pd.DataFrame, row: str) -> dict[str, Any]:
         for name in ("macro_f1", "accuracy")
         for end in ("", "_low", "_high")
     ]
-    line = rows.loc[row]
+    (line,) = rows.loc[[row]].to_dict("records")
     found = {name: line.get(name) for name in (*names, "seconds", "n_seeds", "on_gpu")}
-    plain = {name: getattr(value, "item", lambda value=value: value)() for name, value in found.items()}
-    return {"row": row} | {name: value if _known(value) else None for name, value in plain.items()}
+    return {"row": row} | {name: value if _known(value) else None for name, value in found.items()}
 
 
 def _picked(rows: pd.DataFrame, pick: Pick) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -77,6 +78,12 @@ class Leaderboard:
     def suffix(self) -> str:
         """What names of its files have before their ending: "-5-folds" for those of five folds."""
         return f"-{self.data.n_folds}-folds" if self.data.n_folds else ""
+
+    @property
+    def may_be_best(self) -> set[tuple[str, str]]:
+        """Model and strategy of the rows that the test images cannot tell from the best one."""
+        tied = self.rows[self.rows["in_best_set"].eq(True)]
+        return set(zip(tied["model"], tied["strategy"], strict=True))
 
     @property
     def timed_alike(self) -> bool:
@@ -165,9 +172,9 @@ def _unranked(
     audit: Audit | None, suspicions: tuple[Finding, ...],
 ) -> pd.DataFrame:  # fmt: skip
     """Rows whose scores cannot be believed (suspect) or compared, and why; index row."""
-    reasons: dict[str, list[Finding]] = {}
+    reasons: dict[str, list[Finding]] = defaultdict(list)
+    scores: dict[str, list[tuple[float, float]]] = defaultdict(list)
     suspect: set[str] = set()
-    scores: dict[str, list[tuple[float, float]]] = {}
     for run in predictions.runs:
         row = runs.at[run.run_id, "row"]
         against = _against(predictions, run, run.run_id in evaluations, audit) if run.is_scored else []
@@ -177,14 +184,10 @@ def _unranked(
             against.append(Finding("NOT_COMPARABLE", {"run_id": run.run_id, "problem": problems[run.run_id]}))
         if run.missing_folds and any(record.status == "success" for record in run.records):
             against.append(Finding("FOLDS_MISSING", {"run_id": run.run_id, "folds": list(run.missing_folds)}))
-        if run.is_scored and suspicions:
-            against += suspicions
-        reasons.setdefault(row, []).extend(against)
-        tests = [record.test for record in run.records if record.test]
-        if tests:
-            scores.setdefault(row, []).extend((test.accuracy, test.macro_f1) for test in tests)
+        reasons[row] += [*against, *(suspicions if run.is_scored else ())]
+        scores[row] += [(one.test.accuracy, one.test.macro_f1) for one in run.records if one.test]
     lines = {
-        row: {"suspect": row in suspect, "reasons": _distinct(found), **_reported(scores.get(row, []))}
+        row: {"suspect": row in suspect, "reasons": _distinct(found), **_reported(scores[row])}
         for row, found in reasons.items()
         if found
     }

@@ -9,14 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_bench.analysis.effects import BASE_STRATEGY
+from fer_bench.analysis.effects import BASE_STRATEGY, minority
 from fer_bench.analysis.predictions import Predictions
 from fer_bench.analysis.rows import UNTRAINED
 from fer_bench.analysis.scores import TEST, VALIDATION, Evaluator
 from fer_bench.metrics import NOT_AN_EMOTION, OTHER_EMOTION, TIED, majority, vote_columns
-
-RARE = 0.5
-"""A minority class has less than this times an even share of the test images."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,12 @@ class DataFacts:
     n_groups: int = 0
 
     @property
+    def constant_scores(self) -> tuple[float, float]:
+        """Accuracy and macro-F1 of who always names the most frequent class: its precision is its share."""
+        share = max(self.support) / sum(self.support)
+        return share, 2 * share / (1 + share) / len(self.support)
+
+    @property
     def test_has_copies(self) -> bool:
         """Whether it is known which test images have copies in train, and some do: then test-clean tells more."""
         return 0 < sum(self.clean_support) < sum(self.support)
@@ -59,8 +62,6 @@ def data_facts(predictions: Predictions, evaluator: Evaluator) -> DataFacts:
     record, names = predictions.runs[-1].record, predictions.class_names
     support = np.bincount(evaluator.labels, minlength=len(names))
     clean = () if evaluator.clean is None else np.bincount(evaluator.labels[evaluator.clean], minlength=len(names))
-    even = support.sum() / (support > 0).sum()
-    minority = [name for name, n in zip(names, support, strict=True) if 0 < n < RARE * even]
     notes = (note for run in predictions.runs for one in run.records for note in one.data_notes)
     data_fingerprint, split_fingerprint, n_folds = predictions.split
     groups = predictions.groups(TEST)
@@ -77,7 +78,7 @@ def data_facts(predictions: Predictions, evaluator: Evaluator) -> DataFacts:
         support=tuple(support.tolist()),
         clean_support=tuple(int(n) for n in clean),
         n_choosers=int(predictions.choosers.sum()),
-        minority=tuple(minority),
+        minority=tuple(names[label] for label in minority(support.tolist())),
         notes=tuple(dict.fromkeys(notes)),
         vote_counts=_vote_counts(evaluator, names),
         grouped_by=predictions.grouped_by,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from fer_bench.analysis.comparisons import Draws, Pick, difference, pick
+from fer_bench.analysis.comparisons import MEASURES, Draws, Pick, difference, pick
 from fer_bench.analysis.rows import UNTRAINED
 from fer_bench.analysis.scores import CLEAN, TEST, VALIDATION
 
@@ -69,37 +69,25 @@ def versus(rows: pd.DataFrame, draws: Mapping[str, Draws]) -> pd.DataFrame:
     if pairs["minutes"] == pairs["picked"]:
         del pairs["minutes"]
     pairs["best"] = {name: rows.index[rows["family"] == name][0] for name in FAMILIES if (rows["family"] == name).any()}
-    lines = []
-    for how, pair in pairs.items():
-        if len(pair) == len(FAMILIES):
-            lines += [
-                {
-                    "how": how,
-                    "subset": subset,
-                    "measure": measure,
-                    **_difference(rows, draws[subset], pair, subset, measure),
-                }
-                for subset in (TEST, CLEAN)
-                if subset in draws
-                for measure in ("accuracy", "macro_f1")
-            ]
+    lines = [
+        {"how": how, "subset": subset, "measure": measure, **_difference(rows, draws[subset], pair, prefix, measure)}
+        for how, pair in pairs.items()
+        if len(pair) == len(FAMILIES)
+        for subset, prefix in ((TEST, ""), (CLEAN, "clean_"))
+        if subset in draws
+        for measure in MEASURES
+    ]
     names = ["how", "subset", "measure", *FAMILIES, "classical_value", "deep_value", "value", "low", "high"]
     return pd.DataFrame(lines, columns=[*names, "classical_seconds", "deep_seconds"])
 
 
 def _difference(
-    rows: pd.DataFrame, draws: Draws, pair: Mapping[str, str], subset: str, measure: str
+    rows: pd.DataFrame, draws: Draws, pair: Mapping[str, str], prefix: str, measure: str
 ) -> dict[str, str | float]:
-    change = difference(draws, pair["classical"], pair["deep"], measure)
-    column = f"clean_{measure}" if subset == CLEAN else measure
     return {
-        "subset": subset,
-        "measure": measure,
         **pair,
-        **{f"{family}_value": rows.at[row, column] for family, row in pair.items()},
-        "value": change.value,
-        "low": change.low,
-        "high": change.high,
+        **{f"{family}_value": rows.at[row, prefix + measure] for family, row in pair.items()},
+        **vars(difference(draws, pair["classical"], pair["deep"], measure)),
         **{f"{family}_seconds": rows.at[row, "seconds"] for family, row in pair.items()},
     }
 
