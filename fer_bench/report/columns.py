@@ -47,12 +47,12 @@ class Column:
         """One value as a person reads it; MISSING where it is not known."""
         return show(value, self.kind)
 
-    def cell(self, line: pd.Series) -> str:
-        """Its value in a line of `rows`, with the interval in brackets: "0.697 (0.677–0.714)"."""
+    def cell(self, line: Any, to: str = "–") -> str:
+        """Its value in a line of `rows`, or of `values`, with the interval in brackets: "0.697 (0.677–0.714)"."""
         text, ends = self.text(line[self.name]), [line.get(part) for part in self.parts[1:3]]
         if not self.has_interval or any(end is None or end != end for end in ends):
             return text
-        return f"{text} ({'–'.join(map(self.text, ends))})"
+        return f"{text} ({to.join(map(self.text, ends))})"
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -89,10 +89,6 @@ def duration(seconds: float) -> str:
     if seconds < 99.5:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} h"
-
-
-def _joined(name: str, separator: str) -> Callable[[pd.DataFrame], pd.Series]:
-    return lambda rows: rows[name].map(separator.join)
 
 
 def _clean_rank(rows: pd.DataFrame) -> pd.Series | None:
@@ -199,30 +195,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("tuned", "tuned", "flag", "Whether a search on the validation images found its settings."),
     Column("parameters", "settings", "text", "What differs from the model's own recipe."),
     Column("runs", "runs", "text", "Names of the folders of its trainings under `runs/`.",
-           compute=_joined("runs", " ")),
+           compute=lambda rows: rows["runs"].map(" ".join)),
 )  # fmt: skip
 """In the order in which they are shown."""
-
-
-SLICE_COLUMNS: tuple[Column, ...] = (
-    Column("row", "row", "text", "Model and strategy."),
-    Column("slice", "slice", "text", "What is told apart, such as age or pose."),
-    Column("value", "value", "text", "Of which images the line is."),
-    Column("n_images", "images", "count", "How many test images these are."),
-    Column("is_small", "small", "flag", "Whether they are fewer than 30."),
-    Column("has_few_of_a_class", "few of a class", "flag",
-           "Whether they have fewer than five images of a class, on which macro-F1 hangs then."),
-    Column("accuracy", "accuracy %", "percent", "The share of these images that were recognised.", True,
-           has_interval=True),
-    Column("macro_f1", "macro-F1", "fraction", "Macro-F1 over the classes that these images have.", True,
-           has_interval=True),
-    Column("difference", "difference, points", "percent",
-           "Accuracy less that on the images of the other values, weighed to the same mix of classes; the intervals of "
-           "a row hold together.", True, has_interval=True),
-    Column("is_worst", "worst", "flag", "The slice of the row whose difference is lowest by its upper end.", False),
-    Column("is_worse", "worse", "flag", "Whether that end is below 0: worse beyond chance.", False),
-)  # fmt: skip
-"""Those of slices.csv."""
 
 
 def recall_columns(class_names: Sequence[str]) -> tuple[Column, ...]:
@@ -238,7 +213,7 @@ def recall_columns(class_names: Sequence[str]) -> tuple[Column, ...]:
 def columns(board: Leaderboard) -> tuple[Column, ...]:
     """COLUMNS and those of its classes, without those of which nothing is known."""
     frame = _rows_with_recall(board)
-    known = (*COLUMNS, *recall_columns(board.data.class_names if board.data else ()))
+    known = (*COLUMNS, *recall_columns(board.data.class_names))
     return tuple(
         one for one in known if one.name in ("model", "strategy") or one.of(frame).replace("", None).notna().any()
     )
@@ -255,7 +230,7 @@ def values(board: Leaderboard) -> pd.DataFrame:
         for part in one.parts
         if part == one.name or part in frame
     ]
-    return pd.concat(series, axis=1) if series else pd.DataFrame(index=frame.index)
+    return pd.concat(series, axis=1)
 
 
 def _rows_with_recall(board: Leaderboard) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from fer_bench.report.columns import COLUMNS, SLICE_COLUMNS, columns, values
+from fer_bench.report.columns import COLUMNS, columns, values
 from fer_bench.report.text import one_line, sentences
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def csv_text(board: Leaderboard) -> str:
 
 
 def slices_csv(board: Leaderboard) -> str:
-    """A line per row, best first, and slice: SLICE_COLUMNS. Shares from 0 to 1."""
-    return _csv(board.slices[[part for column in SLICE_COLUMNS for part in column.parts]])
+    """A line per row, best first, and slice: see `analysis.slices.slices_frame`. Shares from 0 to 1."""
+    return _csv(board.slices.drop(columns=["model", "strategy", "family"]))
 
 
 def _csv(frame: pd.DataFrame) -> str:
@@ -48,15 +48,15 @@ def json_text(board: Leaderboard) -> str:
         "in_words": sentences(board.findings),
         "findings": [asdict(finding) for finding in board.findings],
         "columns": {part: column.sentence for column in columns(board) for part in column.parts},
-        "rows": _lines(values(board)),
+        "rows": values(board).to_dict("records"),
         "picks": {name: asdict(pick) for name, pick in board.picks.items()},
-        "classical_against_deep": _lines(board.versus),
-        "strategies": {subset: _lines(frame.reset_index()) for subset, frame in board.pooled.items()},
-        "effects": {subset: _lines(frame) for subset, frame in board.effects.items()},
-        "slices": _lines(board.slices),
-        "families_by_slice": _lines(board.families_by_slice),
-        "unranked": _lines(_unranked(board)),
-        "failures": _lines(board.failures),
+        "classical_against_deep": board.versus.to_dict("records"),
+        "strategies": {subset: frame.reset_index().to_dict("records") for subset, frame in board.pooled.items()},
+        "effects": {subset: frame.to_dict("records") for subset, frame in board.effects.items()},
+        "slices": board.slices.to_dict("records"),
+        "families_by_slice": board.families_by_slice.to_dict("records"),
+        "unranked": _unranked(board).to_dict("records"),
+        "failures": board.failures.to_dict("records"),
         "references": [asdict(reference) for reference in board.references],
         "environment": dict(board.environment),
         "command": board.command,
@@ -88,10 +88,6 @@ def _csv_text(text: Any) -> Any:
         return text
     line = one_line(text)
     return f"'{line}" if line.startswith(("=", "+", "-", "@")) else line
-
-
-def _lines(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in line.items()} for line in frame.to_dict("records")]
 
 
 def _plain(value: Any) -> Any:
