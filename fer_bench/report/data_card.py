@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from fer_bench.analysis.evidence.leakage import COPY_LIMIT, EXACT_LIMIT, against_data
-from fer_bench.analysis.findings import PEOPLE, Finding, class_absent, few_images, looks_different, people_unknown
+from fer_bench.analysis.findings import PEOPLE, about_images, people_unknown
 from fer_bench.records import without_folders
 from fer_bench.report.columns import show
 from fer_bench.report.text import environment, one_line, sentences, table
@@ -27,18 +27,11 @@ def data_card(audit: Audit, command: str) -> str:
     ]
     return environment(is_markdown=True).get_template("data_card.md.j2").render(
         audit=audit, suspicions=against_data(audit), people_unknown=people_unknown(audit.dataset, audit.grouped_by),
-        warnings=_about_images(audit),
+        warnings=about_images(audit, audit.class_names, audit.subsets["test"].class_counts),
         exact_limit=EXACT_LIMIT, copy_limit=COPY_LIMIT,
         classes=table(["class", *audit.subsets, "all", "share"], lines),
         command=Markup(without_folders(one_line(command))),
     )  # fmt: skip
-
-
-def _about_images(audit: Audit) -> list[Finding]:
-    """What a reader must know of the images besides copies and people."""
-    of_test = audit.class_names, audit.subsets["test"].class_counts
-    found = (looks_different(audit), class_absent(*of_test), few_images(*of_test))
-    return [one for one in found if one]
 
 
 def audit_lines(audit: Audit) -> list[str]:
@@ -51,7 +44,9 @@ def audit_lines(audit: Audit) -> list[str]:
     ]
     suspicions = sentences(against_data(audit))
     people = people_unknown(audit.dataset, audit.grouped_by)
+    warnings = about_images(audit, audit.class_names, audit.subsets["test"].class_counts)
     known = f"people: {audit.n_groups:,}, known by {audit.groups_from}"
+    below = f"{'Apart from that, the' if people else 'The'} data are below the limits of the leak gate."
     return [
         f"{audit.dataset}: {audit.images:,} images ({subsets}), {audit.unique_images:,} of them unique",
         *copies,
@@ -61,12 +56,7 @@ def audit_lines(audit: Audit) -> list[str]:
         f"linear classifier on pixels {audit.canary.linear:.1%}, on gradients {audit.canary.gradients:.1%}",
         *audit.fer2013_differences,
         *([known] if audit.grouped_by == PEOPLE else []),
-        *sentences(one for one in (people, *_about_images(audit)) if one),
+        *sentences([people, *warnings] if people else warnings),
         *audit.notes,
-        *(["LEAK SUSPECT: runs on these data are not ranked.", *suspicions] if suspicions else []),
-        *(
-            []
-            if suspicions
-            else [f"{'Apart from that, the' if people else 'The'} data are below the limits of the leak gate."]
-        ),
+        *(["LEAK SUSPECT: runs on these data are not ranked.", *suspicions] if suspicions else [below]),
     ]

@@ -17,6 +17,7 @@ from fer_bench.report.text import (
     environment,
     escape,
     first_of,
+    grid_text,
     listed,
     one_line,
     points,
@@ -71,14 +72,14 @@ def picture(board: Leaderboard) -> bytes | None:
     """The picture beside the page, PNG; None where no row was timed."""
     if not (board.rows["seconds"] > 0).any():
         return None
-    share = max(board.data.support) / sum(board.data.support)
-    return quality_against_time(board.rows, 2 * share / (1 + share) / len(board.data.support))
+    return quality_against_time(board.rows, board.data.constant_scores[1])
 
 
 def file_name(suffix: str, name: str) -> str:
     """What the file of a format is called: pages of five folds do not replace those of the one split."""
-    ending = "tex" if name == "latex" else name
-    return f"{'report' if name == 'html' else 'leaderboard'}{suffix}.{ending}"
+    stem = {"html": "report", "slices": "slices"}.get(name, "leaderboard")
+    ending = {"latex": "tex", "slices": "csv"}.get(name, name)
+    return f"{stem}{suffix}.{ending}"
 
 
 def _shown(board: Leaderboard) -> list[Column]:
@@ -137,15 +138,11 @@ def _from_files(board: Leaderboard) -> list[str]:
 
 def _grid(board: Leaderboard) -> Markup | None:
     """Macro-F1 of each model that ran under several strategies under each of them; bold: may be best."""
-    tied = board.rows[board.rows["in_best_set"].eq(True)]
-    best = set(zip(tied["model"], tied["strategy"], strict=True))
-    several = _under_several(board)
+    several, best = _under_several(board), board.may_be_best
 
     def cells(model: Any) -> Iterable[Any]:
         yield model
-        for strategy, value in board.grid.loc[model].items():
-            told = show(value, "fraction") if value == value else board.grid_status.at[model, strategy]
-            yield _bold(told if told != "not run" else MISSING, (model, strategy) in best)
+        yield from (_bold(grid_text(board, model, one), (model, one) in best) for one in board.grid)
 
     return table(["model", *map(str, board.grid)], map(cells, several)) if several else None
 
@@ -157,11 +154,11 @@ def _under_several(board: Leaderboard) -> list[str]:
 
 def _strategies(board: Leaderboard) -> Markup | None:
     """What each strategy changes on average over the models, who gains and pays, how many models it helps and hurts."""
-    pooled, clean = board.pooled["test"], board.pooled.get("clean")
+    pooled = board.pooled["test"]
     if pooled.empty:
         return None
-    on_clean = dict(zip(clean["strategy"], clean["macro_f1"], strict=True)) if clean is not None else {}
-    on_clean = on_clean if board.data.test_has_copies else {}
+    clean = board.pooled.get("clean") if board.data.test_has_copies else None
+    on_clean = {} if clean is None else dict(zip(clean["strategy"], clean["macro_f1"], strict=True))
     classes = list(board.data.class_names)
 
     def cells(line: pd.Series) -> Iterable[Any]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from fer_bench.errors import listing
-from fer_bench.report.columns import MISSING, show
-from fer_bench.report.text import counted, in_short, one_line, sentences, title
+from fer_bench.report.columns import show
+from fer_bench.report.text import counted, grid_text, in_short, one_line, sentences, title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +32,7 @@ def overview(board: Leaderboard, width: int = 80) -> list[str]:
 
 def _grid(board: Leaderboard, width: int) -> Iterable[str]:
     """As many strategies beside each other as there is room for, then the models that ran under one alone."""
-    ties = board.rows[board.rows["in_best_set"].eq(True)]
-    best = set(zip(ties["model"], ties["strategy"], strict=True))
+    best = board.may_be_best
     is_alone = board.grid.notna().sum(axis=1) < 2
     alone = [] if is_alone.all() else list(board.grid.index[is_alone])
     grid = board.grid.drop(index=alone)
@@ -46,7 +44,7 @@ def _grid(board: Leaderboard, width: int) -> Iterable[str]:
             cells = [[""] * (height - len(head)) + head for head in heads]
             yield _line("", [cell[at] for cell in cells], first, widths)
         for model in grid.index[grid[strategies].notna().any(axis=1)]:
-            told = [_cell(board, model, strategy, (model, strategy) in best) for strategy in strategies]
+            told = [f"{grid_text(board, model, one)}{'*' if (model, one) in best else ' '}" for one in strategies]
             *rest, last = _wrapped(str(model), LONGEST_NAME)
             yield from rest
             yield _line(last, told, first, widths)
@@ -74,13 +72,6 @@ def _head(strategy: str) -> list[str]:
     """A strategy's name broken after its dashes: "over-", "sampling"."""
     *parts, last = one_line(strategy).split("-")
     return [*(f"{part}-" for part in parts), last]
-
-
-def _cell(board: Leaderboard, model: str, strategy: str, is_best: bool) -> str:
-    value, status = board.grid.to_dict()[strategy][model], board.grid_status.to_dict()[strategy][model]
-    if math.isnan(value):
-        return f"{MISSING if status == 'not run' else status} "
-    return f"{show(value, 'fraction')}{'*' if is_best else ' '}"
 
 
 def _line(first: str, cells: Sequence[str], width: int, widths: Sequence[int]) -> str:

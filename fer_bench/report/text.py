@@ -57,6 +57,12 @@ def title(board: Leaderboard) -> str:
     return board.data.name + (f", {counted(n_folds, 'fold')}" if n_folds else "")
 
 
+def grid_text(board: Leaderboard, model: str, strategy: str) -> str:
+    """Macro-F1 of a model under a strategy, or why there is none."""
+    value, status = board.grid.at[model, strategy], board.grid_status.at[model, strategy]
+    return show(value, "fraction") if value == value else MISSING if status == "not run" else str(status)
+
+
 def listed(names: Sequence[str], limit: int = 5) -> str:
     """The first names, and how many more there are."""
     more = len(names) - limit

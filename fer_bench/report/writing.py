@@ -68,7 +68,7 @@ def write(
         else:
             cache.write_atomic(path, texts[name](board))
     if "csv" in formats and len(board.slices):
-        paths["slices"] = folder.path / _slices_name(board.suffix)
+        paths["slices"] = folder.path / file_name(board.suffix, "slices")
         cache.write_atomic(paths["slices"], slices_csv(board))
     with suppress(Exception):  # of fonts and drawing libraries: the tables say the same
         drawn = picture(board) if "md" in formats else None
@@ -76,16 +76,9 @@ def write(
         paths["png"] = folder.path / file_name(board.suffix, "png")
         cache.write_atomic(paths["png"], drawn)
     content = {"made_from": made_from, "written": {path.name: _sha256(path) for path in paths.values()}}
-    cache.write_atomic(_note(folder.path, _split(board)), json.dumps(content))
+    judged = board.data.fingerprint, board.data.split_fingerprint, board.data.n_folds
+    cache.write_atomic(_note(folder.path, judged), json.dumps(content))
     return board, list(paths.values())
-
-
-def _slices_name(suffix: str) -> str:
-    return f"slices{suffix}.csv"
-
-
-def _split(board: Leaderboard) -> Split:
-    return board.data.fingerprint, board.data.split_fingerprint, board.data.n_folds
 
 
 def write_data_card(folder: Path, audit: Audit, command: str) -> Path:
@@ -128,23 +121,19 @@ def _faults(folder: ReadableFolder, n_folds: int) -> Iterator[str]:
     from fer_bench.report.page import file_name, page
 
     suffix = f"-{n_folds}-folds" if n_folds else ""
-    shown = {name: _text(folder.path / file_name(suffix, name)) for name in ("md", "csv")}
+    paths = {name: folder.path / file_name(suffix, name) for name in ("md", "csv", "slices")}
+    shown = {name: path.read_text("utf-8", "replace") for name, path in paths.items() if path.exists()}
     split = next((split for split in newest_splits(folder.records()) if split[2] == n_folds), None)
     if split is None:
-        yield f"{file_name(suffix, 'md')}: there is no record of it"
+        yield f"{paths['md'].name}: there is no record of it"
         return
-    board = load_leaderboard(folder, split, _command(shown["md"] or ""), cached=False)
-    if shown["md"] is not None:
-        yield from (f"{file_name(suffix, 'md')}: {fault}" for fault in _text_faults(shown["md"], page(board)))
-    if shown["csv"] is not None:
-        yield from (f"{file_name(suffix, 'csv')}: {fault}" for fault in _table_faults(shown["csv"], csv_text(board)))
-    slices = _text(folder.path / _slices_name(suffix)) if len(board.slices) else None
-    if slices is not None:
-        yield from (f"{_slices_name(suffix)}: {fault}" for fault in _table_faults(slices, slices_csv(board)))
-
-
-def _text(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
+    board = load_leaderboard(folder, split, _command(shown.get("md", "")), cached=False)
+    if board.slices.empty:
+        shown.pop("slices", None)
+    made = {"md": page, "csv": csv_text, "slices": slices_csv}
+    for name, text in shown.items():
+        faults = _text_faults if name == "md" else _table_faults
+        yield from (f"{paths[name].name}: {fault}" for fault in faults(text, made[name](board)))
 
 
 def _command(page: str) -> str | None:

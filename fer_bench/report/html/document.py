@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fer_bench.analysis.findings import is_rendered
 from fer_bench.cache import write_atomic
 from fer_bench.records import without_folders
-from fer_bench.report.columns import COLUMNS, MISSING, Column, show, values
+from fer_bench.report.columns import COLUMNS, Column, show, values
 from fer_bench.report.html.payload import payload, shown_columns
 from fer_bench.report.text import in_short, sentences
 
@@ -76,9 +76,7 @@ def page(board: Leaderboard, images: np.ndarray | None = None) -> str:
         show=show,
         unbroken=_unbroken,
         cards=_cards(board),
-        best=set(
-            board.rows.loc[board.rows["in_best_set"].eq(True), ["model", "strategy"]].itertuples(index=False, name=None)
-        ),
+        best=board.may_be_best,
         short=short,
         command=without_folders(board.command),
         further=[one for one in sentences(board.findings) if one not in short],
@@ -124,10 +122,4 @@ def _unbroken(text: str) -> str:
 def _ranking(board: Leaderboard, known: Sequence[Column]) -> tuple[Sequence[Column], list[list[str]]]:
     """The columns that are shown before anybody chooses, and their text for each row."""
     shown = [one for one in known if one.shown]
-    return shown, [[_cell(one, line) for one in shown] for line in values(board).to_dict("records")]
-
-
-def _cell(column: Column, line: Mapping[Any, Any]) -> str:
-    text = column.text(line[column.name])
-    low, high = (column.text(line.get(column.name + end)) for end in ("_low", "_high"))
-    return f"{text} ({low} to {high})" if column.has_interval and MISSING not in (low, high) else text
+    return shown, [[one.cell(line, " to ") for one in shown] for line in values(board).to_dict("records")]

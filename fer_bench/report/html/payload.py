@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from fer_bench.analysis.comparisons import MEASURES, standard_errors
 from fer_bench.report.columns import Column, columns, values
 from fer_bench.report.html.galleries import galleries
 
@@ -34,7 +35,7 @@ def payload(board: Leaderboard, images: np.ndarray | None = None) -> dict[str, A
     known = shown_columns(board)
     return plain(
         {
-            "data": vars(board.data) if board.data else {},
+            "data": vars(board.data),
             "columns": [_column(one) for one in known],
             "rows": _rows(board),
             "runs": _runs(board, carried),
@@ -42,8 +43,8 @@ def payload(board: Leaderboard, images: np.ndarray | None = None) -> dict[str, A
             "scores": list(board.scores.columns),
             "versions": _versions(board),
             "grid": {"models": board.grid.index, "strategies": board.grid.columns, "status": board.grid_status.values},
-            "effects": {subset: _lines(frame) for subset, frame in board.effects.items()},
-            "pooled": {subset: _lines(frame, "strategy") for subset, frame in board.pooled.items()},
+            "effects": {subset: frame.to_dict("records") for subset, frame in board.effects.items()},
+            "pooled": {subset: frame.to_dict("records") for subset, frame in board.pooled.items()},
             "picks": {name: vars(one) for name, one in board.picks.items()},
             "slices": _slices(board),
             "best_of_model": [board.rows.index.get_loc(row) for row in board.best_of_model.index],
@@ -125,7 +126,7 @@ def _slices(board: Leaderboard) -> dict[str, Any] | None:
     about = first[["slice", "value", "n_images", "is_small", "has_few_of_a_class"]].to_dict("records")
     worst = [int(of_row[row]["is_worst"].to_numpy(dtype=bool).argmax()) for row in board.rows.index]
     worse = [of_row[row]["is_worse"].to_numpy(dtype=bool).tolist() for row in board.rows.index]
-    families = _lines(board.families_by_slice)
+    families = board.families_by_slice.to_dict("records")
     return {"about": about, **figures, "worst": worst, "worse": worse, "families": families}
 
 
@@ -149,11 +150,7 @@ def _runs(board: Leaderboard, carried: set[str]) -> list[dict[str, Any]]:
             {
                 "id": run_id,
                 "row": row.get(line["row"]),
-                "settings": {
-                    name: value
-                    for name, value in settings.items()
-                    if value is not False and value not in (None, "", [], {})
-                },
+                "settings": {k: v for k, v in settings.items() if v is not False and v not in (None, "", [], {})},
                 "versions": versions.index(dict(own)) if own else None,
                 "scores": {subset: values[run_id] for subset, values in scores.items() if run_id in values},
                 "predicted": _digits(board.predicted[run_id]) if run_id in carried else None,
@@ -201,15 +198,11 @@ def _carried(board: Leaderboard) -> set[str]:
 
 
 def _fits(board: Leaderboard) -> bool:
-    return board.labels is not None and len(board.labels) > 0 and len(board.data.class_names) <= len(DIGITS)
+    return len(board.data.class_names) <= len(DIGITS)
 
 
 def _digits(classes: np.ndarray) -> str:
     return np.frombuffer(DIGITS.encode(), dtype=np.uint8)[np.asarray(classes, dtype=np.intp)].tobytes().decode()
-
-
-def _lines(frame: pd.DataFrame, index: str = "") -> list[Any]:
-    return (frame.reset_index(names=index) if index and index not in frame else frame).to_dict("records")
 
 
 def _errors(board: Leaderboard, subset: str) -> dict[str, Any]:
@@ -223,10 +216,8 @@ def _errors(board: Leaderboard, subset: str) -> dict[str, Any]:
     kept = [(number, where[row]) for number, row in enumerate(board.rows.index) if row in where][:PAIRED_ROWS]
     found: dict[str, Any] = {"rows": [number for number, _ in kept]}
     upper = np.triu_indices(len(kept), k=1)
-    for measure in ("accuracy", "macro_f1"):
-        values = draws.values[1:, [place for _, place in kept], list(draws.measures).index(measure)]
-        covariance = np.atleast_2d(np.cov(values, rowvar=False))
-        variance = np.diag(covariance)
-        of_difference = variance[:, None] + variance[None, :] - 2 * covariance
-        found[measure] = np.rint(np.sqrt(np.maximum(of_difference[upper], 0)) / ERROR_UNIT).astype(int)
+    for measure in MEASURES:
+        _, deviations = draws.of(measure)
+        errors = standard_errors(deviations[:, [place for _, place in kept]])
+        found[measure] = np.rint(errors[upper] / ERROR_UNIT).astype(int)
     return found
