@@ -55,20 +55,19 @@ function differencePart(first, second) {
   const range = extent(lines.flatMap((line) => [0, line.value, line.low, line.high]));
   const verdict = (line) => !known(line.low) ? MISSING : line.low > 0 ? "B is better" : line.high < 0 ? "A is better" : "not told apart";
   return part("B minus A, over all their seeds", table(null,
-    [html("td"), ...["A", "B", "B − A", "95 %"].map((title) => html("th", { scope: "col", class: "number" }, title)), html("td"), html("td")],
+    [html("td"), ...["A", "B", "B − A", "95 %"].map((title) => numberHeading(title)), html("td"), html("td")],
     lines.map((line) => [heading(line.title), number(show(line.a, "fraction")), number(show(line.b, "fraction")),
       number(signed(line.value)), number(known(line.low) ? `${signed(line.low)} to ${signed(line.high)}` : MISSING),
       whisker(line.value, line.low, line.high, ...range, { zero: true }) ?? "", verdict(line)]), { class: "differences" }));
 }
 
 function mcnemarPart(answers) {
-  const images = [...labels.keys()].filter((image) => page.subset === "test" || isClean[image]);
+  const images = imagesOf(page.subset);
   const right = answers.map((own) => images.map((image) => own[image] === labels[image]));
   const count = (a, b) => images.filter((_, at) => right[0][at] === a && right[1][at] === b).length;
   const change = pairedChange(count(false, true), count(true, false), images.length);
   const cell = (a, b) => number(`${grouped(count(a, b))} (${((100 * count(a, b)) / images.length).toFixed(1)} %)`);
-  return part(`Image by image${page.subset === "clean" ? ", test-clean" : ""}`, table("McNemar's table: images of the test set", [html("td"),
-    html("th", { scope: "col", class: "number" }, "B right"), html("th", { scope: "col", class: "number" }, "B wrong")],
+  return part(`Image by image${page.subset === "clean" ? ", test-clean" : ""}`, table("McNemar's table: images of the test set", [html("td"), numberHeading("B right"), numberHeading("B wrong")],
   [[heading("A right"), cell(true, true), cell(true, false)], [heading("A wrong"), cell(false, true), cell(false, false)]], { class: "mcnemar" }),
   html("p", null, `These two runs: B − A = ${signed(change.value)} accuracy (${signed(change.low)} to ${signed(change.high)}); they agree on ` +
     `${((100 * images.filter((image) => answers[0][image] === answers[1][image]).length) / images.length).toFixed(1)} % of the images.`));
@@ -83,15 +82,14 @@ function pairedChange(up, down, n) {
 
 function classesPart(answers) {
   const lines = classNames.map((name, label) => {
-    const images = [...labels.keys()].filter((image) => labels[image] === label && (page.subset === "test" || isClean[image]));
+    const images = imagesOf(page.subset).filter((image) => labels[image] === label);
     const right = (which) => images.filter((image) => answers[which][image] === label);
     const only = (which) => right(which).filter((image) => answers[1 - which][image] !== label).length;
     return { name, n: images.length, recalls: [0, 1].map((which) => right(which).length / images.length),
       ...(images.length ? pairedChange(only(1), only(0), images.length) : {}) };
   });
   const range = extent(lines.flatMap((line) => [0, line.low, line.high]));
-  return part("Recall of each class, these two runs", table(null, ["class", ...["images", "A", "B", "B − A", "95 %"].map((title) =>
-    html("th", { scope: "col", class: "number" }, title)), html("td")],
+  return part("Recall of each class, these two runs", table(null, ["class", ...["images", "A", "B", "B − A", "95 %"].map((title) => numberHeading(title)), html("td")],
   lines.map((line) => [heading(line.name), number(grouped(line.n)), ...line.recalls.map((recall) => number(show(recall, "fraction"))),
     number(signed(line.value)), number(known(line.low) ? `${signed(line.low)} to ${signed(line.high)}` : MISSING),
     whisker(line.value, line.low, line.high, ...range, { zero: true }) ?? ""])));

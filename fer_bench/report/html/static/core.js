@@ -2,9 +2,9 @@
 // Text from data enters the page through text nodes and attributes only, never as markup.
 
 const report = JSON.parse(document.getElementById("report-data").textContent);
-const classNames = report.data.class_names ?? [];
+const classNames = report.data.class_names;
 const rows = report.rows;
-const hasClean = "clean" in report.recall && report.clean !== null;
+const hasClean = report.clean !== null;
 const twins = new Set(rows.flatMap((row) => Object.keys(row).filter((name) => name.startsWith("clean_"))));
 const columnOf = Object.fromEntries(report.columns.map((column) => [column.name, column]));
 const page = { subset: "test", redraws: [] };
@@ -104,12 +104,9 @@ function extent(values) {
   return all.length ? [Math.min(...all), Math.max(...all)] : [0, 1];
 }
 
-function options(choices, chosen) {
-  return choices.map(([value, text]) => html("option", { value, selected: value === chosen }, text));
-}
-
 function select(label, choices, chosen, change) {
-  const box = html("select", { change: (event) => change(event.target.value) }, options(choices, chosen));
+  const box = html("select", { change: (event) => change(event.target.value) },
+    choices.map(([value, text]) => html("option", { value, selected: value === chosen }, text)));
   return html("label", { class: "choice" }, html("span", null, label), box);
 }
 
@@ -141,6 +138,20 @@ function heading(text, attributes) {
   return html("th", { scope: "row", ...attributes }, text);
 }
 
+function numberHeading(text, attributes) {
+  return html("th", { scope: "col", class: "number", ...attributes }, text);
+}
+
+function rowButton(at, ...text) {
+  return html("button", { type: "button", class: "plain left", click: () => openRow(at) }, text);
+}
+
+// A table of one row a model, or of all rows: `draw` is told the places of those that are chosen.
+function rowChooser(draw) {
+  return segments("Rows", [["best", "one row a model"], ["all", "all rows"]], "best",
+    (value) => draw(value === "best" ? report.best_of_model : [...rows.keys()]));
+}
+
 function download(name, text) {
   const address = URL.createObjectURL(new Blob(["\ufeff", text], { type: "text/csv;charset=utf-8" }));
   html("a", { href: address, download: name }).click();
@@ -161,14 +172,18 @@ function decoded(text) {
 }
 
 const labels = decoded(report.labels);
-const isClean = report.clean === null ? null : Uint8Array.from(report.clean, Number);
+const isClean = Uint8Array.from(report.clean ?? "", Number);
+const images = [...labels.keys()];
 
-// Images of class i answered with class j, on `subset`: an array of arrays, or null where answers are not carried.
+// Places of the test images of `subset`.
+function imagesOf(subset) {
+  return subset === "test" ? images : images.filter((image) => isClean[image]);
+}
+
+// Images of class i answered with class j, on `subset`: an array of arrays.
 function confusionOf(run, subset) {
-  if (!run.predicted || !labels.length) return null;
   const counts = classNames.map(() => classNames.map(() => 0));
-  decoded(run.predicted).forEach((answer, image) => {
-    if (subset === "test" || isClean[image]) counts[labels[image]][answer] += 1;
-  });
+  const answers = decoded(run.predicted);
+  imagesOf(subset).forEach((image) => { counts[labels[image]][answers[image]] += 1; });
   return counts;
 }

@@ -69,9 +69,9 @@ function rowScores(row, run) {
       ...subsets.map(([subset]) => number(subset === "validation" ? show(chosenBy, "fraction") : "")), ...(several ? [number("")] : []), number("")]);
   }
   const of = page.subset === "clean" ? "row, clean" : "row";
-  return part("Scores", table(null, [html("td"), ...subsets.map(([, title]) => html("th", { scope: "col", class: "number" }, title)),
-    several ? html("th", { scope: "col", class: "number", title: "mean over its seeds ± their standard deviation" }, of) : null,
-    html("th", { scope: "col", class: "number" }, page.subset === "clean" ? "95\u00a0%, clean" : "95\u00a0%")].filter(Boolean), lines));
+  return part("Scores", table(null, [html("td"), ...subsets.map(([, title]) => numberHeading(title)),
+    several ? numberHeading(of, { title: "mean over its seeds ± their standard deviation" }) : null,
+    numberHeading(page.subset === "clean" ? "95\u00a0%, clean" : "95\u00a0%")].filter(Boolean), lines));
 }
 
 // Counts or shares of each class's images, drawn from the labels and the run's answers.
@@ -89,8 +89,7 @@ function confusionPart(run) {
 
 function confusionTable(counts, asShares) {
   const head = [html("th", { scope: "col", class: "muted corner" }, "label\u00a0↓ answer\u00a0→"),
-    ...classNames.map((name) => html("th", { scope: "col", class: "upright" }, html("span", null, name))),
-    html("th", { scope: "col", class: "number" }, "precision")];
+    ...classNames.map((name) => html("th", { scope: "col", class: "upright" }, html("span", null, name))), numberHeading("precision")];
   const lines = counts.map((line, label) => {
     const total = line.reduce((sum, count) => sum + count, 0);
     const answers = counts.reduce((sum, other) => sum + other[label], 0);

@@ -102,13 +102,11 @@ function forest(lines, isPooled) {
     return number([html("span", { class: clear }, signed(value)), whisker(value, low, high, ...ranges[at], { zero: true })],
       { title: known(low) ? `${signed(low)} to ${signed(high)} (95 %)` : null, class: "change" });
   };
-  const counts = isPooled ? ["n_models", "n_helps", "n_hurts", "n_trade_off", "n_no_evidence", "n_same"] : ["n_runs"];
-  const titles = { n_models: "models", n_helps: "helps", n_hurts: "hurts", n_trade_off: "trade-off", n_no_evidence: "no evidence",
-    n_same: "same answers", n_runs: "runs" };
-  const head = ["strategy", ...measures.map(([, title]) => html("th", { scope: "col", class: "number" }, title)),
-    ...counts.map((name) => html("th", { scope: "col", class: "number" }, titles[name])), ...(isPooled ? [] : ["verdict"])];
+  const counts = isPooled ? [["n_models", "models"], ["n_helps", "helps"], ["n_hurts", "hurts"], ["n_trade_off", "trade-off"],
+    ["n_no_evidence", "no evidence"], ["n_same", "same answers"]] : [["n_runs", "runs"]];
+  const head = ["strategy", ...[...measures, ...counts].map(([, title]) => numberHeading(title)), ...(isPooled ? [] : ["verdict"])];
   return table(`Change against none${isPooled ? ": mean over the models that beat a constant answer" : ""}`, head, lines.map((line) => [heading(line.strategy),
-    ...measures.map((measure, at) => change(line, measure, at)), ...counts.map((name) => number(show(line[name], "count"))),
+    ...measures.map((measure, at) => change(line, measure, at)), ...counts.map(([name]) => number(show(line[name], "count"))),
     ...(isPooled ? [] : [VERDICTS[line.verdict] ?? line.verdict])]), { class: "forest" });
 }
 
@@ -126,7 +124,7 @@ function changesByClass(lines, single) {
   };
   const counts = single.length ? "; ▲ and ▼ count the models in which it rose or fell beyond chance" : "";
   return table(`Who pays: change in the recall of each class, bold where beyond chance${counts}`,
-    ["strategy", ...classNames.map((name) => html("th", { scope: "col", class: "number" }, name))],
+    ["strategy", ...classNames.map((name) => numberHeading(name))],
     lines.map((line) => [heading(line.strategy), ...classNames.map((name) => cell(line, name))]), { class: "grid" });
 }
 
@@ -135,19 +133,17 @@ function speaks(model) {
 }
 
 function buildClasses(place) {
-  let all = false;
+  let chosen = report.best_of_model;
   const shown = html("div");
   const redraw = () => {
-    const chosen = all || !report.best_of_model.length ? rows.map((_, at) => at) : report.best_of_model;
     const support = page.subset === "clean" ? report.data.clean_support : report.data.support;
     const lines = chosen.filter((at) => report.recall[page.subset][at]).map((at) => [
-      html("th", { scope: "row" }, html("button", { type: "button", class: "plain left", click: () => openRow(at) }, rows[at].row)),
+      heading(rowButton(at, rows[at].row)),
       ...report.recall[page.subset][at].map((value) => number(show(value, "fraction"), { class: heat(value, 0, 1) }))]);
-    shown.replaceChildren(table(null, [html("td"), ...classNames.map((name, at) => html("th", { scope: "col", class: "number" }, name,
-      support?.[at] !== undefined ? html("small", null, ` ${grouped(support[at])}`) : null))], lines, { class: "grid" }));
+    const head = classNames.map((name, at) => numberHeading([name, html("small", null, ` ${grouped(support[at])}`)]));
+    shown.replaceChildren(table(null, [html("td"), ...head], lines, { class: "grid" }));
   };
-  place.replaceChildren(html("div", { class: "tools" }, segments("Rows", [["best", "one row a model"], ["all", "all rows"]], "best",
-    (value) => { all = value === "all"; redraw(); })), shown);
+  place.replaceChildren(html("div", { class: "tools" }, rowChooser((places) => { chosen = places; redraw(); })), shown);
   followSubset(redraw);
 }
 
@@ -167,7 +163,6 @@ function faces(entries, caption) {
 }
 
 function buildGallery(place) {
-  if (!report.galleries) return;
   place.replaceChildren(faces(report.galleries.hardest, ([, missed, probability], label) =>
     [html("b", null, label), html("span", null, `missed by ${(100 * missed).toFixed(0)} %`), html("span", null, `at ${(100 * probability).toFixed(0)} %`)]));
 }

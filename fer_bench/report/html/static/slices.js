@@ -3,11 +3,9 @@
 const SLICE_MEASURES = [["accuracy", "accuracy %", "percent"], ["macro_f1", "macro-F1", "fraction"], ["difference", "difference, points", "percent"]];
 
 function buildSlices(place) {
-  if (!report.slices) return;
-  let [name, all, sort, descending] = ["accuracy", false, null, false];
+  let [name, chosen, sort, descending] = ["accuracy", report.best_of_model, null, false];
   const shown = html("div");
   const redraw = () => {
-    const chosen = all || !report.best_of_model.length ? rows.map((_, at) => at) : report.best_of_model;
     const key = (at) => report.slices[name][at][sort][0];
     const order = sort === null ? chosen : [...chosen].sort((one, other) => (descending ? key(other) - key(one) : key(one) - key(other)) || one - other);
     shown.replaceChildren(slicesTable(order, name, sort, descending, (column) => {
@@ -19,7 +17,7 @@ function buildSlices(place) {
   };
   place.replaceChildren(html("div", { class: "tools" },
     select("score", SLICE_MEASURES.map(([one, title]) => [one, title]), name, (value) => { name = value; redraw(); }),
-    segments("Rows", [["best", "one row a model"], ["all", "all rows"]], "best", (value) => { all = value === "all"; redraw(); })),
+    rowChooser((places) => { chosen = places; redraw(); })),
   shown, ...familiesTable());
   redraw();
 }
@@ -33,7 +31,7 @@ function slicesTable(order, name, sort, descending, sortBy) {
     "aria-sort": sort === column ? (descending ? "descending" : "ascending") : "none", title: `${grouped(one.n_images)} test images` },
   html("button", { type: "button", "data-slice": column, click: () => sortBy(column) }, one.value), html("small", null, ` ${grouped(one.n_images)}`)));
   const lines = order.map((at) => [
-    html("th", { scope: "row" }, html("button", { type: "button", class: "plain left", click: () => openRow(at) }, rows[at].row)),
+    heading(rowButton(at, rows[at].row)),
     ...about.map((one, column) => {
       const [value, from, to] = report.slices[name][at][column];
       const isMarked = one.is_small || (name === "macro_f1" && one.has_few_of_a_class);

@@ -19,7 +19,7 @@ for (const [name, build] of Object.entries(PARTS)) {
 }
 document.querySelectorAll("[data-open]").forEach((cell) => {
   const at = rows.findIndex((row) => row.row === cell.dataset.open);
-  if (at >= 0) cell.replaceChildren(html("button", { type: "button", class: "plain left", click: () => openRow(at) }, ...cell.childNodes));
+  if (at >= 0) cell.replaceChildren(rowButton(at, ...cell.childNodes));
 });
 document.documentElement.dataset.ready = "yes";
 performance.mark("ready");
