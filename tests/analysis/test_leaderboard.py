@@ -236,12 +236,6 @@ def test_no_record_is_one_message_and_no_success_a_board(tmp_path):
     assert [finding.code for finding in board.findings if finding.code == "NOTHING_RANKED"]
 
 
-def test_a_missing_split_file_is_one_message(stored_runs):
-    stored_runs.split_path.unlink()
-    with pytest.raises(FerBenchError, match=stored_runs.split_path.name):
-        board_of(stored_runs)
-
-
 # Test-clean and votes
 
 

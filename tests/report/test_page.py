@@ -153,7 +153,3 @@ def test_a_command_tells_nothing_of_folders_elsewhere():
         row("cnn"), command="python -m fer_bench run --data ../data/x.csv.xz --plugin /a/b.py --models 'hog-*'"
     )
     assert "    python -m fer_bench run --data x.csv.xz --plugin b.py --models 'hog-*'\n" in page(made)
-
-
-def test_the_same_leaderboard_gives_the_same_page():
-    assert page(board(row("cnn"), row("hog-svm"))) == page(board(row("cnn"), row("hog-svm")))
