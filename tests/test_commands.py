@@ -82,6 +82,9 @@ def test_folds_have_a_leaderboard_that_verifies(program, tmp_path):
     verified = program("verify", "results/tiny")
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert "2 rescored" in verified.stdout  # the folds of a seed are one
+    reported = program("report", "--name", "tiny", "--format", "html", "--images", "tiny.npz")
+    assert reported.returncode == 0, reported.stdout + reported.stderr
+    assert "data:image/jpeg" in (folder / "report-3-folds.html").read_text()
 
 
 def test_predictions_are_held_against_votes(program, tmp_path, tiny_npz):

@@ -51,7 +51,7 @@ def json_text(board: Leaderboard) -> str:
         "rows": values(board).to_dict("records"),
         "picks": {name: asdict(pick) for name, pick in board.picks.items()},
         "classical_against_deep": board.versus.to_dict("records"),
-        "strategies": {subset: frame.reset_index().to_dict("records") for subset, frame in board.pooled.items()},
+        "strategies": {subset: frame.to_dict("records") for subset, frame in board.pooled.items()},
         "effects": {subset: frame.to_dict("records") for subset, frame in board.effects.items()},
         "slices": board.slices.to_dict("records"),
         "families_by_slice": board.families_by_slice.to_dict("records"),

@@ -105,6 +105,12 @@ def test_a_row_picked_twice_has_one_card(judged_board):
     assert html.page(judged_board).count('class="card"') == len(picked) < len(judged_board.picks)
 
 
+def test_strategies_stand_by_their_names_without_a_script(judged_board):
+    pooled = judged_board.pooled["test"]
+    assert len(pooled)
+    assert all(f'<th scope="row">{name}</th>' in html.page(judged_board) for name in pooled["strategy"])
+
+
 def test_with_images_the_hardest_faces_and_the_surest_mistakes(judged_board):
     images = np.zeros((120, 12, 10), dtype=np.uint8)
     made = payload.payload(judged_board, images)["galleries"]

@@ -22,10 +22,14 @@ def galleries(board: Leaderboard, images: np.ndarray) -> dict[str, Any]:
     picture: a data: address; width, height of a tile and tiles in a line; faces: id and label by their tile. hardest:
     (tile, share of rows that miss it, mean probability of its label). mistakes: run id -> (tile, answer, confidence).
     """
+    from fer_bench.analysis import Predictions
+
     mistakes, label_probability, missed = {}, [], []
     everything = np.arange(len(board.labels))
+    predictions = Predictions.load(board.folder, board.data.split_fingerprint, board.data.n_folds)
+    stored = {run.run_id: run for run in predictions.runs}
     for _, row in board.rows.iterrows():
-        probabilities = _probabilities(board, row["runs"][0]) if row["runs"] else None
+        probabilities = predictions.probabilities(stored[row["runs"][0]], "test")
         if probabilities is None:
             continue
         predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
@@ -47,15 +51,6 @@ def galleries(board: Leaderboard, images: np.ndarray) -> dict[str, Any]:
         "hardest": [(tile[face], *rest) for face, *rest in hardest],
         "mistakes": {run_id: [(tile[face], *rest) for face, *rest in own] for run_id, own in mistakes.items()},
     }
-
-
-def _probabilities(board: Leaderboard, run_id: str) -> np.ndarray | None:
-    """Of the test images in the order of `board.labels`, float (n, k); None where they are not stored."""
-    stored = board.folder.predictions(run_id)
-    if stored is None:
-        return None
-    place = {name: number for number, name in enumerate(stored["test_ids"].tolist())}
-    return stored["test_probabilities"][[place[name] for name in board.image_ids]]
 
 
 def _sprite(images: np.ndarray) -> dict[str, Any]:
