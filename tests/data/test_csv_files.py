@@ -252,3 +252,12 @@ def test_zip_without_the_one_csv(names, tmp_path):
     message = error_of(path)
     assert f"has {sum(name.endswith('.csv') for name in names)}" in message
     assert all(name in message for name in names)
+
+
+def test_quoted_pixels_may_be_long_and_a_quote_that_is_not_closed_is_told(csv_lines, write_csv):
+    """In a file of many short lines, too, without reading all that follows again for each of them."""
+    long = " ".join(["100"] * 224 * 224)
+    decoded = read_csv(write_csv(["label,pixels", *(f'{label},"{long}"' for label in ("sad", "happy"))]))
+    assert decoded.images.shape == (2, 224, 224)
+    lines = [csv_lines[0], f'"{csv_lines[1]}', *csv_lines[2:] * 10_000]
+    assert "a quote that is not closed" in error_of(write_csv(lines))

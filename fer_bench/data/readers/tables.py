@@ -22,6 +22,7 @@ from fer_bench.progress import Progress, silent
 LONGEST_LINE = 1 << 24
 BLOCK = 1 << 20
 ROWS_PER_REPORT = 256
+csv.field_size_limit(1 << 20)  # Python's own is less than the pixels of an image of 224 x 224 take
 MARKS = "\t,;"
 """What cells are apart by: the first of these in the first line, or else spaces."""
 
@@ -47,7 +48,7 @@ class Table:
 
     def __iter__(self) -> Iterator[tuple[int, list[bytes]]]:
         """(line number in the file, fields) of every row that is not blank."""
-        packed, unpacked, number, quoted = self.path.stat().st_size, 0, 1, b""
+        packed, unpacked, number, is_open, row = self.path.stat().st_size, 0, 1, False, bytearray()
         for number, line in enumerate(iter(lambda: self._rows.readline(LONGEST_LINE), b""), start=2):
             unpacked += len(line)
             if number % ROWS_PER_REPORT == 0:
@@ -58,14 +59,15 @@ class Table:
                 raise FerBenchError(
                     f"{self.path}: line {number} has more than {LONGEST_LINE:,} characters: not such a CSV file"
                 )
-            quoted += line
-            if quoted.count(b'"') % 2 and len(quoted) < LONGEST_LINE:
+            row += line
+            is_open ^= line.count(b'"') % 2 == 1
+            if is_open and len(row) < LONGEST_LINE:
                 continue  # a cell goes on in the next line
-            if quoted.strip():
-                yield number, _fields(quoted, self.mark)
-            quoted = b""
-        if quoted.strip():
-            yield number, _fields(quoted, self.mark)
+            if row.strip():
+                yield number, _fields(bytes(row), self.mark)
+            is_open, row = False, bytearray()
+        if row.strip():
+            yield number, _fields(bytes(row), self.mark)
         self._progress(1.0, f"reading {self.path.name}")
 
     def find(self, *names: str) -> int | None:
@@ -108,6 +110,8 @@ def open_table(path: Path, progress: Progress = silent) -> Iterator[Table]:
     except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, MemoryError) as error:
         why = str(error) or "unpacking it takes more memory than there is"
         raise FerBenchError(f"{path}: truncated or damaged archive ({why}); get a fresh copy of it") from error
+    except csv.Error as error:
+        raise FerBenchError(f"{path}: a quote that is not closed, or a cell that is too long ({error})") from error
     except OSError as error:
         raise FerBenchError(f"{path}: cannot be read ({error.strerror or error})") from error
 

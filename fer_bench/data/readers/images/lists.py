@@ -20,6 +20,8 @@ MATCHED = 0.5
 """Share of the lines whose images must be there for a file to be a list of them."""
 TRIED = 200
 """Lines that are looked at to find out which column has the paths, and what these are below."""
+DEEPEST = 64
+"""Folders of a path that are tried without: a cell of more, as after a quote that is not closed, is none."""
 MOST_LISTS = 20
 """Of more files of one suffix none is a list: they are one an image."""
 
@@ -127,7 +129,9 @@ def _matched(path: str, rows: Sequence[Row], known: Mapping[str, str], least: fl
     """
     width = len(rows[0][1])
     some = [row for _, row in rows[1 : 1 + TRIED] if len(row) == width] or [rows[0][1]]
-    ways = [(at, below) for at in range(width) for below in range(max(len(_parts(row[at])) for row in some))]
+    ways = [
+        (at, below) for at in range(width) for below in range(min(DEEPEST, max(len(_parts(row[at])) for row in some)))
+    ]
     at, below = max(ways, key=lambda way: (_score([row[way[0]] for row in some], way[1], known), -way[1], -way[0]))
     images = {row[at]: found for _, row in rows if at < len(row) and (found := _find(row[at], below, known))}
     first = rows[0][1]
