@@ -82,3 +82,18 @@ def test_files_that_are_not_read_say_what_is(problem, tmp_path):
         parquet.write_table(parquet.read_table(path).drop_columns([problem.removeprefix("no ")]), path)
     with pytest.raises(FerBenchError, match=r"fer\.parquet: " + ("no parquet" if problem == "damaged" else "which")):
         opened(path)
+
+
+def test_labels_without_a_name_among_others_and_no_rows_at_all_are_told(tmp_path):
+    path = write(tmp_path / "fer.parquet", [0, 1, 7, 2])
+    with pytest.raises(FerBenchError, match=r"fer\.parquet, row 2: no label"):
+        opened(path)
+    parquet.write_table(parquet.read_table(path)[:0], path)
+    with pytest.raises(FerBenchError, match="no images with a label"):
+        opened(path)
+
+
+def test_what_macos_leaves_beside_a_shard_is_none(tmp_path):
+    path = write(tmp_path / "fer" / "train.parquet", [0, 1] * 4)
+    path.with_name("._train.parquet").write_bytes(b"\0\5\26\7")
+    assert len(opened(path.parent)) == 8

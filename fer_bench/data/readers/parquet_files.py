@@ -86,9 +86,9 @@ class _Layout:
         return content or None, columns | ({"path": path} if path else {})
 
     def label_of(self, values: Mapping[str, Any]) -> str:
-        """The name of the class; "" where it is not known, as -1 says on Hugging Face."""
+        """The name of the class; "" where it is not known, as -1 says on Hugging Face, or has no name among others."""
         text = self._text(self.label, values[self.label])
-        return "" if text in ("-1", "nan") else text
+        return "" if text in ("-1", "nan") or (self.classes and text not in self.classes) else text
 
     def subset_of(self, values: Mapping[str, Any]) -> str | None:
         """What the column of subsets says, if there is one."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_bench import cache
-from fer_bench.archives import unzipped
+from fer_bench.archives import is_hidden, unzipped
 from fer_bench.cache import reading
 from fer_bench.data import fer2013
 from fer_bench.data.options import ReadOptions, check_name
@@ -164,7 +164,7 @@ def _decode_folder(
     root: Path, paths: Sequence[str], scratch: Path, options: ReadOptions, progress: Progress
 ) -> "Decoded":
     """Shards of parquet, or one table without images beside it, or images."""
-    if shards := [path for path in paths if path.lower().endswith(".parquet")]:
+    if shards := [path for path in paths if path.lower().endswith(".parquet") and not is_hidden(path)]:
         from fer_bench.data.readers.parquet_files import read_parquet
 
         return read_parquet(root, shards, scratch, options, progress)

@@ -81,8 +81,10 @@ def read_images(
     What is not square is padded by its edge pixels. Pixels go into the file `scratch`, not into memory. class_names: in
     the layout's order, where it has one. Raises FerBenchError naming every unreadable file, every box outside its image
     and, under `options.crop_faces`, every image without a face, unless `options.skip_bad` drops them; and where deep
-    pixels are nearly black.
+    pixels are nearly black, or there are no files.
     """
+    if not files:
+        raise FerBenchError(f"{root}: no images with a label{''.join(f'; {note}' for note in notes)}")
     raw = scratch.with_name(f"{scratch.name}.small")
     try:
         with raw.open("wb") as out:
@@ -99,7 +101,7 @@ def read_images(
         images = _assemble(raw, looks, side, scratch)
     finally:
         raw.unlink(missing_ok=True)
-    names = list(class_names) or sorted({file.class_name for file in files})
+    names = [*class_names, *sorted({file.class_name for file in files} - set(class_names))]
     codes = {name: code for code, name in enumerate(names)}
     ids = [_printable(file.sample_id or file.path) for file in files]
     composed = [unicodedata.normalize("NFC", one) for one in ids]
