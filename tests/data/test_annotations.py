@@ -228,8 +228,22 @@ def test_affectnet_by_its_arrays(tmp_path):
     found = of_each(opened(tmp_path / "AffectNet"))
     assert len(found) == 18 and found["train_set/images/7.png"] == ("contempt", "train")
     assert found["val_set/images/16.png"] == ("contempt", "test")
-    np.save(folder / "annotations" / "19_exp.npy", np.array({"a": 1}), allow_pickle=True)
-    with pytest.raises(FerBenchError, match=r"19_exp\.npy"):
+    (folder / "annotations" / "._19_exp.npy").write_bytes(b"left by macOS")
+    assert len(opened(tmp_path / "AffectNet")) == 18
+    np.savez(tmp_path / "a.npz", label=3)
+    for content in (np.array({"a": 1}), np.array(1j), None):
+        np.save(path := folder / "annotations" / "19_exp.npy", content, allow_pickle=True)
+        if content is None:
+            path.write_bytes((tmp_path / "a.npz").read_bytes())
+        with pytest.raises(FerBenchError, match=r"19_exp\.npy"):
+            opened(tmp_path / "AffectNet")
+
+
+def test_where_no_image_shows_an_expression_that_is_told(tmp_path):
+    write(tmp_path / "AffectNet" / "images" / "0.png", 0)
+    (tmp_path / "AffectNet" / "annotations").mkdir()
+    np.save(tmp_path / "AffectNet" / "annotations" / "0_exp.npy", "8")
+    with pytest.raises(FerBenchError, match=r"no images with a label; .*left out 1 images of no expression"):
         opened(tmp_path / "AffectNet")
 
 
@@ -279,3 +293,9 @@ def test_ferplus(box, tmp_path):
     write_text(folder / "label.csv", f"fer0000009.png{box},{votes[0]}", f"fer0000001.png{box},{votes[0]}")
     with pytest.raises(FerBenchError, match=r"label\.csv, line 1"):
         opened(tmp_path / "data")
+
+
+def test_a_file_of_labels_that_cannot_be_read_is_named(own):
+    (own / "classes.txt").symlink_to(own / "nowhere")
+    with pytest.raises(FerBenchError, match=r"own/classes\.txt: cannot be read"):
+        opened(own)

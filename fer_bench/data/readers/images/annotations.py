@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from fer_bench.archives import is_hidden
 from fer_bench.data.options import ReadOptions
 from fer_bench.data.readers.attributes.classes import asked_for
 from fer_bench.data.readers.decoded import drop_bad, official_subset, same_name, subset_of
 from fer_bench.data.readers.images.decoding import ImageFile, told_apart
+from fer_bench.data.readers.npz_files import DAMAGE
 from fer_bench.errors import FerBenchError
 
 Listed = tuple[list[ImageFile], list[str]]
@@ -42,7 +44,7 @@ def annotated_images(root: Path, pictures: Sequence[str], paths: Sequence[str], 
             return _by_lines(root, by_name[name], pictures, read, options)
     if voted := [path for path in paths if path.rpartition("/")[2] == FERPLUS_LIST and _is_ferplus(root / path)]:
         return _ferplus(root, pictures, voted, options)
-    if expressions := [path for path in paths if path.endswith(EXPRESSION_FILE)]:
+    if expressions := [path for path in paths if path.endswith(EXPRESSION_FILE) and not is_hidden(path)]:
         return _affectnet(root, pictures, expressions, options)
     for path in paths:
         if (classes := _yolo_classes(root / path)) and (found := _yolo(root, pictures, set(paths), classes, options)):
@@ -136,7 +138,7 @@ def _affectnet(root: Path, pictures: Sequence[str], expressions: Sequence[str], 
         try:
             label = str(int(float(np.load(root / path, allow_pickle=False).item())))
             files.append(ImageFile(picture or "", AFFECTNET_CLASSES[label], subset_of(path)))
-        except (OSError, ValueError, OverflowError, KeyError, EOFError) as error:
+        except (*DAMAGE, AttributeError) as error:  # an .npz under this name has no item
             problems.append(f"{path}: no number from 0 to {len(AFFECTNET_CLASSES) - 1} ({error})"[:160])
         else:
             problems += [f"{path}: its image is missing"] * (picture is None)

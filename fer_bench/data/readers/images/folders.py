@@ -34,9 +34,13 @@ def read_folder(
 ) -> Decoded:  # fmt: skip
     """Read the images among `paths` below `root`; a folder ends with "/". only: the list that says which and what.
 
-    Raises FerBenchError as `find_images` and `decoding.read_images` do.
+    Raises FerBenchError as `find_images` and `decoding.read_images` do, and where a file of labels cannot be read.
     """
-    return decoding.read_images(root, *find_images(root, paths, options, only), scratch, options, progress)
+    try:
+        files, notes = find_images(root, paths, options, only)
+    except OSError as error:
+        raise FerBenchError(f"{error.filename or root}: cannot be read ({error.strerror or error})") from error
+    return decoding.read_images(root, files, notes, scratch, options, progress)
 
 
 def find_images(
