@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from fer_bench.data.resizing import gray_square
-from fer_bench.data.splits import Split
+from fer_bench.data.splits.split import Split
 
 SIDE = 48
 LOOKED_AT = 2000

@@ -16,7 +16,7 @@ from fer_bench.data.appearance import differences
 from fer_bench.data.copies import Copies, stored_copies
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.resizing import gray_squares
-from fer_bench.data.splits import Split
+from fer_bench.data.splits.split import Split
 from fer_bench.progress import Progress, silent
 
 STORED_FORMAT = 6
@@ -71,7 +71,8 @@ def make_audit(dataset: Dataset, splits: Sequence[Split], copies: Copies) -> dic
     counts = dataset.class_counts()
     chunks = np.split(np.asarray(dataset.images), range(CHUNK, len(dataset), CHUNK))
     blank = np.concatenate([chunk.reshape(len(chunk), -1).std(axis=1) for chunk in chunks]) < BLANK
-    near = np.isin(copies.groups, copies.groups[copies.first[copies.pairs.ravel()]])
+    groups = copies.groups
+    near = np.where(np.isin(groups, groups[copies.first[copies.pairs.ravel()]]), groups, -1)
     return {
         "dataset": dataset.name,
         "data_fingerprint": dataset.fingerprint,
@@ -87,7 +88,7 @@ def make_audit(dataset: Dataset, splits: Sequence[Split], copies: Copies) -> dic
         "fer2013_differences": _fer2013_differences(dataset),
         "subsets": _summed([_subsets(dataset, split, copies, blank) for split in splits]),
         "exact": _groups(copies.image, dataset.labels, splits),
-        "near": _groups(np.where(near, copies.groups, -1), dataset.labels, splits),
+        "near": _groups(near, dataset.labels, splits),
         "near_pairs": len(copies.pairs),
         "mirrored_pairs": int(copies.mirrored.sum()),
         "near_threshold": copies.threshold,

@@ -67,7 +67,7 @@ class Copies:
     @property
     def groups(self) -> np.ndarray:
         """Group number of each row, int (n,): exact and near copies, and copies of copies, share it."""
-        return _components(len(self.first), self.pairs)[self.image]
+        return components(len(self.first), self.pairs)[self.image]
 
     def among(self, rows: np.ndarray) -> np.ndarray:
         """Copies that each row has among `rows`: str (n,), "exact", "near" or "". A row in `rows` is its own copy."""
@@ -174,7 +174,7 @@ def _unseen(n: int, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Of an image with many copies few are candidates. Of very many that are linked, as many as can be compared are drawn.
     """
-    component = _components(n, pairs)
+    component = components(n, pairs)
     known, seen, unseen = set(map(tuple, pairs.tolist())), np.ones(n), [np.empty((0, 2), np.int64)]
     sizes = np.bincount(component)
     for number in np.flatnonzero(sizes > 2):
@@ -189,8 +189,8 @@ def _unseen(n: int, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(unseen).astype(np.int64), seen
 
 
-def _components(n: int, pairs: np.ndarray) -> np.ndarray:
-    """Number of the component of each of n images, int (n,), that `pairs` link, over others too."""
+def components(n: int, pairs: np.ndarray) -> np.ndarray:
+    """Number of the component of each of n things, int (n,), that `pairs`, (m, 2), link, over others too."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from fer_bench.errors import FerBenchError
 SUBSETS = ("train", "validation", "test")
 SHOWN = 20
 SLICE = "slice:"
+ABOUT = ("name", "class_names", "vote_names", "grouped_by", "groups_from", "copies", "notes", "fingerprint")
+"""What is stored beside the arrays."""
 GroupedBy = Literal["", "person", "image", "clip"]
 
 
@@ -115,7 +117,7 @@ class Dataset:
         return sha.hexdigest()[:16]
 
     def class_counts(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """Images per class, int64 (n_classes,), over all rows or those at the indices `rows`."""
+        """Images per class, int64 (n_classes,), over all rows or `rows` of them: indices, or bool (n,)."""
         labels = self.labels if rows is None else self.labels[rows]
         return np.bincount(labels, minlength=len(self.class_names))
 
@@ -132,16 +134,7 @@ class Dataset:
             sample_ids=np.asarray(self.sample_ids, dtype=np.str_),
             **arrays,
         )
-        about = {
-            "name": self.name,
-            "class_names": self.class_names,
-            "vote_names": self.vote_names,
-            "grouped_by": self.grouped_by,
-            "groups_from": self.groups_from,
-            "copies": self.copies,
-            "notes": self.notes,
-            "fingerprint": self.fingerprint,
-        }
+        about = {name: getattr(self, name) for name in ABOUT}
         (folder / "about.json").write_text(json.dumps(about, indent=1))
 
     @classmethod
@@ -151,23 +144,17 @@ class Dataset:
         Raises FerBenchError where the files are damaged.
         """
         with reading(folder):
-            about = json.loads((folder / "about.json").read_text())
+            stored = json.loads((folder / "about.json").read_text())
+            about: dict[str, Any] = {
+                name: tuple(value) if isinstance(value := stored[name], list) else value for name in ABOUT
+            }
+            fingerprint = about.pop("fingerprint")
             with np.load(folder / "rows.npz", allow_pickle=False) as rows:
                 arrays = {name: rows[name] for name in rows.files if not name.startswith(SLICE)}
                 slices = {name.removeprefix(SLICE): rows[name] for name in rows.files if name.startswith(SLICE)}
-            dataset = cls(
-                name=about["name"],
-                images=np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False),
-                class_names=tuple(about["class_names"]),
-                vote_names=tuple(about["vote_names"]),
-                grouped_by=about["grouped_by"],
-                groups_from=about["groups_from"],
-                slices=slices,
-                copies=about["copies"],
-                notes=tuple(about["notes"]),
-                **arrays,
-            )
-            dataset.__dict__["fingerprint"] = about["fingerprint"]  # known: hashing 83 MB again would cost a start
+            images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+            dataset = cls(images=images, slices=slices, **about, **arrays)
+            dataset.__dict__["fingerprint"] = fingerprint  # known: hashing 83 MB again would cost a start
             return dataset
 
 

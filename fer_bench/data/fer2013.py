@@ -47,18 +47,20 @@ def is_fer2013(dataset: "Dataset") -> bool:
 
     Known by the images per class and subset, and by their brightness.
     """
-    if dataset.subsets is None or sorted(counts_by_subset(dataset)) != sorted(COUNTS.values()):
-        return False
-    import numpy as np
-
     from fer_bench.data.dataset import SUBSETS
 
+    if dataset.subsets is None:
+        return False
+    per_subset = [dataset.class_counts(dataset.subsets == subset).tolist() for subset in SUBSETS]
+    by_class: list[tuple[int, ...]] = list(zip(*per_subset, strict=True))
+    if sorted(by_class) != sorted(COUNTS.values()):
+        return False
     names: dict[tuple[int, ...], str] = {counts: name for name, counts in COUNTS.items()}
     means = dataset.images.reshape(len(dataset), -1).mean(axis=1)
-    for code, counts in enumerate(counts_by_subset(dataset)):
+    for code, counts in enumerate(by_class):
         for subset, known in zip(SUBSETS, BRIGHTNESS[names[counts]], strict=True):
             rows = (dataset.labels == code) & (dataset.subsets == subset)
-            if np.abs(means[rows].mean() - known) > SAME_BRIGHTNESS:
+            if abs(means[rows].mean() - known) > SAME_BRIGHTNESS:
                 return False
     return True
 
@@ -71,16 +73,6 @@ def check(dataset: "Dataset", path: Path) -> None:
             f"3,589 PrivateTest), or with other pixels; this has {len(dataset):,} in {len(dataset.class_names)}; "
             "as it is: --data PATH"
         )
-
-
-def counts_by_subset(dataset: "Dataset") -> list[tuple[int, ...]]:
-    """Images of each class in each subset of a dataset that has official ones."""
-    import numpy as np
-
-    from fer_bench.data.dataset import SUBSETS
-
-    per_subset = [dataset.class_counts(np.flatnonzero(dataset.subsets == subset)) for subset in SUBSETS]
-    return [tuple(map(int, counts)) for counts in zip(*per_subset, strict=True)]
 
 
 def locate(progress: Progress = silent) -> Path:

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
-from fer_bench.data.copies import stored_copies
+from fer_bench.data.copies import components, stored_copies
 from fer_bench.data.dataset import Dataset
 from fer_bench.data.splits.dealing import even_parts, in_turn, rare_first
 from fer_bench.errors import FerBenchError, listing
@@ -73,15 +71,12 @@ def draw(dataset: Dataset, rows: np.ndarray, shares: Shares, seed: int | str, gr
 
 def whole_groups(dataset: Dataset, progress: Progress) -> np.ndarray:
     """Group number of each row: exact and near copies, and rows of one given group, share it (transitively)."""
-    keys = [stored_copies(dataset, progress).groups]
-    if dataset.groups is not None:
-        keys.append(np.unique(dataset.groups, return_inverse=True)[1])
+    copies = stored_copies(dataset, progress).groups
+    if dataset.groups is None:
+        return copies
     n = len(dataset)
-    offsets = np.cumsum([n] + [key.max() + 1 for key in keys])
-    rows = np.tile(np.arange(n), len(keys))
-    columns = np.concatenate([key + offset for key, offset in zip(keys, offsets[:-1], strict=True)])
-    graph = coo_matrix((np.ones(len(rows), bool), (rows, columns)), shape=(offsets[-1], offsets[-1]))
-    return connected_components(graph, directed=False)[1][:n]
+    given = np.unique(dataset.groups, return_inverse=True)[1]
+    return components(2 * n, np.stack([copies, n + given], axis=1))[copies]
 
 
 def _units(rows: np.ndarray, dataset: Dataset, groups: np.ndarray, seed: int | str) -> list[np.ndarray]:

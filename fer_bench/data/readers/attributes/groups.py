@@ -21,7 +21,7 @@ COLUMNS: dict[str, GroupedBy] = {
     **dict.fromkeys(("clip", "video"), "clip"),
 }
 """Columns that are understood, in any case, with or without "id", the first that is there."""
-FILE_COLUMNS = ("file", "filename", "image", "imagename", "path", "name", "id", "sampleid", "sample")
+FILE_COLUMNS = ("file", "filename", "image", "imagename", "path", "name", "id", "sample")
 LEAST_PEOPLE = 3
 """A column of fewer values, such as two arms of a study, names no people unless it is asked for."""
 LOOKS = (
@@ -93,7 +93,7 @@ def _given(decoded: Decoded, groups: str, slices: Sequence[str]) -> Decoded:
         values, where = _cleaned(decoded.columns[name]), f"column {name}"
         decoded = _without(decoded, name, slices)
     elif is_file(groups):
-        by, values, where = "person", _joined(decoded, Path(groups)), f"{Path(groups).name}"
+        by, values, where = "person", _joined(decoded, Path(groups)), Path(groups).name
     else:
         by, values, where = "person", _matched(decoded, groups), f"the pattern {groups} in file names"
     unknown = [_file_names(decoded)[at] for at, value in enumerate(values) if not value]
@@ -143,12 +143,11 @@ def _joined(decoded: Decoded, path: Path) -> list[str]:
     """The group of each image by a CSV of files or ids and groups: by id, then by file name, then by name alone."""
     ids = [str(sample_id) for sample_id in decoded.sample_ids]
     names = _file_names(decoded)
-    ways = [lambda text: text, lambda text: PurePosixPath(text).name, lambda text: PurePosixPath(text).stem]
     groups, twice = _table(path)
     if twice:
         raise FerBenchError(f"--groups {path}: several groups for one image\n{listing(twice)}")
     found = [groups.get(one) or groups.get(name) or "" for one, name in zip(ids, names, strict=True)]
-    for way in ways[1:]:
+    for way in (lambda text: PurePosixPath(text).name, lambda text: PurePosixPath(text).stem):
         known: dict[str, set[str]] = {}
         for key, group in groups.items():
             known.setdefault(way(key), set()).add(group)
@@ -188,10 +187,7 @@ def _file_names(decoded: Decoded) -> list[str]:
 
 
 def _known_columns(decoded: Decoded) -> list[tuple[str, GroupedBy]]:
-    found = [(name, _plain(name)) for name in decoded.columns]
-    order = list(COLUMNS)
-    known = sorted((order.index(plain), name) for name, plain in found if plain in COLUMNS)
-    return [(name, COLUMNS[order[at]]) for at, name in known]
+    return [(name, by) for plain, by in COLUMNS.items() for name in sorted(decoded.columns) if _plain(name) == plain]
 
 
 def _plain(name: str) -> str:
