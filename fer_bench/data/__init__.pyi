@@ -12,11 +12,11 @@ from .options import check_name as check_name
 from .readers import OpenedDataset as OpenedDataset
 from .readers import open_dataset as open_dataset
 from .readers.decoded import same_name as same_name
-from .readers.images.decoding import picture as picture
-from .readers.images.decoding import quiet as quiet
 from .readers.images.faces import sure_boxes as sure_boxes
 from .readers.images.picture_types import is_picture as is_picture
 from .readers.images.picture_types import is_video as is_video
+from .readers.images.pixels import picture as picture
+from .readers.images.pixels import quiet as quiet
 from .resizing import fitted as fitted
 from .resizing import gray_squares as gray_squares
 from .resizing import resized as resized

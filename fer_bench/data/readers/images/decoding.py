@@ -1,41 +1,29 @@
-"""Image files of any format, size and colour, decoded into one array."""
+"""Faces in image files of any size and colour, cut out and decoded into one array."""
 
-import io
 import os
-import stat
 import unicodedata
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import BinaryIO
 
-import cv2
 import numpy as np
-from PIL import Image, ImageOps
 
 from fer_bench.data.options import ReadOptions
 from fer_bench.data.readers.decoded import Decoded, check_range, drop_bad
 from fer_bench.data.readers.images import faces
-from fer_bench.data.readers.images.picture_types import why_unread
+from fer_bench.data.readers.images.pixels import pixels, quiet
 from fer_bench.data.resizing import fitted, shrunk
 from fer_bench.errors import FerBenchError
 from fer_bench.progress import Progress, silent
 
-MOST_PIXELS = 1 << 26
-"""Of one image. The largest cameras have fewer; what has more is a mistake, or made to fill the memory."""
 CHUNK = 512
 DEEP = 65535
-PILLOW = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-"""Formats that Pillow is asked for where OpenCV gives up, such as CMYK in TIFF."""
 MARGIN = 0.1
 """Of a face box's sides, added on each: boxes are drawn tight."""
-
-
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom, in pixels or as shares of the image's sides."""
 
@@ -149,7 +137,7 @@ def _shrink_all(
 
     def small(file: ImageFile) -> tuple[Look, np.ndarray | None]:
         try:
-            image, low, high = _pixels(root / file.path)
+            image, low, high = pixels(root / file.path)
             image = _cut(image, file, options.crop_faces)
         except ValueError as error:
             return Look(problem=str(error)), None
@@ -181,76 +169,6 @@ def _assemble(raw: Path, looks: Sequence[Look], side: int, scratch: Path) -> np.
             square = fitted(np.asarray(image), side)
             out.write(np.ascontiguousarray(square if gray or square.ndim == 3 else np.dstack([square] * 3)).data)
     return np.memmap(scratch, dtype=np.uint8, mode="r", shape=(len(looks), side, side) + (() if gray else (3,)))
-
-
-def picture(content: bytes, name: str) -> np.ndarray:
-    """RGB uint8 (h, w, 3) of an image file's `content`, turned upright by its EXIF tag.
-
-    name: of the file, which tells raw files of cameras from others. Raises ValueError saying what is wrong.
-    """
-    return np.ascontiguousarray(_decode(np.frombuffer(content, np.uint8), name)[0][..., ::-1])
-
-
-def _pixels(path: Path) -> tuple[np.ndarray, int | None, int | None]:
-    """`_decode` of a file. Raises ValueError saying what is wrong."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ValueError("not a file of data")  # a pipe would have us wait for ever
-        data = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise ValueError(f"cannot be opened ({error.strerror or error})") from error
-    return _decode(data, path.name)
-
-
-def _decode(data: np.ndarray, name: str) -> tuple[np.ndarray, int | None, int | None]:
-    """BGR uint8, turned upright by its EXIF tag, and a 16-bit image's range. Raises ValueError saying what is wrong."""
-    if not data.size:
-        raise ValueError("zero bytes")
-    if unread := why_unread(data[:16].tobytes(), name):
-        raise ValueError(f"{unread}, which is not read; save it as PNG or JPEG")
-    _refuse_bomb(data)
-    image = _decoded(data)
-    if image.dtype == np.uint8:
-        return image, None, None
-    if image.dtype == np.uint16:
-        return (image >> 8).astype(np.uint8), int(image.min()), int(image.max())
-    low, high = float(image.min()), float(image.max())
-    if not (low >= 0 and high <= 255):  # not finite ones too
-        raise ValueError(f"{image.dtype} pixels from {low:g} to {high:g}; 0 to 1 or 0 to 255 are needed")
-    return np.round(image * 255 if high <= 1 else image).astype(np.uint8), None, None
-
-
-def _decoded(data: np.ndarray) -> np.ndarray:
-    """BGR (h, w, 3) in the file's own depth; transparency is dropped. Raises ValueError."""
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-        if image is None and data[:2].tobytes() in (b"II", b"MM"):  # TIFF of one floating channel
-            plane = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-            image = np.dstack([plane] * 3) if plane is not None and plane.ndim == 2 else None
-    except cv2.error as error:
-        raise ValueError(f"cannot be decoded ({error.err})") from error
-    return _by_pillow(data) if image is None else image
-
-
-def _by_pillow(data: np.ndarray) -> np.ndarray:
-    try:
-        with Image.open(io.BytesIO(data.data), formats=PILLOW) as picture:
-            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))[..., ::-1]
-    except Exception as error:  # whatever Pillow says of a damaged file
-        raise ValueError("cannot be decoded") from error
-
-
-def _refuse_bomb(data: np.ndarray) -> None:
-    """Raise ValueError where a file says that it has more pixels than a photograph: they would fill the memory."""
-    try:
-        width, height = Image.open(io.BytesIO(data.data)).size
-        too_many = width * height > MOST_PIXELS
-    except Image.DecompressionBombError:
-        too_many = True
-    except Exception:  # whatever Pillow says of what it does not know; OpenCV has a limit too, of 16 times as many
-        return
-    if too_many:
-        raise ValueError(f"more than {MOST_PIXELS:,} pixels")
 
 
 def _cut(image: np.ndarray, file: ImageFile, crop_faces: bool) -> np.ndarray:
@@ -290,7 +208,7 @@ def _photographs(root: Path, files: Sequence[ImageFile], looks: Sequence[Look], 
     if not some:
         return []
     with quiet(), _threads() as pool:
-        n = sum(pool.map(lambda file: faces.is_whole_photograph(_pixels(root / file.path)[0]), some))
+        n = sum(pool.map(lambda file: faces.is_whole_photograph(pixels(root / file.path)[0]), some))
     if 2 * n <= len(some):
         return []
     return [
@@ -316,15 +234,3 @@ def _size_note(looks: Sequence[Look], side: int) -> list[str]:
 def _printable(name: str) -> str:
     """`name` with bytes that are not UTF-8 written out, so that it can be stored as text."""
     return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """OpenCV and Pillow report to standard error what is reported here, with the file's name, in one list."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)
