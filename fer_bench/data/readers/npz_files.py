@@ -141,12 +141,7 @@ def _by_subset(path: Path, arrays: Arrays) -> Arrays:
 def _images(path: Path, images: np.ndarray) -> np.ndarray:
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
-    if (
-        images.dtype != np.uint8
-        or images.ndim not in (3, 4)
-        or (images.ndim == 4 and images.shape[3] != 3)
-        or not images.size
-    ):
+    if images.dtype != np.uint8 or images.ndim < 3 or images.shape[3:] not in ((), (3,)) or not images.size:
         numbers = images.size and images.dtype.kind in "iuf"
         span = f" from {images.min():g} to {images.max():g}" if numbers else ""
         raise FerBenchError(
