@@ -24,14 +24,12 @@ def audit(options: SplitOptions) -> None:
     """Look for copies, leaks and odd labels, and write the data card; exit code 1 where the data are suspect."""
     from fer_bench.analysis import against_data
     from fer_bench.data import Dataset, Split, stored_copies
-    from fer_bench.execution import audit_data, prepare
+    from fer_bench.execution import audit_data
     from fer_bench.records import Audit
     from fer_bench.report import audit_lines, write_copies
 
-    with reading_progress(console) as progress:
-        prepared = prepare(
-            options.data, options.results, options.name, options.reading(), options.split_seed, progress=progress
-        )
+    with reading_progress() as progress:
+        prepared = options.prepare(progress)
         prepared.results.claim(prepared.data_fingerprint)
         audit_data(prepared, progress)
         folder = prepared.results.path
@@ -50,7 +48,7 @@ def leak() -> None:
     """Over-sample before the split, as many notebooks do, and see the validation score lie."""
     from fer_bench.cli.demo import lines, ways
 
-    with reading_progress(console) as progress:
+    with reading_progress() as progress:
         done = ways(progress=progress)
     say(*lines(done))
 
@@ -62,7 +60,7 @@ def describe(options: DataOptions) -> None:
     from fer_bench.data import describe as described
     from fer_bench.data import open_dataset
 
-    with reading_progress(console) as progress:
+    with reading_progress() as progress:
         opened = open_dataset(options.data, name=options.name, options=options.reading(), progress=progress)
     say(*described(opened.load()))
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+from tabulate import tabulate
 
 from fer_bench.analysis import Finding, against_data
 from fer_bench.data import Dataset, find_copies, make_audit, make_split, make_synthetic
 from fer_bench.progress import Progress, silent
 from fer_bench.records import Audit
-
-if TYPE_CHECKING:
-    import numpy as np
 
 N_IMAGES = 1000
 ENLARGED = 3
@@ -38,8 +37,6 @@ class Way:
 
 def ways(n_images: int = N_IMAGES, progress: Progress = silent) -> list[Way]:
     """The honest way and two that over-sample before they split, all tested on the same untouched faces."""
-    import numpy as np
-
     progress(0.0, "rendering faces")
     faces = make_synthetic(n_images, SEED)
     split = make_split(faces, SEED)
@@ -62,8 +59,6 @@ def ways(n_images: int = N_IMAGES, progress: Progress = silent) -> list[Way]:
 
 def lines(done: list[Way]) -> list[str]:
     """What happened, for people."""
-    from tabulate import tabulate
-
     from fer_bench.report import sentences
 
     rare = done[0].data.class_names[_rarest(done[0].data)]
@@ -90,7 +85,6 @@ def lines(done: list[Way]) -> list[str]:
 
 def _way(name: str, faces: Dataset, subsets: dict[str, np.ndarray]) -> Way:
     """The data as their maker would hand them over: copied rows are rows like any other, subsets are official."""
-    import numpy as np
     from sklearn.ensemble import RandomForestClassifier
 
     rows = np.concatenate(list(subsets.values()))
@@ -116,8 +110,6 @@ def _way(name: str, faces: Dataset, subsets: dict[str, np.ndarray]) -> Way:
 
 def _over_sampled(faces: Dataset, rows: np.ndarray, n_per_class: int) -> np.ndarray:
     """`rows`, and rows of each class drawn again at random until it has `n_per_class` of them."""
-    import numpy as np
-
     rng = np.random.default_rng(SEED)
     of_class = [rows[faces.labels[rows] == label] for label in np.unique(faces.labels[rows])]
     return np.concatenate([[*members, *rng.choice(members, n_per_class - len(members))] for members in of_class])
@@ -125,8 +117,6 @@ def _over_sampled(faces: Dataset, rows: np.ndarray, n_per_class: int) -> np.ndar
 
 def _cut(rows: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Train and validation: a `share` of the rows, drawn at random, validates."""
-    import numpy as np
-
     train, validation = np.split(np.random.default_rng(SEED).permutation(rows), [round((1 - share) * len(rows))])
     return train, validation
 

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from fer_bench.cli.options import Plugin, Results, ResultsName, Weights
-from fer_bench.cli.terminal import console, load_registered, reading_progress, say
+from fer_bench.cli.terminal import load_registered, reading_progress, say
 from fer_bench.errors import FerBenchError
 
 if TYPE_CHECKING:
     from fer_bench.deploy import Bundle
 
 app = typer.Typer()
-
-
-class Quantize(StrEnum):
-    """What a bundle multiplies in, instead of float32."""
-
-    int8 = "int8"
-
-
-class BundleFormat(StrEnum):
-    """What a model is written as."""
-
-    onnx = "onnx"
-    litert = "litert"
-
-
 BundleFolder = Annotated[Path, typer.Argument(help="A bundle that `export` made.")]
 Trust = Annotated[
     list[str] | None,
@@ -51,10 +35,10 @@ def export(
     compare: Annotated[
         bool, typer.Option("--compare", help="Export several, and compare quality and latency.")
     ] = False,
-    quantize: Annotated[Quantize | None, typer.Option(help="Multiply in int8: smaller, often faster.")] = None,
+    quantize: Annotated[Literal["int8"] | None, typer.Option(help="Multiply in int8: smaller, often faster.")] = None,
     format_: Annotated[
-        BundleFormat, typer.Option("--format", help="onnx; litert: of networks a .tflite as well.")
-    ] = BundleFormat.onnx,
+        Literal["onnx", "litert"], typer.Option("--format", help="onnx; litert: of networks a .tflite as well.")
+    ] = "onnx",
     weights: Weights = "auto",
     plugin: Plugin = None,
 ) -> None:
@@ -79,7 +63,7 @@ def export(
     if problems:
         raise FerBenchError("\n".join(problems))
     bundles = {run_id: to / run_id if compare else to for run_id in run_ids}
-    with reading_progress(console) as progress:
+    with reading_progress() as progress:
         how: dict[str, Any] = {"quantize": bool(quantize), "litert": format_ == "litert", "progress": progress}
         cards = {folder: export_run(source, run_id, folder, **how) for run_id, folder in bundles.items()}
     for folder, card in cards.items():
@@ -127,7 +111,7 @@ def predict(
         show_camera(Predictor(model, find=True, smooth=smooth), camera)
         return
     annotations = Annotations(annotate, model.classes) if annotate else None
-    with reading_progress(console) as progress:
+    with reading_progress() as progress:
         found = Predictor(model, faces, smooth, annotations).predict(paths or [], progress)
     if out:
         say(*(str(path) for path in write_predictions(out, model, found)))

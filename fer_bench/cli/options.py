@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from enum import StrEnum
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
@@ -17,95 +16,20 @@ from fer_bench.seeds import MOST_SEED, checked_seeds
 
 if TYPE_CHECKING:
     from fer_bench.data import ReadOptions
-    from fer_bench.execution import Selection
+    from fer_bench.execution import Prepared, Selection
+    from fer_bench.progress import Progress
 
 
-class Budget(StrEnum):
-    """Gradient steps for models trained by steps."""
-
-    quick = "quick"
-    standard = "standard"
-    full = "full"
-
-
-class Rerun(StrEnum):
-    """What is done again."""
-
-    missing = "missing"
-    failed = "failed"
-    all = "all"
-
-
-class Method(StrEnum):
-    """How a search goes on."""
-
-    bayesian = "bayesian"
-    hyperband = "hyperband"
-
-
-class Precision(StrEnum):
-    """What networks compute with."""
-
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-
-
-class Copies(StrEnum):
-    """Which images count as copies of one another."""
-
-    exact = "exact"
-    near = "near"
-    none = "none"
-
-
-class Schedule(StrEnum):
-    """How the learning rate falls."""
-
-    cosine = "cosine"
-    plateau = "plateau"
-
-
-class FineTune(StrEnum):
-    """What of a pre-trained network is trained, beginning at its end."""
-
-    head = "head"
-    last_block = "last-block"
-    all = "all"
-
-
-Data = Annotated[
-    str,
-    typer.Option(
-        help="synthetic, fer2013, a folder or .zip of images, a list of them, a .csv, .npz or .parquet.", metavar="WHAT"
-    ),
-]
 Results = Annotated[Path, typer.Option(help="Folder of all results.", metavar="DIR")]
 ResultsName = Annotated[str, typer.Option("--name", help="The data's folder under the results.")]
-SuiteName = Annotated[str, typer.Option("--suite", help="all, classical, deep, zoo or smoke.")]
-Models = Annotated[str | None, typer.Option(help="Names or patterns, e.g. 'hog-*,cnn', instead of the suite's.")]
-Strategies = Annotated[str | None, typer.Option(help="Names or patterns, instead of the suite's.")]
-Seeds = Annotated[str, typer.Option(help="Comma-separated, e.g. 0,1,2.")]
-BudgetOption = Annotated[Budget, typer.Option("--budget", help="Gradient steps of networks and perceptrons.")]
-Weights = Annotated[str, typer.Option(help="Where networks start: auto, imagenet, none, or a weight file.")]
-Plugin = Annotated[
-    list[Path] | None, typer.Option("--plugin", help="Python file with models of yours.", metavar="FILE")
+Budget = Annotated[
+    Literal["quick", "standard", "full"], typer.Option(help="Gradient steps of networks and perceptrons.")
 ]
-RerunOption = Annotated[Rerun, typer.Option("--rerun", help="missing; failed: missing and failed; or all.")]
+Weights = Annotated[str, typer.Option(help="Where networks start: auto, imagenet, none, or a weight file.")]
+Plugin = Annotated[list[Path] | None, typer.Option(help="Python file with models of yours.", metavar="FILE")]
 
-
-READING = "How the data are read, where not as they come"
-RECIPE = "How networks are trained, where not by their own recipe"
-
-
-def recipe_option(*names: str, help: str, metavar: str | None = None, min: float | None = None) -> Any:
-    """An option of the panel `RECIPE`."""
-    return typer.Option(*names, help=help, metavar=metavar, min=min, rich_help_panel=RECIPE)
-
-
-def reading_option(*names: str, help: str, metavar: str | None = None) -> Any:
-    """An option of the panel `READING`."""
-    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=READING)
+reading_option = partial(typer.Option, rich_help_panel="How the data are read, where not as they come")
+recipe_option = partial(typer.Option, rich_help_panel="How networks are trained, where not by their own recipe")
 
 
 @dataclass(frozen=True)
@@ -121,23 +45,31 @@ class ReadingOptions:
         None
     )
     crop_faces: Annotated[bool, reading_option("--crop-faces", help="Cut the face out of each photograph.")] = False
-    copies: Annotated[Copies | None, reading_option(help="What counts as a copy; without, as the data suggest.")] = None
+    copies: Annotated[
+        Literal["exact", "near", "none"] | None,
+        reading_option(help="What counts as a copy; without, as the data suggest."),
+    ] = None
     skip_bad: Annotated[bool, reading_option("--skip-bad", help="Drop bad rows and files, and say so.")] = False
 
     def reading(self) -> ReadOptions:
         """How the data are read."""
         from fer_bench.data import ReadOptions
 
-        copies: Any = self.copies.value if self.copies else ""
         given = {name: getattr(self, name) for name in ("votes", "skip_bad", "groups", "classes", "crop_faces")}
-        return ReadOptions(**given, slices=self.slices or "", copies=copies)
+        return ReadOptions(**given, slices=self.slices or "", copies=self.copies or "")
 
 
 @dataclass(frozen=True)
 class DataOptions(ReadingOptions):
     """What data, and how they are read."""
 
-    data: Data = "synthetic"
+    data: Annotated[
+        str,
+        typer.Option(
+            help="synthetic, fer2013, a folder or .zip of images, a list of them, a .csv, .npz or .parquet.",
+            metavar="WHAT",
+        ),
+    ] = "synthetic"
     name: Annotated[str | None, typer.Option(help="Name of the data's folder under the results.")] = None
 
 
@@ -148,35 +80,48 @@ class SplitOptions(DataOptions):
     results: Results = Path("results")
     split_seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of a split that is drawn.")] = 0
 
+    def prepare(self, progress: Progress, folds: int | Literal["people"] = 0) -> Prepared:
+        """Open the data and make their split, or `folds`. Raises FerBenchError for bad data."""
+        from fer_bench.execution import prepare
+
+        return prepare(self.data, self.results, self.name, self.reading(), self.split_seed, folds, progress)
+
 
 @dataclass(frozen=True)
 class PlanOptions(SplitOptions):
     """What `run` and `plan` are about."""
 
-    suite: SuiteName = "all"
-    models: Models = None
-    strategies: Strategies = None
-    seeds: Seeds = "0"
+    suite: Annotated[str, typer.Option(help="all, classical, deep, zoo or smoke.")] = "all"
+    models: Annotated[str | None, typer.Option(help="Names or patterns, e.g. 'hog-*,cnn', instead of the suite's.")] = (
+        None
+    )
+    strategies: Annotated[str | None, typer.Option(help="Names or patterns, instead of the suite's.")] = None
+    seeds: Annotated[str, typer.Option(help="Comma-separated, e.g. 0,1,2.")] = "0"
     folds: Annotated[str, typer.Option(help="Cross-validate on so many folds, or by people.", metavar="K")] = "0"
-    budget: BudgetOption = Budget.quick
+    budget: Budget = "quick"
     weights: Weights = "auto"
     tuned: Annotated[bool, typer.Option("--tuned", help="Use the values that `tune` found.")] = False
     no_mirror: Annotated[bool, typer.Option("--no-mirror", help="Features of images without their mirrors.")] = False
     plugin: Plugin = None
-    rerun: RerunOption = Rerun.failed
+    rerun: Annotated[
+        Literal["missing", "failed", "all"], typer.Option(help="missing; failed: missing and failed; or all.")
+    ] = "failed"
     image_size: Annotated[
         int | None, recipe_option(help="Side of the images they see; each has its own.", metavar="PIXELS", min=8)
     ] = None
     augment: Annotated[str | None, recipe_option(help="Names with commas, e.g. mirror,shift,erasing; or none.")] = None
     mixup: Annotated[float | None, recipe_option(help="Alpha of mixup; 0.2 is usual.", min=0)] = None
     label_smoothing: Annotated[float | None, recipe_option(help="0.1 without; not under focal losses.", min=0)] = None
-    precision: Annotated[Precision, recipe_option(help="Number format of their arithmetic.")] = Precision.auto
-    schedule: Annotated[Schedule, recipe_option(help="Schedule of the learning rate.")] = Schedule.cosine
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"], recipe_option(help="Number format of their arithmetic.")
+    ] = "auto"
+    schedule: Annotated[Literal["cosine", "plateau"], recipe_option(help="Schedule of the learning rate.")] = "cosine"
     patience: Annotated[
         int | None, recipe_option(help="Stop after so many evaluations without a better one.", min=1)
     ] = None
     fine_tune: Annotated[
-        FineTune | None, recipe_option(help="How far from the head pre-trained ones are tuned; last-block without.")
+        Literal["head", "last-block", "all"] | None,
+        recipe_option(help="How far from the head pre-trained ones are tuned; last-block without."),
     ] = None
 
     def reading(self) -> ReadOptions:
@@ -189,7 +134,7 @@ class PlanOptions(SplitOptions):
         from fer_bench.execution import Selection
 
         return Selection(
-            self.suite, self.models, self.strategies, parse_seeds(self.seeds), self.budget.value, self.weights,
+            self.suite, self.models, self.strategies, parse_seeds(self.seeds), self.budget, self.weights,
             self.recipe(), self.tuned, not self.no_mirror,
         )  # fmt: skip
 
@@ -206,10 +151,10 @@ class PlanOptions(SplitOptions):
             "augmentation": None if self.augment is None else ",".join(augmentation_names(self.augment)) or "none",
             "mixup": self.mixup or None,
             "label_smoothing": self.label_smoothing,
-            "precision": None if self.precision == Precision.auto else self.precision.value,
-            "schedule": None if self.schedule == Schedule.cosine else self.schedule.value,
+            "precision": None if self.precision == "auto" else self.precision,
+            "schedule": None if self.schedule == "cosine" else self.schedule,
             "patience": self.patience,
-            "fine_tune": self.fine_tune and self.fine_tune.value,
+            "fine_tune": self.fine_tune,
         }
         return {name: value for name, value in asked.items() if value is not None}
 

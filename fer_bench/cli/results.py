@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fer_bench.cli.options import ReadingOptions, Results, ResultsName, with_options
-from fer_bench.cli.terminal import command_line, console, reading_progress, say, write_pages
+from fer_bench.cli.terminal import command_line, reading_progress, say, write_pages
 from fer_bench.errors import FerBenchError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def report(
     if images:
         from fer_bench.data import open_dataset
 
-        with reading_progress(console) as progress:
+        with reading_progress() as progress:
             dataset = open_dataset(images, name=name, options=options.reading(), progress=progress).load()
     for split in splits:
         write_pages(folder, None, split, [one.value for one in format_ or ()], dataset)
@@ -103,7 +103,7 @@ def unpack(
     if not isinstance(source, PublishedFolder):
         raise FerBenchError(f"{folder}: is a folder of runs already")
     target = ResultsFolder(results / source.path.resolve().name)
-    with reading_progress(console) as progress:
+    with reading_progress() as progress:
         added = take(source, target, progress)
     say(f"{target.path}: {added} runs added")
 
@@ -171,7 +171,7 @@ def _read_again(folder: ReadableFolder, options: VerifyOptions) -> Dataset | Non
     asked = [dict(record.spec.parameters).get("image_size") for record in folder.read()[0]]
     reading = options.reading()
     side = max([reading.side, *(size for size in asked if isinstance(size, int))])
-    with reading_progress(console) as progress:
+    with reading_progress() as progress:
         return open_dataset(options.data, options=dataclasses.replace(reading, side=side), progress=progress).load()
 
 

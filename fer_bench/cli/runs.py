@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from fer_bench.cli.options import (
-    Budget,
-    BudgetOption,
-    Method,
-    PlanOptions,
-    Plugin,
-    Rerun,
-    SplitOptions,
-    Weights,
-    parse_folds,
-    with_options,
-)
+from fer_bench.cli.options import Budget, PlanOptions, Plugin, SplitOptions, Weights, parse_folds, with_options
 from fer_bench.cli.terminal import (
     INTERRUPTED,
     command_line,
@@ -38,31 +26,15 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-class Executor(StrEnum):
-    """What does the runs."""
-
-    processes = "processes"
-    dask = "dask"
-
-
-class Kind(StrEnum):
-    """What there is to list."""
-
-    models = "models"
-    features = "features"
-    strategies = "strategies"
-    suites = "suites"
-
-
 @app.command(epilog="Example: `python -m fer_bench run --suite classical --data fer2013.csv --jobs 2`")
 @with_options
 def run(
     options: PlanOptions,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once; the cores are shared out.")] = 1,
     timeout: Annotated[float | None, typer.Option(min=1, help="Seconds a run may take.")] = None,
-    executor: Annotated[Executor, typer.Option(help="This machine's processes, or a Dask cluster.")] = (
-        Executor.processes
-    ),
+    executor: Annotated[
+        Literal["processes", "dask"], typer.Option(help="This machine's processes, or a Dask cluster.")
+    ] = "processes",
     scheduler: Annotated[str | None, typer.Option(help="Of the cluster: host:port.", metavar="ADDRESS")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
 ) -> None:
@@ -73,14 +45,14 @@ def run(
     from fer_bench.console import SuiteProgress
     from fer_bench.execution import Options, connected, run_plan
 
-    if (executor == Executor.dask) != (scheduler is not None) or (scheduler and jobs != 1):
+    if (executor == "dask") != (scheduler is not None) or (scheduler and jobs != 1):
         raise FerBenchError("--executor dask and --scheduler ADDRESS go together, and without --jobs")
     command = command_line()
     with connected(scheduler) as place:
         prepared, planned = _plan(options)
         due = sum(run.is_due(options.rerun) and run.reason is None for run in planned)
         _say_start(prepared, planned, due, options.rerun)
-        how = Options(options.rerun.value, timeout, tuple(options.plugin or ()), jobs, command)
+        how = Options(options.rerun, timeout, tuple(options.plugin or ()), jobs, command)
         with SuiteProgress(console) as progress:
             finished = run_plan(planned, prepared, how, progress, place)
     show_pages(prepared, command)
@@ -106,9 +78,11 @@ def tune(
     options: SplitOptions,
     model: Annotated[str, typer.Argument(help="The model to tune; `list models -v` shows what each can vary.")],
     trials: Annotated[int, typer.Option(help="How many in all; the first is the untuned model.")] = 10,
-    method: Annotated[Method, typer.Option(help="hyperband, for networks, cuts most trials short.")] = Method.bayesian,
+    method: Annotated[
+        Literal["bayesian", "hyperband"], typer.Option(help="hyperband, for networks, cuts most trials short.")
+    ] = "bayesian",
     strategy: Annotated[str, typer.Option(help="Against imbalance, in every trial.")] = "none",
-    budget: BudgetOption = Budget.quick,
+    budget: Budget = "quick",
     weights: Weights = "auto",
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the search and of every trial.")] = 0,
     plugin: Plugin = None,
@@ -116,16 +90,14 @@ def tune(
     """Search a model's parameters on the validation images, for `run --tuned`. Stopped, it goes on where it was."""
     from fer_bench.cli.listing import tuned_table
     from fer_bench.console import TuneProgress
-    from fer_bench.execution import TuneRequest, prepare, searchable, tuned_path
+    from fer_bench.execution import TuneRequest, searchable, tuned_path
     from fer_bench.execution import tune as search
 
     load_registered(plugin)
-    request = TuneRequest(model, trials, strategy, method.value, budget.value, seed, weights, command=command_line())
+    request = TuneRequest(model, trials, strategy, method, budget, seed, weights, command=command_line())
     searchable(request)
-    with reading_progress(console) as progress:
-        prepared = prepare(
-            options.data, options.results, options.name, options.reading(), options.split_seed, progress=progress
-        )
+    with reading_progress() as progress:
+        prepared = options.prepare(progress)
     try:
         with TuneProgress(console) as watcher:
             tuned = search(request, prepared, watcher)
@@ -138,7 +110,10 @@ def tune(
 
 @app.command(name="list", epilog="Example: `python -m fer_bench list models -v`")
 def list_(
-    kind: Annotated[Kind | None, typer.Argument(help="models, features, strategies or suites; all without.")] = None,
+    kind: Annotated[
+        Literal["models", "features", "strategies", "suites"] | None,
+        typer.Argument(help="models, features, strategies or suites; all without."),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Everything on the cards.")] = False,
     plugin: Plugin = None,
 ) -> None:
@@ -146,25 +121,22 @@ def list_(
     from fer_bench.cli.listing import tables
 
     load_registered(plugin)
-    for table in tables(kind.value if kind else None, verbose):
+    for table in tables(kind, verbose):
         console.print(table)
 
 
 def _plan(options: PlanOptions) -> tuple[Prepared, list[PlannedRun]]:
-    from fer_bench.execution import make_plan, prepare
+    from fer_bench.execution import make_plan
 
     load_registered(options.plugin)
     selection = options.selection()
     selection.patterns()  # before data are read
-    with reading_progress(console) as progress:
-        prepared = prepare(
-            options.data, options.results, options.name, options.reading(), options.split_seed,
-            parse_folds(options.folds), progress,
-        )  # fmt: skip
+    with reading_progress() as progress:
+        prepared = options.prepare(progress, parse_folds(options.folds))
     return prepared, make_plan(prepared, selection)
 
 
-def _say_start(prepared: Prepared, plan: list[PlannedRun], due: int, rerun: Rerun) -> None:
+def _say_start(prepared: Prepared, plan: list[PlannedRun], due: int, rerun: str) -> None:
     from fer_bench.execution import OUTDATED
 
     n_train, n_validation, n_test = next(iter(prepared.counts.values()))
@@ -183,12 +155,12 @@ def _say_start(prepared: Prepared, plan: list[PlannedRun], due: int, rerun: Reru
         say(f"done again, as they or what they start from changed since: {', '.join(outdated)}")
 
 
-def _show_plan(prepared: Prepared, plan: list[PlannedRun], rerun: Rerun) -> None:
+def _show_plan(prepared: Prepared, plan: list[PlannedRun], rerun: str) -> None:
     from fer_bench.cli.listing import plan_table
     from fer_bench.execution import Estimate, spell
 
     estimate = Estimate(prepared.results.raw_records(), prepared.n_train)
-    console.print(plan_table(plan, rerun.value, prepared.name, estimate))
+    console.print(plan_table(plan, rerun, prepared.name, estimate))
     for reason in dict.fromkeys(planned.reason for planned in plan if planned.reason):
         models = dict.fromkeys(planned.spec.model for planned in plan if planned.reason == reason)
         console.print(f"n/a: {', '.join(models)}: {reason}", highlight=False)

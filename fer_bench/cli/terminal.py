@@ -41,7 +41,7 @@ def load_registered(plugin: list[Path] | None) -> None:
 
 
 @contextmanager
-def reading_progress(console: Screen) -> Iterator[Callable[[float, str], None]]:
+def reading_progress() -> Iterator[Callable[[float, str], None]]:
     """A bar for decoding and rendering, shown once it has lasted for two seconds."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 

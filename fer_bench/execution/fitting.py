@@ -5,21 +5,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from fer_bench import metrics
-from fer_bench.data import Split, read_copies, stored_audit
+from fer_bench.data import Dataset, Split, read_copies, stored_audit
 from fer_bench.errors import FerBenchError
-from fer_bench.models import ModelCard, Task, TrainingPlan, rows_of_views, seed_generators
+from fer_bench.execution.preparation import Prepared
+from fer_bench.models import Features, ModelCard, Task, TrainingPlan, rows_of_views, seed_generators
 from fer_bench.progress import Progress
 from fer_bench.records import choosers
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from fer_bench.data import Dataset
-    from fer_bench.execution.preparation import Prepared
-    from fer_bench.models import Features
 
 
 class NotApplicable(Exception):
@@ -31,8 +27,6 @@ def choosing_rows(prepared: Prepared, fold: int, progress: Progress) -> np.ndarr
 
     See `records.images.choosers`.
     """
-    import numpy as np
-
     rows = Split.load(prepared.split_folder, fold).validation
     if fold:
         return np.ones(len(rows), dtype=bool)
@@ -44,8 +38,6 @@ def make_task(dataset: Dataset, features: Features, labels: np.ndarray, plan: Tr
 
     labels: of the validation images. plan: for rows of `features`, as `training_rows` makes it.
     """
-    import numpy as np
-
     return Task(
         class_names=dataset.class_names,
         n_rows=len(plan.rows),
@@ -76,8 +68,6 @@ def training_rows(
 
     Rows that the plan makes up are made of images with all of their views, and taken apart afterwards.
     """
-    import numpy as np
-
     X, views = features.train, features.views
     if plan.resample is not None:
         images = X.reshape(len(labels), -1) if views > 1 else X
@@ -95,8 +85,6 @@ def fit(classifier: Any, X: np.ndarray, y: np.ndarray, plan: TrainingPlan) -> No
 
     Raises NotApplicable where weights are planned and the classifier's `fit` takes none.
     """
-    import numpy as np
-
     takes = inspect.signature(classifier.fit).parameters
     options: dict[str, Any] = {}
     if plan.sample_weight is not None:
@@ -137,7 +125,5 @@ def predict(
 
 def of_images(outputs: np.ndarray, views: int) -> np.ndarray:
     """The mean of `outputs`, (n * views, ...), over the views of each image, (n, ...)."""
-    import numpy as np
-
     outputs = np.asarray(outputs)
     return outputs if views == 1 else outputs.reshape(-1, views, *outputs.shape[1:]).mean(axis=1)

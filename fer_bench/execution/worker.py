@@ -9,7 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from fer_bench import cache, metrics
 from fer_bench.data import Dataset, Split
@@ -28,9 +30,6 @@ from fer_bench.models import (
 )
 from fer_bench.progress import Progress
 from fer_bench.records import PREDICTIONS_FILE, Record, Timing, write_history, write_predictions
-
-if TYPE_CHECKING:
-    import numpy as np
 
 WEIGHTS_FILE = "model.weights.h5"
 MOST_ROWS, MOST_PARAMETERS, LONGEST = 10_000, 100, 200
@@ -176,8 +175,6 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
 
 def adjusted(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, progress: Progress) -> Outcome:
     """Adjust the probabilities of the finished run under "none"; nothing is trained."""
-    import numpy as np
-
     known = origin(job)
     base, folder = base_run(job)
     plan = STRATEGIES[job.spec.strategy].plan(dataset.labels[split.train], len(dataset.class_names), job.spec.seed)
@@ -276,8 +273,6 @@ def _parameters(classifier: Any) -> dict[str, Any]:
 
 
 def _save_predictions(run: Path, dataset: Dataset, split: Split, probabilities: dict[str, np.ndarray]) -> None:
-    import numpy as np
-
     arrays: dict[str, np.ndarray] = {}
     for name, rows in probabilities.items():
         arrays[f"{name}_ids"] = np.asarray(dataset.sample_ids[split.subsets()[name]], dtype=np.str_)
