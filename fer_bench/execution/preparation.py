@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from fer_bench.cache import reading, write_atomic
 from fer_bench.data import ReadOptions, open_dataset, stored_split
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from fer_bench.data import Dataset
+    from fer_bench.records import ImageFacts
 
 
 @dataclass(frozen=True)
@@ -152,20 +153,18 @@ def _store_images(prepared: Prepared, audit_folder: Path) -> None:
     from fer_bench.records import ImageFacts
 
     dataset, split = Dataset.load(prepared.dataset_folder), Split.load(prepared.split_folder)
-    copies = read_copies(audit_folder)
     rows = np.concatenate([split.validation, split.test])
     subset = np.repeat(["validation", "test"], [len(split.validation), len(split.test)])
-    slices = {name: values[rows] for name, values in dataset.slices.items()}
-    facts = ImageFacts(dataset.sample_ids[rows], subset, copies[rows], slices=slices, **_grouped(dataset, rows))
-    path = prepared.results.images_path(prepared.split_fingerprint)
+    facts = _image_facts(dataset, rows, subset, read_copies(audit_folder)[rows])
     if dataset.votes is not None and dataset.vote_names:
         facts = replace(facts, votes=dataset.votes[rows], vote_names=dataset.vote_names)
-    elif path.exists():
-        known = ImageFacts.load(path).of(facts.ids)
-        facts = replace(facts, votes=known.votes, vote_names=known.vote_names)
+    path = prepared.results.images_path(prepared.split_fingerprint)
     if path.exists():
         known = ImageFacts.load(path).of(facts.ids)
-        facts = facts if slices else replace(facts, slices=known.slices)
+        if facts.votes is None:
+            facts = replace(facts, votes=known.votes, vote_names=known.vote_names)
+        if not facts.slices:
+            facts = replace(facts, slices=known.slices)
         if facts.groups is None:
             facts = replace(facts, groups=known.groups, grouped_by=known.grouped_by)
     facts.write(path)
@@ -176,22 +175,24 @@ def _store_images_of_folds(prepared: Prepared) -> None:
     import numpy as np
 
     from fer_bench.data import Dataset, Split
-    from fer_bench.records import ImageFacts
 
     dataset = Dataset.load(prepared.dataset_folder)
     if not dataset.slices and dataset.groups is None:
         return
     rows = np.concatenate([Split.load(prepared.split_folder, fold).test for fold in prepared.counts])
-    slices = {name: values[rows] for name, values in dataset.slices.items()}
-    every, none = np.full(len(rows), "test"), np.full(len(rows), "")
-    facts = ImageFacts(dataset.sample_ids[rows], every, none, slices=slices, **_grouped(dataset, rows))
+    facts = _image_facts(dataset, rows, np.full(len(rows), "test"), np.full(len(rows), ""))
     facts.write(prepared.results.images_path(prepared.split_fingerprint))
 
 
-def _grouped(dataset: Dataset, rows: np.ndarray) -> dict[str, Any]:
-    """Groups as numbers, and what they are; nothing where none are known."""
+def _image_facts(dataset: Dataset, rows: np.ndarray, subset: np.ndarray, copies: np.ndarray) -> ImageFacts:
+    """The facts of `rows`, int (n,), their groups as numbers; votes left out."""
     import numpy as np
 
+    from fer_bench.records import ImageFacts
+
+    slices = {name: values[rows] for name, values in dataset.slices.items()}
+    facts = ImageFacts(dataset.sample_ids[rows], subset, copies, slices=slices)
     if dataset.groups is None:
-        return {}
-    return {"groups": np.unique(dataset.groups, return_inverse=True)[1][rows], "grouped_by": dataset.grouped_by}
+        return facts
+    numbers = np.unique(dataset.groups, return_inverse=True)[1]
+    return replace(facts, groups=numbers[rows], grouped_by=dataset.grouped_by)
