@@ -68,30 +68,26 @@ class ImageFacts:
             header, *rows = csv.reader(io.StringIO(gunzip(path).decode(), newline=""))
             if tuple(header[: len(COLUMNS)]) != COLUMNS or not rows:
                 raise ValueError(f"columns {', '.join(header[:5])}, {len(rows)} rows")
-            ids, subset, copies = (
-                np.array(column) for column in zip(*(row[: len(COLUMNS)] for row in rows), strict=True)
-            )
-            if not np.isin(subset, ("validation", "test")).all() or not np.isin(copies, COPIES).all():
+            ids, subset, copies, *further = zip(*rows, strict=True)
+            if not {*subset} <= {"validation", "test"} or not {*copies} <= {*COPIES}:
                 raise ValueError("values that are neither subsets nor kinds of copies")
-            further = header[len(COLUMNS) :]
-            grouped = [name for name in further[:1] if name.startswith(GROUP)]
-            groups = np.array([row[len(COLUMNS)] for row in rows], dtype=np.int64) if grouped else None
-            sliced = [name for name in further if name.startswith(SLICE)]
-            before = len(COLUMNS) + len(grouped)
-            start = before + len(sliced)
-            slices = {
-                name.removeprefix(SLICE): np.array([row[at] for row in rows])
-                for at, name in enumerate(sliced, start=before)
-            }
-            names = tuple(header[start:])
-            votes = np.array([row[start:] for row in rows], dtype=np.int64) if names else None
-            if votes is not None and votes.shape != (len(rows), len(names)):
-                raise ValueError(f"votes of shape {votes.shape}, not {(len(rows), len(names))}")
+            named = list(zip(header[len(COLUMNS) :], further, strict=True))
+            grouped = [(name, column) for name, column in named[:1] if name.startswith(GROUP)]
+            voted = [(name, column) for name, column in named[len(grouped) :] if not name.startswith(SLICE)]
+            return cls(
+                np.array(ids),
+                np.array(subset),
+                np.array(copies),
+                votes=np.stack([np.array(column, dtype=np.int64) for _, column in voted], axis=1) if voted else None,
+                vote_names=tuple(name for name, _ in voted),
+                slices={name.removeprefix(SLICE): np.array(column) for name, column in named if name.startswith(SLICE)},
+                groups=np.array(grouped[0][1], dtype=np.int64) if grouped else None,
+                grouped_by=grouped[0][0].removeprefix(GROUP) if grouped else "",
+            )
         except FileNotFoundError:
             raise
-        except (OSError, EOFError, ValueError, IndexError, csv.Error, zlib.error) as error:
+        except (OSError, EOFError, ValueError, OverflowError, csv.Error, zlib.error) as error:
             raise FerBenchError(f"{path}: damaged ({error}); delete it and run `fer_bench audit` again") from error
-        return cls(ids, subset, copies, votes, names, slices, groups, "".join(grouped).removeprefix(GROUP))
 
     def of(self, ids: np.ndarray) -> ImageFacts:
         """The facts of the images `ids`, str (m,), in that order. Raises FerBenchError naming unknown ids."""
