@@ -178,20 +178,21 @@ def open_folder(oracle: Any, folder: Path, identity: dict[str, Any]) -> None:
     search, or damaged.
     """
     about, state = folder / "about.json", folder / "oracle.json"
+    wanted = json.loads(json.dumps(identity))
     oracle._set_project_dir(folder.parent, folder.name)
     if not about.exists() and not state.exists():
         write_atomic(about, json.dumps(identity, indent=1))
         return
     try:
         stored = json.loads(about.read_bytes())
-        if stored == json.loads(json.dumps(identity)) and state.exists():
+        differs = sorted(name for name in stored.keys() | wanted.keys() if stored.get(name) != wanted.get(name))
+        if not differs and state.exists():
             oracle.reload()
             oracle.trials = {trial_id: oracle.trials[trial_id] for trial_id in oracle.start_order}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         why = f"{type(error).__name__}: {error}"
         raise FerBenchError(f"{folder}: damaged ({why}); remove the folder to begin the search anew") from error
-    if stored != json.loads(json.dumps(identity)):
-        differs = sorted(name for name in identity if stored.get(name) != json.loads(json.dumps(identity[name])))
+    if differs:
         raise FerBenchError(f"{folder}: belongs to another search ({', '.join(differs)} differ); remove or rename it")
 
 

@@ -216,6 +216,7 @@ def test_a_folder_of_another_model_or_a_damaged_one_is_told(probe, prepared, mon
     for path, text, message in (
         ("about.json", about.replace('"probe"', '"cnn"'), r"another search \(model differ\)"),
         ("about.json", about[:20], "damaged"),
+        ("about.json", "[]", "damaged"),
         ("oracle.json", "{}", "damaged"),
         ("oracle.json", "", "damaged"),
         ("trial_1/trial.json", '{"trial_id": "1"}', "damaged"),
