@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.archives import gunzip, refuse_bomb
-from fer_bench.cache import replace_folder
+from fer_bench.cache import replace_folder, replacing
 from fer_bench.errors import FerBenchError
 from fer_bench.records.folder import AUDIT_FILE, RECORDS_FILE, History, ReadableFolder
 
@@ -208,6 +208,6 @@ def copy_beside(source: Path, target: Path) -> None:
     for pattern in BESIDE:
         for path in source.glob(pattern):
             copy = target / path.relative_to(source)
-            copy.parent.mkdir(exist_ok=True)
             if not copy.exists():
-                shutil.copyfile(path, copy)
+                with replacing(copy) as work:  # a kill leaves no half of it, which would be taken for the whole
+                    shutil.copyfile(path, work)

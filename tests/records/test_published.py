@@ -9,7 +9,7 @@ import pytest
 
 from fer_bench.analysis import publish, unpack, verify
 from fer_bench.errors import FerBenchError
-from fer_bench.records import PublishedFolder, ResultsFolder, RunSpec, open_results, rounded
+from fer_bench.records import PublishedFolder, ResultsFolder, RunSpec, copy_beside, open_results, rounded
 
 COUNTED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_precision", "macro_recall", "confusion", "per_class")
 
@@ -78,6 +78,20 @@ def test_what_is_unpacked_is_published_as_before_and_takes_nothings_place(publis
     (own.path / ".data.json").write_text('{"data_fingerprint": "of-others"}')
     with pytest.raises(FerBenchError, match="of-others"):
         unpack(published, own)
+
+
+def test_a_copy_that_is_cut_short_is_made_again(tmp_path, monkeypatch):
+    def cut(source, target):
+        target.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    name = "split-x.csv.gz"
+    (tmp_path / name).write_bytes(b"half and half")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "copyfile", cut)
+        copy_beside(tmp_path, tmp_path / "copy")
+    copy_beside(tmp_path, tmp_path / "copy")
+    assert (tmp_path / "copy" / name).read_bytes() == b"half and half"
 
 
 @pytest.mark.parametrize("model", ["../../hog-svm", ".hidden", "a/b"])
