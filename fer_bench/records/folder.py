@@ -93,7 +93,10 @@ class ReadableFolder(ABC):
 def tail(lines: Sequence[str]) -> str:
     """The last of `lines`, without control characters and without the folders of whoever ran it."""
     text = _CONTROL.sub("", "\n".join(lines[-LOG_LINES:]))
-    return text.replace(str(Path.cwd()), ".").replace(str(Path.home()), "~")
+    for folder, short in ((Path.cwd(), "."), (Path.home(), "~")):
+        if folder.name:  # "/" is in every path
+            text = text.replace(str(folder), short)
+    return text
 
 
 def write_predictions(run: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -205,6 +205,9 @@ def test_history_and_the_end_of_the_log_are_read(results, tmp_path, monkeypatch)
     (run / "log.txt").write_text(f"first\n{'x' * 9000}\n\x1b[31mred\x1b[0m\a {tmp_path}/a /home/somebody/b\n")
     assert results.history(record().run_id)[0] == {"epoch": 1, "loss": 0.5}
     assert results.log_tail(record().run_id).splitlines()[-1] == "red ./a ~/b"
+    monkeypatch.chdir("/")
+    monkeypatch.setenv("HOME", "/")
+    assert results.log_tail(record().run_id).splitlines()[-1] == f"red {tmp_path}/a /home/somebody/b"
     assert results.predictions(record().run_id) is None
 
 
