@@ -204,7 +204,8 @@ def _verdict(ended: str | None, exitcode: int, timeout: float | None, kills: int
     if exitcode == -signal.SIGKILL and out_of_memory_kills() > kills:
         return "killed by the system for want of memory", "out-of-memory"
     if exitcode < 0:
-        return f"killed by signal {signal.Signals(-exitcode).name}", "failed"
+        name = next((known.name for known in signal.Signals if known == -exitcode), -exitcode)  # not each has one
+        return f"killed by signal {name}", "failed"
     return f"the child process ended with exit code {exitcode}", "failed"
 
 

@@ -25,6 +25,11 @@ def test_waiting_for_another_runner_is_no_time_of_the_run(tmp_path, speaks, ende
     assert (found, child.exitcode) == (ended, -signal.SIGKILL if speaks else 0)
 
 
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGSEGV, "SIGSEGV"), (signal.SIGRTMIN + 1, "35")])
+def test_a_run_that_a_signal_ends_says_which_though_it_has_no_name(number, name):
+    assert children._verdict(None, -number, None, 0) == (f"killed by signal {name}", "failed")
+
+
 @pytest.fixture
 def job(facts):
     """A run as it is planned now, of which nothing or a record is on disk."""
