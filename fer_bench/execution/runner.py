@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -287,10 +288,8 @@ class _Run:
             return "cancelled"  # before it began: nothing to put on record
         run_id = planned.spec.run_id
         self.started[run_id] = time.monotonic()
-        return self.place.launch(job, self.options.timeout, self.stop.is_set, self._progress(run_id), patient)
-
-    def _progress(self, run_id: str) -> Progress:
-        return lambda done, text: self.watcher.progress(run_id, done, text)
+        progress = partial(self.watcher.progress, run_id)
+        return self.place.launch(job, self.options.timeout, self.stop.is_set, progress, patient)
 
     def _ended(self, planned: PlannedRun, status: str) -> None:
         seconds = time.monotonic() - self.started[planned.spec.run_id]
