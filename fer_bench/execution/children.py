@@ -46,13 +46,9 @@ _LIBRARY_THREADS = (
 )  # fmt: skip
 # The C library hands arrays of more than 128 KiB back to the system at once: a third of a perceptron's time went there.
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}  # bytes; glibc's
+# Libraries are imported once, and a child starts in a moment.
+_CONTEXT: Any = multiprocessing.get_context("forkserver")
 _starting = threading.Lock()
-
-
-def _context() -> Any:
-    """A fork server where there is one: libraries are imported once, and a child starts in a moment."""
-    methods = multiprocessing.get_all_start_methods()
-    return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
 
 
 def warm_up(families: Iterable[str], n_jobs: int) -> None:
@@ -63,16 +59,11 @@ def warm_up(families: Iterable[str], n_jobs: int) -> None:
     set_defaults(KERAS | _KEEP_MEMORY)
     modules = [module for family in families for module in _PRELOAD[family]]
     os.environ["FER_BENCH_PRELOAD"] = " ".join(["fer_bench.execution.worker", *_PRELOAD_ALWAYS, *modules])
-    context = _context()
-    context.set_forkserver_preload(["fer_bench.execution.forkserver"])
-    process = context.Process(target=_nothing)
+    _CONTEXT.set_forkserver_preload(["fer_bench.execution.forkserver"])
+    process = _CONTEXT.Process(target=int)  # which does nothing: once it has ended, the fork server is ready
     with _without_main():
         process.start()
     process.join()
-
-
-def _nothing() -> None:
-    """What a child does that is started only to see the fork server ready."""
 
 
 @contextmanager
@@ -97,9 +88,8 @@ def launch(job: Job, timeout: float | None, stopped: Callable[[], bool], progres
     results = job.prepared.results
     work = results.work_path(job.spec.run_id)
     started, kills = now(), out_of_memory_kills()
-    context = _context()
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(job, work, sender, patient))
+    receiver, sender = _CONTEXT.Pipe(duplex=False)
+    process = _CONTEXT.Process(target=_child, args=(job, work, sender, patient))
     with _without_main():
         process.start()
     sender.close()

@@ -88,11 +88,10 @@ TALKATIVE = """
 from fer_bench.execution import children
 children._PRELOAD_ALWAYS = ("damaged", "talkative")
 children.warm_up((), 1)
-context = children._context()
-child = context.Process(target=print, args=("ready",))
+child = children._CONTEXT.Process(target=print, args=("ready",))
 child.start()
 child.join()
-fails = context.Process(target=int, args=("seen",))
+fails = children._CONTEXT.Process(target=int, args=("seen",))
 fails.start()
 fails.join()
 """
