@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fer_bench import metrics
 from fer_bench.cache import digest
 from fer_bench.data import Dataset, Split
@@ -174,12 +176,14 @@ class _Search:
         oracle.verbose = 0
         open_folder(oracle, self.folder, self.identity)
         if _n_finished(oracle) < request.n_trials:
-            train = _Trainer(request, self.prepared, self.card, self.weights, self.code, self.watcher.progress)
+            prepared = self.prepared
+            dataset, split = Dataset.load(prepared.dataset_folder), Split.load(prepared.split_folder)
+            data = dataset, split, choosing_rows(prepared, 0, self.watcher.progress)
             while (trial := oracle.create_trial("fer_bench")).status == "RUNNING":
-                self._try(oracle, trial, train)
+                self._try(oracle, trial, data)
         return self._best([self._trial(oracle.trials[trial_id]) for trial_id in oracle.start_order])
 
-    def _try(self, oracle: Any, trial: Any, train: _Trainer) -> None:
+    def _try(self, oracle: Any, trial: Any, data: tuple[Dataset, Split, np.ndarray]) -> None:
         """One trial; what it raises costs it alone, unless it is the model with its own values."""
         about, n_trials = self._trial(trial), self.request.n_trials
         checkpoint = self.folder / f"checkpoint-{trial.trial_id}.npz"
@@ -192,7 +196,7 @@ class _Search:
         progress(0.0, describe(about.parameters))
         try:
             with chdir("."):  # wherever the model goes
-                score = train(about, checkpoint, progress)
+                score = self._score(about, *data, checkpoint, progress)
         except (Exception, SystemExit) as error:  # a model that ends the process fails like any other
             if is_no_room(error) or isinstance(error, MemoryError):
                 raise  # says nothing about the parameters: the trial is done again when the search goes on
@@ -208,6 +212,39 @@ class _Search:
         oracle.end_trial(trial)
         oracle.save()  # once more: what `end_trial` saved counts the trial as still going on
         self._report(oracle, trial)
+
+    def _score(
+        self, trial: Trial, dataset: Dataset, split: Split, choosers: np.ndarray, checkpoint: Path, progress: Progress
+    ) -> float:
+        """Macro-F1 of the model with a trial's parameters, on the validation images that choose: no test row counts."""
+        card, request = self.card, self.request
+        features = model_features(card, trial.parameters, dataset, split)
+        labels, wanted = dataset.labels[split.train], dataset.labels[split.validation]
+        plan = STRATEGIES[request.strategy].plan(labels, len(dataset.class_names), request.seed)
+        X, y, plan = training_rows(features, labels, plan)
+        task = make_task(
+            dataset,
+            features,
+            wanted,
+            plan,
+            random_state=request.seed,
+            n_jobs=cores(),
+            steps=max(1, round(trial.share * card.steps[request.budget])) if card.steps else None,
+            weights=self.weights,
+            parameters=trial.parameters,
+            checkpoint=checkpoint,
+            code=self.code,
+            progress=progress,
+        )
+        classifier = built(card, task)
+        try:
+            fit(classifier, X, y, plan)
+            rows = predict(classifier, features, ["validation"], wanted, task.n_classes)["validation"]
+        finally:
+            del classifier
+            if card.is_network:
+                forget_networks()
+        return metrics.score(wanted[choosers], rows[choosers], dataset.class_names).macro_f1
 
     def _report(self, oracle: Any, trial: Any) -> None:
         seconds = [known.seconds for known in map(self._trial, oracle.trials.values()) if known.seconds is not None]
@@ -249,46 +286,3 @@ class _Search:
 
 def _n_finished(oracle: Any) -> int:
     return sum(trial.status != "RUNNING" for trial in oracle.trials.values())
-
-
-class _Trainer:
-    """Trains a model on the training rows and scores it on the validation rows. Test rows are not looked at."""
-
-    def __init__(
-        self, request: TuneRequest, prepared: Prepared, card: ModelCard, weights: str, code: str, progress: Progress
-    ) -> None:
-        self.request, self.card, self.weights, self.code = request, card, weights, code
-        self.dataset = Dataset.load(prepared.dataset_folder)
-        self.split = Split.load(prepared.split_folder)
-        self.choosers = choosing_rows(prepared, 0, progress)
-
-    def __call__(self, trial: Trial, checkpoint: Path, progress: Progress) -> float:
-        """Macro-F1 of the model with a trial's parameters, on the validation images that choose."""
-        card, dataset, request = self.card, self.dataset, self.request
-        features = model_features(card, trial.parameters, dataset, self.split)
-        labels, wanted = dataset.labels[self.split.train], dataset.labels[self.split.validation]
-        plan = STRATEGIES[request.strategy].plan(labels, len(dataset.class_names), request.seed)
-        X, y, plan = training_rows(features, labels, plan)
-        task = make_task(
-            dataset,
-            features,
-            wanted,
-            plan,
-            random_state=request.seed,
-            n_jobs=cores(),
-            steps=max(1, round(trial.share * card.steps[request.budget])) if card.steps else None,
-            weights=self.weights,
-            parameters=trial.parameters,
-            checkpoint=checkpoint,
-            code=self.code,
-            progress=progress,
-        )
-        classifier = built(card, task)
-        try:
-            fit(classifier, X, y, plan)
-            rows = predict(classifier, features, ["validation"], wanted, task.n_classes)["validation"]
-        finally:
-            del classifier
-            if card.is_network:
-                forget_networks()
-        return metrics.score(wanted[self.choosers], rows[self.choosers], dataset.class_names).macro_f1
