@@ -97,9 +97,9 @@ def _measured(job: Job, work: Path, progress: Progress, started: str) -> Record:
     starts_from = STRATEGIES[job.spec.strategy].starts_from
     make: Callable[..., Outcome] = adjusted if starts_from == "probabilities" else trained
     outcome = make(job, work, dataset, split, clock, progress)
-    labels = {name: dataset.labels[split.subsets()[name]] for name in outcome.probabilities}
     scores = {
-        name: metrics.score(labels[name], rows, dataset.class_names) for name, rows in outcome.probabilities.items()
+        name: metrics.score(dataset.labels[split.subsets()[name]], rows, dataset.class_names)
+        for name, rows in outcome.probabilities.items()
     }
     clock.lap("score")
     _save_predictions(work, dataset, split, outcome.probabilities)

@@ -14,14 +14,12 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from fer_bench.archives import gunzip
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.records.store import write_gzipped
-
-if TYPE_CHECKING:
-    import numpy as np
 
 COLUMNS = ("sample_id", "subset", "copy_in_train")
 GROUP, SLICE = "group:", "slice:"
@@ -62,8 +60,6 @@ class ImageFacts:
 
         Raises FileNotFoundError where there are none, FerBenchError where the file is damaged.
         """
-        import numpy as np
-
         try:
             header, *rows = csv.reader(io.StringIO(gunzip(path).decode(), newline=""))
             if tuple(header[: len(COLUMNS)]) != COLUMNS or not rows:
