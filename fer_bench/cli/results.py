@@ -79,7 +79,7 @@ def publish(
     from fer_bench.report import write, write_data_card
 
     source = _own_runs(folder)
-    target = to / source.path.name
+    target = to / source.path.absolute().name  # it may be given as "."
     pack(source, target)
     published = open_results(target)
     if (target / AUDIT_FILE).exists():

@@ -6,8 +6,10 @@ import shutil
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from fer_bench.analysis import publish, unpack, verify
+from fer_bench.cli import app
 from fer_bench.errors import FerBenchError
 from fer_bench.records import PublishedFolder, ResultsFolder, RunSpec, copy_beside, open_results, rounded
 
@@ -78,6 +80,13 @@ def test_what_is_unpacked_is_published_as_before_and_takes_nothings_place(publis
     (own.path / ".data.json").write_text('{"data_fingerprint": "of-others"}')
     with pytest.raises(FerBenchError, match="of-others"):
         unpack(published, own)
+
+
+def test_the_folder_one_is_in_is_published_by_its_name(stored_runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(stored_runs.folder.path)
+    done = CliRunner().invoke(app, ["publish", ".", "--to", str(tmp_path / "published")])
+    assert done.exit_code == 0, done.output
+    assert isinstance(open_results(tmp_path / "published" / "faces"), PublishedFolder)
 
 
 def test_a_copy_that_is_cut_short_is_made_again(tmp_path, monkeypatch):
