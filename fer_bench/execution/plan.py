@@ -57,9 +57,8 @@ NOTHING_TO_FINE_TUNE = (
     "--weights none trains it under every strategy"
 )
 CLASSICAL = "majority,stratified-guess,pca-*,hog-*,bovw-*"
-FIRST_CLASSICAL = "majority,stratified-guess,pca-*,hog-svm,hog-forest,hog-mlp"
 DEEP = "cnn,cnn-*,mini-xception,vgg16,resnet50,inception-v3,efficientnet-b0,mobilenet-v2"
-FIRST_MODELS = f"{FIRST_CLASSICAL},cnn,vgg16,resnet50"
+FIRST_MODELS = "majority,stratified-guess,pca-*,hog-svm,hog-forest,hog-mlp,cnn,vgg16,resnet50"
 FIRST_STRATEGIES = "none,class-weights,focal-loss,over-sampling,under-sampling,post-hoc-adjustment"
 SUITES = {
     suite.name: suite
@@ -158,7 +157,7 @@ class Job:
     @property
     def base_id(self) -> str:
         """The id of the run under "none" that this one would start from."""
-        return replace(self.spec, strategy=BASE).run_id
+        return _base_id(self.spec)
 
     def record(self, status: str, **known: Any) -> Record:
         """The record of this job with `status` and whatever else is `known`."""
@@ -265,9 +264,14 @@ def _status(standing: Standing, reason: str | None, code: str, weights: Resoluti
 
 def _base_differs(spec: RunSpec, standing: Standing, plan: Mapping[str, PlannedRun], results: ResultsFolder) -> bool:
     """Whether the run under "none" that a finished one started from answers otherwise now, or is about to be done."""
-    base = replace(spec, strategy=BASE).run_id
+    base = _base_id(spec)
     is_due = base in plan and plan[base].is_due("failed")
     return is_due or standing.base not in (None, results.predictions_digest(base))
+
+
+def _base_id(spec: RunSpec) -> str:
+    """The id of the run under "none" that the run of `spec` would start from: seed 0 where no seed changes it."""
+    return replace(spec, strategy=BASE, seed=spec.seed if MODELS[spec.model].stochastic else 0).run_id
 
 
 def _with_base(card: ModelCard, strategies: list[StrategyCard], weights: Resolution) -> list[StrategyCard]:

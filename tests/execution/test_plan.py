@@ -7,7 +7,7 @@ import pytest
 
 from fer_bench.errors import FerBenchError
 from fer_bench.execution import plan as planning
-from fer_bench.execution.plan import OUTDATED, SUITES, Selection, make_plan
+from fer_bench.execution.plan import OUTDATED, SUITES, Job, Selection, make_plan
 from fer_bench.models.deep import pretrained
 from fer_bench.models.registry import MODELS, STRATEGIES, plugin_code
 from fer_bench.records.spec import RunSpec
@@ -153,6 +153,16 @@ def test_a_strategy_that_starts_from_none_brings_that_run_along_and_comes_after_
     assert told == [
         ("hog-svm", "none", False), ("hog-svm", "post-hoc-adjustment", True), ("hog-svm", "smote", False),
     ]  # fmt: skip
+
+
+def test_whatever_the_seeds_of_a_strategy_its_base_is_a_run_of_the_plan(plan, facts, monkeypatch):
+    card = replace(STRATEGIES["post-hoc-adjustment"], stochastic=True)  # as a plug-in may have it
+    monkeypatch.setitem(STRATEGIES._cards, card.name, card)
+    for model, bases in (("hog-svm", 1), ("hog-forest", 2)):
+        planned = plan(model, card.name, seeds=(0, 1))
+        assert [p.needs_base for p in planned] == [False] * bases + [True] * 2
+        started_from = {Job(p.spec, "classical", "hog", facts()).base_id for p in planned if p.needs_base}
+        assert started_from == {p.spec.run_id for p in planned if not p.needs_base}
 
 
 def test_a_base_that_is_only_brought_along_is_not_done_again_when_finished(plan, on_disk):
