@@ -50,8 +50,7 @@ LONGEST = {"reason": 600, "traceback": 10_000}
 """Characters of what a record says of a failure: a model may say anything."""
 OUTDATED = "outdated"
 """The status of a success that is not what would be made today."""
-NO_WEIGHTS = Resolution("", "")
-"""Of a model that starts from none."""
+NO_WEIGHTS = Resolution("", "")  # of a model that starts from none
 NOTHING_TO_FINE_TUNE = (
     "has nothing to fine-tune, as its ImageNet weights could not be had: it runs under none alone, from random ones; "
     "--weights none trains it under every strategy"
