@@ -61,7 +61,7 @@ def test_facts_come_in_the_order_asked_for():
         gzip.compress(b""),
         gzip.compress(b"sample_id,subset,copy_in_train\n"),
         gzip.compress(b"sample_id,subset,copy_in_train\na,train,\n"),
-        gzip.compress(b'sample_id,subset,copy_in_train\n"' + 200_000 * b"a" + b'",test,\n'),
+        gzip.compress(b'sample_id,subset,copy_in_train\n"' + 2_000_000 * b"a" + b'",test,\n'),
         gzip.compress(b"sample_id,subset,copy_in_train\na,test,maybe\n"),
         gzip.compress(b"sample_id,subset,copy_in_train,happy\na,test,,many\n"),
         gzip.compress(b"sample_id,subset,copy_in_train,happy\na,test,," + 30 * b"9" + b"\n"),
