@@ -13,7 +13,7 @@ from fer_bench import metrics
 from fer_bench.data import Dataset, Split, read_copies, stored_audit
 from fer_bench.errors import FerBenchError
 from fer_bench.execution.preparation import Prepared
-from fer_bench.models import Features, ModelCard, Task, TrainingPlan, rows_of_views, seed_generators
+from fer_bench.models import STRATEGIES, Features, ModelCard, Task, TrainingPlan, rows_of_views, seed_generators
 from fer_bench.progress import Progress
 from fer_bench.records import choosers
 
@@ -47,6 +47,20 @@ def make_task(dataset: Dataset, features: Features, labels: np.ndarray, plan: Tr
         balanced_bootstrap=plan.balanced_bootstrap,
         **wanted,
     )
+
+
+def planned(
+    strategy: str, features: Features, dataset: Dataset, split: Split, random_state: int, **wanted: Any
+) -> tuple[np.ndarray, np.ndarray, TrainingPlan, Task]:
+    """X, y and the plan that `fit` is given, as `strategy` plans for the training rows of `split`, and the task.
+
+    wanted: what else a builder may know.
+    """
+    labels = dataset.labels[split.train]
+    plan = STRATEGIES[strategy].plan(labels, len(dataset.class_names), random_state)
+    X, y, plan = training_rows(features, labels, plan)
+    of_validation = dataset.labels[split.validation]
+    return X, y, plan, make_task(dataset, features, of_validation, plan, random_state=random_state, **wanted)
 
 
 def built(card: ModelCard, task: Task) -> Any:

@@ -20,7 +20,7 @@ from fer_bench.data import Dataset, Split
 from fer_bench.errors import FerBenchError, is_no_room
 from fer_bench.execution.environment import KERAS, cores, environment, errors_in, set_defaults
 from fer_bench.execution.estimate import spell
-from fer_bench.execution.fitting import built, choosing_rows, fit, make_task, predict, training_rows
+from fer_bench.execution.fitting import built, choosing_rows, fit, planned, predict
 from fer_bench.execution.plan import BASE
 from fer_bench.execution.preparation import Prepared
 from fer_bench.execution.search import (
@@ -219,15 +219,13 @@ class _Search:
         """Macro-F1 of the model with a trial's parameters, on the validation images that choose: no test row counts."""
         card, request = self.card, self.request
         features = model_features(card, trial.parameters, dataset, split)
-        labels, wanted = dataset.labels[split.train], dataset.labels[split.validation]
-        plan = STRATEGIES[request.strategy].plan(labels, len(dataset.class_names), request.seed)
-        X, y, plan = training_rows(features, labels, plan)
-        task = make_task(
-            dataset,
+        wanted = dataset.labels[split.validation]
+        X, y, plan, task = planned(
+            request.strategy,
             features,
-            wanted,
-            plan,
-            random_state=request.seed,
+            dataset,
+            split,
+            request.seed,
             n_jobs=cores(),
             steps=max(1, round(trial.share * card.steps[request.budget])) if card.steps else None,
             weights=self.weights,

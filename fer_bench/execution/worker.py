@@ -17,7 +17,7 @@ from fer_bench import cache, metrics
 from fer_bench.data import Dataset, Split
 from fer_bench.errors import FerBenchError, is_no_room, readable
 from fer_bench.execution.environment import environment, peak_memory_mb
-from fer_bench.execution.fitting import NotApplicable, built, choosing_rows, fit, make_task, predict, training_rows
+from fer_bench.execution.fitting import NotApplicable, built, choosing_rows, fit, planned, predict
 from fer_bench.execution.plan import Job, now
 from fer_bench.models import (
     MODELS,
@@ -122,15 +122,12 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
     progress(0, f"features: {card.features}")
     features = model_features(card, parameters, dataset, split)
     clock.lap()
-    labels, wanted = dataset.labels[split.train], dataset.labels[split.validation]
-    plan = strategy.plan(labels, len(dataset.class_names), job.spec.seed)
-    X, y, plan = training_rows(features, labels, plan)
-    task = make_task(
-        dataset,
+    X, y, plan, task = planned(
+        job.spec.strategy,
         features,
-        wanted,
-        plan,
-        random_state=job.spec.seed,
+        dataset,
+        split,
+        job.spec.seed,
         n_jobs=job.n_jobs,
         steps=card.steps[job.spec.budget] if card.steps else None,
         weights=job.weights or "none",
@@ -146,6 +143,7 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
     frozen = _attribute(classifier, "frozen_")
     passed = frozen.seconds if frozen else 0.0
     progress(1, "predicting")
+    wanted = dataset.labels[split.validation]
     probabilities = predict(classifier, features, ("validation", "test"), wanted, task.n_classes)
     clock.lap("predict")
     clock.seconds["fit"] += earlier - passed

@@ -11,12 +11,11 @@ import numpy as np
 from fer_bench import metrics
 from fer_bench.deploy.exporting.choosing import Source
 from fer_bench.errors import FerBenchError
-from fer_bench.execution.fitting import built, fit, make_task, of_images, training_rows
+from fer_bench.execution.fitting import built, fit, of_images, planned
 from fer_bench.execution.worker import WEIGHTS_FILE
 from fer_bench.models import (
     FEATURES,
     MODELS,
-    STRATEGIES,
     UNAVAILABLE,
     Extractor,
     features_card,
@@ -51,16 +50,12 @@ def refitted(source: Source, record: Record) -> Refitted:
     Raises FerBenchError where a network's weights are not in the run's folder, or do not fit.
     """
     spec, dataset, split = record.spec, source.dataset, source.split
-    wanted = dataset.labels[split.validation]
     card, parameters = MODELS[spec.model], dict(spec.parameters)
     features = features_card(FEATURES[card.features], parameters)
     extractor = fitted_extractor(features, dataset, split)
     given = model_features(card, parameters, dataset, split)
-    plan = STRATEGIES[spec.strategy].plan(dataset.labels[split.train], len(dataset.class_names), spec.seed)
-    X, y, plan = training_rows(given, dataset.labels[split.train], plan)
-    task = make_task(
-        dataset, given, wanted, plan,
-        random_state=spec.seed,
+    X, y, plan, task = planned(
+        spec.strategy, given, dataset, split, spec.seed,
         n_jobs=record.environment.n_jobs if record.environment else 1,
         steps=card.steps[spec.budget] if card.steps else None,
         weights=_first_weights(record, source.weights),
@@ -74,7 +69,7 @@ def refitted(source: Source, record: Record) -> Refitted:
     temperature = None
     if not hasattr(classifier, "predict_proba"):
         scores = of_images(classifier.decision_function(given.validation), given.views)
-        temperature = metrics.temperature(scores, wanted)
+        temperature = metrics.temperature(scores, dataset.labels[split.validation])
     return Refitted(classifier, extractor, given.views, given.validation[:SOME], temperature)
 
 
