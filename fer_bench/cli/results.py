@@ -79,7 +79,7 @@ def publish(
     from fer_bench.report import write, write_data_card
 
     source = _own_runs(folder)
-    target = to / source.path.absolute().name  # it may be given as "."
+    target = to / source.name
     pack(source, target)
     published = open_results(target)
     if (target / AUDIT_FILE).exists():
@@ -102,7 +102,7 @@ def unpack(
     source = open_results(folder)
     if not isinstance(source, PublishedFolder):
         raise FerBenchError(f"{folder}: is a folder of runs already")
-    target = ResultsFolder(results / source.path.resolve().name)
+    target = ResultsFolder(results / source.name)
     with reading_progress() as progress:
         added = take(source, target, progress)
     say(f"{target.path}: {added} runs added")

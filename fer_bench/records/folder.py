@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,11 @@ class ReadableFolder(ABC):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @property
+    def name(self) -> str:
+        """Its own name, also where it was given as "." or ".."; that of a link is the link's."""
+        return Path(os.path.normpath(self.path.absolute())).name
 
     def audit_path(self, n_folds: int = 0) -> Path:
         """Where the audit of the split is, or of so many folds, if there is one."""

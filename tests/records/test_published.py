@@ -82,9 +82,10 @@ def test_what_is_unpacked_is_published_as_before_and_takes_nothings_place(publis
         unpack(published, own)
 
 
-def test_the_folder_one_is_in_is_published_by_its_name(stored_runs, tmp_path, monkeypatch):
-    monkeypatch.chdir(stored_runs.folder.path)
-    done = CliRunner().invoke(app, ["publish", ".", "--to", str(tmp_path / "published")])
+@pytest.mark.parametrize(("within", "given"), [("", "."), ("runs", "..")])
+def test_the_folder_one_is_in_is_published_by_its_name(stored_runs, tmp_path, monkeypatch, within, given):
+    monkeypatch.chdir(stored_runs.folder.path / within)
+    done = CliRunner().invoke(app, ["publish", given, "--to", str(tmp_path / "published")])
     assert done.exit_code == 0, done.output
     assert isinstance(open_results(tmp_path / "published" / "faces"), PublishedFolder)
 
