@@ -1,16 +1,21 @@
-"""What all networks share: raw pixels in, preprocessing inside, logits out, losses, Muon. Pure Keras 3.
+"""What networks share: raw pixels in, preprocessing inside, logits out, zooms, losses, Muon. Pure Keras 3.
 
 Keras is imported inside the functions: the cards that name them are read where it must not be.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fer_bench.errors import FerBenchError
 from fer_bench.models.registry import Choice, ImageInput, Range, Search
 from fer_bench.models.task import CROSS_ENTROPY, FOCAL, LOGIT_ADJUSTED, Loss, Task
+
+if TYPE_CHECKING:
+    import numpy as np
 
 DEEP_LOSSES = (CROSS_ENTROPY, FOCAL, LOGIT_ADJUSTED)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -19,6 +24,7 @@ LOGITS = "logits"
 """The name of the last layer, by which re-training of the classifier finds it."""
 ADAM_SHARE = 1 / 3  # of the learning rate, for what AdamW trains where `muon` does the rest
 MUON_MOMENTUM = 0.9
+ZOOMS = (0.9, 1.1)
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 RECIPE_SEARCH: Search = {
     "learning_rate": Range(0.3, 3.0, log=True, default=1.0),
@@ -122,6 +128,39 @@ def loss_function(loss: Loss, label_smoothing: float) -> Any:
     if loss.name not in functions:
         raise ValueError(f"no loss {loss.name!r} for networks: {', '.join(functions)}")
     return functions[loss.name]
+
+
+def over_zooms(model: Any, side: int) -> Any:
+    """The mean answer of `model`, of images of any size, to those of `side` pixels and to these at each of `ZOOMS`.
+
+    As logits, the logarithms of mean probabilities: Simonyan & Zisserman 2015 (arXiv:1409.1556), section 4.2.
+    """
+    import keras
+    from keras import ops
+
+    from fer_bench.metrics import SMALLEST
+
+    pixels = keras.Input((side, side, model.input.shape[-1]), dtype=model.input.dtype, name="pixels")
+    planes, views = ops.transpose(ops.cast(pixels, "float32"), (0, 3, 1, 2)), [pixels]
+    for zoom in ZOOMS:
+        rows = zooming(side, zoom)
+        zoomed = ops.round(ops.matmul(ops.matmul(rows, planes), rows.T))
+        views.append(ops.cast(ops.transpose(zoomed, (0, 2, 3, 1)), model.input.dtype))
+    found = ops.softmax(model(ops.concatenate(views, axis=0)))
+    mean = ops.mean(ops.reshape(found, (len(views), -1, found.shape[-1])), axis=0)
+    return keras.Model(pixels, ops.log(ops.maximum(mean, SMALLEST)))
+
+
+def zooming(side: int, zoom: float) -> np.ndarray:
+    """What each pixel of a row takes of each, float32 (side, side), where it is enlarged by `zoom` about its middle.
+
+    By linear interpolation; what comes into view repeats the border.
+    """
+    import numpy as np
+
+    places, middle = np.arange(side), (side - 1) / 2
+    wanted = np.clip(middle + (places - middle) / zoom, 0, side - 1)
+    return np.maximum(0, 1 - np.abs(wanted[:, None] - places)).astype(np.float32)
 
 
 @cache

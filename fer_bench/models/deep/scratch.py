@@ -13,6 +13,7 @@ from fer_bench.models.deep.assembly import (
     from_pixels,
     logits,
     muon,
+    over_zooms,
     sized,
     with_defaults,
 )
@@ -28,7 +29,7 @@ COARSE = (0.6, 2 / 3)  # share of the steps that see smaller images first, and t
 
 
 @register_model(
-    "cnn", features="images", family="deep", losses=DEEP_LOSSES, image=GRAY_48, n_parameters=664_583, recipe=3,
+    "cnn", features="images", family="deep", losses=DEEP_LOSSES, image=GRAY_48, n_parameters=664_583, recipe=4,
     summary="small residual CNN trained from scratch, on smaller images first",
     steps={"quick": 760, "standard": 30_000, "full": 90_000},
     search={**SEARCH, "dropout": Choice((0.2, 0.0, 0.4))},
@@ -39,7 +40,7 @@ def cnn(task: Task) -> Any:
 
 
 @register_model(
-    "cnn-attention", features="images", family="deep", losses=DEEP_LOSSES, image=GRAY_48, recipe=3,
+    "cnn-attention", features="images", family="deep", losses=DEEP_LOSSES, image=GRAY_48, recipe=4,
     n_parameters=670_649,
     summary="the residual CNN with squeeze-and-excitation in its blocks",
     steps={"quick": 760, "standard": 30_000, "full": 90_000},
@@ -214,14 +215,6 @@ def _residual(task: Task, name: str, trunk: Callable[[Any], Any]) -> Any:
     )
 
 
-def of_size(model: Any, side: int) -> Any:
-    """`model`, of images of any size, for those of `side` pixels alone: what leaves Keras wants to know."""
-    import keras
-
-    pixels = keras.Input((side, side, model.input.shape[-1]), dtype=model.input.dtype, name="pixels")
-    return keras.Model(pixels, model(pixels))
-
-
 def _from_scratch(
     task: Task, image: ImageInput, network: Callable[[Any], Any], learning_rate: float, batch_size: int = 32,
     coarse: tuple[float, int] | None = None, by_muon: bool = False,
@@ -235,9 +228,9 @@ def _from_scratch(
     def build() -> Network:
         model = from_pixels(task, image, network, any_size=coarse is not None)
         phases = (Phase("all layers", 1.0, learning_rate, coarse=coarse),)
-        join = (lambda: of_size(model, image.size)) if coarse else None
         return Network(
-            model, phases, merged=2 if by_muon else 1, join=join, optimizer=muon() if by_muon else None
+            model, phases, merged=2 if by_muon else 1, optimizer=muon() if by_muon else None,
+            answering=over_zooms(model, image.size) if coarse else None,
         )  # fmt: skip
 
     return KerasClassifier(task, image, build, batch_size)

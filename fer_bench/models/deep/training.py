@@ -55,6 +55,7 @@ class Network:
     frozen: the pass that makes the inputs of `model` from images, or None; frozen_parameters: of what makes it.
     join: what makes one model of both, from pixels to logits.
     optimizer: the class of Keras optimizers that trains it, or None for AdamW.
+    answering: the model that predicts once `model` is trained, of the same inputs and layers; by default `model`.
     """
 
     model: Any
@@ -65,10 +66,11 @@ class Network:
     merged: int = 1
     join: Callable[[], Any] | None = None
     optimizer: Any = None
+    answering: Any = None
 
     def whole(self) -> Any:
         """The model from pixels, uint8 (n, size, size, 1 or 3), to logits, float32 (n, n_classes)."""
-        return self.join() if self.join else self.model
+        return self.join() if self.join else self.answering or self.model
 
 
 class KerasClassifier:
@@ -230,8 +232,8 @@ class KerasClassifier:
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Class probabilities, float32 (n, n_classes), of images as `fit` got them: the mean of each and its mirror."""
-        inputs = self.view(self.network.phases[-1], X)
-        return (self.forward(self.network.model, inputs) + self.forward(self.network.model, inputs, mirrored=True)) / 2
+        model, inputs = self.network.answering or self.network.model, self.view(self.network.phases[-1], X)
+        return (self.forward(model, inputs) + self.forward(model, inputs, mirrored=True)) / 2
 
     def view(self, phase: Phase, X: np.ndarray) -> Inputs:
         """Images as the inputs of a phase."""

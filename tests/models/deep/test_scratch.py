@@ -125,6 +125,28 @@ def test_attention_scales_each_channel_of_each_image():
     assert len(np.unique(scale[:, 0, 0].round(6), axis=0)) == 4
 
 
+@pytest.mark.parametrize(("name", "channels"), [("cnn", 1), ("cnn-attention", 3)])
+def test_answers_are_the_mean_over_mirrors_and_zooms(name, channels):
+    from scipy.ndimage import affine_transform
+
+    shape = (48, 48) if channels == 1 else (48, 48, 3)
+    classifier = MODELS[name].build(a_task(image_shape=shape, steps=1, parameters={"precision": "float32"}))
+    classifier.create()
+    images, _ = bars(8, channels=channels)
+    views = []
+    for zoom in (1.0, 0.9, 1.1):
+        scale, offset = [1 / zoom, 1 / zoom, 1], [23.5 - 23.5 / zoom] * 2 + [0]
+        zoomed = [
+            affine_transform(image.astype(float), scale, offset, order=1, mode="nearest").round()
+            for image in images.reshape(8, 48, 48, channels)
+        ]
+        views += [np.array(zoomed, np.uint8), np.array(zoomed, np.uint8)[:, :, ::-1]]
+    logits = np.array([classifier.network.model.predict_on_batch(view) for view in views])
+    expected = (np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)).mean(axis=0)
+    assert np.ptp(logits, axis=0).max() > 0.02
+    np.testing.assert_allclose(classifier.predict_proba(images), expected, atol=2e-3)
+
+
 def test_a_dense_layer_on_the_mean_patch_is_the_mean_of_a_convolution():
     from keras import Input, Model, layers
 
