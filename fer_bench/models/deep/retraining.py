@@ -12,7 +12,7 @@ import numpy as np
 from fer_bench.errors import FerBenchError
 from fer_bench.models.deep.assembly import LOGITS
 from fer_bench.models.deep.pretrained import load_weights
-from fer_bench.models.deep.training import KerasClassifier
+from fer_bench.models.deep.training import KerasClassifier, Phase
 
 SHARE = 0.1  # of the gradient steps that the network was trained for; the paper takes 10 epochs after 90
 
@@ -40,10 +40,8 @@ def retrain_head(
     classifier.remarks.append(f"all but the last layer from {weights.parent.name}")
     classifier.steps_ = max(1, round(SHARE * classifier.steps_))
     classifier.recipe = replace(classifier.recipe, mixup=0.0)
-    last_layer = replace(
-        network.phases[-1], name="last layer", share=1.0, trunk=trunk, model=keras.Model(units, head(units)),
-        learning_rate=max(phase.learning_rate for phase in network.phases),
-    )  # fmt: skip
+    rate = max(phase.learning_rate for phase in network.phases)
+    last_layer = Phase("last layer", 1.0, rate, keras.Model(units, head(units)), network.phases[-1].view, trunk)
     classifier.network = replace(network, phases=(last_layer,))
     return classifier.train(X, y, rows)
 

@@ -1,5 +1,7 @@
 """Classifier re-training: the last layer learns anew, the rest stays what it was."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -146,6 +148,15 @@ def test_a_network_that_ends_in_another_layer_is_refused(tiny, base):
 
     with pytest.raises(FerBenchError, match="no dense layer named 'logits'"):
         retrained(tiny, base[1], build)
+
+
+def test_a_network_that_was_trained_on_smaller_images_first_is_retrained_on_those_of_its_own_size(tiny, base):
+    def build():
+        network = tiny.network()
+        return replace(network, phases=(replace(network.phases[0], coarse=(0.6, 6)),))
+
+    classifier = retrained(tiny, base[1], build, steps=50)
+    assert classifier.steps_ == SHARE * 50 and classifier.history_[-1]["phase"] == "last layer"
 
 
 @pytest.mark.parametrize("fault", ["missing", "garbage", "cut short", "another network"])
