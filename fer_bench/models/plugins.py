@@ -4,14 +4,16 @@ import builtins
 import hashlib
 import importlib.util
 import inspect
+import io
 import linecache
 import symtable
 import sys
 import traceback
 from collections.abc import Callable, Iterable
 from contextlib import chdir
+from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
-from modulefinder import ModuleFinder
+from modulefinder import _PKG_DIRECTORY, _PY_SOURCE, ModuleFinder  # type: ignore[attr-defined]
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ def load_plugins(files: tuple[Path, ...]) -> None:
         try:
             with chdir("."):  # wherever the plugin goes
                 entry_point.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _failed(f"plugin {entry_point.name!r} ({entry_point.value})", error) from error
     for file in files:
         _load_file(file.resolve())
@@ -65,6 +67,18 @@ def _load_file(file: Path) -> None:
         _loading.pop()
 
 
+class _Finder(ModuleFinder):
+    """Takes a folder without an `__init__.py`, at which ModuleFinder fails, for a package with an empty one."""
+
+    def find_module(self, name: str, path: Any, parent: Any = None) -> Any:
+        spec = PathFinder.find_spec(name, path or self.path)
+        if spec is None and name == "__init__":
+            return io.BytesIO(), "", ("", "", _PY_SOURCE)
+        if spec and not spec.loader and spec.submodule_search_locations:
+            return None, spec.submodule_search_locations[0], ("", "", _PKG_DIRECTORY)
+        return super().find_module(name, path, parent)
+
+
 def code_digest(function: Callable[..., Any]) -> str:
     """16 hexadecimal digits of the SHA-256 of the file, or of the notebook cell, that defines `function`.
 
@@ -76,10 +90,11 @@ def code_digest(function: Callable[..., Any]) -> str:
 
 
 def _helpers(function: Callable[..., Any]) -> list[Path]:
-    file = Path(_file_name(function)).resolve()
-    if is_own(function) or is_cell(str(file)) or _is_installed(function):
+    name = _file_name(function)
+    if is_own(function) or is_cell(name) or _is_installed(function):
         return []
-    finder = ModuleFinder([str(file.parent)], excludes=[PACKAGE.name])
+    file = Path(name).resolve()
+    finder = _Finder([str(file.parent)], excludes=[PACKAGE.name])
     finder.run_script(str(file))
     found = (getattr(module, "__file__", None) for module in finder.modules.values())
     return sorted({Path(name) for name in found if name} - {file})
@@ -164,9 +179,7 @@ def _file_name(function: Callable[..., Any]) -> str:
 
 
 def _failed(plugin: str, error: BaseException) -> FerBenchError:
-    if isinstance(error, FerBenchError):
+    if isinstance(error, FerBenchError | SyntaxError):  # which name file and line
         return FerBenchError(f"{plugin}: {error}")
-    if isinstance(error, SyntaxError):
-        return FerBenchError(f"{plugin}: line {error.lineno}: {error.msg}")
     last = traceback.extract_tb(error.__traceback__)[-1]
     return FerBenchError(f"{plugin}: {type(error).__name__}: {error} (at {last.filename}:{last.lineno})")

@@ -1,12 +1,14 @@
 import linecache
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 from fer_bench.errors import FerBenchError
-from fer_bench.models.plugins import code_digest, load_plugins, plugin_files
+from fer_bench.models import plugins
+from fer_bench.models.plugins import ENTRY_POINT_GROUP, code_digest, load_plugins, plugin_files
 from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES
 
 
@@ -22,26 +24,50 @@ def test_files_of_one_name_in_several_folders_are_loaded_once_each(tmp_path, mon
     assert told == ["one", "two"]
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("raise SystemExit(3)", r"SystemExit: 3 \(at .*mine\.py:1\)"),
+        ("x = (", r"'\(' was never closed \(mine\.py, line 1\)"),
+    ],
+)
+def test_a_plugin_that_fails_is_named_with_the_file_and_the_line(tmp_path, monkeypatch, text, why):
+    """Also where it is installed, or another file imports it."""
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    (tmp_path / "mine.py").write_text(f"{text}\n")
+    (tmp_path / "other.py").write_text("import mine\n")
+    for file in ("mine", "other"):
+        with pytest.raises(FerBenchError, match=rf"{file}\.py: {why}"):
+            load_plugins((tmp_path / f"{file}.py",))
+    installed = EntryPoint("own", "mine", ENTRY_POINT_GROUP)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [installed])
+    with pytest.raises(FerBenchError, match=rf"plugin 'own' \(mine\): {why}"):
+        load_plugins(())
+
+
 def test_digest_covers_what_a_plugin_imports_from_its_own_folder(tmp_path, monkeypatch):
+    """From folders without an __init__.py too, which others may have the name of a library."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr("builtins.found", found := [], raising=False)
-    (tmp_path / "pack").mkdir()
-    for module in ("helper", "late", "pack/__init__", "pack/part", "other"):
+    for folder in ("pack", "plain/deep", "torch"):
+        (tmp_path / folder).mkdir(parents=True)
+    for module in ("helper", "late", "pack/__init__", "pack/part", "plain/deep/net", "other"):
         (tmp_path / f"{module}.py").write_text("")
     (tmp_path / "helper.py").write_text("from pack import part\n")
     (tmp_path / "plugin.py").write_text(
-        "import os, helper\nos.chdir('/')\ndef kinds(): import late, numpy, fer_bench\nfound.append(kinds)\n"
+        "import os, helper\nfrom plain.deep import net\nos.chdir('/')\n"
+        "def kinds(): import late, numpy, torch, fer_bench\nfound.append(kinds)\n"
     )
     here = Path.cwd()
     load_plugins((tmp_path / "plugin.py",))
     assert Path.cwd() == here
     digests = [code_digest(found[0])]
-    for module in ("helper", "late", "pack/part"):
+    for module in ("helper", "late", "pack/part", "plain/deep/net"):
         with (tmp_path / f"{module}.py").open("a") as file:
             file.write("KIND = 1\n")
         digests.append(code_digest(found[0]))
     (tmp_path / "other.py").write_text("KIND = 1\n")
-    assert len(set(digests)) == 4 and code_digest(found[0]) == digests[-1]
+    assert len(set(digests)) == 5 and code_digest(found[0]) == digests[-1]
 
 
 CELL = """
@@ -77,7 +103,7 @@ def run_cell(monkeypatch):
     monkeypatch.setattr(MODELS, "_cards", dict(MODELS._cards))
 
     def run(text, namespace=None):
-        cells.append(f"/tmp/ipykernel_0/{len(cells)}.py")
+        cells.append(f"<ipython-input-{len(cells)}>")
         monkeypatch.setitem(linecache.cache, cells[-1], (len(text), None, text.splitlines(keepends=True), cells[-1]))
         namespace = {"__name__": "__main__"} if namespace is None else namespace
         exec(compile(text, cells[-1], "exec"), namespace)
