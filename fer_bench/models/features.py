@@ -176,8 +176,8 @@ def rows_of_views(rows: np.ndarray, views: int) -> np.ndarray:
 def _transform(name: str, extractor: Extractor, images: np.ndarray, rows: np.ndarray, path: Path) -> None:
     """Chunk by chunk into the stored file, so that memory does not grow with the data.
 
-    Raises FerBenchError where `extractor`, of the features `name`, does not give a row per image, or rows of another
-    kind than before.
+    Raises FerBenchError where `extractor`, of the features `name`, does not give a row of numbers per image, or rows of
+    another kind than before.
     """
     import numpy as np
 
@@ -186,6 +186,8 @@ def _transform(name: str, extractor: Extractor, images: np.ndarray, rows: np.nda
         for start in range(0, len(rows), CHUNK):
             chunk = images[rows[start : start + CHUNK]]
             part = np.ascontiguousarray(extractor.transform(chunk))
+            if part.dtype.kind not in "biuf":
+                raise FerBenchError(f"the features {name!r} made {part.dtype}, not numbers")
             if len(part) != len(chunk):
                 raise FerBenchError(f"the features {name!r} made {len(part):,} rows of {len(chunk):,} images")
             kind = f"{part.dtype} {part.shape[1:]}"

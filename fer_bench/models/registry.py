@@ -119,13 +119,17 @@ class Choice:
 class Range:
     """A parameter to tune: a number from `low` to `high`, drawn evenly or, with `log`, by its logarithm.
 
-    default: the builder's own value; the middle unless given.
+    default: the builder's own value; the middle unless given. Raises FerBenchError where there are no such numbers.
     """
 
     low: float
     high: float
     log: bool = False
     default: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.low > self.high or (self.log and self.low <= 0):
+            raise FerBenchError(f"{self}: from low up to high, and above 0 where logarithms are drawn")
 
     @property
     def start(self) -> float:

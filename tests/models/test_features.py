@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -125,6 +126,13 @@ def test_an_extractor_that_loses_rows_is_named(dataset):
             dataset,
             make_split(dataset),
         )
+
+
+@pytest.mark.parametrize("said", [None, np.array([None] * 3), np.array(["a"] * 3)])
+def test_what_is_no_number_is_refused_and_not_stored(said, tmp_path):
+    extractor = SimpleNamespace(transform=lambda images: said)
+    with pytest.raises(FerBenchError, match=r"the features 'odd' made (object|<U1), not numbers"):
+        features._transform("odd", extractor, np.zeros((3, 4, 4)), np.arange(3), tmp_path / "rows.npy")
 
 
 def folder_of(stored) -> Path:

@@ -9,7 +9,17 @@ import pytest
 from fer_bench import register_model
 from fer_bench.errors import FerBenchError
 from fer_bench.models.plugins import code_digest
-from fer_bench.models.registry import FEATURES, MODELS, STRATEGIES, Choice, ModelCard, Registry, plugin_code, why_not
+from fer_bench.models.registry import (
+    FEATURES,
+    MODELS,
+    STRATEGIES,
+    Choice,
+    ModelCard,
+    Range,
+    Registry,
+    plugin_code,
+    why_not,
+)
 
 
 def _card(name: str, **fields) -> ModelCard:
@@ -131,6 +141,12 @@ def test_what_plugins_define_of_a_run_is_told_by_the_files_of_its_model_features
 def test_choices_that_no_record_can_hold_are_refused(values):
     with pytest.raises(FerBenchError, match=r"^Choice: "):
         Choice(values)
+
+
+@pytest.mark.parametrize("bounds", [(2, 1), (0, 1, True), (-1, 1, True)])
+def test_ranges_that_hold_no_number_are_refused(bounds):
+    with pytest.raises(FerBenchError, match=r"^Range\(low="):
+        Range(*bounds)
 
 
 def test_cards_are_light():

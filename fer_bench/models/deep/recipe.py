@@ -96,7 +96,7 @@ _READ: dict[str, Callable[[str, Any], Any]] = {
     "label_smoothing": _number(0, high=1),
     "mixup": _number(0),
     "ema": _number(0, high=1),
-    "augmentation": lambda name, value: augmentation_names(value),
+    "augmentation": lambda name, value: augmentation_names(str(value)),
 }
 COMMON = {"label_smoothing": Recipe().label_smoothing, "augmentation": ",".join(DEFAULT_AUGMENTATION)}
 """What every network is trained with where nothing else is asked for, as `Task.parameters` have it."""

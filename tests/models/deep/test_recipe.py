@@ -46,3 +46,9 @@ def test_an_unknown_augmentation_is_refused_with_all_that_there_are(text):
         augmentation_names(text)
     assert all(name in str(refusal.value) for name in (*AUGMENTATIONS, "none"))
     assert not text.endswith("flip") or "'flip'" in str(refusal.value)
+
+
+@pytest.mark.parametrize("value", [("mirror",), None])
+def test_augmentations_that_are_no_text_are_refused_too(value):
+    with pytest.raises(FerBenchError, match=r"augmentation: no .*; give some of mirror"):
+        Recipe.of({"augmentation": value})
