@@ -10,6 +10,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 from fer_bench import cache
 from fer_bench.errors import FerBenchError, is_no_room
 from fer_bench.models.deep.assembly import BATCH_NORM_MOMENTUM, IMAGENET_STD
+from fer_bench.models.deep.backend import configuration
 from fer_bench.models.registry import ImageInput
 
 AUTO, IMAGENET, NONE, UNAVAILABLE = "auto", "imagenet", "none", "unavailable"
@@ -80,7 +82,7 @@ def demand(found: Mapping[str, Resolution]) -> None:
     """Raise FerBenchError where ImageNet weights were demanded and are out of reach, naming all files."""
     if lacking := [name for name, resolution in found.items() if not resolution.weights]:
         raise FerBenchError(
-            f"ImageNet weights could not be had: {', '.join(lacking)} not in Keras' cache, nor {DOWNLOAD_URL} to be "
+            f"{OUT_OF_REACH}: {', '.join(lacking)} not in Keras' cache, nor {DOWNLOAD_URL} to be "
             f"downloaded; put the files into {cache_folder()}, or use --weights none or a path"
         )
 
@@ -97,8 +99,8 @@ def weights_request_id(request: str) -> str:
 
 
 def cache_folder() -> Path:
-    """The folder where Keras keeps downloaded weights: `models` in `KERAS_HOME` or in `~/.keras`."""
-    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
+    """The folder where Keras keeps downloaded weights, beside its configuration."""
+    return configuration().with_name("models")
 
 
 def load_weights(model: Any, path: str | Path, network: str) -> None:
@@ -120,11 +122,9 @@ def is_there(url: str, seconds: float) -> bool:
     answers: list[bool] = []
 
     def ask() -> None:
-        try:
+        with suppress(Exception):  # a proxy that refuses, is none or speaks another protocol, too
             urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds).close()
-        except OSError:  # a proxy that refuses, too
-            return
-        answers.append(True)
+            answers.append(True)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
@@ -133,7 +133,7 @@ def is_there(url: str, seconds: float) -> bool:
 
 
 def _weight_file(request: str) -> Path:
-    path = Path(request).expanduser()
+    path = Path(os.path.expanduser(request))  # noqa: PTH111 - that of Path fails where there is no such user
     if not path.is_file():
         raise FerBenchError(f"--weights {request}: no such file; say auto, imagenet, none or the path of a weight file")
     with path.open("rb") as file:

@@ -119,6 +119,22 @@ def test_a_host_that_accepts_and_says_nothing_does_not_answer():
         assert not is_there(f"http://127.0.0.1:{silent.getsockname()[1]}/", seconds=0.2)
 
 
+def test_a_host_that_speaks_another_protocol_has_nothing_and_leaves_no_traceback(monkeypatch):
+    raised = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+
+    def answer():
+        connection, _ = other.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(b"220 mail\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        threading.Thread(target=answer).start()
+        assert not is_there(f"http://127.0.0.1:{other.getsockname()[1]}/", seconds=5)
+    assert raised == []
+
+
 def test_a_path_is_resolved_and_identified_by_content(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first = weight_file(tmp_path / "a.weights.h5")
@@ -141,17 +157,18 @@ def test_words_identify_themselves(request_):
     ("name", "content", "complaint"),
     [
         ("gone.h5", None, "no such file"),
+        ("~nobody-of-that-name/gone.h5", None, "no such file"),
         ("text.h5", b"hello", "not an HDF5 weight file"),
         ("empty.h5", b"", "not an HDF5 weight file"),
         ("weights.bin", b"\x89HDF\r\n\x1a\n", "not an HDF5 weight file"),
     ],
 )
-def test_what_is_no_weight_file_is_refused_by_name(tmp_path, ask, name, content, complaint):
-    path = tmp_path / name
+def test_what_is_no_weight_file_is_refused_by_name(tmp_path, monkeypatch, ask, name, content, complaint):
+    monkeypatch.chdir(tmp_path)
     if content is not None:
-        path.write_bytes(content)
+        Path(name).write_bytes(content)
     with pytest.raises(FerBenchError, match=complaint) as caught:
-        ask(str(path))
+        ask(name)
     assert name in str(caught.value)
 
 
