@@ -70,10 +70,7 @@ class WithMirrors:
     def __getitem__(self, rows: Any) -> np.ndarray:
         import numpy as np
 
-        found = np.array(self.images[rows // 2])
-        if np.ndim(rows) == 0:
-            return np.ascontiguousarray(found[:, ::-1]) if rows % 2 else found
-        odd = rows % 2 == 1
+        found, odd = np.array(self.images[rows // 2]), rows % 2 == 1
         found[odd] = found[odd, :, ::-1]
         return found
 
@@ -87,10 +84,11 @@ def model_features(model: ModelCard, parameters: Mapping[str, Any], dataset: Dat
     card = features_card(FEATURES[model.features], parameters)
     if card.build is not images:
         return stored_features(card, dataset, split)
-    if model.is_network or not model.trainable:
-        found: dict[str, Any] = {name: ImageRows(dataset.images, rows) for name, rows in split.subsets().items()}
-    else:
-        found = {name: dataset.images[rows] for name, rows in split.subsets().items()}
+    looks_up = model.is_network or not model.trainable
+    found: dict[str, Any] = {
+        name: ImageRows(dataset.images, rows) if looks_up else dataset.images[rows]
+        for name, rows in split.subsets().items()
+    }
     return Features(**found, seconds=0.0, ms_per_image=0.0)
 
 

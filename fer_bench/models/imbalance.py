@@ -123,7 +123,7 @@ def smote(labels: np.ndarray, n_classes: int, random_state: int) -> TrainingPlan
         numbers = ", ".join(map(str, alone))
         raise FerBenchError(
             f"SMOTE needs two training rows of a class, and there is a single one of class {numbers} "
-            f"(numbered from 0): use over-sampling"
+            "(numbered from 0): use over-sampling"
         )
     k_neighbors = int(min(SMOTE_NEIGHBORS, counts[counts > 0].min() - 1))
     sampler = SMOTE(k_neighbors=k_neighbors, random_state=random_state)

@@ -74,7 +74,7 @@ class Registry(Generic[CardType]):
         if missing or not wanted:
             names = "; ".join(f"no {self.kind} {pattern!r}{self._suggestion(pattern)}" for pattern in missing)
             raise FerBenchError(names or f"no {self.plural} named")
-        return [card for card in self if any(fnmatch.fnmatchcase(card.name, pattern) for pattern in wanted)]
+        return [card for card in self if any(fnmatch.fnmatch(card.name, pattern) for pattern in wanted)]
 
     def _suggestion(self, name: str) -> str:
         close = difflib.get_close_matches(name, self._cards, n=1, cutoff=0.5)

@@ -5,7 +5,6 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +68,7 @@ class Checkpoint:
 
     def save(self, state: TrainingState, others: list[Any]) -> None:
         """Write all that there is in place of an earlier file; a reader never sees a part of it."""
-        plain = asdict(replace(state, best_weights=[]))
-        del plain["best_weights"]
+        plain = {name: value for name, value in vars(state).items() if name != "best_weights"}
         about = {"format": FORMAT, "training": self.training, "state": plain}
         values = (_values(self.variables), state.best_weights, _values(others), _generators())
         arrays = {

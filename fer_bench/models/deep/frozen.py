@@ -151,17 +151,15 @@ class FrozenPass:
             rows = slice(start, start + batch_size)
             batch = pixels.plain(rows, False)
             for mirrored, inputs in enumerate((batch, batch[:, :, ::-1])):
-                for array, values in zip(arrays, self._forward(padded(inputs, batch_size)), strict=True):
+                outputs = self.model.predict_on_batch(padded(inputs, batch_size))
+                for array, values in zip(arrays, outputs, strict=True):
                     with np.errstate(over="ignore"):  # looked for in the next line
-                        array[mirrored, rows] = values[: len(batch)]
+                        array[mirrored, rows] = np.asarray(values, np.float32)[: len(batch)]
                     if not np.isfinite(array[mirrored, rows]).all():
                         return False
         for array in arrays:
             array.flush()
         return True
-
-    def _forward(self, batch: np.ndarray) -> list[np.ndarray]:
-        return [np.asarray(values, np.float32) for values in self.model.predict_on_batch(batch)]
 
 
 def without_batch_norm(backbone: Any) -> Any:

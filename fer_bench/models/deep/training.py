@@ -18,7 +18,7 @@ from fer_bench.models.deep.pretrained import RANDOM, FirstWeights
 from fer_bench.models.deep.recipe import PLATEAU, Recipe
 from fer_bench.models.deep.watch import Watch
 from fer_bench.models.registry import ImageInput
-from fer_bench.models.task import FOCAL, Task
+from fer_bench.models.task import Task
 from fer_bench.version import __version__
 
 WARM_UP = 0.05  # of a phase's steps
@@ -107,8 +107,6 @@ class KerasClassifier:
         rows: int64 (m,), which of them to train on, repeats allowed; all by default. sample_weight: (m,).
         Raises FloatingPointError as soon as the loss is not finite.
         """
-        if sample_weight is not None and self.task.loss.name == FOCAL:
-            raise ValueError("focal loss is not stacked on sample weights: it has a weight per class of its own, alpha")
         self.create()
         return self.train(X, y, np.arange(len(X)) if rows is None else rows, sample_weight)
 
@@ -201,7 +199,8 @@ class KerasClassifier:
     ) -> None:  # fmt: skip
         """Make gradient steps on `inputs` up to step `stop` of the run, or until patience is lost."""
         on_device = DevicePixels.of(inputs, self.recipe.mixup) if self.device_ == "gpu" and not trunk else None
-        most = most_steps(0 if on_device else inputs.plain(slice(1), mirrored=False).nbytes * self.batch_size)
+        nbytes = 0 if on_device else inputs.plain(slice(1), mirrored=False).nbytes * self.batch_size
+        most = max(1, min(MOST_STEPS, MOST_BYTES // max(1, nbytes)))
         program = Program(model, average, most, on_device and on_device.tensor)
         n_jobs = self.task.n_jobs
         indices = range(watch.state.step, stop)
@@ -289,11 +288,6 @@ def phase_steps(phases: tuple[Phase, ...], steps: int) -> list[range]:
     """The gradient steps of each phase by its share: one range after another, `steps` in all."""
     ends = np.rint(np.cumsum([phase.share for phase in phases]) * steps).astype(int).tolist()
     return [range(start, end) for start, end in zip([0, *ends], ends, strict=False)]
-
-
-def most_steps(nbytes: int) -> int:
-    """How many gradient steps may go together where a batch of inputs has so many bytes."""
-    return max(1, min(MOST_STEPS, MOST_BYTES // max(1, nbytes)))
 
 
 def forget_networks() -> None:

@@ -27,6 +27,8 @@ from fer_bench.models.registry import Choice, Decorator, Search, register_model
 from fer_bench.models.task import Task
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
 
     from fer_bench.models.deep.frozen import FrozenPass, Stored
@@ -183,16 +185,13 @@ def in_phases(classifier: KerasClassifier, backbone: Backbone, trunk: Any, weigh
     def whole_model() -> Any:
         return from_pixels(task, image, lambda x: head.of_maps(trunk(x)))
 
-    def of_pooled(images: np.ndarray) -> Stored:
-        return Stored(frozen.outputs(images)[POOLED], mirror)
-
-    def of_maps(images: np.ndarray) -> Stored:
-        return Stored(frozen.outputs(images)[MAPS], mirror)
+    def stored(output: str) -> Callable[[np.ndarray], Stored]:
+        return lambda images: Stored(frozen.outputs(images)[output], mirror)
 
     merged = HEAD_ALONE if how == HEAD else 1
     stages = (
-        ("head", HEAD_RATE * merged, head_model, of_pooled),
-        ("last block", backbone.block_rate, block_model, of_maps),
+        ("head", HEAD_RATE * merged, head_model, stored(POOLED)),
+        ("last block", backbone.block_rate, block_model, stored(MAPS)),
         ("all layers", ALL_RATE, whole_model, None),
     )
     shares = SHARES[how]

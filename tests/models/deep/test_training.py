@@ -264,9 +264,3 @@ def test_the_steps_of_phases_follow_one_another_and_add_up():
         first, second = phase_steps((Phase("a", 0.4, 1), Phase("b", 0.6, 1)), steps)
         assert [*first, *second] == [*range(steps)]
         assert abs(len(first) - 0.4 * steps) <= 0.5
-
-
-def test_focal_loss_is_not_stacked_on_sample_weights(tiny):
-    images, labels = tiny.bars(60)
-    with pytest.raises(ValueError, match="not stacked on sample weights"):
-        tiny.classifier(tiny.task(loss=Loss("focal"))).fit(images, labels, np.ones(60))
