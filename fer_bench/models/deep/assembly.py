@@ -1,23 +1,21 @@
-"""What networks share: raw pixels in, preprocessing inside, logits out, zooms, losses, Muon. Pure Keras 3.
-
-Keras is imported inside the functions: the cards that name them are read where it must not be.
-"""
+"""What networks share: their cards, raw pixels in, preprocessing inside, logits out, zooms, losses, Muon."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.errors import FerBenchError
-from fer_bench.models.registry import Choice, ImageInput, Range, Search
+from fer_bench.models.registry import Choice, ImageInput, Range, Search, register_model
 from fer_bench.models.task import CROSS_ENTROPY, FOCAL, LOGIT_ADJUSTED, Loss, Task
 
 if TYPE_CHECKING:
     import numpy as np
 
 DEEP_LOSSES = (CROSS_ENTROPY, FOCAL, LOGIT_ADJUSTED)
+register_network = partial(register_model, features="images", family="deep", losses=DEEP_LOSSES)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 BATCH_NORM_MOMENTUM = 0.9  # Keras' 0.99 lags behind for 400 steps, longer than a quick run
 LOGITS = "logits"

@@ -1,7 +1,4 @@
-"""The frozen part of a network: its pass over the images is done once, and stored for every strategy, seed and epoch.
-
-Keras is imported inside the functions.
-"""
+"""A network's frozen part: its pass over the images is done once, and stored for every strategy, seed and epoch."""
 
 import hashlib
 import json

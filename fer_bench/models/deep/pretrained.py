@@ -2,8 +2,6 @@
 
 A request is "auto", "imagenet", "none" or the path of a weight file. What a run gets (`Task.weights`) is "imagenet",
 "none", a path, or UNAVAILABLE: random weights, because ImageNet's are out of reach and were not insisted on.
-
-Keras is imported inside the functions: the cards that name the backbones are read where it must not be.
 """
 
 import hashlib

@@ -1,37 +1,35 @@
-"""Networks trained from scratch, as pure Keras 3 functions.
-
-Keras is imported inside the functions: the cards are read where it must not be.
-"""
+"""Networks trained from scratch."""
 
 from collections.abc import Callable
 from typing import Any
 
 from fer_bench.models.deep.assembly import (
     BATCH_NORM_MOMENTUM,
-    DEEP_LOSSES,
     SEARCH,
     from_pixels,
     logits,
     muon,
     over_zooms,
+    register_network,
     sized,
     with_defaults,
 )
 from fer_bench.models.deep.backend import batch_normalization
-from fer_bench.models.registry import Choice, ImageInput, Range, register_model
+from fer_bench.models.registry import Choice, ImageInput, Range
 from fer_bench.models.task import Task
 
 GRAY_48 = ImageInput(48)
 SYMMETRIC_64 = ImageInput(64, scaling="symmetric")
 COLOUR_224 = ImageInput(224, 3)
+BATCH_SIZE = 32
+RESIDUAL_STEPS = {"quick": 760, "standard": 30_000, "full": 90_000}
 SQUEEZE_RATIO = 16  # of Hu et al. 2018, section 6.1
 COARSE = (0.6, 2 / 3)  # share of the steps that see smaller images first, and the side of these over the whole
 
 
-@register_model(
-    "cnn", features="images", family="deep", losses=DEEP_LOSSES, image=GRAY_48, n_parameters=664_583, recipe=4,
+@register_network(
+    "cnn", image=GRAY_48, n_parameters=664_583, recipe=4, steps=RESIDUAL_STEPS,
     summary="small residual CNN trained from scratch, on smaller images first",
-    steps={"quick": 760, "standard": 30_000, "full": 90_000},
     search={**SEARCH, "dropout": Choice((0.2, 0.0, 0.4))},
 )  # fmt: skip
 def cnn(task: Task) -> Any:
@@ -39,11 +37,9 @@ def cnn(task: Task) -> Any:
     return _residual(task, "cnn", residual_trunk)
 
 
-@register_model(
-    "cnn-attention", features="images", family="deep", losses=DEEP_LOSSES, image=GRAY_48, recipe=4,
-    n_parameters=670_649,
+@register_network(
+    "cnn-attention", image=GRAY_48, n_parameters=670_649, recipe=4, steps=RESIDUAL_STEPS,
     summary="the residual CNN with squeeze-and-excitation in its blocks",
-    steps={"quick": 760, "standard": 30_000, "full": 90_000},
     search={**SEARCH, "dropout": Choice((0.2, 0.0, 0.4))},
 )  # fmt: skip
 def cnn_attention(task: Task) -> Any:
@@ -51,10 +47,9 @@ def cnn_attention(task: Task) -> Any:
     return _residual(task, "cnn-attention", lambda x: residual_trunk(x, attention=squeeze_and_excitation))
 
 
-@register_model(
-    "cnn-small", features="images", family="deep", losses=DEEP_LOSSES, image=GRAY_48, n_parameters=1_274_375,
+@register_network(
+    "cnn-small", image=GRAY_48, n_parameters=1_274_375, steps={"quick": 300, "standard": 22_000, "full": 66_000},
     summary="plain textbook CNN: three convolutions with pooling, one dense layer",
-    steps={"quick": 300, "standard": 22_000, "full": 66_000},
     search={**SEARCH, "dropout": Choice((0.5, 0.2, 0.35))},
 )  # fmt: skip
 def cnn_small(task: Task) -> Any:
@@ -73,10 +68,9 @@ def cnn_small(task: Task) -> Any:
     return _from_scratch(task, image, network, learning_rate=1e-3)
 
 
-@register_model(
-    "cnn-deep", features="images", family="deep", losses=DEEP_LOSSES, image=COLOUR_224, n_parameters=27_932_903,
+@register_network(
+    "cnn-deep", image=COLOUR_224, n_parameters=27_932_903, steps={"quick": 4, "standard": 2_000, "full": 6_000},
     summary="seven convolutions of 32 to 2,048 filters at 224x224, 27.9 M parameters",
-    steps={"quick": 4, "standard": 2_000, "full": 6_000},
     search={**SEARCH, "dropout": Choice((0.3, 0.1, 0.5))},
 )  # fmt: skip
 def cnn_deep(task: Task) -> Any:
@@ -97,10 +91,9 @@ def cnn_deep(task: Task) -> Any:
     return _from_scratch(task, image, network, learning_rate=1e-3, batch_size=16)
 
 
-@register_model(
-    "mini-xception", features="images", family="deep", losses=DEEP_LOSSES, image=SYMMETRIC_64, n_parameters=58_423,
+@register_network(
+    "mini-xception", image=SYMMETRIC_64, n_parameters=58_423, steps={"quick": 120, "standard": 22_000, "full": 66_000},
     summary="small network of depthwise-separable convolutions (Arriaga et al. 2017)",
-    steps={"quick": 120, "standard": 22_000, "full": 66_000},
     search={**SEARCH, "weight_decay": Range(0.001, 0.05, log=True, default=0.01)},
 )  # fmt: skip
 def mini_xception(task: Task) -> Any:
@@ -200,9 +193,15 @@ def dense_head(task: Task, x: Any, hidden: tuple[int, ...], dropout: float) -> A
 
 
 def _residual(task: Task, name: str, trunk: Callable[[Any], Any]) -> Any:
-    """Classifier on `trunk`: most steps are made on smaller images, as in DAWNBench's winners (Coleman et al. 2017)."""
+    """Classifier on `trunk`: most steps are made on smaller images, as in DAWNBench's winners (Coleman et al. 2017).
+
+    Trained by `muon`, in half the steps on twice the batch, as what it costs a step is the same for any batch.
+    """
+    from fer_bench.models.deep.training import KerasClassifier, Network, Phase
+
     image, dropout = sized(GRAY_48, task, 12, name), float(task.parameters.get("dropout", 0.2))
     share, scale = COARSE
+    phase = Phase("all layers", 1.0, 18e-3, coarse=(share, round(scale * image.size)))
 
     def network(x: Any) -> Any:
         from keras import layers
@@ -210,27 +209,20 @@ def _residual(task: Task, name: str, trunk: Callable[[Any], Any]) -> Any:
         x = layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(trunk(x)))
         return logits(task)(x)
 
-    return _from_scratch(
-        task, image, network, learning_rate=18e-3, coarse=(share, round(scale * image.size)), by_muon=True
-    )
+    def build() -> Network:
+        model = from_pixels(task, image, network, any_size=True)
+        return Network(model, (phase,), merged=2, optimizer=muon(), answering=over_zooms(model, image.size))
+
+    return KerasClassifier(task, image, build, BATCH_SIZE)
 
 
 def _from_scratch(
-    task: Task, image: ImageInput, network: Callable[[Any], Any], learning_rate: float, batch_size: int = 32,
-    coarse: tuple[float, int] | None = None, by_muon: bool = False,
-) -> Any:  # fmt: skip
-    """Classifier on `network`, see `from_pixels`, all its layers trained in one phase. coarse: see `Phase`.
-
-    by_muon: by `muon`, in half the steps on twice the batch, as what it costs a step is the same for any batch.
-    """
+    task: Task, image: ImageInput, network: Callable[[Any], Any], learning_rate: float, batch_size: int = BATCH_SIZE
+) -> Any:
+    """Classifier on `network`, see `from_pixels`, all its layers trained in one phase."""
     from fer_bench.models.deep.training import KerasClassifier, Network, Phase
 
     def build() -> Network:
-        model = from_pixels(task, image, network, any_size=coarse is not None)
-        phases = (Phase("all layers", 1.0, learning_rate, coarse=coarse),)
-        return Network(
-            model, phases, merged=2 if by_muon else 1, optimizer=muon() if by_muon else None,
-            answering=over_zooms(model, image.size) if coarse else None,
-        )  # fmt: skip
+        return Network(from_pixels(task, image, network), (Phase("all layers", 1.0, learning_rate),))
 
     return KerasClassifier(task, image, build, batch_size)

@@ -1,7 +1,4 @@
-"""ImageNet backbones of keras.applications, fine-tuned in phases.
-
-Keras is imported inside the functions: the cards are read where it must not be.
-"""
+"""ImageNet backbones of keras.applications, fine-tuned in phases."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.errors import FerBenchError
-from fer_bench.models.deep.assembly import DEEP_LOSSES, RECIPE_SEARCH, from_pixels, logits, sized, with_defaults
+from fer_bench.models.deep.assembly import RECIPE_SEARCH, from_pixels, logits, register_network, sized, with_defaults
 from fer_bench.models.deep.pretrained import (
     EFFICIENTNET_B0,
     INCEPTION_V3,
@@ -23,7 +20,7 @@ from fer_bench.models.deep.pretrained import (
     hasten_batch_norm,
     load_backbone,
 )
-from fer_bench.models.registry import Choice, Decorator, Search, register_model
+from fer_bench.models.registry import Choice, Decorator, Search
 from fer_bench.models.task import Task
 
 if TYPE_CHECKING:
@@ -49,11 +46,10 @@ MAPS, POOLED = "maps", "pooled"
 
 def _fine_tuned(name: str, title: str, backbone: Backbone, n_parameters: int, quick: int, recipe: int = 1) -> Decorator:
     """Registers a network on `backbone`. n_parameters: with seven classes. quick: steps of the quick budget."""
-    return register_model(
-        name, features="images", family="deep", losses=DEEP_LOSSES, image=backbone.image,
-        pretrained=backbone.file_name, n_parameters=n_parameters, search=SEARCH, recipe=recipe,
+    return register_network(
+        name, image=backbone.image, pretrained=backbone.file_name, n_parameters=n_parameters, recipe=recipe,
+        steps={"quick": quick, "standard": 6_000, "full": 18_000}, search=SEARCH,
         summary=f"{title} fine-tuned from ImageNet weights: head first, then the last block",
-        steps={"quick": quick, "standard": 6_000, "full": 18_000},
     )  # fmt: skip
 
 
