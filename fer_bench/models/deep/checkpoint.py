@@ -42,7 +42,7 @@ class Checkpoint:
             with np.load(self.path, allow_pickle=False) as stored:
                 about = json.loads(str(stored["about"]))
                 arrays = {kind: _numbered(stored, kind) for kind in ARRAYS}
-        except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
+        except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, RuntimeError) as error:
             return self._refuse(f"could not be read ({type(error).__name__})")
         if about.get("format") != FORMAT or about["training"] != self.training:
             return self._refuse("belongs to another training")

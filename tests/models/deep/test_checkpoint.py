@@ -143,9 +143,11 @@ def saved(regime):
 def test_a_checkpoint_cut_short_or_changed_is_refused_and_training_begins_anew(regime, saved):
     content = saved.read_bytes()
     with zipfile.ZipFile(saved) as archive:
-        place = archive.getinfo("variable.0.npy").header_offset + 250  # past the headers
+        value = archive.getinfo("variable.0.npy").header_offset + 250  # past the headers
     damaged = [content[: int(kept * len(content))] for kept in (0.0, 0.1, 0.5, 0.99)]
-    for broken in (*damaged, content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :]):
+    flags, method = (content.index(b"PK\1\2") + offset for offset in (8, 10))  # of the first entry of the directory
+    changed = [content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :] for at in (value, flags, method)]
+    for broken in (*damaged, *changed):
         saved.write_bytes(broken)
         assert "could not be read" in regime.found()
     classifier = regime.fit(steps=2)
