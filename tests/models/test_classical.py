@@ -40,9 +40,7 @@ def test_the_classical_models_can_be_tuned():
     }
 
 
-@pytest.mark.parametrize(
-    ("model", "name"), [(card.name, name) for card in TUNED if card.family != "deep" for name in card.search]
-)
+@pytest.mark.parametrize(("model", "name"), [(card.name, name) for card in TUNED for name in card.search])
 def test_every_parameter_that_is_searched_is_heeded(build, data, model, name):
     """Another value makes another model, or other features."""
     card, how = MODELS[model], MODELS[model].search[name]
@@ -132,15 +130,17 @@ def test_perceptrons_make_whole_epochs_and_tell_their_steps(data, steps, n_rows,
 
 def test_balanced_forests_are_tuned_too_and_draw_rows_with_replacement(data):
     """Each tree as many rows of every class as the rarest has."""
-    task = Task(("a", "b", "c"), 60, (8, 8), data, balanced_bootstrap=True, parameters={"max_depth": 3})
+    X, y = data[0], np.repeat([0, 1, 2], [30, 10, 20])
+    task = Task(("a", "b", "c"), 60, (8, 8), (X, y), balanced_bootstrap=True, parameters={"max_depth": 3})
     forest = MODELS["pca-forest"].build(task)
     assert forest.get_params()["max_depth"] == 3 and set(FOREST_SEARCH) <= set(forest.get_params())
-    X, y = data
     forest.set_params(n_estimators=3).fit(X, y)
-    for sampler in forest.samplers_:
+    for sampler, tree in zip(forest.samplers_, forest.estimators_, strict=True):
         rows = sampler.sample_indices_
-        assert np.bincount(y[rows]).tolist() == [20, 20, 20]
+        assert np.bincount(y[rows]).tolist() == [10, 10, 10]
         assert len(np.unique(rows)) < len(rows)
+        assert tree.tree_.n_node_samples[0] == 30
+        np.testing.assert_allclose(tree.tree_.value[0], [[1 / 3] * 3])
 
 
 def test_forests_draw_rows_by_weight_as_scikit_learn_does(build):

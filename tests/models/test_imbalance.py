@@ -5,14 +5,12 @@ import inspect
 
 import numpy as np
 import pytest
-from sklearn.ensemble import RandomForestClassifier
 
 from fer_bench.errors import FerBenchError
-from fer_bench.models.classical import forest
 from fer_bench.models.deep.batches import Batches, Pixels
 from fer_bench.models.imbalance import BETA
 from fer_bench.models.registry import STRATEGIES
-from fer_bench.models.task import FOCAL, Loss, Task, TrainingPlan
+from fer_bench.models.task import FOCAL, Loss, TrainingPlan
 
 COUNTS = np.array([60, 10, 30])
 LABELS = np.repeat([0, 1, 2], COUNTS)
@@ -58,12 +56,6 @@ def test_a_class_without_a_training_row_leaves_every_number_finite(name):
     made = STRATEGIES[name].plan(LABELS, 4, 0)
     for numbers in (made.sample_weight, made.loss.alpha, made.loss.log_prior, made.log_prior):
         assert numbers is None or np.isfinite(numbers).all()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_no_strategy_stacks_weights_on_focal_loss(name):
-    made = plan(name)
-    assert made.sample_weight is None or made.loss == Loss()
 
 
 def test_a_plan_with_weights_and_focal_loss_cannot_be_made():
@@ -172,14 +164,3 @@ def test_smote_differs_by_seed():
     first, again, other = (plan("smote", seed=seed).resample(features, LABELS)[0] for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
-
-
-def test_a_balanced_forest_grows_every_tree_on_as_many_rows_of_each_class():
-    features = blobs(LABELS)
-    task = Task(("a", "b", "c"), n_rows=100, image_shape=(8, 8), validation=(features, LABELS), balanced_bootstrap=True)
-    fitted = forest(task).set_params(n_estimators=5).fit(features, LABELS)
-    for tree in fitted.estimators_:
-        assert tree.tree_.n_node_samples[0] == 30
-        np.testing.assert_allclose(tree.tree_.value[0], [[1 / 3] * 3])
-    plain = forest(dataclasses.replace(task, balanced_bootstrap=False))
-    assert not isinstance(plain, type(fitted)) and isinstance(plain, RandomForestClassifier)

@@ -14,10 +14,10 @@ SIDE = 12
 ONE_PHASE = (Phase("all layers", 1.0, 0.02),)
 
 
-def bars(n, seed=0, classes=3):
+def bars(n, seed=0):
     """Noisy horizontal stripes, vertical stripes and none: classes that a mirror image, turn or shift leaves alone."""
     rng = np.random.default_rng(seed)
-    labels = np.arange(n) % classes
+    labels = np.arange(n) % 3
     images = rng.integers(0, 120, (n, SIDE, SIDE))
     images[labels == 0, ::3] += 130
     images[labels == 1, :, ::3] += 130

@@ -18,23 +18,6 @@ def looks(image, channels):
     return pixels, ops.convert_to_numpy(Model(inputs, preprocess(inputs, image))(pixels))
 
 
-@pytest.mark.parametrize(
-    ("scaling", "application"),
-    [
-        ("caffe", "vgg16"),
-        ("caffe", "resnet"),
-        ("symmetric", "mobilenet_v2"),
-        ("symmetric", "inception_v3"),
-    ],
-)
-def test_scaling_is_that_of_keras_applications(scaling, application):
-    import keras
-
-    pixels, seen = looks(ImageInput(8, 3, scaling), channels=3)
-    expected = getattr(keras.applications, application).preprocess_input(pixels.astype(np.float32))
-    np.testing.assert_allclose(seen, expected, atol=1e-3)
-
-
 @pytest.mark.parametrize(("scaling", "low", "high"), [("unit", 0, 1), ("symmetric", -1, 1), ("none", 0, 255)])
 def test_scaling_of_gray_images(scaling, low, high):
     pixels, seen = looks(ImageInput(8, 1, scaling), channels=1)
