@@ -50,7 +50,7 @@ class Pixels:
     @property
     def nbytes(self) -> int:
         """Of all inputs."""
-        return len(self.images) * self.size**2 * (self.images.shape[3] if self.images.ndim == 4 else 1)
+        return len(self.images) * self.size**2 * math.prod(self.images.shape[3:])
 
     def augmented(self, rows: np.ndarray, rng: np.random.Generator) -> Any:
         """See `Inputs`; the changes are those named in `augmentation`."""

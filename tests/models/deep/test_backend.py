@@ -12,6 +12,7 @@ import pytest
 from fer_bench.errors import FerBenchError
 from fer_bench.models.deep import backend
 from fer_bench.models.deep.backend import backend_name, check_backend, dtype_policy, resolve_precision
+from fer_bench.models.features import ImageRows
 
 HERE = Path(__file__).parent
 SMOKE = """
@@ -224,8 +225,11 @@ def test_the_policy_is_put_back_after_an_error_too():
 
 
 def test_a_network_trained_on_a_gpu_says_so(tiny, monkeypatch):
+    """Its images are looked up, as those of a run are."""
     monkeypatch.setattr("fer_bench.models.deep.training.has_gpu", lambda: True)
-    classifier = tiny.fitted(tiny.task(steps=1, parameters={"precision": "float32"}))
+    images, labels = tiny.bars(60)
+    classifier = tiny.classifier(tiny.task(steps=1, parameters={"precision": "float32"}))
+    classifier.fit(ImageRows(images, np.arange(60)), labels)
     assert (classifier.notes_, classifier.device_) == (["float32"], "gpu")
 
 
