@@ -155,7 +155,8 @@ def _compute(card: FeaturesCard, dataset: Dataset, split: Split, folder: Path) -
     for name, rows in split.subsets().items():
         _transform(card.name, extractor, *_viewed(card, dataset.images, rows), folder / f"{name}.npy")
     end = time.perf_counter()
-    cost = {"seconds": end - start, "ms_per_image": 1000 * (end - fitted) / len(dataset)}
+    n_images = sum(map(len, split.subsets().values()))
+    cost = {"seconds": end - start, "ms_per_image": 1000 * (end - fitted) / n_images}
     (folder / COST).write_text(json.dumps(cost))
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from fer_bench.data import Dataset, make_split
+from fer_bench.data import Dataset, make_folds, make_split
 from fer_bench.errors import FerBenchError
 from fer_bench.execution.fitting import fit, make_task, predict
 from fer_bench.models import TrainingPlan, extractors, features
@@ -113,6 +113,16 @@ def test_another_split_parameter_code_or_library_is_another_entry(dataset, monke
     monkeypatch.setattr(features, "code_digest", lambda function: "another file")
     stored_features(card, dataset, make_split(dataset, 2))
     assert len(Counting.calls) == 4
+
+
+def test_what_an_image_costs_is_that_of_the_images_that_are_looked_at(dataset, monkeypatch):
+    """Folds leave official test images out."""
+    subsets = np.where(np.arange(90) < 60, "train", "test")
+    fold, _ = make_folds(replace(dataset, subsets=subsets), 2)
+    monkeypatch.setattr(features, "time", SimpleNamespace(perf_counter=iter([0.0, 1.0, 1.6]).__next__))
+    card = FeaturesCard(name="fold", build=counting, summary="", source="here.py:1")
+    stored = stored_features(card, dataset, fold)
+    assert (stored.seconds, stored.ms_per_image) == pytest.approx((1.6, 10))
 
 
 def test_an_extractor_that_loses_rows_is_named(dataset):

@@ -135,11 +135,10 @@ class Head:
     def __init__(self, task: Task, backbone: Backbone) -> None:
         from keras import layers
 
-        dropout = float(task.parameters.get("dropout", 0.5))
         self.pool = layers.GlobalAveragePooling2D()
         self.scale = layers.Identity() if backbone.has_batch_norm else layers.BatchNormalization()
         self.hidden = layers.Dense(int(task.parameters.get("hidden", 256)), activation="relu")
-        self.dropout = layers.Dropout(dropout)
+        self.dropout = layers.Dropout(float(task.parameters.get("dropout", 0.5)))
         self.logits = logits(task)
 
     def of_maps(self, maps: Any) -> Any:
