@@ -13,11 +13,9 @@ from fer_bench.errors import FerBenchError
 from fer_bench.models.plugins import code_digest, is_cell, is_own
 
 Family = Literal["baseline", "classical", "deep"]
-StartsFrom = Literal["probabilities", "weights"]
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 MIRROR = "mirror"
 """A parameter of features that is none of their extractor: whether images are learnt and judged with their mirrors."""
-SCALARS = (bool, int, float, str, type(None))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +102,7 @@ class Choice:
     values: tuple[Any, ...]
 
     def __post_init__(self) -> None:
-        if odd := [value for value in self.values if not isinstance(value, SCALARS)]:
+        if odd := [value for value in self.values if not isinstance(value, int | float | str | None)]:
             raise FerBenchError(f"Choice: {odd[0]!r} is no string, number, boolean or None; name such values instead")
         if not self.values:
             raise FerBenchError("Choice: no values to choose from")
@@ -222,7 +220,7 @@ class StrategyCard(Card):
     stochastic: bool = False
     makes_rows: bool = False
     balanced_bootstrap: bool = False
-    starts_from: StartsFrom | None = None
+    starts_from: Literal["probabilities", "weights"] | None = None
 
 
 MODELS: Registry[ModelCard] = Registry("model", "models")
