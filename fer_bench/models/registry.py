@@ -150,13 +150,13 @@ class ModelCard(Card):
     sample_weight: False where `fit` takes no weights. trainable: False for a guess that ignores its features.
     stochastic: False where another seed gives the same model, which is then run once.
     steps: gradient steps per budget ("quick", "standard", "full"), for models trained by steps.
-    image: what a network wants to see. pretrained: file name of its ImageNet weights in Keras' cache, if any.
+    image: what a network of `KerasClassifier` wants to see. pretrained: file of its ImageNet weights in Keras' cache.
     recipe: version of the model and of how it is trained: rows of different ones are of different models.
     n_parameters: what a network has with seven classes. balanced_bootstrap: whether it heeds `task.balanced_bootstrap`.
     search: what `fer_bench tune` may try, by the names under which the builder looks into `task.parameters`;
     "<features>.<name>" is a parameter of its features.
 
-    Raises FerBenchError for a family that there is not.
+    Raises FerBenchError for a family that there is not, and for steps, image and search of another kind.
     """
 
     build: Callable[..., Any]
@@ -175,10 +175,21 @@ class ModelCard(Card):
     search: Search = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.family not in (families := get_args(Family)):
-            raise FerBenchError(
-                f"{self.source}: model {self.name!r}: family {self.family!r}, not {' or '.join(families)}"
-            )
+        families = get_args(Family)
+        spaces = self.search.values() if isinstance(self.search, Mapping) else [self.search]
+        for option, fits, wanted in (
+            ("family", self.family in families, " or ".join(families)),
+            ("steps", isinstance(self.steps, Mapping | None), "a dict of numbers by budget"),
+            ("image", isinstance(self.image, ImageInput | None), "an ImageInput"),
+            (
+                "search",
+                all(isinstance(space, Choice | Range) for space in spaces),
+                "a dict of Choice and Range by name",
+            ),
+        ):
+            if not fits:
+                value = getattr(self, option)
+                raise FerBenchError(f"{self.source}: model {self.name!r}: {option} is {value!r}, not {wanted}")
 
     @property
     def is_network(self) -> bool:

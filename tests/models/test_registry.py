@@ -96,6 +96,12 @@ def test_options_that_a_card_has_not_are_refused_where_the_model_is_defined(opti
         register_model("mine", features="pca", summary="")(FerBenchError)
 
 
+@pytest.mark.parametrize(("option", "value"), [("steps", 48), ("image", 48), ("search", 48), ("search", {"C": 48})])
+def test_options_of_another_kind_are_refused(option, value):
+    with pytest.raises(FerBenchError, match=rf"^here\.py:1: model 'mine': {option} is .*48.*, not a"):
+        _card("mine", **{option: value})
+
+
 @pytest.mark.parametrize(
     ("model", "strategy", "reason"),
     [
