@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.models.registry import Choice, Range, Search, register_model
@@ -254,15 +255,16 @@ def n_parameters(classifier: Any) -> int | None:
     """
     import numpy as np
 
-    if hasattr(classifier, "n_parameters_"):
-        return int(classifier.n_parameters_)
-    if hasattr(classifier, "estimators_"):
-        trees = [tree.tree_ for tree in classifier.estimators_ if hasattr(tree, "tree_")]
-        return sum(2 * (t.node_count - t.n_leaves) + t.n_leaves * t.n_classes[0] for t in trees) if trees else None
-    if hasattr(classifier, "support_vectors_"):
-        return int(classifier.support_vectors_.size + classifier.dual_coef_.size + classifier.intercept_.size)
-    if hasattr(classifier, "coefs_"):
-        return int(sum(array.size for array in (*classifier.coefs_, *classifier.intercepts_)))
-    if hasattr(classifier, "coef_"):
-        return int(np.size(classifier.coef_) + np.size(classifier.intercept_))
+    with suppress(Exception):  # a classifier from elsewhere may mean something else by these names
+        if hasattr(classifier, "n_parameters_"):
+            return int(classifier.n_parameters_)
+        if hasattr(classifier, "estimators_"):
+            trees = [tree.tree_ for tree in classifier.estimators_ if hasattr(tree, "tree_")]
+            return sum(2 * (t.node_count - t.n_leaves) + t.n_leaves * t.n_classes[0] for t in trees) if trees else None
+        if hasattr(classifier, "support_vectors_"):
+            return int(classifier.support_vectors_.size + classifier.dual_coef_.size + classifier.intercept_.size)
+        if hasattr(classifier, "coefs_"):
+            return int(sum(array.size for array in (*classifier.coefs_, *classifier.intercepts_)))
+        if hasattr(classifier, "coef_"):
+            return int(np.size(classifier.coef_) + np.size(classifier.intercept_))
     return None

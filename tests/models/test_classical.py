@@ -1,5 +1,7 @@
 """Classical models: what is tuned is heeded, and the builders' own values stand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -172,4 +174,5 @@ def test_parameters_are_counted(build, data):
     assert n_parameters(mlp) == 8 * 4 + 4 + 4 * 3 + 3
     svm = build("pca-svm", gamma=0.5).fit(X, y)
     assert n_parameters(svm) == svm.support_vectors_.size + svm.dual_coef_.size + svm.intercept_.size
-    assert n_parameters(object()) is None
+    for other in ({}, {"n_parameters_": None}, {"estimators_": 5}, {"coefs_": [1.0], "intercepts_": None}):
+        assert n_parameters(SimpleNamespace(**other)) is None
