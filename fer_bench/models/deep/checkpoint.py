@@ -41,7 +41,7 @@ class Checkpoint:
         try:
             with np.load(self.path, allow_pickle=False) as stored:
                 about = json.loads(str(stored["about"]))
-                arrays = {kind: _numbered(stored, kind) for kind in ARRAYS}
+                arrays = {kind: [stored[name] for name in stored.files if name.startswith(kind)] for kind in ARRAYS}
         except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, RuntimeError) as error:
             return self._refuse(f"could not be read ({type(error).__name__})")
         if about.get("format") != FORMAT or about["training"] != self.training:
@@ -120,8 +120,3 @@ def _restore_generators(states: list[np.ndarray]) -> None:
         own, *gpus = (torch.from_numpy(state) for state in states)
         torch.set_rng_state(own)
         torch.cuda.set_rng_state_all(gpus)
-
-
-def _numbered(stored: Any, kind: str) -> list[np.ndarray]:
-    names = sorted((name for name in stored.files if name.startswith(f"{kind}.")), key=lambda n: int(n.split(".")[1]))
-    return [stored[name] for name in names]
