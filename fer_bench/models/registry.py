@@ -223,6 +223,8 @@ class StrategyCard(Card):
     of features. balanced_bootstrap: whether it draws each tree's rows evenly from all classes.
     starts_from: what it takes from the finished run of the same model under "none": its "probabilities", or its
     trained "weights". stochastic: whether another seed gives another plan.
+
+    Raises FerBenchError where it would start from anything else.
     """
 
     plan: Callable[..., Any]
@@ -232,6 +234,11 @@ class StrategyCard(Card):
     makes_rows: bool = False
     balanced_bootstrap: bool = False
     starts_from: Literal["probabilities", "weights"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.starts_from not in (None, "probabilities", "weights"):
+            what = f"starts_from is {self.starts_from!r}, not probabilities or weights"
+            raise FerBenchError(f"{self.source}: strategy {self.name!r}: {what}")
 
 
 MODELS: Registry[ModelCard] = Registry("model", "models")

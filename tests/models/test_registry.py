@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fer_bench import register_model
+from fer_bench import register_model, register_strategy
 from fer_bench.errors import FerBenchError
 from fer_bench.models.plugins import code_digest
 from fer_bench.models.registry import (
@@ -100,6 +100,11 @@ def test_options_that_a_card_has_not_are_refused_where_the_model_is_defined(opti
 def test_options_of_another_kind_are_refused(option, value):
     with pytest.raises(FerBenchError, match=rf"^here\.py:1: model 'mine': {option} is .*48.*, not a"):
         _card("mine", **{option: value})
+
+
+def test_strategies_that_start_from_nothing_there_is_are_refused():
+    with pytest.raises(FerBenchError, match=r"strategy 'mine': starts_from is 'logits', not probabilities or weights"):
+        register_strategy("mine", summary="", starts_from="logits")(lambda labels, n_classes, random_state: None)
 
 
 @pytest.mark.parametrize(
