@@ -255,8 +255,10 @@ def _history(classifier: Any) -> list[dict[str, Any]]:
     history = _attribute(classifier, "history_")
     if history is not None:
         return history
-    losses = getattr(classifier, "loss_curve_", [])[:MOST_ROWS]
-    return [{"epoch": epoch, "loss": loss} for epoch, loss in enumerate(losses, 1)]
+    with suppress(Exception):  # a classifier from elsewhere may mean something else by this name
+        losses = map(float, classifier.loss_curve_[:MOST_ROWS])
+        return [{"epoch": epoch, "loss": loss} for epoch, loss in enumerate(losses, 1)]
+    return []
 
 
 def _parameters(classifier: Any) -> dict[str, Any]:

@@ -252,6 +252,7 @@ def test_full_disk_is_reported_and_leaves_nothing(folder, monkeypatch, cache_fol
 
 SOURCES = {
     "a missing file": ("nowhere/faces.csv", "no such file"),
+    "the home of a user that there is not": ("~nosuchuser/faces.csv", "no such file"),
     "a misspelt name": ("sythetic", "'synthetic'"),
     "another kind of file": ("photo.png", ".csv"),
     "an empty file": ("empty.csv", "empty file"),

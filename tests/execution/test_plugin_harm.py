@@ -17,6 +17,8 @@ os.chdir("/")
 
 
 class Fine:
+    loss_curve_ = None
+
     def fit(self, X, y):
         self.k = len(set(y))
         self.harm()
