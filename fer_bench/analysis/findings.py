@@ -235,6 +235,8 @@ def _copies(board: Leaderboard) -> Iterator[Finding]:
         "n_rows": len(speaking),
         "accuracy": float((speaking["accuracy"] - speaking["clean_accuracy"]).median()),
         "macro_f1": float((speaking["macro_f1"] - speaking["clean_macro_f1"]).median()),
+        "rarest": data.class_names[data.clean_support.index(min(data.clean_support))],
+        "n_rarest": min(data.clean_support),
     }
     yield Finding("COPIES", values)
     best = rows["clean_macro_f1"].idxmax()

@@ -19,9 +19,10 @@ FAMILIES = ("classical", "deep")
 def picks(rows: pd.DataFrame, draws: Mapping[str, Draws]) -> dict[str, Pick]:
     """Of all rows trained here and not fitted to validation images, of each family, and by what one has to train with.
 
+    Of a model with rows of several recipes, those of the newest count.
     Keys: "all", "classical", "deep", "minutes" (at most MINUTES, no GPU), "hours", "gpu"; only where there is one.
     """
-    candidates = _candidates(rows, draws)
+    candidates = _newest(_candidates(rows, draws))
     in_minutes, on_gpu = _in_minutes(candidates), candidates["on_gpu"]
     groups = {
         "all": candidates,
@@ -31,6 +32,11 @@ def picks(rows: pd.DataFrame, draws: Mapping[str, Draws]) -> dict[str, Pick]:
         "gpu": candidates[on_gpu],
     }
     return {name: _pick(group, draws) for name, group in groups.items() if len(group)}
+
+
+def _newest(candidates: pd.DataFrame) -> pd.DataFrame:
+    """Without rows of a recipe that a later one of the same model has replaced: nobody can train these any more."""
+    return candidates[candidates["recipe"] == candidates.groupby("model_name")["recipe"].transform("max")]
 
 
 def _in_minutes(candidates: pd.DataFrame) -> pd.Series:
@@ -64,7 +70,7 @@ def versus(rows: pd.DataFrame, draws: Mapping[str, Draws]) -> pd.DataFrame:
     classical, deep: the rows; classical_value, deep_value; value, low, high: deep minus classical, with the interval of
     the paired difference; classical_seconds, deep_seconds: to train.
     """
-    candidates = _candidates(rows, draws)
+    candidates = _newest(_candidates(rows, draws))
     pairs = {"picked": _pair(candidates, draws), "minutes": _pair(candidates[_in_minutes(candidates)], draws)}
     if pairs["minutes"] == pairs["picked"]:
         del pairs["minutes"]

@@ -62,6 +62,16 @@ def test_picks_go_by_family_and_by_what_there_is_to_train_with(stored_runs):
         assert {one.row, one.best} <= set(one.within) <= set(rows.index)
 
 
+def test_what_a_later_recipe_has_replaced_is_ranked_and_neither_picked_nor_compared(stored_runs):
+    stored_runs.add("cnn", stored_runs.predictions(1.5, seed=3), asked={"recipe": 2}, family="deep")
+    stored_runs.add("cnn", stored_runs.predictions(3.0, seed=4), asked={"recipe": 1}, family="deep", device="gpu")
+    board = board_of(stored_runs)
+    assert board.rows.index[0] == "cnn (recipe 1) / none"
+    assert board.picks["deep"].row == board.picks["deep"].best == "cnn / none" and "gpu" not in board.picks
+    assert set(board.versus.query("how == 'picked'")["deep"]) == {"cnn / none"}
+    assert {"cnn", "cnn (recipe 1)"} <= set(board.best_of_model["model"])
+
+
 def test_rows_from_elsewhere_and_rows_fitted_to_validation_images_are_ranked_and_never_picked(stored_runs):
     stored_runs.add("mine", stored_runs.predictions(2.2, seed=7), strategy="external", family="external")
     stored_runs.add("greedy", stored_runs.predictions(2.2, seed=8), strategy="greedy-selection", family="ensemble")

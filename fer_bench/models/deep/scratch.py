@@ -29,7 +29,7 @@ COARSE = (0.6, 2 / 3)  # share of the steps that see smaller images first, and t
 
 @register_network(
     "cnn", image=GRAY_48, n_parameters=664_583, recipe=4, steps=RESIDUAL_STEPS,
-    summary="small residual CNN trained from scratch, on smaller images first",
+    summary="small residual CNN trained from scratch, on smaller images first, asked at three zooms",
     search={**SEARCH, "dropout": Choice((0.2, 0.0, 0.4))},
 )  # fmt: skip
 def cnn(task: Task) -> Any:
@@ -39,7 +39,7 @@ def cnn(task: Task) -> Any:
 
 @register_network(
     "cnn-attention", image=GRAY_48, n_parameters=670_649, recipe=4, steps=RESIDUAL_STEPS,
-    summary="the residual CNN with squeeze-and-excitation in its blocks",
+    summary="the residual CNN of cnn with squeeze-and-excitation in its blocks",
     search={**SEARCH, "dropout": Choice((0.2, 0.0, 0.4))},
 )  # fmt: skip
 def cnn_attention(task: Task) -> Any:
