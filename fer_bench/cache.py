@@ -44,6 +44,11 @@ def file_signature(path: Path) -> list[Any]:
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
+def expanded(path: str) -> Path:
+    """`path` with `~` as the user's home; where there is no such user, as it is: `Path.expanduser` fails then."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
 def entry_path(kind: str, key: str) -> Path:
     """Where the entry `key` of `kind` ("datasets", "features", ...) stands once it is built."""
     return root() / kind / key

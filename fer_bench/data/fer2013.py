@@ -82,7 +82,7 @@ def locate(progress: Progress = silent) -> Path:
     """
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     if named:
-        path = Path(os.path.expanduser(named))  # noqa: PTH111 - that of Path fails where there is no such user
+        path = cache.expanded(named)
         if not path.exists():
             raise FerBenchError(f"{ENVIRONMENT_VARIABLE} points to {path}, which does not exist")
         return _csv_in(path) or path

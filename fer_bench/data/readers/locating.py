@@ -60,7 +60,7 @@ def find(source: str, progress: Progress) -> Source:
         raise FerBenchError(f"--data is empty; give a file, a folder, or a name: {', '.join(NAMES)}")
     if source == SYNTHETIC:
         return signed(SYNTHETIC, Path(SYNTHETIC))
-    path = fer2013.locate(progress) if source == fer2013.NAME else Path(os.path.expanduser(source))  # noqa: PTH111 - see `fer2013.locate`
+    path = fer2013.locate(progress) if source == fer2013.NAME else cache.expanded(source)
     path = path.resolve()
     if path.is_dir():
         return signed("folder", path)

@@ -5,7 +5,6 @@ A request is "auto", "imagenet", "none" or the path of a weight file. What a run
 """
 
 import hashlib
-import os
 import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -131,7 +130,7 @@ def is_there(url: str, seconds: float) -> bool:
 
 
 def _weight_file(request: str) -> Path:
-    path = Path(os.path.expanduser(request))  # noqa: PTH111 - that of Path fails where there is no such user
+    path = cache.expanded(request)
     if not path.is_file():
         raise FerBenchError(f"--weights {request}: no such file; say auto, imagenet, none or the path of a weight file")
     with path.open("rb") as file:
