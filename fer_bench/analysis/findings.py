@@ -229,14 +229,15 @@ def _copies(board: Leaderboard) -> Iterator[Finding]:
     speaking = rows[rows["speaks"].eq(True) & rows["clean_accuracy"].notna()]
     if speaking.empty or not all(data.clean_support):
         return
+    rarest, n_rarest = min(zip(data.class_names, data.clean_support, strict=True), key=lambda pair: pair[1])
     values = {
         "n": n_test - n_clean,
         "n_test": n_test,
         "n_rows": len(speaking),
         "accuracy": float((speaking["accuracy"] - speaking["clean_accuracy"]).median()),
         "macro_f1": float((speaking["macro_f1"] - speaking["clean_macro_f1"]).median()),
-        "rarest": data.class_names[data.clean_support.index(min(data.clean_support))],
-        "n_rarest": min(data.clean_support),
+        "rarest": rarest,
+        "n_rarest": n_rarest,
     }
     yield Finding("COPIES", values)
     best = rows["clean_macro_f1"].idxmax()

@@ -1,6 +1,7 @@
 """Networks trained from scratch."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fer_bench.models.deep.assembly import (
@@ -22,26 +23,25 @@ GRAY_48 = ImageInput(48)
 SYMMETRIC_64 = ImageInput(64, scaling="symmetric")
 COLOUR_224 = ImageInput(224, 3)
 BATCH_SIZE = 32
-RESIDUAL_STEPS = {"quick": 760, "standard": 30_000, "full": 90_000}
 SQUEEZE_RATIO = 16  # of Hu et al. 2018, section 6.1
 COARSE = (0.6, 2 / 3)  # share of the steps that see smaller images first, and the side of these over the whole
 
-
-@register_network(
-    "cnn", image=GRAY_48, n_parameters=664_583, recipe=4, steps=RESIDUAL_STEPS,
-    summary="small residual CNN trained from scratch, on smaller images first, asked at three zooms",
+register_residual = partial(
+    register_network, image=GRAY_48, recipe=4, steps={"quick": 760, "standard": 30_000, "full": 90_000},
     search={**SEARCH, "dropout": Choice((0.2, 0.0, 0.4))},
+)  # fmt: skip
+
+
+@register_residual(
+    "cnn", n_parameters=664_583,
+    summary="small residual CNN trained from scratch, on smaller images first; the mean answer to three zooms",
 )  # fmt: skip
 def cnn(task: Task) -> Any:
     """A small residual network (He et al. 2016): stages of 32 to 192 filters, average pooling, dropout."""
     return _residual(task, "cnn", residual_trunk)
 
 
-@register_network(
-    "cnn-attention", image=GRAY_48, n_parameters=670_649, recipe=4, steps=RESIDUAL_STEPS,
-    summary="the residual CNN of cnn with squeeze-and-excitation in its blocks",
-    search={**SEARCH, "dropout": Choice((0.2, 0.0, 0.4))},
-)  # fmt: skip
+@register_residual("cnn-attention", n_parameters=670_649, summary="cnn with squeeze-and-excitation in its blocks")
 def cnn_attention(task: Task) -> Any:
     """The network of `cnn` with squeeze-and-excitation (Hu et al. 2018) at the end of each residual branch."""
     return _residual(task, "cnn-attention", lambda x: residual_trunk(x, attention=squeeze_and_excitation))
