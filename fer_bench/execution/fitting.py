@@ -66,12 +66,15 @@ def planned(
 def built(card: ModelCard, task: Task) -> Any:
     """The classifier of `card`, not fitted yet, all generators of random numbers seeded.
 
-    Raises FerBenchError where it would have neither probabilities nor scores afterwards.
+    Raises FerBenchError where it would have neither probabilities nor scores afterwards, and where it is no network
+    and its card says so.
     """
     seed_generators(task.random_state)
     classifier = card.build(task)
     if not any(hasattr(classifier, method) for method in ("predict_proba", "decision_function")):
         raise FerBenchError(f"{card.name} has neither predict_proba nor decision_function: its answers are not known")
+    if card.is_network and not hasattr(classifier, "create"):
+        raise FerBenchError(f"{card.name} was registered with an image, which is for what builds a KerasClassifier")
     return classifier
 
 

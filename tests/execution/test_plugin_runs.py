@@ -6,6 +6,7 @@ PLUGIN = """
 import numpy as np
 from helper_of_mine import UNITS
 from fer_bench import register_model
+from fer_bench.models.registry import ImageInput
 
 
 class Mine:
@@ -38,15 +39,20 @@ def mine(task):
 @register_model("silent", features="pixels", summary="labels alone", sample_weight=False)
 def silent(task):
     return Silent()
+
+
+@register_model("framed", features="images", summary="no KerasClassifier", image=ImageInput(8, 1, "unit"))
+def framed(task):
+    return Mine()
 """
 
 
-def test_an_ordinary_keras_model_trains_and_one_without_probabilities_is_refused_first(program, tmp_path):
+def test_an_ordinary_keras_model_trains_and_those_that_cannot_answer_are_refused_first(program, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "helper_of_mine.py").write_text("UNITS = 4\n")
     (tmp_path / "mine" / "plugin.py").write_text(PLUGIN)
     done = program(
-        "run", "--data", "tiny.npz", "--plugin", "mine/plugin.py", "--models", "mine,silent", "--strategies", "none"
+        "run", "--data", "tiny.npz", "--plugin", "mine/plugin.py", "--models", "mine,silent,framed", "--strategies", "none"
     )
     found = {
         record["spec"]["model"]: record
@@ -54,3 +60,4 @@ def test_an_ordinary_keras_model_trains_and_one_without_probabilities_is_refused
     }
     assert found["mine"]["status"] == "success", done.stdout + done.stderr
     assert found["silent"]["status"] == "failed" and "predict_proba" in found["silent"]["reason"]
+    assert found["framed"]["status"] == "failed" and "KerasClassifier" in found["framed"]["reason"]
