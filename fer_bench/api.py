@@ -91,7 +91,9 @@ class Results:
 
         run_id, board = self._run_id(run), self.board
         rows = self._predictions.probabilities(self._by_id[run_id], "test")
-        return pd.DataFrame(rows, index=pd.Index(board.image_ids, name="sample_id"), columns=board.data.class_names)
+        return pd.DataFrame(
+            rows, index=pd.Index(board.predictions.ids["test"], name="sample_id"), columns=board.data.class_names
+        )
 
     def confusion(self, run: str) -> pd.DataFrame:
         """Test images by true class (index) and predicted class (columns), of a run or of a row's first run."""

@@ -39,10 +39,10 @@ class Leaderboard:
     where there is none. versus: classical against deep. best_of_model: a line per model at the strategy picked on
     validation. grid: macro-F1, model by strategy, and grid_status why there is none. unranked: suspect, reasons
     (findings), accuracy, macro_f1. slices, families_by_slice: see `slices`, empty without any.
-    labels, clean, predicted, reliability, draws: what pages draw from.
+    clean, predicted, reliability, draws: what pages draw from.
     """
 
-    folder: ReadableFolder
+    predictions: Predictions
     data: overview.DataFacts
     audit: Audit | None
     rows: pd.DataFrame
@@ -63,16 +63,18 @@ class Leaderboard:
     command: str
     references: tuple[Reference, ...]
     suspicions: tuple[Finding, ...]
-    labels: np.ndarray
     clean: np.ndarray | None
-    image_ids: np.ndarray
     predicted: Mapping[str, np.ndarray]
     reliability: Mapping[str, np.ndarray]
     draws: Mapping[str, Draws]
     slices: pd.DataFrame = field(default_factory=pd.DataFrame)
     families_by_slice: pd.DataFrame = field(default_factory=pd.DataFrame)
     findings: tuple[Finding, ...] = ()
-    n_elsewhere: int = 0
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Of the test images, int64 (n,)."""
+        return self.predictions.labels[TEST]
 
     @property
     def suffix(self) -> str:
@@ -130,7 +132,7 @@ def _judged(predictions: Predictions, evaluator: Evaluator, audit: Audit | None,
         predictions.slices, evaluator.labels, len(predictions.class_names), ranked, predicted, predictions.groups(TEST)
     )
     return Leaderboard(
-        folder=predictions.folder,
+        predictions=predictions,
         data=overview.data_facts(predictions, evaluator),
         audit=None if predictions.split[2] else audit,
         rows=rows,
@@ -151,9 +153,7 @@ def _judged(predictions: Predictions, evaluator: Evaluator, audit: Audit | None,
         command=command or overview.newest_command(predictions),
         references=REFERENCES.get(predictions.runs[-1].record.dataset, ()),
         suspicions=suspicions,
-        labels=evaluator.labels,
         clean=evaluator.clean,
-        image_ids=predictions.ids[TEST],
         predicted=predicted,
         reliability={
             run_id: np.array(one.figures.reliability)
@@ -163,7 +163,6 @@ def _judged(predictions: Predictions, evaluator: Evaluator, audit: Audit | None,
         draws=draws,
         slices=slices_frame(sliced, rows),
         families_by_slice=families_by_slice(sliced, picked),
-        n_elsewhere=len(predictions.elsewhere),
     )
 
 

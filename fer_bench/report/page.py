@@ -125,8 +125,12 @@ def _earlier(board: Leaderboard) -> list[str]:
     from fer_bench.models import MODELS
 
     newest = {card.name: card.recipe for card in MODELS}
-    earlier = (row for row in board.best_of_model.itertuples() if row.recipe < newest.get(row.model_name, 0))
-    return [row.model for row in earlier if "recipe " not in row.model]
+    named_by_none = board.rows.groupby("model_name")["recipe"].max()
+    return [
+        row.model
+        for row in board.best_of_model.itertuples()
+        if named_by_none[row.model_name] == row.recipe < newest.get(row.model_name, 0)
+    ]
 
 
 def _from_files(board: Leaderboard) -> list[str]:

@@ -63,7 +63,9 @@ def write(
     paths = {name: folder.path / file_name(board.suffix, name) for name in formats}
     for name, path in paths.items():
         if name == "html":
-            given = None if dataset is None else images_of(dataset, board.data.fingerprint, board.image_ids)
+            given = (
+                None if dataset is None else images_of(dataset, board.data.fingerprint, board.predictions.ids["test"])
+            )
             write_html(board, path, given)
         else:
             cache.write_atomic(path, texts[name](board))

@@ -220,9 +220,9 @@ def test_the_newest_split_is_judged_and_the_others_are_counted(stored_runs):
     other = StoredRuns(stored_runs.folder.path, prefix="image")
     other.add("cnn", other.predictions(1.0), started="2026-02-01T00:00:00+00:00")
     board = load_leaderboard(stored_runs.folder)
-    assert (board.rows.index.tolist(), board.n_elsewhere) == (["cnn / none"], 3)
+    assert (board.rows.index.tolist(), len(board.predictions.elsewhere)) == (["cnn / none"], 3)
     asked = load_leaderboard(stored_runs.folder, split=("d" * 16, stored_runs.split, 0))
-    assert (len(asked.rows), asked.n_elsewhere) == (3, 1)
+    assert (len(asked.rows), len(asked.predictions.elsewhere)) == (3, 1)
 
 
 def test_no_record_is_one_message_and_no_success_a_board(tmp_path):

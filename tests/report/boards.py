@@ -10,6 +10,7 @@ from fer_bench.analysis.comparisons import Draws
 from fer_bench.analysis.findings import findings
 from fer_bench.analysis.leaderboard import Leaderboard
 from fer_bench.analysis.overview import DataFacts
+from fer_bench.analysis.predictions import Predictions
 from fer_bench.records.audit import Audit, Canary, GroupsAudit, SubsetAudit
 
 CLASSES = ("angry", "happy", "sad")
@@ -60,8 +61,13 @@ def board(
     run_ids = [run for runs in frame["runs"] for run in runs]
     effects = effect_lines(frame, class_names)
     grid = frame.pivot(index="model", columns="strategy", values="macro_f1")
+    no_images = {"ids": {"test": np.zeros(0, "U1")}, "labels": {"test": np.zeros(0, dtype=np.int64)}}
+    predictions = Predictions(
+        folder=None, split=("d" * 16, "f" * 16, n_folds), class_names=class_names, n_train=400, runs=(), elsewhere=(),
+        lengths={}, **no_images,
+    )  # fmt: skip
     known: dict[str, Any] = {
-        "folder": None, "data": data, "audit": audit, "rows": frame,
+        "predictions": predictions, "data": data, "audit": audit, "rows": frame,
         "recall": pd.DataFrame(dict.fromkeys(class_names, 0.5), index=index, dtype=float),
         "runs": pd.DataFrame({"members": [{}] * len(run_ids)}, index=pd.Index(run_ids, name="run_id")),
         "scores": pd.DataFrame(), "effects": {"test": effects}, "pooled": {"test": pooled(effects)},
@@ -72,8 +78,8 @@ def board(
         "failures": pd.DataFrame(columns=["model", "strategy", "seed", "missing_folds", "status", "reason", "run_id"]),
         "not_applicable": pd.DataFrame(columns=["strategies", "models", "reason"]),
         "environment": {"numpy": ("2.4.6",)}, "command": "python -m fer_bench run", "references": (), "suspicions": (),
-        "labels": np.zeros(0, dtype=np.int64), "clean": None, "image_ids": np.zeros(0, dtype="U1"), "predicted": {},
-        "reliability": {}, "draws": {"test": Draws((), (), np.zeros(0), {"classical": True, "deep": True})},
+        "clean": None, "predicted": {}, "reliability": {},
+        "draws": {"test": Draws((), (), np.zeros(0), {"classical": True, "deep": True})},
     }  # fmt: skip
     made = Leaderboard(**known | given)
     return replace(made, findings=findings(made))

@@ -115,7 +115,7 @@ def test_with_images_the_hardest_faces_and_the_surest_mistakes(judged_board):
     images = np.zeros((120, 12, 10), dtype=np.uint8)
     made = payload.payload(judged_board, images)["galleries"]
     assert made["picture"].startswith("data:image/") and (made["width"], made["height"]) == (10, 12)
-    place = {name: at for at, name in enumerate(judged_board.image_ids)}
+    place = {name: at for at, name in enumerate(judged_board.predictions.ids["test"])}
     for run, own in made["mistakes"].items():
         for tile, answer, _ in own:
             image, label = made["faces"][tile]

@@ -22,14 +22,11 @@ def galleries(board: Leaderboard, images: np.ndarray) -> dict[str, Any]:
     picture: a data: address; width, height of a tile and tiles in a line; faces: id and label by their tile. hardest:
     (tile, share of rows that miss it, mean probability of its label). mistakes: run id -> (tile, answer, confidence).
     """
-    from fer_bench.analysis import Predictions
-
     mistakes, label_probability, missed = {}, [], []
     everything = np.arange(len(board.labels))
-    predictions = Predictions.load(board.folder, board.data.split_fingerprint, board.data.n_folds)
-    stored = {run.run_id: run for run in predictions.runs}
+    runs = {run.run_id: run for run in board.predictions.runs}
     for _, row in board.rows.iterrows():
-        probabilities = predictions.probabilities(stored[row["runs"][0]], "test")
+        probabilities = board.predictions.probabilities(runs[row["runs"][0]], "test")
         if probabilities is None:
             continue
         predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
@@ -47,7 +44,7 @@ def galleries(board: Leaderboard, images: np.ndarray) -> dict[str, Any]:
     tile = {face: number for number, face in enumerate(faces)}
     return {
         **_sprite(images[faces]),
-        "faces": [(board.image_ids[face], board.labels[face]) for face in faces],
+        "faces": [(board.predictions.ids["test"][face], board.labels[face]) for face in faces],
         "hardest": [(tile[face], *rest) for face, *rest in hardest],
         "mistakes": {run_id: [(tile[face], *rest) for face, *rest in own] for run_id, own in mistakes.items()},
     }

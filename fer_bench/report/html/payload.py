@@ -177,13 +177,13 @@ def _versions(board: Leaderboard) -> list[dict[str, Any]]:
 
 
 def _history(board: Leaderboard, run_id: str) -> dict[str, list[Any]]:
-    lines = board.folder.history(run_id)
+    lines = board.predictions.folder.history(run_id)
     lines = lines[:: max(1, math.ceil(len(lines) / HISTORY_LINES))]
     return {name: [line.get(name) for line in lines] for name in lines[0]} if len(lines) > 1 else {}
 
 
 def _log(board: Leaderboard, run_id: str) -> str:
-    return "\n".join(board.folder.log_tail(run_id).splitlines()[-LOG_LINES:])[-LOG_CHARACTERS:]
+    return "\n".join(board.predictions.folder.log_tail(run_id).splitlines()[-LOG_LINES:])[-LOG_CHARACTERS:]
 
 
 def _carried(board: Leaderboard) -> set[str]:
