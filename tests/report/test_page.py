@@ -66,7 +66,7 @@ def test_models_stand_with_their_scores_and_what_is_picked_in_bold():
 
 def test_rows_of_an_earlier_recipe_and_weights_of_a_file_are_named():
     text = page(board(
-        row("hog-svm", recipe=1), row("cnn (recipe 1)", recipe=1), row("pca-svm"),
+        row("hog-svm", recipe=1), row("cnn"), row("cnn (recipe 1)", recipe=1), row("pca-svm"),
         row("vgg16", initial_weights="file", weights_note="edges.h5"),
     ))  # fmt: skip
     assert "earlier version of their recipe: hog-svm." in text
