@@ -14,6 +14,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from fer_bench.cli import app
+from fer_bench.version import __version__
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -111,3 +112,7 @@ def test_the_example_in_python_runs_as_shown(tiny_npz, tmp_path):
 def test_ci_calls_the_second_command():
     second = next(line.strip() for line in README.splitlines() if line.strip().endswith(".venv/bin/tox"))
     assert second in (ROOT / ".ci" / "run").read_text()
+
+
+def test_whoever_cites_names_this_version():
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
