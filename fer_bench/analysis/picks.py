@@ -20,17 +20,20 @@ def picks(rows: pd.DataFrame, draws: Mapping[str, Draws]) -> dict[str, Pick]:
     """Of all rows trained here and not fitted to validation images, of each family, and by what one has to train with.
 
     Of a model with rows of several recipes, those of the newest count.
-    Keys: "all", "classical", "deep", "minutes" (at most MINUTES, no GPU), "hours", "gpu"; only where there is one.
+    Keys: "all", "classical", "deep", "minutes" (at most MINUTES, no GPU), "hours" (any time, no GPU, where some row
+    takes longer), "gpu"; only where there is one.
     """
     candidates = _newest(_candidates(rows, draws))
-    in_minutes, on_gpu = _in_minutes(candidates), candidates["on_gpu"]
+    on_gpu = candidates["on_gpu"]
     groups = {
         "all": candidates,
         **{family: candidates[candidates["family"] == family] for family in FAMILIES},
-        "minutes": candidates[in_minutes],
-        "hours": candidates[~on_gpu & ~in_minutes & candidates["seconds"].notna()],
+        "minutes": candidates[_in_minutes(candidates)],
+        "hours": candidates[~on_gpu & candidates["seconds"].notna()],
         "gpu": candidates[on_gpu],
     }
+    if len(groups["hours"]) == len(groups["minutes"]):
+        del groups["hours"]
     return {name: _pick(group, draws) for name, group in groups.items() if len(group)}
 
 

@@ -45,11 +45,11 @@ def test_the_choice_ignores_test_scores(stored_runs):
 
 
 def test_picks_go_by_family_and_by_what_there_is_to_train_with(stored_runs):
-    for model, family, device, seconds in (
-        ("cnn", "deep", "cpu", 7200), ("resnet", "deep", "gpu", 30), ("tiny", "deep", "cpu", 60),
+    for model, device, seconds, skill in (
+        ("cnn", "cpu", 7200, 2.6), ("resnet", "gpu", 30, 3.0), ("tiny", "cpu", 60, 0.8),
     ):  # fmt: skip
-        rows = stored_runs.predictions(2.6 if model == "resnet" else 1.5, seed=sum(map(ord, model)))
-        stored_runs.add(model, rows, family=family, device=device, seconds=Timing(fit=seconds))
+        rows = stored_runs.predictions(skill, seed=sum(map(ord, model)))
+        stored_runs.add(model, rows, family="deep", device=device, seconds=Timing(fit=seconds))
     for model in ("hog-svm", "pca-svm"):
         stored_runs.rewrite(stored_runs.find(model), seconds=Timing(fit=5))
     board = board_of(stored_runs)
@@ -60,6 +60,8 @@ def test_picks_go_by_family_and_by_what_there_is_to_train_with(stored_runs):
     assert rows.at[found["minutes"].row, "seconds"] <= 600 and not rows.at[found["minutes"].row, "on_gpu"]
     for one in found.values():
         assert {one.row, one.best} <= set(one.within) <= set(rows.index)
+    without(stored_runs, "cnn")
+    assert "hours" not in board_of(stored_runs).picks
 
 
 def test_what_a_later_recipe_has_replaced_is_ranked_and_neither_picked_nor_compared(stored_runs):
