@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fer_bench.analysis import Leaderboard
-    from fer_bench.records import ReadableFolder
 
 SHOWN = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "macro_f1_low", "macro_f1_high", "in_best_set")
 """Columns of the leaderboard that a notebook shows."""
@@ -35,8 +34,9 @@ class Results:
     def board(self) -> Leaderboard:
         """Everything that pages show. Raises FerBenchError where no run is on record, or records are damaged."""
         from fer_bench.analysis import load_leaderboard, newest_splits
+        from fer_bench.records import open_results
 
-        source = self._source
+        source = open_results(self.folder)
         splits = [split for split in newest_splits(source.records()) if split[2] == self.n_folds]
         if not splits:
             raise FerBenchError(f"no runs of {self.n_folds or 'no'} folds on record in {self.folder}")
@@ -89,11 +89,9 @@ class Results:
         """
         import pandas as pd
 
-        run_id, board = self._run_id(run), self.board
-        rows = self._predictions.probabilities(self._by_id[run_id], "test")
-        return pd.DataFrame(
-            rows, index=pd.Index(board.predictions.ids["test"], name="sample_id"), columns=board.data.class_names
-        )
+        run_id, known = self._run_id(run), self.board.predictions
+        rows = known.probabilities(next(one for one in known.runs if one.run_id == run_id), "test")
+        return pd.DataFrame(rows, index=pd.Index(known.ids["test"], name="sample_id"), columns=known.class_names)
 
     def confusion(self, run: str) -> pd.DataFrame:
         """Test images by true class (index) and predicted class (columns), of a run or of a row's first run."""
@@ -121,23 +119,6 @@ class Results:
         shown = board.rows[[name for name in SHOWN if name in board.rows]].round(3)
         said = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in in_short(board))
         return f"<h3>{html.escape(board.data.name)}</h3><ul>{said}</ul>{shown.to_html(escape=True, max_rows=20)}"
-
-    @cached_property
-    def _source(self) -> ReadableFolder:
-        from fer_bench.records import open_results
-
-        return open_results(self.folder)
-
-    @cached_property
-    def _predictions(self) -> Any:
-        from fer_bench.analysis import Predictions
-
-        data = self.board.data
-        return Predictions.load(self._source, data.split_fingerprint, data.n_folds)
-
-    @cached_property
-    def _by_id(self) -> dict[str, Any]:
-        return {run.run_id: run for run in self._predictions.runs}
 
     def _run_id(self, run: str) -> str:
         board = self.board
