@@ -246,23 +246,13 @@ def _copies(board: Leaderboard) -> Iterator[Finding]:
 
 
 def _beside(board: Leaderboard) -> Iterator[Finding]:
-    """A constant answer, and what others published."""
+    """A constant answer."""
     data, rows = board.data, board.rows
     accuracy, macro_f1 = data.constant_scores
     silent = rows.index[rows["speaks"].eq(False)].tolist()
     most_frequent = data.class_names[data.support.index(max(data.support))]
     values = {"class_name": most_frequent, "macro_f1": macro_f1, "accuracy": accuracy, "rows": silent}
     yield Finding("CONSTANT_ANSWER", values)
-    if board.references:
-        best = _scores(rows, rows.index[0])
-        low, high = (best[f"accuracy_{end}"] or best["accuracy"] for end in ("low", "high"))
-        where = [(one, one.percent / 100) for one in board.references]
-        groups = {
-            "below": [one.who for one, value in where if value < low],
-            "within": [one.who for one, value in where if low <= value <= high],
-            "above": [one.who for one, value in where if value > high],
-        }
-        yield Finding("PUBLISHED", {**best, **groups})
 
 
 def _quick_networks(rows: pd.DataFrame) -> pd.DataFrame:

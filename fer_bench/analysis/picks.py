@@ -68,8 +68,7 @@ def best_of_model(rows: pd.DataFrame, draws: Mapping[str, Draws]) -> pd.DataFram
 def versus(rows: pd.DataFrame, draws: Mapping[str, Draws]) -> pd.DataFrame:
     """Classical against deep: a line per how, subset and measure.
 
-    how: "picked" on validation; "minutes", picked of those that train in at most MINUTES, where that is another pair;
-    "best" on test.
+    how: "picked" on validation; "minutes", picked of those that train in at most MINUTES, where that is another pair.
     classical, deep: the rows; classical_value, deep_value; value, low, high: deep minus classical, with the interval of
     the paired difference; classical_seconds, deep_seconds: to train.
     """
@@ -77,7 +76,6 @@ def versus(rows: pd.DataFrame, draws: Mapping[str, Draws]) -> pd.DataFrame:
     pairs = {"picked": _pair(candidates, draws), "minutes": _pair(candidates[_in_minutes(candidates)], draws)}
     if pairs["minutes"] == pairs["picked"]:
         del pairs["minutes"]
-    pairs["best"] = {name: rows.index[rows["family"] == name][0] for name in FAMILIES if (rows["family"] == name).any()}
     lines = [
         {"how": how, "subset": subset, "measure": measure, **_difference(rows, draws[subset], pair, prefix, measure)}
         for how, pair in pairs.items()

@@ -12,11 +12,6 @@ class Reference:
     source: str
     caveat: str
 
-    @property
-    def percent(self) -> float:
-        """`accuracy` as a number."""
-        return float(self.accuracy.split()[0])
-
 
 REFERENCES = {
     "fer2013": (
@@ -52,7 +47,7 @@ REFERENCES = {
         ),
         Reference(
             "ResEmoteNet", "79.79", "Roy et al. 2024, arXiv:2409.10545, github.com/ArnabKumarRoy02/ResEmoteNet",
-            "users get 58 to 66 % on the original data, over 90 % on a file given with the code, whose data leak "
+            "users get 58 to 66 % on the original data, over 90 % on a leaking file that comes with the code "
             "(issues 13, 16, 34, 39, 40, 42, 46, 49)",
         ),
     ),

@@ -52,14 +52,13 @@ def page(board: Leaderboard) -> str:
     """`leaderboard.md`: short, every name from the data escaped. The same leaderboard gives the same text."""
     warnings, in_short = first_of(board.findings, WARNINGS), first_of(board.findings, IN_SHORT)
     others = [one for one in board.findings if not any(one is shown for shown in (*warnings, *in_short))]
-    against = [one for one in others if one.code == "CLASSICAL_AGAINST_DEEP"]
     files = {name: file_name(board.suffix, name) for name in ("html", "csv", "png")}
     return environment(is_markdown=True).get_template("page.md.j2").render(
         board=board, data=board.data, title=title(board), fitted=_fitted(board),
         has_not_run=bool((board.grid_status == "not run").any(axis=None)),
         audit=board.audit, files=files, base=BASE_STRATEGY, missing=MISSING,
         by_class=list(zip(board.data.class_names, board.data.support, strict=True)), warnings=warnings,
-        in_short=in_short, against=against, further=[one for one in others if one not in against],
+        in_short=in_short, further=others,
         has_picture=bool((board.rows["seconds"] > 0).any()), models=_models(board), earlier=_earlier(board),
         from_files=_from_files(board), grid=_grid(board), strategies=_strategies(board), recall=_recall(board),
         glossary=_glossary(board), unranked=_unranked(board),
@@ -213,7 +212,7 @@ def _failures(board: Leaderboard) -> Markup | None:
 
 def _references(board: Leaderboard) -> Markup | None:
     lines = [[one.who, one.accuracy, one.caveat, one.source] for one in board.references]
-    return table(["who", "accuracy %", "mind", "source"], lines, left=4) if lines else None
+    return table(["who", "accuracy %", "note", "source"], lines, left=4) if lines else None
 
 
 def _glossary(board: Leaderboard) -> dict[str, list[tuple[str, str]]]:

@@ -6,7 +6,6 @@ from boards import audit, board, row
 
 from fer_bench.analysis.comparisons import Pick
 from fer_bench.analysis.findings import Finding, findings
-from fer_bench.analysis.references import REFERENCES
 
 
 def found(made, code):
@@ -64,14 +63,6 @@ def test_classical_against_deep_on_clean_images_only_where_some_have_copies():
     rows = row("cnn"), row("hog-svm")
     assert found(board(*rows, versus=frame, clean=True), "CLASSICAL_AGAINST_DEEP")["clean_accuracy"]["value"] == 0.2
     assert "clean_accuracy" not in found(board(*rows, versus=frame), "CLASSICAL_AGAINST_DEEP")
-
-
-def test_what_is_picked_stands_before_what_is_best():
-    pair = ("hog-svm / none", "cnn / none")
-    frame = pd.DataFrame([*versus(*pair, 0.1, 0.05, 0.15), *versus(*pair, 0.2, 0.1, 0.3, how="best")])
-    told = [one.values["how"] for one in board(row("cnn"), row("hog-svm"), versus=frame).findings
-            if one.code == "CLASSICAL_AGAINST_DEEP"]  # fmt: skip
-    assert told == ["picked", "best"]
 
 
 def test_what_to_use_with_minutes_and_hours_and_what_is_as_good_in_less_time():
@@ -157,12 +148,6 @@ def test_a_constant_answer_names_the_most_frequent_class_and_rows_that_are_not_b
     assert told == {
         "class_name": "happy", "accuracy": 0.5, "macro_f1": pytest.approx(2 / 3 / 3), "rows": ["cnn / none"]
     }  # fmt: skip
-
-
-def test_published_accuracies_stand_below_within_and_above_the_interval_of_the_best_row():
-    best = row("cnn", macro_f1=0.66, accuracy=0.708, accuracy_low=0.695, accuracy_high=0.722)
-    told = found(board(best, references=REFERENCES["fer2013"]), "PUBLISHED")
-    assert (len(told["below"]), len(told["within"]), len(told["above"])) == (2, 1, 5)
 
 
 def test_warnings_stand_first():

@@ -97,15 +97,14 @@ def test_each_model_stands_once_at_the_strategy_picked_on_validation(board):
 
 def test_classical_against_deep(board):
     versus = board.versus.set_index(["how", "subset", "measure"])
-    assert set(versus.index) == {(how, "test", m) for how in ("picked", "best") for m in ("accuracy", "macro_f1")}
-    for (how, subset, measure), line in versus.iterrows():
+    assert set(versus.index) == {("picked", "test", measure) for measure in ("accuracy", "macro_f1")}
+    for (_, subset, measure), line in versus.iterrows():
         assert line["value"] == pytest.approx(line["deep_value"] - line["classical_value"], abs=1e-6)
         change = difference(board.draws[subset], line["classical"], line["deep"], measure)
         assert (line["low"], line["high"]) == (change.low, change.high)
         assert line["low"] <= line["value"] <= line["high"]
         for family in ("classical", "deep"):
-            own = board.rows[board.rows["family"] == family]
-            assert line[family] == (board.picks[family].row if how == "picked" else own.index[0])
+            assert line[family] == board.picks[family].row
             assert line[f"{family}_seconds"] == board.rows.at[line[family], "seconds"]
 
 
@@ -118,7 +117,7 @@ def test_what_trains_in_minutes_is_compared_apart(stored_runs):
         if record.family == "classical":
             stored_runs.rewrite(record, seconds=Timing(fit=60.0, features=0.0))
     versus = board_of(stored_runs).versus.drop_duplicates("how").set_index("how")
-    assert versus["deep"].to_dict() == {"picked": "cnn / none", "minutes": "cnn-small / none", "best": "cnn / none"}
+    assert versus["deep"].to_dict() == {"picked": "cnn / none", "minutes": "cnn-small / none"}
     assert versus.at["minutes", "classical"] == versus.at["picked", "classical"]
 
 

@@ -70,7 +70,7 @@ def test_rows_of_an_earlier_recipe_and_weights_of_a_file_are_named():
         row("vgg16", initial_weights="file", weights_note="edges.h5"),
     ))  # fmt: skip
     assert "earlier version of their recipe: hog-svm." in text
-    assert "weights of a file: vgg16 (edges.h5)." in text
+    assert "ImageNet's own: vgg16 (edges.h5)." in text
     assert "earlier version" not in page(board(row("hog-svm")))
 
 
