@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from fer_bench.analysis.effects import BASE_STRATEGY
+from fer_bench.analysis.references import KNOWN_WEIGHTS
 from fer_bench.records import without_folders
 from fer_bench.report.columns import COLUMNS, MISSING, Column, show
 from fer_bench.report.figures import quality_against_time
@@ -133,10 +134,10 @@ def _earlier(board: Leaderboard) -> list[str]:
 
 
 def _from_files(board: Leaderboard) -> list[str]:
-    """Which models started from weights of a file, and its name in brackets."""
+    """Which models started from weights of a file, and in brackets what it holds where that is known, or its name."""
     rows = board.rows[board.rows["initial_weights"] == "file"]
-    names = zip(rows["model_name"], rows["weights_note"].str.removeprefix("file "), strict=True)
-    return [f"{model} ({name})" for model, name in dict.fromkeys(names)]
+    held = rows["weights_asked"].map(KNOWN_WEIGHTS).fillna(rows["weights_note"].str.removeprefix("file "))
+    return [f"{model} ({what})" for model, what in dict.fromkeys(zip(rows["model_name"], held, strict=True))]
 
 
 def _grid(board: Leaderboard) -> Markup | None:

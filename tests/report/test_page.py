@@ -68,9 +68,10 @@ def test_rows_of_an_earlier_recipe_and_weights_of_a_file_are_named():
     text = page(board(
         row("hog-svm", recipe=1), row("cnn"), row("cnn (recipe 1)", recipe=1), row("pca-svm"),
         row("vgg16", initial_weights="file", weights_note="edges.h5"),
+        row("mobilenet-v2", initial_weights="file", weights_asked="sha256:e0ca52214c83f862", weights_note="mine.h5"),
     ))  # fmt: skip
     assert "earlier version of their recipe: hog-svm." in text
-    assert "ImageNet's own: vgg16 (edges.h5)." in text
+    assert "of a file: vgg16 (edges.h5), mobilenet-v2 (ImageNet, brought back from 8 bits)." in text
     assert "earlier version" not in page(board(row("hog-svm")))
 
 
