@@ -64,7 +64,7 @@ def page(board: Leaderboard) -> str:
         from_files=_from_files(board), grid=_grid(board), strategies=_strategies(board), recall=_recall(board),
         glossary=_glossary(board), unranked=_unranked(board),
         failures=_failures(board), not_applicable=_not_applicable(board), references=_references(board),
-        legend=_shown(board), command=Markup(without_folders(one_line(board.command))), environment=_environment(board),
+        legend=_shown(board), command=Markup(without_folders(one_line(board.command))),
     )  # fmt: skip
 
 
@@ -241,12 +241,6 @@ def _not_applicable(board: Leaderboard) -> list[str]:
     shown = set(_under_several(board))
     lines = [one for one in board.not_applicable.itertuples() if shown.intersection(one.models)]
     return [f"{listed(one.strategies, 3)} (the model {one.reason})" for one in lines]
-
-
-def _environment(board: Leaderboard) -> list[str]:
-    """Such as "numpy 2.4.6"; how many there are where runs had several."""
-    known = board.environment.items()
-    return [f"{name} {listed(values, 3)}" for name, values in known if name not in ("platform", "git revision")]
 
 
 def _bold(text: Any, is_bold: bool) -> Markup:
