@@ -186,9 +186,11 @@ def probabilities_from_scores(scores: np.ndarray, temperature: float) -> np.ndar
     scores: float (n, k), or (n,) as a binary `decision_function` gives them, large meaning class 1.
     Raises ValueError on wrong shapes, non-finite scores or a temperature that is not above 0.
     """
+    from scipy.special import softmax
+
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}, not above 0")
-    return np.exp(_log_softmax(_score_columns(scores) / temperature)).astype(np.float32)
+    return softmax(_score_columns(scores) / temperature, axis=1).astype(np.float32)
 
 
 def rescaled(
@@ -242,11 +244,6 @@ def _score_columns(scores: np.ndarray) -> np.ndarray:
     if len(bad):
         raise ValueError(f"scores are not finite in {len(bad):,} of {len(columns):,} rows, the first is row {bad[0]}")
     return columns
-
-
-def _log_softmax(scores: np.ndarray) -> np.ndarray:
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
 def _check_labels(labels: np.ndarray, n_rows: int, n_classes: int) -> None:
