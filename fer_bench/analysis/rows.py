@@ -147,6 +147,7 @@ def rows_frame(
         weights_note=("weights_note", "first"), recipe=("recipe", "first"),
         runs=("seed", lambda seeds: tuple(seeds.index)),
     )  # fmt: skip
+    rows["n_seeds"] = rows["n_seeds"].mask(rows["family"] == "ensemble")  # its members have theirs
     rows = rows.join(_means(scores, runs, TEST)).join(_means(scores, runs, CLEAN).add_prefix("clean_"))
     rows = rows.join(_costs(runs))
     rows["unpretrained"] = (rows["weights_asked"] != "") & (rows["initial_weights"] == "random")

@@ -113,8 +113,6 @@ def _model_cell(column: Column, line: pd.Series) -> str:
             return f"{line['n_parameters'] / 1e6:.1f} M"
         case "seconds" if line["on_gpu"]:
             return f"{column.text(line['seconds'])}, GPU"
-        case "n_seeds" if line["family"] == "ensemble":
-            return MISSING
         case _:
             return column.text(line[column.name])
 
