@@ -63,10 +63,8 @@ def write(
     paths = {name: folder.path / file_name(board.suffix, name) for name in formats}
     for name, path in paths.items():
         if name == "html":
-            given = (
-                None if dataset is None else images_of(dataset, board.data.fingerprint, board.predictions.ids["test"])
-            )
-            write_html(board, path, given)
+            ids = board.predictions.ids["test"]
+            write_html(board, path, None if dataset is None else images_of(dataset, board.data.fingerprint, ids))
         else:
             cache.write_atomic(path, texts[name](board))
     if "csv" in formats and len(board.slices):

@@ -52,16 +52,9 @@ def test_an_ordinary_keras_model_trains_and_those_that_cannot_answer_are_refused
     (tmp_path / "mine" / "helper_of_mine.py").write_text("UNITS = 4\n")
     (tmp_path / "mine" / "plugin.py").write_text(PLUGIN)
     done = program(
-        "run",
-        "--data",
-        "tiny.npz",
-        "--plugin",
-        "mine/plugin.py",
-        "--models",
-        "mine,silent,framed",
-        "--strategies",
-        "none",
-    )
+        "run", "--data", "tiny.npz", "--plugin", "mine/plugin.py", "--models", "mine,silent,framed",
+        "--strategies", "none",
+    )  # fmt: skip
     found = {
         record["spec"]["model"]: record
         for record in (json.loads(path.read_text()) for path in tmp_path.glob("results/*/runs/*/record.json"))
