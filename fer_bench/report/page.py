@@ -123,11 +123,11 @@ def _earlier(board: Leaderboard) -> list[str]:
     from fer_bench.models import MODELS
 
     newest = {card.name: card.recipe for card in MODELS}
-    named_by_none = board.rows.groupby("model_name")["recipe"].max()
+    newest_here = board.rows.groupby("model_name")["recipe"].max()
     return [
         row.model
         for row in board.best_of_model.itertuples()
-        if named_by_none[row.model_name] == row.recipe < newest.get(row.model_name, 0)
+        if newest_here[row.model_name] == row.recipe < newest.get(row.model_name, 0)
     ]
 
 
