@@ -90,7 +90,7 @@ class Results:
         import pandas as pd
 
         run_id, known = self._run_id(run), self.board.predictions
-        rows = known.probabilities(next(one for one in known.runs if one.run_id == run_id), "test")
+        rows = known.probabilities(known.by_id[run_id], "test")
         return pd.DataFrame(rows, index=pd.Index(known.ids["test"], name="sample_id"), columns=known.class_names)
 
     def confusion(self, run: str) -> pd.DataFrame:

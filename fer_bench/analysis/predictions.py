@@ -172,6 +172,11 @@ class Predictions:
         return None if facts is None or facts.groups is None else facts.of(self.ids[subset][at]).groups
 
     @cached_property
+    def by_id(self) -> dict[str, Run]:
+        """`runs` by their ids."""
+        return {run.run_id: run for run in self.runs}
+
+    @cached_property
     def choosers(self) -> np.ndarray:
         """Which validation images choose between runs, bool (n,): see `records.choosers`; all, without an audit."""
         facts = self.image_facts("validation")

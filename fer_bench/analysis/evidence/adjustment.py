@@ -80,7 +80,7 @@ def _base(predictions: Predictions, record: Record) -> _Base | str | None:
         return None
     if predictions.split[2]:
         return "no audit counts the training images of each fold"
-    base = next((one for one in predictions.runs if one.run_id == record.adjusted_from), None)
+    base = predictions.by_id.get(record.adjusted_from or "")
     if base is None:
         return f"{record.adjusted_from or 'it'} is not on record"
     audit, tau = audit_of(predictions.folder, *predictions.split), record.parameters.get("tau")

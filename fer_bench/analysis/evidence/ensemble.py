@@ -89,7 +89,7 @@ def put_on_record(predictions: Predictions, folder: ResultsFolder, command: str 
     selection = select(predictions, leak_suspects(predictions))
     probabilities = {subset: mixture(predictions, selection.weights, subset) for subset in SCORED}
     record = _record(predictions, selection, probabilities, command)
-    before = next((run for run in predictions.runs if run.run_id == record.run_id), None)
+    before = predictions.by_id.get(record.run_id)
     if before and _same(before.record, record) and holds(predictions.stored(before), probabilities):
         return before.record, False
     store_run(folder, predictions, record, probabilities)
@@ -145,7 +145,7 @@ def is_chosen_again(predictions: Predictions, record: Record) -> bool:
 
 def _candidates(predictions: Predictions) -> dict[str, Run]:
     """Finished runs by id, ensembles left out."""
-    return {run.run_id: run for run in predictions.runs if run.is_scored and run.record.family != FAMILY}
+    return {run_id: run for run_id, run in predictions.by_id.items() if run.is_scored and run.record.family != FAMILY}
 
 
 def _finished(predictions: Predictions, run_ids: Sequence[str]) -> list[Run]:

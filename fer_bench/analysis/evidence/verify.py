@@ -228,9 +228,8 @@ class _Reruns:
 
     def compare(self, run: Run, rows: np.ndarray) -> Verdict:
         """Whether there is a re-run of `run`, with test probabilities `rows`, within noise; and what there is."""
-        runs = self.predictions.runs if self.predictions else ()
-        rerun = next((one for one in runs if one.run_id == run.run_id and one.is_scored), None)
-        if self.predictions is None or rerun is None:
+        rerun = self.predictions.by_id.get(run.run_id) if self.predictions else None
+        if self.predictions is None or rerun is None or not rerun.is_scored:
             return Verdict(run.run_id, Standing.rescored, ("no other run of the same spec",))
         if rerun.record.started == run.record.started:
             return Verdict(run.run_id, Standing.rescored, ("a copy of this run, not a re-run",))

@@ -54,10 +54,9 @@ class Source:
 
     def run(self, run_id: str) -> Run:
         """The run of that id. Raises FerBenchError for an unknown one."""
-        for run in self.predictions.runs:
-            if run.run_id == run_id:
-                return run
-        raise FerBenchError(f"no run {run_id!r} of this split in {self.predictions.folder.path}")
+        if run_id not in self.predictions.by_id:
+            raise FerBenchError(f"no run {run_id!r} of this split in {self.predictions.folder.path}")
+        return self.predictions.by_id[run_id]
 
     def record(self, run_id: str) -> Record:
         """Its record."""

@@ -24,9 +24,8 @@ def galleries(board: Leaderboard, images: np.ndarray) -> dict[str, Any]:
     """
     mistakes, label_probability, missed = {}, [], []
     everything = np.arange(len(board.labels))
-    runs = {run.run_id: run for run in board.predictions.runs}
     for _, row in board.rows.iterrows():
-        probabilities = board.predictions.probabilities(runs[row["runs"][0]], "test")
+        probabilities = board.predictions.probabilities(board.predictions.by_id[row["runs"][0]], "test")
         if probabilities is None:
             continue
         predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
