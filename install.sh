@@ -1,7 +1,8 @@
 #!/bin/sh
 # Sets up .venv beside this file: everything in requirements.lock and fer_bench itself,
 # or, with names of packages after it (sh install.sh tox), only those, at the lock's versions.
-# Needs Python 3.11 to 3.13 as python3 and the network; asks nothing; can be repeated.
+# Needs Python 3.11 to 3.13 as python3 and the network; can be repeated. Asks nothing, but sudo may ask for a password
+# where python3-venv is missing.
 set -eu
 cd "$(dirname "$0")"
 

@@ -71,7 +71,7 @@ def make(
     n_images: Annotated[int, typer.Option(min=100, help="How many faces.")] = 3000,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Another seed, other faces.")] = 0,
 ) -> None:
-    """Write the built-in synthetic faces as a folder of PNGs."""
+    """Write faces like the built-in ones as a folder of PNGs."""
     from fer_bench.data import make_synthetic, write_folder
 
     write_folder(make_synthetic(n_images, seed), folder)

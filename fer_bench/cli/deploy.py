@@ -106,6 +106,8 @@ def predict(
         check_out(out)
     if bool(paths) == (camera is not None):
         raise FerBenchError("name pictures, videos or folders, or else a --camera")
+    if camera is not None and (out or annotate):
+        raise FerBenchError("--camera writes nothing: leave --out and --annotate away")
     model = _loaded(bundle, trust, detector)
     if camera is not None:
         show_camera(Predictor(model, find=True, smooth=smooth), camera)

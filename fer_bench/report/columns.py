@@ -99,7 +99,7 @@ def _clean_rank(rows: pd.DataFrame) -> pd.Series | None:
 COLUMNS: tuple[Column, ...] = (
     Column(
         "rank", "rank", "count",
-        "Place by macro-F1; a range holds the places among all rows that it may have, at 95 % confidence.",
+        "Place by macro-F1; a range holds the places among all rows that it may have, each end at 95 % confidence.",
         False, True, has_interval=True,
     ),
     Column("model", "model", "text", "In brackets: its training budget and what else differs from its own recipe.",

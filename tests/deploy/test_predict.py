@@ -94,6 +94,7 @@ def test_a_video_has_a_time_line_and_one_cut_short_is_told(runs, seen, command, 
         (("photos", "--faces", "--detector", "photos/notes.txt"), "neither a cascade"),
         ((), "--camera"),
         (("--camera", "7"), "--camera"),
+        (("--camera", "7", "--out", "faces.csv"), "writes nothing"),
     ],
 )
 def test_bad_input_is_one_message(runs, seen, command, monkeypatch, given, word):
