@@ -25,7 +25,7 @@ BLOCK = 64
 class Resamples:
     """Redraws of the test images within their classes, each class keeping its total weight.
 
-    labels: int64 (n,). rows: for each of the k classes the indices of its images. times: for each class of m images,
+    rows: for each of the k classes the indices of its images. times: for each class of m images,
     float32 (1 + draws, m), how often each was drawn; row 0: all images once. scales: for each class, float32
     (1 + draws,), what gives it its total again. widening: by how much scores on redraws are moved away from the score.
 
@@ -33,11 +33,10 @@ class Resamples:
     Rao and Wu (1988), Resampling Inference with Complex Survey Data. So it is with groups.
     """
 
-    labels: np.ndarray
     rows: tuple[np.ndarray, ...]
     times: tuple[np.ndarray, ...]
     scales: tuple[np.ndarray, ...]
-    widening: float = 1.0
+    widening: float
 
     @classmethod
     def of(
@@ -58,12 +57,14 @@ class Resamples:
             times = tuple(drawn[:, of_image[members]] for members in rows)
             for own in times:
                 own[own.sum(axis=1) == 0] = 1
-            scales = tuple(np.float32(own.shape[1]) / np.maximum(own.sum(axis=1), 1) for own in times)
             from scipy.stats import t as student_t  # here, as it takes a second to import
 
-            return cls(labels, rows, times, scales, student_t.ppf(1 - ALPHA / 2, len(found) - 1) / REACH)
-        times = tuple(_drawn(rng, n_draws, len(members)) for members in rows)
-        return cls(labels, rows, times, tuple(_scale(own) for own in times))
+            widening = student_t.ppf(1 - ALPHA / 2, len(found) - 1) / REACH
+        else:
+            times = tuple(_drawn(rng, n_draws, len(members)) for members in rows)
+            widening = 1.0
+        scales = tuple(np.float32(own.shape[1]) / np.maximum(own.sum(axis=1), 1) for own in times)
+        return cls(rows, times, scales, widening)
 
     def confusion(self, predicted: np.ndarray) -> Iterator[np.ndarray]:
         """For each class, how often its images got each answer: float32 (1 + draws, k, r) of int `predicted` (r, n).
@@ -85,13 +86,6 @@ def _drawn(rng: np.random.Generator, n_draws: int, m: int) -> np.ndarray:
         which = rng.integers(0, m, (n_draws, m - 1)) + m * np.arange(n_draws)[:, None]
         drawn[1:] = np.bincount(which.ravel(), minlength=n_draws * m).reshape(n_draws, m)
     return drawn
-
-
-def _scale(drawn: np.ndarray) -> np.ndarray:
-    m = drawn.shape[1]
-    scale = np.ones(len(drawn), dtype=np.float32)
-    scale[1:] = m / (m - 1) if m > 1 else 1
-    return scale
 
 
 def score_draws(resamples: Resamples, predicted: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from fer_bench.analysis import overview
 from fer_bench.analysis.comparisons import MEASURES, Draws, Pick, row_draws
 from fer_bench.analysis.effects import BASE_STRATEGY, Changes, pooled_effects, strategy_effects
 from fer_bench.analysis.evidence.external import LABELS_ONLY
-from fer_bench.analysis.evidence.leakage import against_data, against_run, audit_of, selects_on_test
+from fer_bench.analysis.evidence.leakage import against_data, against_run, selects_on_test
 from fer_bench.analysis.findings import Finding, findings
 from fer_bench.analysis.picks import best_of_model, picks, versus
 from fer_bench.analysis.predictions import Predictions, Run, Split, newest_splits
@@ -105,10 +105,9 @@ def load_leaderboard(
     records = folder.records()
     if not records:
         raise FerBenchError(f"no records in {folder.path}; `fer_bench run` makes some")
-    data_fingerprint, split_fingerprint, n_folds = split or newest_splits(records)[0]
+    _, split_fingerprint, n_folds = split or newest_splits(records)[0]
     predictions = Predictions.load(folder, split_fingerprint, n_folds, records)
-    audit = audit_of(folder, data_fingerprint, split_fingerprint, n_folds)
-    board = _judged(predictions, Evaluator(predictions, cached), audit, command)
+    board = _judged(predictions, Evaluator(predictions, cached), predictions.audit, command)
     return replace(board, findings=findings(board))
 
 

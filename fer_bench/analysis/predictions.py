@@ -19,7 +19,7 @@ from fer_bench.archives import gunzip
 from fer_bench.data import fold_numbers, ids_fingerprint, joint_fingerprint
 from fer_bench.errors import FerBenchError, listing
 from fer_bench.metrics import check_probabilities
-from fer_bench.records import ImageFacts, choosers
+from fer_bench.records import Audit, ImageFacts, choosers
 
 if TYPE_CHECKING:
     from fer_bench.records import ReadableFolder
@@ -141,6 +141,15 @@ class Predictions:
             for subset in SCORED
             if all(subset in part for part in parts)
         }
+
+    @property
+    def audit(self) -> Audit | None:
+        """That of the folder, if it is of these data and split or folds. Raises FerBenchError where it is damaged."""
+        try:
+            audit = Audit.load(self.folder.audit_path(self.split[2]))
+        except FileNotFoundError:
+            return None
+        return audit if audit.fingerprints == self.split[:2] else None
 
     def image_facts(self, subset: str) -> ImageFacts | None:
         """Copies in train and votes of the images `ids[subset]`, in that order, or None where no audit left them.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fer_bench.cli.options import ReadingOptions, Results, ResultsName, with_options
-from fer_bench.cli.terminal import command_line, reading_progress, say, write_pages
+from fer_bench.cli.terminal import command_line, reading_progress, say, write_data_card, write_pages
 from fer_bench.errors import FerBenchError
 
 if TYPE_CHECKING:
@@ -75,15 +75,12 @@ def publish(
     """Pack the evidence of all runs into a few files, with pages, for others to read and verify."""
     from fer_bench.analysis import newest_splits
     from fer_bench.analysis import publish as pack
-    from fer_bench.records import AUDIT_FILE, Audit, open_results
-    from fer_bench.report import write, write_data_card
+    from fer_bench.report import write
 
     source = _own_runs(folder)
     target = to / source.name
-    pack(source, target)
-    published = open_results(target)
-    if (target / AUDIT_FILE).exists():
-        write_data_card(target, Audit.load(target / AUDIT_FILE), command_line())
+    published = pack(source, target)
+    write_data_card(published, command_line())
     for split in newest_splits(published.records()):
         write(published, split=split)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fer_bench.analysis.predictions import Split
     from fer_bench.data import Dataset
     from fer_bench.execution import Prepared
-    from fer_bench.records import ReadableFolder, ResultsFolder
+    from fer_bench.records import ReadableFolder
 
 INTERRUPTED = 130
 PATIENCE_SECONDS = 2.0
@@ -73,7 +73,7 @@ def say_stopped(command: str) -> None:
     console.print(text, style="yellow", soft_wrap=True)
 
 
-def write_data_card(folder: ResultsFolder, command: str) -> Path:
+def write_data_card(folder: ReadableFolder, command: str) -> Path:
     """Write the data card of a results folder where its audit is newer; returns where it is."""
     from fer_bench import report
     from fer_bench.records import Audit

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from fer_bench import __version__
 from fer_bench.errors import FerBenchError
@@ -27,23 +27,6 @@ if TYPE_CHECKING:
 CONNECT_SECONDS, STOP_SECONDS = 5, 15
 _POLL_SECONDS = 0.2
 _WHY_KILLED = "worker after worker was killed while it was at this run; it may want more memory than they have"
-
-
-class Place(Protocol):
-    """What does runs. n_jobs: cores per run, where that is known before it starts."""
-
-    n_jobs: int
-
-    def make_ready(self, families: tuple[str, ...]) -> None:
-        """Prepare for runs of models of `families`."""
-
-    def slots(self) -> int:
-        """How many runs it can do at once; this may change."""
-
-    def launch(
-        self, job: Job, timeout: float | None, stopped: Callable[[], bool], progress: Progress, patient: bool
-    ) -> str:
-        """Do `job` and return how it ended, as `children.launch` does; called from as many threads as `slots`."""
 
 
 class ThisMachine:
@@ -175,6 +158,10 @@ class Cluster:
             f"the scheduler {self._address} is gone: what is finished is kept; "
             "start the cluster and give the same command again"
         )
+
+
+Place = ThisMachine | Cluster
+"""What does runs. n_jobs: cores per run, where that is known before it starts."""
 
 
 _at_work = threading.Lock()

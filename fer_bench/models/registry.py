@@ -59,9 +59,6 @@ class Registry(Generic[CardType]):
     def __iter__(self) -> Iterator[CardType]:
         return iter(self._cards.values())
 
-    def __len__(self) -> int:
-        return len(self._cards)
-
     def match(self, patterns: str) -> list[CardType]:
         """The cards that comma-separated names or shell patterns name, in the registry's order.
 

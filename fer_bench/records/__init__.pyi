@@ -2,7 +2,6 @@ from .audit import Audit as Audit
 from .audit import Canary as Canary
 from .audit import GroupsAudit as GroupsAudit
 from .audit import SubsetAudit as SubsetAudit
-from .folder import AUDIT_FILE as AUDIT_FILE
 from .folder import LOG_FILE as LOG_FILE
 from .folder import PREDICTIONS_FILE as PREDICTIONS_FILE
 from .folder import ReadableFolder as ReadableFolder

@@ -119,7 +119,6 @@ def _model_cell(column: Column, line: pd.Series) -> str:
 
 def _earlier(board: Leaderboard) -> list[str]:
     """Models in the table of models that were trained by an earlier version of their recipe, and do not say so."""
-    from fer_bench import models  # noqa: F401  registers them
     from fer_bench.models import MODELS
 
     newest = {card.name: card.recipe for card in MODELS}
@@ -216,7 +215,6 @@ def _references(board: Leaderboard) -> Markup | None:
 
 def _glossary(board: Leaderboard) -> dict[str, list[tuple[str, str]]]:
     """What the package's own models, features and strategies on the page are; plugins speak for themselves."""
-    from fer_bench import models  # noqa: F401  registers them
     from fer_bench.models import FEATURES, MODELS, STRATEGIES, is_own
 
     own = [card for card in MODELS if card.name in set(board.rows["model_name"]) and is_own(card.build)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from fer_bench.cache import write_atomic
+from fer_bench.cache import replacing
 from fer_bench.errors import FerBenchError
 from fer_bench.report.figures import installed_fonts, letters
 from fer_bench.report.text import one_line
@@ -64,7 +63,8 @@ def write_copies(path: Path, dataset: Dataset, split: Split, copies: Copies) -> 
         for heading, pairs in _pairs(dataset, subset, copies)
         if pairs
     ]
-    write_png(path, draw(f"{dataset.name}: pairs of copies", sections))
+    with replacing(path) as file:
+        draw(f"{dataset.name}: pairs of copies", sections).save(file, format="png")
 
 
 def _pairs(dataset: Dataset, subset: np.ndarray, copies: Copies) -> list[tuple[str, list[tuple[int, int, str]]]]:
@@ -113,13 +113,6 @@ def draw(title: str, sections: Sequence[Section]) -> Image.Image:
                 write_line(pen, (x, y + SIDE + number * LINE), short, 10)
         y += height
     return sheet.crop((0, 0, width, y + MARGIN))
-
-
-def write_png(path: Path, sheet: Image.Image) -> None:
-    """Write `sheet` whole or not at all."""
-    png = io.BytesIO()
-    sheet.save(png, format="png")
-    write_atomic(path, png.getvalue())
 
 
 def write_line(pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, colour: str = "black") -> None:

@@ -76,17 +76,15 @@ def write(
         paths["png"] = folder.path / file_name(board.suffix, "png")
         cache.write_atomic(paths["png"], drawn)
     content = {"made_from": made_from, "written": {path.name: _sha256(path) for path in paths.values()}}
-    judged = board.data.fingerprint, board.data.split_fingerprint, board.data.n_folds
-    cache.write_atomic(_note(folder.path, judged), json.dumps(content))
+    cache.write_atomic(_note(folder.path, board.predictions.split), json.dumps(content))
     return board, list(paths.values())
 
 
-def write_data_card(folder: Path, audit: Audit, command: str) -> Path:
+def write_data_card(folder: Path, audit: Audit, command: str) -> None:
     """Write `data_card.md` of `audit` into `folder`. command: shown as what made it."""
     from fer_bench.report.data_card import CARD_FILE, data_card
 
     cache.write_atomic(folder / CARD_FILE, data_card(audit, command))
-    return folder / CARD_FILE
 
 
 def up_to_date(folder: Path, split: Split) -> Path | None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from stored import NATURAL, make_audit, subset_audit
 
-from fer_bench.analysis import against_data
-from fer_bench.analysis.evidence.leakage import against_run, audit_of, selects_on_test
+from fer_bench.analysis import Predictions, against_data
+from fer_bench.analysis.evidence.leakage import against_run, selects_on_test
 from fer_bench.errors import FerBenchError
 from fer_bench.metrics import score
 from fer_bench.records import Audit, Canary
@@ -143,15 +143,15 @@ def test_a_run_scored_on_a_resampled_validation_set_is_caught(accurate):
 
 
 def test_the_audit_of_other_data_says_nothing_and_a_damaged_one_is_refused(stored_runs):
-    about = ("d" * 16, stored_runs.split)
-    assert audit_of(stored_runs.folder, *about) is None
+    predictions = Predictions.newest(stored_runs.folder)
+    assert predictions.audit is None
     stored_runs.write_audit(data_fingerprint="e" * 16)
-    assert audit_of(stored_runs.folder, *about) is None
+    assert predictions.audit is None
     stored_runs.write_audit()
-    assert audit_of(stored_runs.folder, *about).fingerprints == about
+    assert predictions.audit.fingerprints == ("d" * 16, stored_runs.split)
     stored_runs.folder.audit_path().write_text("{")
     with pytest.raises(FerBenchError, match=r"audit\.json"):
-        audit_of(stored_runs.folder, *about)
+        _ = predictions.audit
 
 
 def test_what_is_too_good_follows_from_the_images_and_from_a_linear_model(accurate):

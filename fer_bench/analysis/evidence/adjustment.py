@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fer_bench import metrics
-from fer_bench.analysis.evidence.leakage import audit_of
 from fer_bench.analysis.predictions import TOLERANCE, Predictions, Run
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def _base(predictions: Predictions, record: Record) -> _Base | str | None:
     base = predictions.by_id.get(record.adjusted_from or "")
     if base is None:
         return f"{record.adjusted_from or 'it'} is not on record"
-    audit, tau = audit_of(predictions.folder, *predictions.split), record.parameters.get("tau")
+    audit, tau = predictions.audit, record.parameters.get("tau")
     if audit is None:
         return "no audit counts the training images"
     if isinstance(tau, bool) or not isinstance(tau, int | float):

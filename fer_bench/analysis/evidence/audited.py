@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fer_bench.analysis.evidence.leakage import audit_of
 from fer_bench.analysis.predictions import SCORED, Predictions
 from fer_bench.data import (
     Copies,
@@ -41,7 +40,7 @@ SAME_COPIES = 0.01
 def audit_faults(predictions: Predictions) -> Iterator[str]:
     """What in the audit contradicts itself, the split, the marked copies or the records; nothing without an audit."""
     try:
-        audit = audit_of(predictions.folder, *predictions.split)
+        audit = predictions.audit
         facts = {subset: predictions.image_facts(subset) for subset in SCORED}
     except FerBenchError as error:
         yield str(error)
@@ -201,7 +200,7 @@ def _otherwise_audited(
     predictions: Predictions, splits: Sequence[Split], dataset: Dataset, copies: Copies
 ) -> Iterator[str]:
     """Figures of the audit that the data do not give, and that it lacks."""
-    audit = audit_of(predictions.folder, *predictions.split)
+    audit = predictions.audit
     if audit is None:
         return
     said = dict(_figures(audit.model_dump(exclude_unset=True)))

@@ -17,7 +17,7 @@ import numpy as np
 from fer_bench.analysis.bootstrap import Resamples
 from fer_bench.analysis.comparisons import paired_differences
 from fer_bench.analysis.evidence.external import holds, store_run, untrained_record
-from fer_bench.analysis.evidence.leakage import against_run, audit_of, selects_on_test
+from fer_bench.analysis.evidence.leakage import against_run, selects_on_test
 from fer_bench.analysis.predictions import SCORED, TOLERANCE, Predictions, Run
 from fer_bench.cache import digest
 from fer_bench.errors import FerBenchError
@@ -78,9 +78,7 @@ def select(predictions: Predictions, suspects: Collection[str] = ()) -> Selectio
 
 def leak_suspects(predictions: Predictions) -> set[str]:
     """The run ids that the leak gate has something against."""
-    folder, (data_fingerprint, split_fingerprint, _) = predictions.folder, predictions.split
-    audit = audit_of(folder, data_fingerprint, split_fingerprint)
-    records = [run.record for run in predictions.runs]
+    folder, audit, records = predictions.folder, predictions.audit, [run.record for run in predictions.runs]
     return {one.run_id for one in records if against_run([one], audit, selects_on_test(folder, one))}
 
 
@@ -249,10 +247,9 @@ def _record(
 ) -> Record:
     members = [run.record for run in predictions.runs if run.run_id in selection.weights]
     left_out = sorted(f"{run_id} ({why})" for run_id, why in selection.left_out.items())
-    data_fingerprint, split_fingerprint, _ = predictions.split
     return untrained_record(
         predictions,
-        RunSpec(MODEL, STRATEGY, 0, data_fingerprint, split_fingerprint, recipe=RECIPE),
+        RunSpec(MODEL, STRATEGY, 0, *predictions.split[:2], recipe=RECIPE),
         probabilities,
         family=FAMILY,
         members=selection.weights,

@@ -83,10 +83,9 @@ def untrained_record(
 def _record(
     predictions: Predictions, name: str, given: FilePredictions, parameters: dict[str, str], command: str
 ) -> Record:
-    data_fingerprint, split_fingerprint, _ = predictions.split
     record = untrained_record(
         predictions,
-        RunSpec(name, STRATEGY, 0, data_fingerprint, split_fingerprint),
+        RunSpec(name, STRATEGY, 0, *predictions.split[:2]),
         given.probabilities,
         family=FAMILY,
         notes=[LABELS_ONLY] if given.labels_only else [],

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fer_bench.analysis.evidence.leakage import audit_of
 from fer_bench.analysis.findings import Finding
 from fer_bench.errors import FerBenchError
 
@@ -148,7 +147,7 @@ def _is_seeded(record: Record) -> bool:
 def _is_balanced(predictions: Predictions) -> bool:
     """Whether no class is rarer than another, in train where it was audited, or else in validation."""
     try:
-        audit = audit_of(predictions.folder, *predictions.split)
+        audit = predictions.audit
     except FerBenchError:  # told where it is checked
         audit = None
     counts = audit.subsets["train"].class_counts if audit else np.bincount(predictions.labels["validation"]).tolist()

@@ -46,15 +46,6 @@ EVEN = 1.05
 """Ratio of largest to smallest class up to which a histogram counts as levelled."""
 
 
-def audit_of(folder: ReadableFolder, data_fingerprint: str, split_fingerprint: str, n_folds: int = 0) -> Audit | None:
-    """The audit in `folder`, if it is of these data and split or folds. Raises FerBenchError where it is damaged."""
-    try:
-        audit = Audit.load(folder.audit_path(n_folds))
-    except FileNotFoundError:
-        return None
-    return audit if audit.fingerprints == (data_fingerprint, split_fingerprint) else None
-
-
 def against_run(
     records: Sequence[Record], audit: Audit | None = None, has_selected_on_test: bool = False
 ) -> tuple[Finding, ...]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from fer_bench.analysis.evidence import external
-from fer_bench.analysis.evidence.leakage import audit_of
 from fer_bench.analysis.findings import Finding
 from fer_bench.errors import FerBenchError
 
@@ -55,6 +54,6 @@ def _unknown_to(dataset: Dataset, predictions: Predictions) -> Iterator[str]:
 def _is_unaudited(predictions: Predictions) -> bool:
     """Whether nothing is known of copies."""
     try:
-        return audit_of(predictions.folder, *predictions.split) is None
+        return predictions.audit is None
     except FerBenchError:  # damaged, which is a fault
         return False

@@ -155,9 +155,8 @@ class Decoded:
             grouped_by=self.grouped_by, groups_from=self.groups_from, slices=self.slices, copies=copies,
             notes=(*self.notes, *class_notes, *subset_notes),
         )  # fmt: skip
-        if len(self.images):
-            some = self.images[:: -(-len(self.images) // LOOKED_AT)]
-            check_range(int(some.min()), int(some.max()), 255)
+        some = self.images[:: -(-len(self.images) // LOOKED_AT)]
+        check_range(int(some.min()), int(some.max()), 255)
         return dataset
 
     def _official_subsets(self) -> tuple[np.ndarray | None, list[str]]:

@@ -44,13 +44,11 @@ class Source:
         records = folder.records()
         if records and all(record.spec.n_folds for record in records):
             raise FerBenchError(_of_folds(str(results), records[-1]))
-        predictions = Predictions.newest(folder)
-        data_fingerprint, split_fingerprint, _ = predictions.split
-        command = next(run.record.command for run in reversed(predictions.runs) if run.record.family != "external")
-        dataset = stored_folder("datasets", data_fingerprint, command)
-        split = stored_folder("splits", split_fingerprint, command)
-        board = load_leaderboard(folder, predictions.split)
-        return cls(board, predictions, Dataset.load(dataset), Split.load(split), weights)
+        board = load_leaderboard(folder)
+        data_fingerprint, split_fingerprint, _ = board.predictions.split
+        dataset = stored_folder("datasets", data_fingerprint, board.command)
+        split = stored_folder("splits", split_fingerprint, board.command)
+        return cls(board, board.predictions, Dataset.load(dataset), Split.load(split), weights)
 
     def run(self, run_id: str) -> Run:
         """The run of that id. Raises FerBenchError for an unknown one."""

@@ -86,7 +86,7 @@ def _subsets(board: Leaderboard) -> list[str]:
 
 
 def _column(column: Column) -> dict[str, Any]:
-    names = ("name", "title", "kind", "sentence", "higher_is_better", "shown", "has_interval", "has_spread")
+    names = ("name", "title", "kind", "sentence", "higher_is_better", "shown", "has_interval")
     return {name: getattr(column, name) for name in names}
 
 
@@ -137,7 +137,6 @@ def _recall(board: Leaderboard, subset: str) -> list[list[float] | None]:
 
 def _runs(board: Leaderboard, carried: set[str]) -> list[dict[str, Any]]:
     """A dictionary per run that has scores."""
-    row = {name: number for number, name in enumerate(board.rows.index)}
     versions = _versions(board)
     scores = {subset: board.scores.xs(subset, level="subset").T.to_dict("list") for subset in _scored(board)}
     found = []
@@ -149,7 +148,6 @@ def _runs(board: Leaderboard, carried: set[str]) -> list[dict[str, Any]]:
         found.append(
             {
                 "id": run_id,
-                "row": row.get(line["row"]),
                 "settings": {k: v for k, v in settings.items() if v is not False and v not in (None, "", [], {})},
                 "versions": versions.index(dict(own)) if own else None,
                 "scores": {subset: values[run_id] for subset, values in scores.items() if run_id in values},

@@ -80,7 +80,8 @@ def find_images(
     names, notes = class_spellings(
         Counter(of_classes[folder][-1] for folder in folders.values() if folder in of_classes)
     )
-    _check_classes(root, paths, of_classes, names, subsets)
+    all_folders = [tuple(path[:-1].split("/")) for path in sorted(paths) if path.endswith("/") and not is_hidden(path)]
+    _check_classes(root, all_folders, of_classes, names, subsets)
     files = [
         ImageFile(path, names[of_classes[folder][-1]], subsets.get(of_classes[folder][0]))
         for path, folder in folders.items()
@@ -95,7 +96,7 @@ def find_images(
         *name_notes,
         *list_notes,
         *_passed_over_note(passed_over),
-        *_other_folders(paths, subsets, short),
+        *_other_folders(all_folders, subsets, short),
     ]
 
 
@@ -149,7 +150,7 @@ def _subset_folders(root: Path, tops: Collection[str], short: Mapping[Folder, Fo
 
 
 def _check_classes(
-    root: Path, paths: Sequence[str], classes: Mapping[Folder, Folder], names: Mapping[str, str],
+    root: Path, all_folders: Sequence[Folder], classes: Mapping[Folder, Folder], names: Mapping[str, str],
     subsets: Mapping[str, str],
 ) -> None:  # fmt: skip
     """At least two classes, each with images, and with some in train; otherwise FerBenchError."""
@@ -157,8 +158,7 @@ def _check_classes(
     beside = {folder[:-1] for folder in classes}
     keys = {same_name(name) for name in known}
     held = {folder[:n] for folder in classes for n in range(1, len(folder) + 1)}
-    listed = [tuple(path[:-1].split("/")) for path in sorted(paths) if path.endswith("/") and not is_hidden(path)]
-    empty = [one for one in listed if one not in held and one[:-1] in beside and same_name(one[-1]) not in keys]
+    empty = [one for one in all_folders if one not in held and one[:-1] in beside and same_name(one[-1]) not in keys]
     if empty:
         raise FerBenchError(f"{root}: class folders without an image\n{listing(['/'.join(one) for one in empty])}")
     if len(known) < 2:
@@ -172,12 +172,13 @@ def _check_classes(
             )
 
 
-def _other_folders(paths: Sequence[str], subsets: Mapping[str, str], short: Mapping[Folder, Folder]) -> list[str]:
+def _other_folders(
+    all_folders: Sequence[Folder], subsets: Mapping[str, str], short: Mapping[Folder, Folder]
+) -> list[str]:
     """A note that names the folders beside the subsets."""
     parents = {folder[: folder.index(seen[0])] for folder, seen in short.items() if subsets and seen}
     with_images = {folder[:n] for folder in short for n in range(1, len(folder) + 1)}
-    listed = [tuple(path[:-1].split("/")) for path in sorted(paths) if path.endswith("/") and not is_hidden(path)]
-    others = [one[-1] for one in listed if one[:-1] in parents and one not in with_images]
+    others = [one[-1] for one in all_folders if one[:-1] in parents and one not in with_images]
     return [f"folders beside the subsets that hold no images: {', '.join(others[:5])}"] if others else []
 
 

@@ -134,8 +134,8 @@ function number(text, attributes) {
   return html("td", { ...attributes, class: `number ${attributes?.class ?? ""}` }, text);
 }
 
-function heading(text, attributes) {
-  return html("th", { scope: "row", ...attributes }, text);
+function heading(text) {
+  return html("th", { scope: "row" }, text);
 }
 
 function numberHeading(text, attributes) {

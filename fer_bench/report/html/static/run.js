@@ -24,7 +24,7 @@ function rowChoices(but) {
 function openRow(at) {
   const row = rows[at];
   const body = html("div");
-  const draw = (order) => body.replaceChildren(...runParts(row, at, runsOf(row)[order]));
+  const draw = (order) => body.replaceChildren(...runParts(row, runsOf(row)[order]));
   const others = [["", "compare with …"], ...rowChoices(at)];
   openDialog([familyMark(row.family), row.row],
     html("div", { class: "tools" }, row.runs.length > 1 ? segments("Seed", seedChoices(row), "0", (order) => draw(Number(order))) : null,
@@ -33,7 +33,7 @@ function openRow(at) {
   else body.replaceChildren(rowScores(row, null));
 }
 
-function runParts(row, at, run) {
+function runParts(row, run) {
   return [
     html("p", { class: "muted" }, html("code", null, run.id)),
     html("div", { class: "columns-2" }, rowScores(row, run), confusionPart(run)),

@@ -1,0 +1,14 @@
+from .api import Results as Results
+from .api import load_results as load_results
+from .api import run as run
+from .data import Dataset as Dataset
+from .deploy import load_model as load_model
+from .errors import FerBenchError as FerBenchError
+from .models import ImageInput as ImageInput
+from .models import Loss as Loss
+from .models import Task as Task
+from .models import TrainingPlan as TrainingPlan
+from .models import register_features as register_features
+from .models import register_model as register_model
+from .models import register_strategy as register_strategy
+from .version import __version__ as __version__
