@@ -104,7 +104,7 @@ def _warnings(board: Leaderboard) -> Iterator[Finding]:
     if len(unpretrained):
         not_had = bool(unpretrained["weights_asked"].ne("none").any())
         models = unpretrained["model"].unique().tolist()
-        yield Finding("UNPRETRAINED", {"models": models, "n_rows": len(unpretrained), "not_had": not_had})
+        yield Finding("UNPRETRAINED", {"models": models, "not_had": not_had})
     quick = _quick_networks(board.rows)
     if len(quick):
         yield Finding("QUICK_NETWORKS", {"models": quick["model"].unique().tolist()})

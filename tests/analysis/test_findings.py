@@ -158,7 +158,7 @@ def test_warnings_stand_first():
     failures = pd.DataFrame([{"model": "cnn", "strategy": "none", "seed": 1, "status": "failed", "reason": "no room"}])
     made = board(row("vgg16", unpretrained=True, weights_asked="auto"), unranked=unranked, failures=failures)
     assert codes(made)[:3] == ["SUSPECT_ROWS", "UNPRETRAINED", "FAILED_RUNS"]
-    assert found(made, "UNPRETRAINED") == {"models": ["vgg16"], "n_rows": 1, "not_had": True}
+    assert found(made, "UNPRETRAINED") == {"models": ["vgg16"], "not_had": True}
     assert found(made, "FAILED_RUNS") == {"n": 1, "models": ["cnn"]}
 
 
