@@ -102,9 +102,10 @@ def test_of_folds_there_is_no_model_to_export(runs, tmp_path):
     (tmp_path / "runs" / of_fold.run_id / "record.json").write_text(of_fold.model_dump_json())
     with pytest.raises(FerBenchError, match="without --folds"):
         Source.open(tmp_path)
-    both = dataclasses.replace(source, predictions=dataclasses.replace(source.predictions, elsewhere=(of_fold,)))
+    both = dataclasses.replace(source.predictions, elsewhere=(of_fold,))
+    with_both = dataclasses.replace(source, board=dataclasses.replace(source.board, predictions=both))
     with pytest.raises(FerBenchError, match="without --folds"):
-        both.choose(of_fold.run_id, None)
+        with_both.choose(of_fold.run_id, None)
 
 
 def test_the_example_needs_no_fer_bench(runs, tmp_path, monkeypatch, capsys):

@@ -28,7 +28,6 @@ class Source:
     """
 
     board: Leaderboard
-    predictions: Predictions
     dataset: Dataset
     split: Split
     weights: str = "auto"
@@ -48,7 +47,12 @@ class Source:
         data_fingerprint, split_fingerprint, _ = board.predictions.split
         dataset = stored_folder("datasets", data_fingerprint, board.command)
         split = stored_folder("splits", split_fingerprint, board.command)
-        return cls(board, board.predictions, Dataset.load(dataset), Split.load(split), weights)
+        return cls(board, Dataset.load(dataset), Split.load(split), weights)
+
+    @property
+    def predictions(self) -> Predictions:
+        """What the leaderboard is judged by."""
+        return self.board.predictions
 
     def run(self, run_id: str) -> Run:
         """The run of that id. Raises FerBenchError for an unknown one."""
