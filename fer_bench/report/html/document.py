@@ -33,9 +33,10 @@ POLICY = (
 CARDS = {
     "all": "picked on validation",
     "minutes": "in ten minutes, without a GPU",
-    "hours": "in hours, without a GPU",
+    "hours": "with more time, without a GPU",
     "gpu": "with a GPU",
 }
+MINUTES_OR_MORE = "in ten minutes or more, without a GPU"
 AFTER_PAINT = """let begun = false;
 const beginOnce = () => { if (!begun) { begun = true; begin(); } };
 new PerformanceObserver(beginOnce).observe({ type: "paint", buffered: true });
@@ -101,10 +102,13 @@ def _digest(text: str) -> str:
 
 def _cards(board: Leaderboard) -> dict[str, str]:
     """What each picked row is picked for, in the order of CARDS; a row that is picked twice has one card."""
+    named = {name: title for name, title in CARDS.items() if name in board.picks}
+    if {"minutes", "hours"} <= named.keys() and board.picks["minutes"].row == board.picks["hours"].row:
+        named["minutes"] = MINUTES_OR_MORE
+        del named["hours"]
     titles: dict[str, list[str]] = {}
-    for name, title in CARDS.items():
-        if name in board.picks:
-            titles.setdefault(board.picks[name].row, []).append(title)
+    for name, title in named.items():
+        titles.setdefault(board.picks[name].row, []).append(title)
     return {row: text[0].upper() + text[1:] for row, text in ((row, "; ".join(own)) for row, own in titles.items())}
 
 
