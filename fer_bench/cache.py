@@ -146,14 +146,18 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """A hidden file to write, named for this call alone; it takes the place of `path` at the end of a `with`.
 
-    Where that fails, `path` stays as it was and nothing is left behind.
+    Where that fails, `path` stays as it was and nothing is left behind; an OSError names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    work = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         yield work
         sync(work)
         work.replace(path)
+    except OSError as error:
+        if error.filename != str(work):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         work.unlink(missing_ok=True)
 

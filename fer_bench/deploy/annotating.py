@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,32 +34,43 @@ class Annotations:
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
         self.folder, self.classes = folder, classes
         self._used: set[str] = set()
-        self._video: cv2.VideoWriter | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FerBenchError(f"--annotate {folder}: cannot be made ({error.strerror or error})") from error
+        if not os.access(folder, os.W_OK):
+            raise FerBenchError(f"--annotate {folder}: cannot be written to")
+
+    def keep(self, sources: Collection[Path]) -> None:
+        """Raise FerBenchError where one of `sources` lies in the folder: a copy might take its place."""
+        own = self.folder.resolve()
+        if held := next((path for path in sources if path.resolve().parent == own), None):
+            raise FerBenchError(
+                f"--annotate {self.folder}: {held.name}, which is to be looked at, lies there; give another folder"
+            )
 
     def photograph(self, source: Path, image: np.ndarray, faces: Sequence[Face]) -> None:
         """Write `image`, RGB (h, w, 3), with its faces, as a JPEG."""
         with replacing(self._path(source, ".jpg")) as file:
             Image.fromarray(drawn(image, faces, self.classes)).save(file, "JPEG", quality=90)
 
-    def frame(self, source: Path, image: np.ndarray, faces: Sequence[Face], rate: float) -> None:
-        """Append a frame, RGB (h, w, 3), to the video of `source`."""
-        if self._video is None:
-            path = self._path(source, ".mp4")
-            size = image.shape[1], image.shape[0]
-            self._video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*CODEC), rate, size)
-            if not self._video.isOpened():
-                raise FerBenchError(f"{path}: this OpenCV cannot write {CODEC} videos; leave --annotate out for videos")
-        self._video.write(np.ascontiguousarray(drawn(image, faces, self.classes)[..., ::-1]))
+    @contextmanager
+    def video(self, source: Path, rate: float) -> Iterator[Callable[[np.ndarray, Sequence[Face]], None]]:
+        """Appends frames, RGB (h, w, 3), with their faces to the video of `source`, which is there once all are."""
+        video: cv2.VideoWriter | None = None
 
-    def end_of_video(self) -> None:
-        """Finish the file of the present video."""
-        if self._video is not None:
-            self._video.release()
-            self._video = None
+        def append(image: np.ndarray, faces: Sequence[Face]) -> None:
+            nonlocal video
+            if video is None:
+                work = stack.enter_context(replacing(self._path(source, ".mp4")))
+                video = cv2.VideoWriter(str(work), cv2.VideoWriter.fourcc(*CODEC), rate, image.shape[1::-1])
+                stack.callback(video.release)
+                if not video.isOpened():
+                    raise FerBenchError(f"{source}: this OpenCV cannot write {CODEC} videos; leave --annotate out")
+            video.write(np.ascontiguousarray(drawn(image, faces, self.classes)[..., ::-1]))
+
+        with ExitStack() as stack:
+            yield append
 
     def _path(self, source: Path, suffix: str) -> Path:
         """A name of its own for each source, whatever its folder."""

@@ -26,6 +26,7 @@ from fer_bench.errors import FerBenchError
 FORMAT = 1
 """Goes up when older code cannot read a bundle any more."""
 CARD, PAGE, EXAMPLE, LITERT = "model.json", "MODEL_CARD.md", "example.py", "model.tflite"
+PHOTOGRAPH = "image is {}, not uint8 (h, w) gray or (h, w, 3) RGB"
 
 
 class Bundle:
@@ -46,36 +47,49 @@ class Bundle:
         Images of another size than the model's are made smaller or larger, padded by their edge pixels where they are
         not square. Raises FerBenchError for arrays of another kind.
         """
-        images = np.asarray(images)
-        if images.dtype != np.uint8 or not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)):
-            raise FerBenchError(
-                f"images are {images.dtype} {images.shape}, not uint8 (n, h, w) gray or (n, h, w, 3) RGB"
-            )
+        images = _pixels(images, 3, "images are {}, not uint8 (n, h, w) gray or (n, h, w, 3) RGB")
+        if images.ndim == 3 and images.shape[2] == 3:
+            raise FerBenchError(f"images are {images.shape}: of one RGB image, give image[None]")
         return self.predict_squares(self.squares(images))
 
     def predict_squares(self, squares: np.ndarray) -> np.ndarray:
         """As `predict`, of what `squares` or `cut` made."""
         if not len(squares):
             return np.empty((0, len(self.classes)), np.float32)
+        if squares.dtype != np.uint8 or squares.shape[1:] != self.squares([]).shape[1:]:
+            raise FerBenchError(f"squares are {squares.dtype} {squares.shape}, not what `squares` or `cut` make")
         return self._session.answers(squares)
 
     def squares(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """Images, uint8 (h, w) or RGB (h, w, 3), as the model takes them: uint8 (n, side, side[, 3])."""
-        made = [square(image, self.side, self.channels) for image in images]
+        made = [square(_pixels(image, 2, PHOTOGRAPH), self.side, self.channels) for image in images]
         return np.array(made, np.uint8).reshape(-1, self.side, self.side, *(() if self.channels == 1 else (3,)))
 
     def find_faces(self, image: np.ndarray) -> list[Box]:
         """The faces in a photograph, uint8 (h, w) or RGB (h, w, 3), largest first; none where none is found."""
-        return self.detector.find(image)
+        return self.detector.find(_pixels(image, 2, PHOTOGRAPH))
 
     def cut(self, image: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
         """The faces in `boxes` of a photograph, framed as the images are that the model learned from; as `squares`."""
-        return self.squares([framed(image, box, self.card["input"]["framing"], self.side) for box in boxes])
+        image, framing = _pixels(image, 2, PHOTOGRAPH), self.card["input"]["framing"]
+        return self.squares([framed(image, Box(*box), framing, self.side) for box in boxes])
 
     @cached_property
     def detector(self) -> Detector:
         """What finds faces; OpenCV's cascade, unless another is put in its place."""
         return Detector()
+
+
+def _pixels(value: Any, n_axes: int, message: str) -> np.ndarray:
+    """`value`, uint8 and not without pixels, of so many axes if gray and one more if RGB. Raises FerBenchError."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise FerBenchError(message.format("arrays of several shapes")) from None
+    is_image = array.ndim == n_axes or (array.ndim == n_axes + 1 and array.shape[-1] == 3)
+    if array.dtype != np.uint8 or not is_image or 0 in array.shape[n_axes - 2 : n_axes]:
+        raise FerBenchError(message.format(f"{array.dtype} {array.shape}"))
+    return array
 
 
 def load_model(path: Path | str, trust: Collection[str] = ()) -> Bundle:
@@ -128,6 +142,8 @@ def _problem(card: Any) -> str | None:
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         return f"format is not {FORMAT}"
     names, given, files = card.get("classes"), card.get("input"), card.get("files")
+    if not isinstance(card.get("run"), str):
+        return "run is not the id of one"
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len({*names}) != len(names):
         return "classes are not a list of different names"
     if not isinstance(given, dict) or given.get("channels") not in (1, 3) or not _within(given.get("side"), 1, 2048):

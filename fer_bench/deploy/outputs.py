@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ def check_out(path: Path) -> None:
         raise FerBenchError(f"--out {path}: a name that ends in {' or '.join(SUFFIXES)}")
     if path.is_dir() or not path.parent.is_dir():
         raise FerBenchError(f"--out {path}: {'is a folder' if path.is_dir() else 'its folder is not there'}")
+    if not os.access(path.parent, os.W_OK):
+        raise FerBenchError(f"--out {path}: its folder cannot be written to")
 
 
 def write_predictions(path: Path, bundle: Bundle, found: Found) -> list[Path]:
@@ -34,7 +37,7 @@ def write_predictions(path: Path, bundle: Bundle, found: Found) -> list[Path]:
     lines = [_line(bundle.classes, face) for face in found.faces]
     if path.suffix.lower() == ".json":
         content: dict[str, Any] = {
-            "model": bundle.card.get("run"),
+            "model": bundle.card["run"],
             "classes": list(bundle.classes),
             "faces": lines,
             "problems": [{"file": name, "problem": why} for name, why in found.problems],

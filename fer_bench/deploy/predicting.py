@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -78,11 +79,20 @@ class Predictor:
     smooth: float = 0.0
     annotations: Annotations | None = None
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.smooth < math.inf:
+            raise FerBenchError(f"--smooth {self.smooth}: no number of seconds")
+
     def predict(self, paths: Sequence[Path], progress: Progress = silent) -> Found:
-        """All faces in files and in the files of folders. Raises FerBenchError where none of them can be read."""
+        """All faces in files and in the files of folders.
+
+        Raises FerBenchError where none of them can be read, or annotations would take the place of one.
+        """
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what it would print is in `problems`
         found = Found()
         files = [(path, is_video(path)) for given in paths for path in _files(given, found)]
+        if self.annotations:
+            self.annotations.keep([path for path, _ in files])
         with quiet(), ThreadPoolExecutor(os.cpu_count()) as pool:
             photos = iter([path for path, moves in files if not moves])
             while chunk := list(islice(photos, CHUNK)):
@@ -137,20 +147,18 @@ class Predictor:
         expected, rate = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), video.get(cv2.CAP_PROP_FPS)
         rate = rate if math.isfinite(rate) and rate > 0 else 25.0
         tracks, images, n = Tracks(rate, self.smooth), frames(video), 0
-        while chunk := list(islice(images, CHUNK)):
-            looks = list(pool.map(self.look, chunk))
-            for look, rows in zip(looks, self.answers(looks), strict=True):
-                faces = [
-                    Face(name, number, box, row, n, n / rate) for number, box, row in tracks.follow(n, look.boxes, rows)
-                ]
-                found.faces += faces
-                if self.annotations and look.image is not None:
-                    self.annotations.frame(path, look.image, faces, rate)
-                n += 1
-            progress(min(1.0, n / expected) if expected > 0 else 0.5, f"{path.name}: frame {n:,}")
+        with self.annotations.video(path, rate) if self.annotations else nullcontext() as annotate:
+            while chunk := list(islice(images, CHUNK)):
+                looks = list(pool.map(self.look, chunk))
+                for look, rows in zip(looks, self.answers(looks), strict=True):
+                    followed = tracks.follow(n, look.boxes, rows)
+                    faces = [Face(name, number, box, row, n, n / rate) for number, box, row in followed]
+                    found.faces += faces
+                    if annotate and look.image is not None:
+                        annotate(look.image, faces)
+                    n += 1
+                progress(min(1.0, n / expected) if expected > 0 else 0.5, f"{path.name}: frame {n:,}")
         video.release()
-        if self.annotations:
-            self.annotations.end_of_video()
         if not n:
             found.problems.append((name, "no frame can be read: it is damaged, or OpenCV lacks its codec"))
             return

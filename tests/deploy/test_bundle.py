@@ -31,9 +31,27 @@ def test_images_of_any_size_and_colour_are_answered(folder):
     assert rows.shape == (BATCH + 3, 3)
     np.testing.assert_allclose(model.predict(np.repeat(gray[:2, ..., None], 3, axis=3)), rows[:2], atol=1e-6)
     assert model.predict(gray[:0]).shape == (0, 3)
-    for wrong in (gray.astype(float), gray[0], rng.integers(0, 9, (2, 9, 9, 4), dtype=np.uint8)):
+    ragged = [gray[0], gray[1, :20]]
+    for wrong in (gray.astype(float), gray[0], rng.integers(0, 9, (2, 9, 9, 4), dtype=np.uint8), gray[:, :0], ragged):
         with pytest.raises(FerBenchError, match="uint8"):
             model.predict(wrong)
+    with pytest.raises(FerBenchError, match="one RGB image"):
+        model.predict(np.zeros((480, 640, 3), np.uint8))
+
+
+def test_photographs_of_another_kind_are_refused_and_boxes_may_be_tuples(folder):
+    model, photo = load_model(folder), np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    squares = model.cut(photo, [(20, 10, 40, 40), (500, 500, 20, 20)])
+    assert model.predict_squares(squares).shape == (2, 3)
+    for refused in (
+        model.find_faces,
+        lambda image: model.cut(image, [(0, 0, 9, 9)]),
+        lambda image: model.squares([image]),
+    ):
+        with pytest.raises(FerBenchError, match="image is float64"):
+            refused(photo / 255)
+    with pytest.raises(FerBenchError, match="squares are uint8"):
+        model.predict_squares(squares[:, 1:])
 
 
 @pytest.mark.parametrize(
@@ -42,6 +60,7 @@ def test_images_of_any_size_and_colour_are_answered(folder):
         ({"format": FORMAT + 1, "fer_bench": "9.1"}, "9.1.*newer"),
         ({"classes": ["a", "b"]}, "2 classes, but the model knows 3"),
         ({"classes": ["a", "a", "b"]}, "classes"),
+        ({"run": None}, "run"),
         ({"input": {"side": "60"}}, "side"),
         (
             {"input": {"side": 48, "channels": 1, "framing": {"scale": 1, "down": 0}}},

@@ -3,7 +3,9 @@
 import csv
 import dataclasses
 import runpy
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -71,9 +73,26 @@ def test_a_network_without_its_weights_is_not_exported(runs, tmp_path):
 
 def test_nothing_but_a_bundle_is_written_over(runs, tmp_path):
     source, run_id = runs.source("pca-forest")
-    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "model.json").write_text('{"mine": 1}')
     with pytest.raises(FerBenchError, match="is no bundle"):
         export(source, run_id, tmp_path)
+    bundle = shutil.copytree(runs.bundle("pca-forest").path, tmp_path / "bundle")
+    (bundle / "predictions.csv").write_text("mine")
+    with pytest.raises(FerBenchError, match=r"more than a bundle.*\n.*predictions\.csv"):
+        export(source, run_id, bundle)
+
+
+def test_a_bundle_is_written_through_a_link_but_not_in_the_place_of_the_present_folder(runs, tmp_path, monkeypatch):
+    source, run_id = runs.source("pca-forest")
+    link = tmp_path / "current"
+    link.symlink_to(tmp_path / "v1")
+    for _ in range(2):
+        export(source, run_id, link)
+    assert link.is_symlink() and load_model(tmp_path / "v1").card["run"] == run_id
+    assert {path.name for path in tmp_path.iterdir()} == {"current", "v1"}
+    monkeypatch.chdir(tmp_path / "v1")
+    with pytest.raises(FerBenchError, match="the folder that you are in"):
+        export(source, run_id, Path())
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,8 @@ def test_a_video_has_a_time_line_and_one_cut_short_is_told(runs, seen, command, 
         ((), "--camera"),
         (("--camera", "7"), "--camera"),
         (("--camera", "7", "--out", "faces.csv"), "writes nothing"),
+        (("clip.avi", "--smooth", "nan"), "--smooth nan"),
+        (("photos/two.jpg", "clip.avi", "--annotate", "."), "clip.avi, which is to be looked at"),
     ],
 )
 def test_bad_input_is_one_message(runs, seen, command, monkeypatch, given, word):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fer_bench import cache, metrics
-from fer_bench.deploy.bundle import CARD, EXAMPLE, LITERT, PAGE
+from fer_bench.deploy.bundle import CARD, EXAMPLE, LITERT, PAGE, read_card
 from fer_bench.deploy.exporting import classical, networks
 from fer_bench.deploy.exporting.card import card_of, example_code, page_of
 from fer_bench.deploy.exporting.choosing import Source
@@ -22,8 +22,8 @@ from fer_bench.deploy.exporting.litert import check_litert, litert_answers, lite
 from fer_bench.deploy.exporting.parity import Parity, latency, parity
 from fer_bench.deploy.exporting.quantizing import quantized
 from fer_bench.deploy.exporting.refitting import Refitted, refitted
-from fer_bench.deploy.session import MODEL, SKOPS, open_session
-from fer_bench.errors import FerBenchError
+from fer_bench.deploy.session import FEATURES, MODEL, SKOPS, open_session
+from fer_bench.errors import FerBenchError, listing, readable
 from fer_bench.execution.environment import KERAS, import_quietly, set_defaults
 from fer_bench.models import MODELS, STRATEGIES, need_tensorflow
 from fer_bench.progress import Progress, silent
@@ -31,6 +31,8 @@ from fer_bench.records import Record
 
 CALIBRATED_ON = 256
 """Training images that the ranges of int8 are taken from."""
+FILES = frozenset({CARD, PAGE, EXAMPLE, MODEL, FEATURES, SKOPS, LITERT})
+"""All that a bundle may hold."""
 
 
 def export(
@@ -42,7 +44,7 @@ def export(
     quantize: whether it multiplies in int8. litert: whether to write model.tflite as well. Raises FerBenchError where
     the run cannot be exported, does not answer as it did, or `target` is something else than a bundle.
     """
-    _check(target)
+    target = _checked(target)
     record, images = source.record(run_id), source.dataset.images
     if litert:
         check_litert(record)
@@ -99,13 +101,22 @@ def _write(target: Path, files: Mapping[str, bytes], card: Mapping[str, Any]) ->
     cache.replace_folder(target, build, synced=True)
 
 
-def _check(target: Path) -> None:
-    """Raise FerBenchError where the export would replace something else than a bundle, or cannot write."""
-    if target.exists() and not (target / CARD).is_file() and not (target.is_dir() and not any(target.iterdir())):
-        raise FerBenchError(f"--to {target}: is there and is no bundle; give a new folder")
-    above = next(folder for folder in target.absolute().parents if folder.exists())
+def _checked(target: Path) -> Path:
+    """`target` without links. Raises FerBenchError where anything but a bundle would go, or it cannot be written."""
+    folder = target.resolve()
+    if Path.cwd().is_relative_to(folder):
+        raise FerBenchError(f"--to {target}: is, or holds, the folder that you are in; give another one")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        try:
+            read_card(folder)
+        except FerBenchError:
+            raise FerBenchError(f"--to {target}: is there and is no bundle; give a new folder") from None
+        if others := [readable(path.name) for path in sorted(folder.iterdir()) if path.name not in FILES]:
+            raise FerBenchError(f"--to {target}: holds more than a bundle; give a new folder\n{listing(others)}")
+    above = next(parent for parent in folder.parents if parent.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise FerBenchError(f"--to {target}: {above} is no folder that can be written to")
+    return folder
 
 
 def calibrated(source: Source, record: Record) -> tuple[np.ndarray, float]:
