@@ -24,11 +24,13 @@ SHOWN = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "macro_f1_lo
 class Results:
     """The runs on one dataset, judged when they are first looked at.
 
-    folder: the results folder, as `load_results` takes it. n_folds: of cross-validation, 0 for one split.
+    folder: the results folder, as `load_results` takes it. n_folds: of cross-validation, 0 for one split. split: the
+    fingerprint of the split or folds that is meant; without, that of the newest run.
     """
 
     folder: Path
     n_folds: int = 0
+    split: str | None = None
 
     @cached_property
     def board(self) -> Leaderboard:
@@ -37,10 +39,12 @@ class Results:
         from fer_bench.records import open_results
 
         source = open_results(self.folder)
-        splits = [split for split in newest_splits(source.records()) if split[2] == self.n_folds]
-        if not splits:
-            raise FerBenchError(f"no runs of {self.n_folds or 'no'} folds on record in {self.folder}")
-        return load_leaderboard(source, splits[0])
+        newest = {split[2]: split for split in newest_splits(source.records())}
+        if self.n_folds not in newest:
+            known = ", ".join(f"n_folds={n_folds}" for n_folds in newest)
+            raise FerBenchError(f"no runs of n_folds={self.n_folds} in {self.folder}; there are {known or 'none'}")
+        data, split, n_folds = newest[self.n_folds]
+        return load_leaderboard(source, (data, self.split or split, n_folds))
 
     @property
     def leaderboard(self) -> pd.DataFrame:
@@ -160,7 +164,8 @@ def run(
             data, suite=suite, models=models, strategies=strategies, seeds=seeds, results=results,
             plugins=plugins, folds=folds, watcher=watcher, **options,
         )  # fmt: skip
-    return Results(finished.prepared.results.path, finished.prepared.n_folds)
+    prepared = finished.prepared
+    return Results(prepared.results.path, prepared.n_folds, prepared.fingerprints[1])
 
 
 def load_results(folder: Path | str, n_folds: int = 0) -> Results:

@@ -9,7 +9,7 @@ import pytest
 from stored import StoredRuns
 
 from fer_bench.analysis import publish
-from fer_bench.api import load_results, run
+from fer_bench.api import Results, load_results, run
 from fer_bench.errors import FerBenchError
 
 
@@ -136,3 +136,10 @@ def test_options_that_there_are_not_are_refused_by_name(wrong):
 def test_seeds_that_there_are_not_are_refused_before_anything_is_read(seeds):
     with pytest.raises(FerBenchError, match=r"--seeds .*whole numbers, not negative, and at most"):
         run(data="nowhere.csv", models="majority", seeds=seeds)
+
+
+def test_results_are_those_of_the_split_that_was_asked_for(stored_runs):
+    path, other = stored_runs.folder.path, StoredRuns(stored_runs.folder.path, prefix="other")
+    other.add("cnn", other.predictions(1.0), started="2030-01-01T00:00:00")
+    assert load_results(path).leaderboard.index.tolist() == ["cnn / none"]
+    assert "cnn / none" not in Results(path, split=stored_runs.split).leaderboard.index

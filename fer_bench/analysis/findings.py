@@ -207,7 +207,7 @@ def _belief(board: Leaderboard) -> Iterator[Finding]:
     if nobody := people_unknown(data.name, data.grouped_by):
         yield nobody
     elif data.grouped_by == PEOPLE and data.n_groups < FEW_PEOPLE:
-        yield Finding("FEW_PEOPLE", {"n": data.n_groups})
+        yield Finding("FEW_PEOPLE", {"n": data.n_groups, "n_folds": data.n_folds})
     if data.test_has_copies:
         yield from _copies(board)
     elif board.audit is not None or data.n_folds:  # copies of an image stay together in one fold

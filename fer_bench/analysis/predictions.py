@@ -119,7 +119,8 @@ class Predictions:
         records = folder.records()
         candidates = [record for record in records if not record.spec.n_folds]
         if not candidates:
-            raise FerBenchError(f"{folder.path}: no records; `fer_bench run` makes some")
+            what, how = ("records of folds alone", " without --folds") if records else ("no records", "")
+            raise FerBenchError(f"{folder.path}: {what}; `fer_bench run`{how} makes some")
         return cls.load(folder, max(candidates, key=_age).spec.split_fingerprint, 0, records)
 
     def probabilities(self, run: Run, subset: str) -> np.ndarray | None:

@@ -58,9 +58,27 @@ def planned(
     """
     labels = dataset.labels[split.train]
     plan = STRATEGIES[strategy].plan(labels, len(dataset.class_names), random_state)
+    if problem := _problem(plan, labels):
+        raise FerBenchError(f"strategy {strategy!r}: {problem}")
     X, y, plan = training_rows(features, labels, plan)
     of_validation = dataset.labels[split.validation]
     return X, y, plan, make_task(dataset, features, of_validation, plan, random_state=random_state, **wanted)
+
+
+def _problem(plan: Any, labels: np.ndarray) -> str | None:
+    """What is amiss with what a strategy, perhaps of a plug-in, planned for rows of `labels`, int (n,)."""
+    if not isinstance(plan, TrainingPlan):
+        return f"its plan is a {type(plan).__name__}, not a TrainingPlan"
+    rows, weights = np.asarray(plan.rows), plan.sample_weight
+    if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
+        return f"rows are {rows.dtype} {rows.shape}, not row numbers; of a mask np.flatnonzero makes them"
+    if not len(rows) or rows.min() < 0 or rows.max() >= len(labels):
+        return f"rows are not some of the numbers 0 to {len(labels) - 1:,}"
+    if lost := set(labels.tolist()) - set(labels[rows].tolist()):
+        return f"no rows are left of {len(lost)} of the classes"
+    if weights is not None and (np.shape(weights) != rows.shape or not np.all(np.isfinite(weights))):
+        return f"sample_weight is not a finite number for each of the {len(rows):,} rows"
+    return None
 
 
 def built(card: ModelCard, task: Task) -> Any:

@@ -30,6 +30,8 @@ PACKAGE = Path(__file__).parents[1]
 OUTPUTS = ("leaderboard", "report", "data_card", "sheets", "slices")
 """How the names of what is written begin."""
 PAGE = re.compile(r"leaderboard(?:-(\d+)-folds)?\.(?:md|csv)")
+OF_SPLIT = re.compile(r"^- Split: .*; data `(\w+)`, split `(\w+)`", re.MULTILINE)
+"""How a page names what it is about."""
 TOLERANCE = 2e-6
 """By how much figures may differ that another processor rounds otherwise."""
 
@@ -125,6 +127,8 @@ def _faults(folder: ReadableFolder, n_folds: int) -> Iterator[str]:
     if split is None:
         yield f"{paths['md'].name}: there is no record of it"
         return
+    if named := OF_SPLIT.search(shown.get("md", "")):  # an earlier one, where a command asked for that again
+        split = named[1], named[2], n_folds
     board = load_leaderboard(folder, split, _command(shown.get("md", "")), cached=False)
     if board.slices.empty:
         shown.pop("slices", None)

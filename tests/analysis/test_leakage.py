@@ -199,3 +199,11 @@ def test_folds_are_judged_by_all_their_images_together(accurate):
 def test_a_linear_classifier_of_gradients_tells_easy_data_too(accurate):
     seen = own_audit(canary=canary(0.3, 0.35, 0.25).model_copy(update={"gradients": 0.97}))
     assert against_run([accurate(1.0)], seen) == ()
+
+
+def test_equally_many_of_each_class_in_train_are_no_leak_where_test_lacks_a_class():
+    subsets = {"train": [54, 54], "validation": [6, 6], "test": [20, 0]}
+    audit = make_audit(
+        subsets={name: subset_audit(counts) for name, counts in subsets.items()}, class_names=["happy", "sad"]
+    )
+    assert against_data(audit) == ()

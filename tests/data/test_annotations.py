@@ -125,6 +125,16 @@ def test_a_list_for_each_subset(tmp_path):
     assert len(found) == 12
 
 
+def test_subsets_of_some_images_alone_are_refused(tmp_path):
+    for n, name in enumerate(("train", "test", "extra")):
+        for i in range(6):
+            write(tmp_path / "own" / "img" / f"{name}{i}.png", 10 * n + i)
+        lines = [f"img/{name}{i}.png,{'happy' if i % 2 else 'sad'}" for i in range(6)]
+        write_text(tmp_path / "own" / f"{name}.csv", "path,label", *lines)
+    with pytest.raises(FerBenchError, match=r"6 of 18 images have no subset(.|\n)*img/extra0\.png"):
+        opened(tmp_path / "own")
+
+
 def test_a_list_beside_folders_of_classes(tmp_path):
     """AffectNet as on Kaggle: labels.csv says otherwise than the folders; numbers are named by them; or ages alone."""
     paths = [f"{name}/{i}.png" for name in ("anger", "fear") for i in range(6)]

@@ -97,3 +97,13 @@ def test_what_macos_leaves_beside_a_shard_is_none(tmp_path):
     path = write(tmp_path / "fer" / "train.parquet", [0, 1] * 4)
     path.with_name("._train.parquet").write_bytes(b"\0\5\26\7")
     assert len(opened(path.parent)) == 8
+
+
+def test_a_word_that_is_no_subset_is_a_bad_row_and_a_column_of_such_words_is_about_something_else(tmp_path):
+    words = ["train", "train", "unlabeled", "test"] * 2
+    path = write(tmp_path / "fer.parquet", [0, 1, 2, 1] * 2, split=words)
+    with pytest.raises(FerBenchError, match=r"fer\.parquet, row 2: unknown subset 'unlabeled'"):
+        opened(path)
+    assert opened(path, skip_bad=True).subsets.tolist() == ["train", "train", "test"] * 2
+    data = opened(write(path, [0, 1, 2, 1] * 2, set=["A", "B"] * 4))
+    assert data.subsets is None and any("set" in note for note in data.notes if "not used" in note)

@@ -331,6 +331,8 @@ def test_classes_are_renamed_merged_and_dropped(write_csv):
     assert dataset.class_names == ("happy", "sad") and dataset.class_counts().tolist() == [5, 10]
     with pytest.raises(FerBenchError, match="no class 9; there are 11, 12, 13, 14"):
         open_dataset(path, options=ReadOptions(classes="9=happy"))
+    with pytest.raises(FerBenchError, match="more than once"):
+        open_dataset(path, options=ReadOptions(classes="11=happy,11=sad,12=sad"))
 
 
 @pytest.mark.parametrize("form", ["csv", "npz", "list"])
@@ -350,6 +352,8 @@ def test_classes_that_differ_in_case_or_unicode_form_are_one(form, tmp_path, wri
     counts = dict(zip(dataset.class_names, dataset.class_counts().tolist(), strict=True))
     assert counts == {"col\u00e8re": 2, "joy": 3}
     assert any("Joie as joie" in note for note in dataset.notes)
+    with pytest.raises(FerBenchError, match="1 class,"):  # the two are one then
+        open_dataset(str(path), options=ReadOptions(classes="col\u00e8re=JOIE"))
 
 
 def test_names_in_other_letters_have_folders_of_their_own(write_csv, csv_lines):

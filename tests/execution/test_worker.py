@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from fer_bench.data import Dataset, Split, stored_split
-from fer_bench.execution import worker
+from fer_bench.execution import fitting, worker
 from fer_bench.execution.fitting import choosing_rows, predict
 from fer_bench.execution.plan import Job
 from fer_bench.execution.preparation import Prepared
 from fer_bench.execution.worker import WEIGHTS_FILE, do_run
 from fer_bench.metrics import adjust, choose_tau, probabilities_from_scores
+from fer_bench.models import TrainingPlan
 from fer_bench.models.registry import MODELS, STRATEGIES, plugin_code
 from fer_bench.progress import silent
 from fer_bench.records.schema import Record
@@ -224,3 +225,22 @@ def test_attributes_of_a_foreign_classifier_fail_no_finished_run(run, monkeypatc
     record = run("pca-logistic", "none")
     assert record.status == "success", record.traceback
     assert (record.notes, record.weights_note, record.n_parameters) == ([], "", 13)
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        (None, "not a TrainingPlan"),
+        (TrainingPlan(np.array([True, False] * 3)), "flatnonzero"),
+        (TrainingPlan(np.array([-1, 0, 1])), "0 to 5"),
+        (TrainingPlan(np.array([], dtype=int)), "0 to 5"),
+        (TrainingPlan(np.array([0, 2])), "1 of the classes"),
+        (TrainingPlan(np.arange(6), np.ones(5)), "6 rows"),
+        (TrainingPlan(np.arange(6), np.full(6, np.nan)), "6 rows"),
+    ],
+    ids=["nothing", "mask", "negative", "no rows", "lost class", "few weights", "weights of NaN"],
+)
+def test_a_plan_that_does_not_fit_the_rows_is_refused(plan, words):
+    labels = np.arange(6) % 2
+    assert words in fitting._problem(plan, labels)
+    assert fitting._problem(TrainingPlan(np.array([0, 1, 1]), np.ones(3)), labels) is None

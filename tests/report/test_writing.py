@@ -132,3 +132,14 @@ def test_rounding_of_another_processor_is_no_fault(written):
 def test_a_page_without_records_is_a_fault(written):
     shutil.copy(written.folder.path / "leaderboard.md", written.folder.path / "leaderboard-5-folds.md")
     assert page_faults(written.folder) == ["leaderboard-5-folds.md: there is no record of it"]
+
+
+def test_a_page_is_held_against_the_split_that_it_is_about(written):
+    first, path = split_of(written), written.folder.path
+    other = type(written)(path, prefix="other")
+    other.add("pca-svm", other.predictions(1.0), started="2030-01-01T00:00:00")
+    write(written.folder, FORMATS, "asked for again", split=first)
+    assert page_faults(written.folder) == []
+    for fold in type(written).folds(path):
+        fold.add("pca-svm", fold.predictions(1.0), started="2031-01-01T00:00:00")
+    assert page_faults(written.folder) == []

@@ -155,13 +155,14 @@ def _copies(audit: Audit) -> Iterator[Finding]:
 def _histograms(audit: Audit) -> Iterator[Finding]:
     """A validation set that is like neither train nor test was resampled; so was a levelled one beside a natural test.
 
-    Levelled test sets are common and honest, so that validation may differ from one of the two.
+    Levelled test sets are common and honest, so that validation may differ from one of the two; a test set without
+    one of the classes is not natural.
     """
     train, validation, test = (audit.subsets[name].class_counts for name in ("train", "validation", "test"))
     pool = [sum(pair) for pair in zip(train, validation, strict=True)]
     if _differ(validation, train) and _differ(validation, test, UNLIKE):
         yield Finding("VALIDATION_RESAMPLED", {"counts": validation})
-    elif max(pool) <= EVEN * min(pool) and _differ(pool, test):
+    elif max(pool) <= EVEN * min(pool) and min(test) > 0 and _differ(pool, test):
         yield Finding("RESAMPLED_BEFORE_SPLIT", {"counts": test})
 
 

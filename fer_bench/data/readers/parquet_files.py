@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ def read_parquet(
     unless `options.skip_bad` drops them.
     """
     files: list[ImageFile] = []
+    said: dict[str, tuple[str, str, str]] = {}
     problems: list[str] = []
     names: dict[str, None] = {}
     with temporary_folder(scratch.parent, root) as folder:
@@ -57,9 +58,29 @@ def read_parquet(
                     problems.append(f"{shard}, row {row}: no {'image' if data is None else 'label'}")
                     continue
                 (folder / path).write_bytes(data)
-                files.append(ImageFile(path, label, layout.subset_of(values) or subset_of(shard), columns=columns))
+                files.append(ImageFile(path, label, subset_of(shard), columns=columns))
+                if layout.subset:
+                    said[path] = layout.subset, str(values[layout.subset]), f"{shard}, row {row}"
+        files = _with_subsets(files, said, problems)
         dropped = drop_bad(root, "bad rows", n, problems, options.skip_bad)
         return read_images(folder, files, dropped, scratch, options, progress, list(names))
+
+
+def _with_subsets(
+    files: Sequence[ImageFile], said: Mapping[str, tuple[str, str, str]], problems: list[str]
+) -> list[ImageFile]:
+    """`files` with the subsets that a column says: by path its name, the word in it, and where that stands.
+
+    A word that is no subset is a problem, unless most are none: then the column is about something else.
+    """
+    subsets = {path: official_subset(word) for path, (_, word, _) in said.items()}
+    unknown = {path for path, subset in subsets.items() if subset is None}
+    if 2 * len(unknown) > len(said):
+        words = {path: {name: word} for path, (name, word, _) in said.items()}
+        return [replace(file, columns={**file.columns, **words.get(file.path, {})}) for file in files]
+    problems += [f"{said[path][2]}: unknown subset {said[path][1][:30]!r}" for path in sorted(unknown)]
+    named = [replace(file, subset=subsets.get(file.path, file.subset)) for file in files]
+    return [file for file in named if file.path not in unknown]
 
 
 @dataclass(frozen=True)
@@ -89,10 +110,6 @@ class _Layout:
         """The name of the class; "" where it is not known, as -1 says on Hugging Face, or has no name among others."""
         text = self._text(self.label, values[self.label])
         return "" if text in ("-1", "nan") or (self.classes and text not in self.classes) else text
-
-    def subset_of(self, values: Mapping[str, Any]) -> str | None:
-        """What the column of subsets says, if there is one."""
-        return official_subset(str(values[self.subset])) if self.subset else None
 
     def _text(self, name: str, value: Any) -> str:
         if isinstance(value, float) and value.is_integer():

@@ -122,7 +122,7 @@ def _read(source: Source, scratch: Path, options: ReadOptions, progress: Progres
     if options.classes:
         from fer_bench.data.readers.attributes.classes import with_classes
 
-        decoded = with_classes(decoded, options.classes)
+        decoded = with_classes(decoded, options.classes).with_one_spelling()
     from fer_bench.data.readers.attributes.groups import with_groups
 
     decoded = with_groups(decoded, options.groups, options.slices)

@@ -9,11 +9,17 @@ from fer_bench.errors import FerBenchError
 
 
 def parsed(classes: str) -> dict[str, str]:
-    """New names by old ones, of "ANGER=angry,1=surprise,contempt=". Raises FerBenchError for anything else."""
+    """New names by old ones, of "ANGER=angry,1=surprise,contempt=".
+
+    Raises FerBenchError for anything else, and where a class would get two names.
+    """
     pairs = [part.partition("=") for part in classes.split(",") if part.strip()]
     if not pairs or any(not mark or not old.strip() for old, mark, _ in pairs):
         raise FerBenchError(f"--classes {classes!r}: pairs of names as in 'ANGER=angry,1=surprise,contempt='")
-    return {old.strip(): new.strip() for old, _, new in pairs}
+    asked = {old.strip(): new.strip() for old, _, new in pairs}
+    if len({same_name(old) for old in asked}) < len(pairs):
+        raise FerBenchError(f"--classes {classes!r}: names a class more than once")
+    return asked
 
 
 def asked_for(classes: str | None) -> set[str]:

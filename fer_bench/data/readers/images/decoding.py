@@ -17,7 +17,7 @@ from fer_bench.data.readers.decoded import Decoded, check_range, drop_bad
 from fer_bench.data.readers.images import faces
 from fer_bench.data.readers.images.pixels import pixels, quiet
 from fer_bench.data.resizing import fitted, shrunk
-from fer_bench.errors import FerBenchError
+from fer_bench.errors import FerBenchError, listing
 from fer_bench.progress import Progress, silent
 
 CHUNK = 512
@@ -73,6 +73,12 @@ def read_images(
     """
     if not files:
         raise FerBenchError(f"{root}: no images with a label{''.join(f'; {note}' for note in notes)}")
+    without = [_printable(file.path) for file in files if not file.subset]
+    if 0 < len(without) < len(files):
+        raise FerBenchError(
+            f"{root}: {len(without):,} of {len(files):,} images have no subset; give all of them one, or none\n"
+            f"{listing(without)}"
+        )
     raw = scratch.with_name(f"{scratch.name}.small")
     try:
         with raw.open("wb") as out:
