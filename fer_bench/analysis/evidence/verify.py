@@ -70,9 +70,12 @@ def verify(
     A run is reproduced where `against` holds a run of the same spec made at another time, whose own figures follow
     from its probabilities, and whose accuracy and macro-F1 differ by no more than the 95 % intervals of the paired
     differences over the test images allow; an ensemble, where it is the mean of its members and greedy selection picks
-    these again. dataset: the data of the runs: split and audit are held against them.
+    these again. dataset: the data of the runs: split and audit are held against them. Raises FerBenchError where
+    `against` holds none of these runs.
     """
     records, faults = folder.read()
+    if against and not {record.run_id for record in records} & {record.run_id for record in against.records()}:
+        raise FerBenchError(f"{against.path}: holds no run of the same data, split and spec as one in {folder.path}")
     verdicts: list[Verdict] = []
     splits: list[Predictions] = []
     for split, n_folds in sorted({split_of(record)[1:] for record in records}):
