@@ -73,6 +73,7 @@ def test_run_dry_run_is_the_plan(command, folder):
         (("tune", "hog-svm", "--seed", "4294967295"), ["--seed"]),
         (("data", "make", "new", "--seed", "-1"), ["--seed"]),
         (("report", "--name", "none-yet"), ["no records in"]),
+        (("report", "--name", "none-yet", "--slices", "age"), ["--slices", "--images"]),
         (("run", "--budget", "huge"), ["--budget", "quick"]),
         (("run", "--data", "good.npz", "--folds", "1"), ["--folds 1", "2 to 999"]),
         (("run", "--data", "good.npz", "--folds", "1000"), ["2 to 999"]),
@@ -135,6 +136,17 @@ def test_a_leaderboard_is_judged_again_only_when_something_could_have_changed(co
     page.write_text("edited")
     third = command(*given)
     assert "Up to date" not in third.stdout and page.read_bytes() == content
+
+
+@pytest.mark.parametrize("given", [("run",), ("plan",), ("tune", "pca-svm")], ids=lambda given: given[0])
+def test_a_stop_before_anything_is_trained_says_how_to_go_on(command, folder, monkeypatch, given):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fer_bench.execution.prepare", stopped)
+    done = command(*given, "--data", "good.npz")
+    assert done.returncode == 130
+    assert "Stopped." in done.stdout and " ".join(given) in done.stdout.split("to go on:")[1]
 
 
 def test_want_of_memory_is_one_message(monkeypatch, capsys):

@@ -5,18 +5,33 @@ from __future__ import annotations
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from fer_bench import __version__, cache
 from fer_bench.cli import data, deploy, results, runs
-from fer_bench.cli.terminal import console
+from fer_bench.cli.terminal import INTERRUPTED, command_line, console, say_stopped
 from fer_bench.errors import FerBenchError, is_no_room
 from fer_bench.screen import Screen
 
+
+class _Stoppable(TyperGroup):
+    """Commands that say at Ctrl-C how to go on."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was given."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            say_stopped(command_line())
+            raise typer.Exit(INTERRUPTED) from None
+
+
 app = typer.Typer(
     name="fer_bench",
+    cls=_Stoppable,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",

@@ -51,6 +51,12 @@ class ReadingOptions:
     ] = None
     skip_bad: Annotated[bool, reading_option("--skip-bad", help="Drop bad rows and files, and say so.")] = False
 
+    def need(self, data: str | None, option: str) -> None:
+        """Raise FerBenchError where it is said how to read data, and none are named by `option`."""
+        given = [field.name for field in fields(ReadingOptions) if getattr(self, field.name) != field.default]
+        if given and data is None:
+            raise FerBenchError(f"--{given[0].replace('_', '-')} is about reading data: name them by {option}")
+
     def reading(self) -> ReadOptions:
         """How the data are read."""
         from fer_bench.data import ReadOptions

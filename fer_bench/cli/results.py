@@ -53,6 +53,7 @@ def report(
     from fer_bench.records import open_results
 
     check_name(name)
+    options.need(images, "--images")
     folder = open_results(results / name)
     splits = newest_splits(folder.records())
     if not splits:
@@ -163,6 +164,7 @@ def _read_again(folder: ReadableFolder, options: VerifyOptions) -> Dataset | Non
     """The data that were given, at the size that the runs saw."""
     from fer_bench.data import open_dataset
 
+    options.need(options.data, "--data")
     if options.data is None:
         return None
     asked = [dict(record.spec.parameters).get("image_size") for record in folder.read()[0]]

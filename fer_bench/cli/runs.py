@@ -98,14 +98,10 @@ def tune(
     searchable(request)
     with reading_progress() as progress:
         prepared = options.prepare(progress)
-    try:
-        with TuneProgress(console) as watcher:
-            tuned = search(request, prepared, watcher)
-    except KeyboardInterrupt:
-        say_stopped(request.command)
-        raise typer.Exit(INTERRUPTED) from None
+    with TuneProgress(console) as watcher:
+        tuned = search(request, prepared, watcher)
     console.print(tuned_table(tuned))
-    say(f"Written to {tuned_path(prepared.results.path, model)}; `run --tuned` uses it")
+    say(f"Written to {tuned_path(prepared.results.path, model)}; `run --tuned` uses these values and none found before")
 
 
 @app.command(name="list", epilog="Example: `python -m fer_bench list models -v`")
