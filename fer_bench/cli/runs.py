@@ -8,13 +8,11 @@ import typer
 
 from fer_bench.cli.options import Budget, PlanOptions, Plugin, SplitOptions, Weights, parse_folds, with_options
 from fer_bench.cli.terminal import (
-    INTERRUPTED,
     command_line,
     console,
     load_registered,
     reading_progress,
     say,
-    say_stopped,
     show_pages,
 )
 from fer_bench.errors import FerBenchError
@@ -57,8 +55,7 @@ def run(
             finished = run_plan(planned, prepared, how, progress, place)
     show_pages(prepared, command)
     if finished.interrupted:
-        say_stopped(command)
-        raise typer.Exit(INTERRUPTED)
+        raise KeyboardInterrupt
     if finished.failed:
         console.print(f"{len(finished.failed)} runs did not succeed:", style="red")
         say(*(f"  {prepared.results.runs / run_id / 'log.txt'}" for run_id in finished.failed))
