@@ -26,6 +26,8 @@ LEAST_DF = 4
 """Fewer degrees of freedom count as so many: noise with one or two has no variance, and would tie all rows."""
 LEAST_ERROR = 1e-6
 """What a standard error is at least, so that equal answers, with none, differ by 0 and rounding of it."""
+ABOUT_AS_FAST = 2
+"""Training up to so many times as long as the fastest counts as equally fast: machines and days differ by as much."""
 NORMAL = 1.96
 """The two-sided 95 % quantile of a normal deviate: how many standard errors an interval reaches. No other quantile is
 taken below it, so that where a row is told apart from another, the interval of their difference is without 0."""
@@ -213,7 +215,9 @@ class Pick:
 
 
 def pick(validation: Draws, rows: pd.DataFrame) -> Pick:
-    """Of the rows within one standard error of the best macro-F1, that with most seeds, then the fastest, then by name.
+    """Of the rows within one standard error of the best macro-F1, those with most seeds; of these the fastest.
+
+    Times within ABOUT_AS_FAST of the fastest's count as equal: then macro-F1 decides, then the name.
 
     validation: draws on the validation images, of all of `rows`: index row; columns n_seeds, seconds (NaN: last). The
     error is that of the paired difference. Breiman, Friedman, Olshen and Stone (1984), section 3.4.3.
@@ -223,5 +227,8 @@ def pick(validation: Draws, rows: pd.DataFrame) -> Pick:
     best = max(names, key=lambda row: scores[row])
     errors = (deviations[:, [best]] - deviations).std(axis=0, ddof=1)
     within = [validation.rows[row] for row in names if scores[best] - scores[row] <= errors[row]]
-    order = rows.loc[within].sort_values(["n_seeds", "seconds"], ascending=[False, True], kind="stable")
-    return Pick(str(order.index[0]), tuple(within), validation.rows[best])
+    equal = rows.loc[within]
+    surest = equal[equal["n_seeds"] == equal["n_seeds"].max()]
+    fast = surest[~(surest["seconds"].fillna(np.inf) > ABOUT_AS_FAST * surest["seconds"].min())]
+    row = max(fast.index, key=lambda name: scores[validation.rows.index(name)])
+    return Pick(row, tuple(within), validation.rows[best])

@@ -142,14 +142,16 @@ def test_a_difference_is_paired(rng):
     assert (change.value, change.low, change.high) == pytest.approx((0.02, 0.02 - reach, 0.02 + reach), abs=5e-4)
 
 
-def test_picks_the_surest_and_fastest_of_those_within_one_standard_error(rng):
-    scores = np.array([0.600, 0.598, 0.597, 0.599, 0.5])
-    draws = scores + 0.01 * rng.standard_normal((2001, 5))
+def test_picks_of_those_within_one_standard_error_the_surest_that_are_fast_and_of_these_the_best(rng):
+    scores = np.array([0.600, 0.598, 0.597, 0.596, 0.599, 0.5])
+    draws = scores + 0.01 * rng.standard_normal((2001, 6))
     draws[0] = scores
-    names = ("best", "seeds, slow", "seeds, fast", "one seed", "bad")
-    rows = pd.DataFrame({"n_seeds": [1, 3, 3, 1, 3], "seconds": [1.0, 90.0, 9.0, np.nan, 0.1]}, index=names)
+    names = ("best", "seeds, slow", "seeds, fast", "seeds, fastest", "one seed", "bad")
+    rows = pd.DataFrame({"n_seeds": [1, 3, 3, 3, 1, 3], "seconds": [1.0, 19.0, 18.0, 9.0, np.nan, 0.1]}, index=names)
     picked = pick(made_of(draws, names), rows)
     assert (picked.row, picked.best) == ("seeds, fast", "best")
+    timeless = rows.assign(seconds=np.nan)
+    assert pick(made_of(draws, names), timeless).row == "seeds, slow"
     assert set(picked.within) == set(names) - {"bad"}
     among = rows.loc[["best", "one seed"]]
     assert pick(made_of(draws, names), among).row == "best"
