@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -131,7 +133,21 @@ def fit(classifier: Any, X: np.ndarray, y: np.ndarray, plan: TrainingPlan) -> No
         options["rows"] = plan.rows
     elif not as_they_are:
         X, y = X[plan.rows], y[plan.rows]
-    classifier.fit(X, y, **options)
+    with _stopped_at_once():
+        classifier.fit(X, y, **options)
+
+
+@contextmanager
+def _stopped_at_once() -> Iterator[None]:
+    """Let Ctrl-C through perceptrons of scikit-learn, which only stop training at it and warn that they did."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Training interrupted by user", UserWarning)
+        try:
+            yield
+        except UserWarning as warning:
+            if isinstance(warning.__context__, KeyboardInterrupt):
+                raise warning.__context__ from None
+            raise
 
 
 def predict(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -89,7 +90,10 @@ def bundle(runs) -> Bundle:
 def server(bundle):
     """The address of the server in a process of its own, and that."""
     command = [sys.executable, "-m", "fer_bench", "serve", str(bundle.path), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # may be ignored: see tests/conftest.py
+    )  # fmt: skip
     url = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
     yield url, process
     process.kill()

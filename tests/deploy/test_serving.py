@@ -257,6 +257,13 @@ def test_who_is_being_answered_when_the_server_is_stopped_gets_the_answer(server
     assert "Traceback" not in process.stdout.read()
 
 
+def test_ctrl_c_is_how_a_server_ends(server):
+    _, process = server
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    assert process.stdout.read() == ""
+
+
 @pytest.mark.skipif(not CHROMIUM, reason="not tried in a browser: no chromium on this machine")
 def test_the_page_answers_to_a_photo_and_to_the_webcam(server, images, tmp_path):
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

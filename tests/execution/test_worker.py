@@ -1,14 +1,16 @@
 """A run from start to finish: trained here, or derived from a finished run that is not trained again."""
 
+import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sklearn.neural_network import MLPClassifier
 
 from fer_bench.data import Dataset, Split, stored_split
 from fer_bench.execution import fitting, worker
-from fer_bench.execution.fitting import choosing_rows, predict
+from fer_bench.execution.fitting import choosing_rows, fit, predict
 from fer_bench.execution.plan import Job
 from fer_bench.execution.preparation import Prepared
 from fer_bench.execution.worker import WEIGHTS_FILE, do_run
@@ -244,3 +246,23 @@ def test_a_plan_that_does_not_fit_the_rows_is_refused(plan, words):
     labels = np.arange(6) % 2
     assert words in fitting._problem(plan, labels)
     assert fitting._problem(TrainingPlan(np.array([0, 1, 1]), np.ones(3)), labels) is None
+
+
+def test_ctrl_c_ends_a_perceptron_that_would_only_stop_training_at_it(monkeypatch):
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    X, y = np.arange(120.0).reshape(40, 3), np.repeat([0, 1], 20)
+    plan = TrainingPlan(rows=np.arange(40))
+    monkeypatch.setattr(MLPClassifier, "_update_no_improvement_count", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(MLPClassifier(4), X, y, plan)
+
+
+def test_warnings_of_a_classifier_are_no_errors():
+    class Warns:
+        def fit(self, X, y):
+            warnings.warn("of mine", stacklevel=1)
+
+    with pytest.warns(UserWarning, match="of mine"):
+        fit(Warns(), np.zeros((2, 3)), np.arange(2), TrainingPlan(rows=np.arange(2)))

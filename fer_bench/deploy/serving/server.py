@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -42,8 +43,8 @@ def serve(
     listening = _listening(host, port)
     shown = f"[{host}]" if ":" in host else host
     app = make_app(bundle, Limits(hosts=(*LOCAL, shown) if _is_local(host) else ()), allowed)
-    tell(f"http://{shown}:{listening.getsockname()[1]}")
-    with quiet(), listening:
+    with quiet(), listening, suppress(KeyboardInterrupt):  # which uvicorn passes on, once it has ended
+        tell(f"http://{shown}:{listening.getsockname()[1]}")
         server_of(app).run(sockets=[listening])
 
 
