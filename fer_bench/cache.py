@@ -12,7 +12,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,14 @@ def fetch(kind: str, key: str, build: Callable[[Path], None], files: Collection[
         if not _is_whole(entry, files):
             replace_folder(entry, build, synced=True)
     return entry
+
+
+def drop_oldest(kind: str, n: int) -> None:
+    """Remove all but the `n` newest entries of `kind`, which whoever asks for them has built again."""
+    entries = [path for path in (root() / kind).iterdir() if path.is_dir() and not path.name.startswith(".")]
+    with suppress(FileNotFoundError):  # another process is at it
+        for entry in sorted(entries, key=os.path.getmtime, reverse=True)[n:]:
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def _is_whole(entry: Path, files: Collection[str]) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from typing import Self
+
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from fer_bench.execution import PlannedRun, Prepared, Trial, TuneWatcher, Watcher, describe, spell
@@ -12,32 +14,37 @@ from fer_bench.screen import Screen
 _COLORS = {"success": "green", "not-applicable": "dim", "cancelled": "yellow"}
 
 
-class SuiteProgress(Watcher):
+class _Shown:
+    """A bar while a `with` lasts; where output is a file, there is none."""
+
+    def __init__(self, console: Screen, *columns: ProgressColumn) -> None:
+        self._console = console
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("", total=None, left="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+
+class SuiteProgress(_Shown, Watcher):
     """A `Watcher` for terminals; where output is a file, the lines alone."""
 
     def __init__(self, console: Screen) -> None:
-        self._console, self._total, self._count = console, 0, 0
-        self._results: ResultsFolder | None = None
-        self._bar = Progress(
+        super().__init__(
+            console,
             TextColumn("{task.completed}/{task.total}"),
             BarColumn(bar_width=20),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
             TextColumn("{task.description}", markup=False),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
         )
-        self._task = TaskID(0)
+        self._total, self._count = 0, 0
+        self._results: ResultsFolder | None = None
         self._running: dict[str, str] = {}
-
-    def __enter__(self) -> SuiteProgress:
-        self._bar.start()
-        self._task = self._bar.add_task("", total=None, left="")
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
 
     def starting(self, prepared: Prepared, n_due: int) -> None:
         """Say how much there is to do."""
@@ -78,26 +85,17 @@ class SuiteProgress(Watcher):
         self._bar.update(self._task, description="; ".join(self._running.values()))
 
 
-class TuneProgress(TuneWatcher):
+class TuneProgress(_Shown, TuneWatcher):
     """A `TuneWatcher` for terminals; where output is a file, the lines alone."""
 
     def __init__(self, console: Screen) -> None:
-        self._console = console
-        columns = (BarColumn(bar_width=20), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
-        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._task = TaskID(0)
-
-    def __enter__(self) -> TuneProgress:
-        self._bar.start()
-        self._task = self._bar.add_task("", total=1.0)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
+        super().__init__(
+            console, BarColumn(bar_width=20), TimeElapsedColumn(), TextColumn("{task.description}", markup=False)
+        )
 
     def progress(self, done: float, text: str) -> None:
         """Show how far the search has come."""
-        self._bar.update(self._task, completed=done, description=text)
+        self._bar.update(self._task, total=1.0, completed=done, description=text)
 
     def note(self, text: str) -> None:
         """Print `text`."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fer_bench.data import emotion
 from fer_bench.records.schema import ClassScores, Scores, VoteScores
 
 SUM_TOLERANCE = 1e-3
@@ -22,10 +23,6 @@ SMALLEST = 1e-12
 NOT_AN_EMOTION, OTHER_EMOTION, TIED = -2, -1, -3
 """What `majority` says of images that no class of the dataset has won."""
 UNUSABLE = ("unknown", "nf", "not a face")
-SYNONYMS = {
-    "anger": "angry", "disgusted": "disgust", "fearful": "fear", "happiness": "happy", "sadness": "sad",
-    "surprised": "surprise",
-}  # fmt: skip
 
 
 def score(labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]) -> Scores:
@@ -279,11 +276,11 @@ def check_probabilities(probabilities: np.ndarray, n_classes: int) -> None:
 def vote_columns(vote_names: Sequence[str], class_names: Sequence[str]) -> list[int]:
     """For each vote the index of its class in `class_names`, OTHER_EMOTION, or NOT_AN_EMOTION.
 
-    Names are compared without case, and by FER+'s nouns ("happiness" votes for "happy").
+    Names are compared by `data.emotion`: "Happiness" votes for "happy".
     """
-    index = {_plain(name): number for number, name in enumerate(class_names)}
+    index = {emotion(name): number for number, name in enumerate(class_names)}
     return [
-        NOT_AN_EMOTION if name.strip().lower() in UNUSABLE else index.get(_plain(name), OTHER_EMOTION)
+        NOT_AN_EMOTION if name.strip().lower() in UNUSABLE else index.get(emotion(name), OTHER_EMOTION)
         for name in vote_names
     ]
 
@@ -336,8 +333,3 @@ def score_votes(
         n_errors=int(wrong.sum()),
         sided=float(agrees[wrong].mean()) if wrong.any() else None,
     )
-
-
-def _plain(name: str) -> str:
-    lower = name.strip().lower()
-    return SYNONYMS.get(lower, lower)

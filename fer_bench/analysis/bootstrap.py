@@ -158,3 +158,9 @@ def bca_interval(estimate: float, draws: np.ndarray, influence: np.ndarray) -> t
     at = [NORMAL.cdf(bias + reach / (1 - acceleration * reach)) for reach in shifted]
     low, high = np.quantile(draws, at)
     return min(float(low), estimate), max(float(high), estimate)
+
+
+def share_interval(estimate: float, draws: np.ndarray, influence: np.ndarray) -> tuple[float, float]:
+    """`bca_interval` of what lies within 0 and 1, beyond which widened draws may go."""
+    low, high = bca_interval(estimate, draws, influence)
+    return max(low, 0.0), min(high, 1.0)

@@ -28,7 +28,7 @@ LEAST_ERROR = 1e-6
 """What a standard error is at least, so that equal answers, with none, differ by 0 and rounding of it."""
 ABOUT_AS_FAST = 2
 """Training up to so many times as long as the fastest counts as equally fast: machines and days differ by as much."""
-NORMAL = 1.96
+Z_95 = 1.96
 """The two-sided 95 % quantile of a normal deviate: how many standard errors an interval reaches. No other quantile is
 taken below it, so that where a row is told apart from another, the interval of their difference is without 0."""
 
@@ -97,6 +97,7 @@ class TrainingNoise:
 
 
 RunDraws = Mapping[str, np.ndarray]
+DrawsBySubset = Mapping[str, RunDraws]
 
 
 def runs_of_rows(runs: pd.DataFrame) -> dict[str, list[Any]]:
@@ -168,8 +169,8 @@ def best_set(draws: Draws) -> pd.DataFrame:
         apart *= (1 / errors[row]).astype(np.float32)[:, None]
         ahead, behind = np.quantile([apart.max(axis=0), -apart.min(axis=0)], 1 - ALPHA, axis=1)
         gap = (scores - scores[row]) / errors[row]
-        low[row] = 1 + (gap > max(ahead, NORMAL)).sum()
-        high[row] = n - (-gap > max(behind, NORMAL)).sum()
+        low[row] = 1 + (gap > max(ahead, Z_95)).sum()
+        high[row] = n - (-gap > max(behind, Z_95)).sum()
     columns = {"in_best_set": low == 1, "rank_low": low, "rank_high": high}
     return pd.DataFrame(columns, index=pd.Index(draws.rows, name="row"))
 
@@ -194,7 +195,7 @@ def difference(draws: Draws, first: str, second: str, measure: str) -> Differenc
     """How much higher `second` scores than `first`, a pair chosen without looking at the test images."""
     scores, deviations = draws.of(measure)
     i, j = draws.rows.index(first), draws.rows.index(second)
-    value, reach = scores[j] - scores[i], NORMAL * (deviations[:, j] - deviations[:, i]).std(ddof=1, dtype=np.float64)
+    value, reach = scores[j] - scores[i], Z_95 * (deviations[:, j] - deviations[:, i]).std(ddof=1, dtype=np.float64)
     return Difference(float(value), max(-1.0, float(value - reach)), min(1.0, float(value + reach)))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from fer_bench.analysis.bootstrap import ALPHA
 from fer_bench.analysis.comparisons import (
     LEAST_ERROR,
-    NORMAL,
+    Z_95,
     RunDraws,
     is_deterministic,
     mean_draws,
@@ -191,8 +191,8 @@ def _reaches(deviations: np.ndarray, smoothing: np.ndarray) -> tuple[np.ndarray,
     together = np.empty_like(error)
     for family in (slice(len(DECIDING)), slice(len(DECIDING), None)):
         quantile = np.quantile(t[:, :, family].max(axis=(1, 2)), 1 - ALPHA)
-        together[:, family] = max(quantile, NORMAL) * error[:, family]
-    return together, NORMAL * error
+        together[:, family] = max(quantile, Z_95) * error[:, family]
+    return together, Z_95 * error
 
 
 def _with_intervals(

@@ -213,11 +213,11 @@ def _belief(board: Leaderboard) -> Iterator[Finding]:
         yield from _copies(board)
     elif board.audit is not None or data.n_folds:  # copies of an image stay together in one fold
         yield Finding("NO_COPIES", {"n_test": data.n_test})
-    once = int((rows["n_seeds"] == 1).sum())
-    if once:
+    seeded = rows.loc[rows["stochastic"].eq(True), "n_seeds"].dropna()
+    if once := int(seeded.eq(1).sum()):
         known = board.draws["test"].seed_spread_known
         unknown = sorted(family for family, is_known in known.items() if not is_known)
-        yield Finding("ONE_SEED", {"n": once, "n_rows": len(rows), "unknown": unknown})
+        yield Finding("ONE_SEED", {"n": once, "n_rows": len(seeded), "unknown": unknown})
     best = rows.iloc[0]
     if _known(best.get("votes_sided")):
         yield Finding("LABEL_NOISE", {"row": rows.index[0], "sided": float(best["votes_sided"])})

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fer_bench.analysis import overview
-from fer_bench.analysis.comparisons import MEASURES, Draws, Pick, row_draws
+from fer_bench.analysis.comparisons import MEASURES, Draws, DrawsBySubset, Pick, row_draws
 from fer_bench.analysis.effects import BASE_STRATEGY, Changes, pooled_effects, strategy_effects
 from fer_bench.analysis.evidence.external import LABELS_ONLY
 from fer_bench.analysis.evidence.leakage import against_data, against_run, selects_on_test
@@ -128,8 +128,9 @@ def _judged(predictions: Predictions, evaluator: Evaluator, audit: Audit | None,
     picked = picks(rows, draws)
     predicted = {run_id: one.predicted[TEST] for run_id, one in evaluations.items()}
     sliced = Sliced.of(
-        predictions.slices, evaluator.labels, len(predictions.class_names), ranked, predicted, predictions.groups(TEST)
-    )
+        predictions.slices, evaluator.labels, len(predictions.class_names), ranked, predicted, predictions.groups(TEST),
+        evaluator.cached,
+    )  # fmt: skip
     return Leaderboard(
         predictions=predictions,
         data=overview.data_facts(predictions, evaluator),
@@ -173,6 +174,7 @@ def _unranked(
     reasons: dict[str, list[Finding]] = defaultdict(list)
     scores: dict[str, list[tuple[float, float]]] = defaultdict(list)
     suspect: set[str] = set()
+    scored = set(runs.loc[runs["is_scored"], "row"])  # by another seed, whose runs rank it
     for run in predictions.runs:
         row = runs.at[run.run_id, "row"]
         against = _against(predictions, run, run.run_id in evaluations, audit) if run.is_scored else []
@@ -180,7 +182,7 @@ def _unranked(
             suspect.add(row)
         if run.run_id in problems:
             against.append(Finding("NOT_COMPARABLE", {"run_id": run.run_id, "problem": problems[run.run_id]}))
-        if run.missing_folds and any(record.status == "success" for record in run.records):
+        if row not in scored and run.missing_folds and any(record.status == "success" for record in run.records):
             against.append(Finding("FOLDS_MISSING", {"run_id": run.run_id, "folds": list(run.missing_folds)}))
         reasons[row] += [*against, *(suspicions if run.is_scored else ())]
         scores[row] += [(one.test.accuracy, one.test.macro_f1) for one in run.records if one.test]
@@ -209,10 +211,7 @@ def _reported(scores: list[tuple[float, float]]) -> dict[str, float]:
     return {"accuracy": float(accuracy), "macro_f1": float(macro_f1)}
 
 
-RunDraws = Mapping[str, Mapping[str, np.ndarray]]
-
-
-def _draws(runs: pd.DataFrame, run_draws: RunDraws, measures: tuple[str, ...]) -> dict[str, Draws]:
+def _draws(runs: pd.DataFrame, run_draws: DrawsBySubset, measures: tuple[str, ...]) -> dict[str, Draws]:
     """By subset the draws of rows; those of validation only of rows all of whose runs stored its probabilities."""
     found = {}
     for subset, own in run_draws.items():
@@ -224,7 +223,7 @@ def _draws(runs: pd.DataFrame, run_draws: RunDraws, measures: tuple[str, ...]) -
 
 
 def _effects(
-    runs: pd.DataFrame, rows: pd.DataFrame, run_draws: RunDraws, evaluator: Evaluator, measures: tuple[str, ...]
+    runs: pd.DataFrame, rows: pd.DataFrame, run_draws: DrawsBySubset, evaluator: Evaluator, measures: tuple[str, ...]
 ) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
     """What strategies did to each model, and over the models that beat a constant answer under none, by subset."""
     base = rows[(rows["strategy"] == BASE_STRATEGY) & rows["speaks"]]

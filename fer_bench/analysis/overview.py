@@ -122,7 +122,7 @@ def strategy_order(strategy: str) -> tuple[bool, str]:
 def failures(runs: pd.DataFrame) -> pd.DataFrame:
     """Runs that were tried and did not succeed: model, strategy, seed, status, reason, run_id."""
     failed = runs[~runs["is_scored"] & (runs["status"] != "not-applicable")].reset_index()
-    columns = ["model", "strategy", "seed", "missing_folds", "status", "reason", "run_id"]
+    columns = ["model", "strategy", "seed", "status", "reason", "run_id"]
     return failed.sort_values(["model", "strategy", "seed"])[columns].reset_index(drop=True)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_bench.analysis.bootstrap import bca_interval, influence
-from fer_bench.analysis.comparisons import MEASURES, Draws, best_set
+from fer_bench.analysis.bootstrap import influence, share_interval
+from fer_bench.analysis.comparisons import MEASURES, Draws, DrawsBySubset, best_set
 from fer_bench.analysis.predictions import Run
 from fer_bench.analysis.references import KNOWN_WEIGHTS
 from fer_bench.analysis.scores import CLEAN, SCORES, TEST, Evaluation, Evaluator
@@ -39,6 +39,7 @@ def runs_frame(runs: Sequence[Run]) -> pd.DataFrame:
 def _line(run: Run, label: str) -> dict[str, Any]:
     record, spec = run.record, run.record.spec
     odd = next((one for one in run.records if one.status != "success"), record)
+    is_cut = odd.status == "success" and run.missing_folds
     seconds = [one.seconds for one in run.records if one.seconds]
     return {
         "row": f"{label} / {spec.strategy}",
@@ -52,9 +53,8 @@ def _line(run: Run, label: str) -> dict[str, Any]:
         "parameters": " ".join(f"{name}={value}" for name, value in spec.parameters),
         "family": record.family,
         "features": record.features,
-        "status": odd.status,
-        "reason": odd.reason or "",
-        "missing_folds": run.missing_folds,
+        "status": "unfinished" if is_cut else odd.status,
+        "reason": f"lacks fold {', '.join(map(str, run.missing_folds))}" if is_cut else odd.reason or "",
         "is_scored": run.is_scored,
         "stochastic": record.stochastic is not False,
         "device": record.device,
@@ -70,7 +70,7 @@ def _line(run: Run, label: str) -> dict[str, Any]:
         "fit_seconds": _mean(one.fit for one in seconds),
         "feature_seconds": _mean(one.features for one in seconds),
         "ms_per_image": _mean(one.ms_per_image for one in run.records),
-        "peak_memory_mb": max((one.peak_memory_mb or np.nan for one in run.records), default=np.nan),
+        "peak_memory_mb": np.max([one.peak_memory_mb or np.nan for one in run.records]),
         "cpu_seconds": _mean(one.cpu_seconds for one in run.records),
         "n_parameters": record.n_parameters,
         "steps": record.steps,
@@ -127,7 +127,7 @@ def _labels(runs: Sequence[Run]) -> dict[Variant, str]:
 
 def rows_frame(
     runs: pd.DataFrame, scores: pd.DataFrame, evaluations: Mapping[str, Evaluation], evaluator: Evaluator,
-    run_draws: Mapping[str, Mapping[str, np.ndarray]], draws: Mapping[str, Draws],
+    run_draws: DrawsBySubset, draws: Mapping[str, Draws],
 ) -> pd.DataFrame:  # fmt: skip
     """A line per row of the leaderboard, best macro-F1 on the test images first.
 
@@ -189,7 +189,7 @@ def _means(scores: pd.DataFrame, runs: pd.DataFrame, subset: str) -> pd.DataFram
     if subset != TEST:
         own = own[list(SCORES)]
     grouped = own.groupby(runs["row"])
-    return grouped.mean(skipna=False).join(grouped[list(SCORES)].std(ddof=1).add_suffix("_sd"))
+    return grouped.mean(skipna=False).join(grouped[list(SCORES)].std(ddof=1, skipna=False).add_suffix("_sd"))
 
 
 def _costs(runs: pd.DataFrame) -> pd.DataFrame:
@@ -213,8 +213,8 @@ def _intervals(
         effects = np.mean([influence(labels, k, predicted[run_id], groups) for run_id in run_ids], axis=0)
         line: dict[str, float] = {}
         for column, measure in enumerate(MEASURES):
-            low, high = bca_interval(draws[0, column], draws[1:, column], effects[:, column])
-            line |= {f"{measure}_low": max(low, 0.0), f"{measure}_high": min(high, 1.0)}
+            ends = share_interval(draws[0, column], draws[1:, column], effects[:, column])
+            line |= {f"{measure}_{end}": value for end, value in zip(("low", "high"), ends, strict=True)}
         lines[row] = line
     columns = [f"{measure}_{end}" for measure in MEASURES for end in ("low", "high")]
     return pd.DataFrame.from_dict(lines, orient="index", columns=columns)

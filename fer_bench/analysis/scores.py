@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -27,6 +27,8 @@ from fer_bench.records import ImageFacts
 from fer_bench.records.schema import Scores, VoteScores
 
 DRAWS = "draws.npy"
+KEPT = 24
+"""Results of `computed_once`, of a kind: on FER2013 with 200 runs one takes 16 MB."""
 TEST, CLEAN, VALIDATION = "test", "clean", "validation"
 SCORES = (
     "accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_precision",
@@ -42,7 +44,7 @@ class Figures(BaseModel):
     clean: on the test images without a copy in train, None where that is not known. validation: None where no
     validation probabilities are stored, as are ece_scaled, the calibration error on the test images at `temperature`,
     which suits the validation images, and choosing_macro_f1, on the validation images that choose between runs.
-    reliability: of the test images, before and after scaling, see `metrics.reliability`.
+    reliability: of the test images, before and, where that is known, after scaling, see `metrics.reliability`.
     """
 
     test: Scores
@@ -178,7 +180,7 @@ class Evaluator:
         """Scores on redraws of the test images, "clean" and "validation", float32 (1 + B, 2 + k), by run id.
 
         Those of "validation" are on the images that choose between runs; subsets that are not known are left out.
-        All runs of a subset are scored together, and kept until there is another one.
+        All runs of a subset are scored and kept together.
         """
         at = {TEST: np.arange(len(self.labels)), VALIDATION: np.flatnonzero(self.predictions.choosers)}
         if self.clean is not None:
@@ -193,20 +195,18 @@ class Evaluator:
             return {}
         labels, predicted = self.predictions.labels[source][rows], np.stack([one[rows] for one in known.values()])
         groups = self.predictions.groups(source, rows)
-        content = labels.tobytes() + predicted.tobytes() + (b"" if groups is None else groups.tobytes())
-        content = hashlib.sha256(content).hexdigest()
-        key = stored.digest({"content": content, "n_classes": len(self.predictions.class_names), "code": _code()})
+        n_classes = len(self.predictions.class_names)
 
         def draws() -> np.ndarray:
-            resamples = bootstrap.Resamples.of(labels, len(self.predictions.class_names), groups=groups)
-            return bootstrap.score_draws(resamples, predicted)
+            return bootstrap.score_draws(bootstrap.Resamples.of(labels, n_classes, groups=groups), predicted)
 
-        return dict(zip(known, computed_once("draws", key, draws), strict=True))
+        arrays = (np.array(n_classes), labels, predicted, groups)
+        return dict(zip(known, computed_once("draws", arrays, draws) if self.cached else draws(), strict=True))
 
     def _figures(self, probabilities: Mapping[str, np.ndarray]) -> Figures:
         names, facts, test = self.predictions.class_names, self.facts, probabilities[TEST]
         figures = Figures(test=metrics.score(self.labels, test, names))
-        scaled = test
+        shown = [test]
         if self.clean is not None:
             figures.clean = metrics.score(self.labels[self.clean], test[self.clean], names)
         if facts is not None and facts.votes is not None:
@@ -215,18 +215,18 @@ class Evaluator:
             labels, validation = self.predictions.labels[VALIDATION], probabilities[VALIDATION]
             figures.validation = metrics.score(labels, validation, names)
             scaled, figures.temperature = metrics.rescaled(test, labels, validation)
+            shown.append(scaled)
             figures.ece_scaled = metrics.expected_calibration_error(self.labels, scaled)
             at = self.predictions.choosers
             figures.choosing_macro_f1 = metrics.macro_f1(labels[at], validation[at].argmax(axis=1), len(names))
-        figures.reliability = [metrics.reliability(self.labels, rows).tolist() for rows in (test, scaled)]
+        figures.reliability = [metrics.reliability(self.labels, rows).tolist() for rows in shown]
         return figures
 
 
 def scores_frame(evaluations: Mapping[str, Evaluation], labels_only: Collection[str] = ()) -> pd.DataFrame:
     """SCORES and n_images of each run, indexed by run_id and subset; those of a subset that is not known are left out.
 
-    On "test", too: votes_*, ece_scaled, temperature, validation_macro_f1 (on the images that choose between runs), and
-    the BCa intervals accuracy_low, accuracy_high, macro_f1_low, macro_f1_high.
+    On "test", too: votes_*, ece_scaled, temperature, validation_macro_f1 (on the images that choose between runs).
     labels_only: runs whose probabilities stand for mere answers: scores of probabilities are unknown.
     """
     lines = []
@@ -255,13 +255,21 @@ def _further(figures: Figures, subset: str) -> dict[str, float | None]:
     }
 
 
-def computed_once(kind: str, key: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
-    """What `compute` gives, computed once for `key`. Raises FerBenchError where the cache entry is damaged."""
+def computed_once(kind: str, arrays: Iterable[np.ndarray | None], compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """What `compute` makes of `arrays`: what it last made of KEPT different ones of a `kind` is kept.
+
+    Raises FerBenchError where the cache entry is damaged.
+    """
+    sha = hashlib.sha256(_code().encode())
+    for array in arrays:
+        sha.update(b"none" if array is None else f"{array.dtype}{array.shape}".encode())
+        sha.update(b"" if array is None else np.ascontiguousarray(array).data)
 
     def build(work: Path) -> None:
         np.save(work / DRAWS, compute(), allow_pickle=False)
+        stored.drop_oldest(kind, KEPT - 1)
 
-    entry = stored.fetch(kind, key, build, (DRAWS,))
+    entry = stored.fetch(kind, sha.hexdigest()[:16], build, (DRAWS,))
     with reading(entry):
         return np.load(entry / DRAWS, allow_pickle=False)
 
@@ -272,5 +280,6 @@ _FIGURES = TypeAdapter(list[Figures])
 @cache
 def _code() -> str:
     """A digest of the source of everything that computes figures."""
-    sources = (str(metrics.__file__), str(bootstrap.__file__), __file__)
-    return hashlib.sha256(b"".join(Path(source).read_bytes() for source in sources)).hexdigest()
+    here = Path(__file__)
+    sources = (Path(str(metrics.__file__)), here, here.with_name("bootstrap.py"), here.with_name("slices.py"))
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()

@@ -6,19 +6,16 @@ the classes of the slice: what is left is not its mix of expressions.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from fer_bench import cache as stored
-from fer_bench.analysis import bootstrap
 from fer_bench.analysis.bootstrap import ALPHA, Resamples, score_draws
-from fer_bench.analysis.comparisons import LEAST_ERROR, NORMAL, Draws, Pick, row_draws
+from fer_bench.analysis.comparisons import LEAST_ERROR, Z_95, Draws, Pick, row_draws
 from fer_bench.analysis.scores import computed_once
 
 FEW_IMAGES = 30
@@ -51,11 +48,12 @@ class Sliced:
     @classmethod
     def of(
         cls, slices: Mapping[str, np.ndarray], labels: np.ndarray, n_classes: int, runs: pd.DataFrame,
-        predicted: Mapping[str, np.ndarray], groups: np.ndarray | None = None,
+        predicted: Mapping[str, np.ndarray], groups: np.ndarray | None = None, cached: bool = True,
     ) -> Sliced:  # fmt: skip
         """slices: str (n,) by name. labels: int (n,). runs: as `row_draws` takes them. predicted: int (n,) by run.
 
-        groups: int (n,), who is on the images, where that is known: people are redrawn whole.
+        groups: int (n,), who is on the images, where that is known: people are redrawn whole. cached: whether what was
+        computed before is taken.
 
         Attributes with fewer than two values among these images tell nothing apart and are left out.
         """
@@ -67,7 +65,9 @@ class Sliced:
                 continue
             cells = [np.flatnonzero(values == value) for value in found]
             support = np.stack([np.bincount(labels[cell], minlength=n_classes) for cell in cells])
-            scores = _kept_scores(labels, cells, support, answers, groups)
+            scored = partial(_scores, labels, cells, support, answers, groups)
+            arrays = (support, labels, *cells, answers, groups)
+            scores = computed_once("slices", arrays, scored) if cached else scored()
             for value, own, of_runs in zip(found, support, scores, strict=True):
                 n, least = int(own.sum()), int(own[own > 0].min())
                 lines.append((name, value, n, int(support.sum()) - n, least))
@@ -101,8 +101,8 @@ def slices_frame(sliced: Sliced, rows: pd.DataFrame) -> pd.DataFrame:
     (accuracy, spread), (macro_f1, f1_spread), (difference, apart) = map(sliced.of_measure, MEASURES)
     own, own_centre = _smoothing(accuracy, n)
     rest, rest_centre = _smoothing(np.clip(accuracy - difference, 0, 1), others)
-    limits |= _limits("accuracy", accuracy, own_centre, NORMAL * _error(spread, own), 0)
-    limits |= _limits("macro_f1", macro_f1, macro_f1, NORMAL * _error(f1_spread, own), 0)
+    limits |= _limits("accuracy", accuracy, own_centre, Z_95 * _error(spread, own), 0)
+    limits |= _limits("macro_f1", macro_f1, macro_f1, Z_95 * _error(f1_spread, own), 0)
     limits |= _limits("difference", difference, own_centre - rest_centre, _reach(apart, own + rest), -1)
     worst = limits["difference_high"].argmin(axis=1)
     is_worst = np.arange(len(n)) == worst[:, None]
@@ -134,7 +134,7 @@ def families_by_slice(sliced: Sliced, picks: Mapping[str, Pick]) -> pd.DataFrame
         value = values[[at[1]]] - values[[at[0]]]
         reach = _reach(deviations[:, [at[1]]] - deviations[:, [at[0]]], pairs)
         found = found.assign(**_line(_limits(name, value, value, reach, -1), 0))
-        found["is_harder"] = values[at].mean(axis=0) < 0
+    found["is_harder"] = values[at].mean(axis=0) < 0  # by "difference", the last
     return found[list(FAMILY_COLUMNS)]
 
 
@@ -144,17 +144,6 @@ def _order(value: str) -> tuple[float, str]:
     if not number:
         return np.inf, value
     return {"< ": -np.inf, ">= ": np.finfo(float).max}.get(number[1] or "", float(number[2])), value
-
-
-def _kept_scores(
-    labels: np.ndarray, cells: list[np.ndarray], support: np.ndarray, answers: np.ndarray, groups: np.ndarray | None
-) -> np.ndarray:
-    """`_scores`, computed once for the same images, answers and code."""
-    sha = hashlib.sha256(b"".join(Path(source).read_bytes() for source in (str(bootstrap.__file__), __file__)))
-    for part in (support, labels, *cells, answers, *([] if groups is None else [groups])):
-        sha.update(np.ascontiguousarray(part).data)
-    key = stored.digest({"content": sha.hexdigest()})
-    return computed_once("slices", key, lambda: _scores(labels, cells, support, answers, groups))
 
 
 def _scores(
@@ -210,7 +199,7 @@ def _reach(deviations: np.ndarray, smoothing: np.ndarray) -> np.ndarray:
     spread = deviations.std(axis=0, ddof=1, dtype=np.float64)
     t = np.abs(deviations) * np.divide(1, spread, out=np.zeros_like(spread), where=spread > LEAST_ERROR)
     quantile = np.quantile(t.max(axis=2), 1 - ALPHA, axis=0)
-    return np.maximum(quantile, NORMAL)[:, None] * _error(deviations, smoothing)
+    return np.maximum(quantile, Z_95)[:, None] * _error(deviations, smoothing)
 
 
 def _limits(name: str, values: np.ndarray, centre: np.ndarray, reach: np.ndarray, least: int) -> dict[str, np.ndarray]:

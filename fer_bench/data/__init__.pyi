@@ -11,6 +11,7 @@ from .options import ReadOptions as ReadOptions
 from .options import check_name as check_name
 from .readers import OpenedDataset as OpenedDataset
 from .readers import open_dataset as open_dataset
+from .readers.decoded import emotion as emotion
 from .readers.decoded import same_name as same_name
 from .readers.images.faces import sure_boxes as sure_boxes
 from .readers.images.picture_types import is_picture as is_picture

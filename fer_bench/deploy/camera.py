@@ -13,8 +13,6 @@ from fer_bench.errors import FerBenchError
 
 TITLE = "fer_bench: q ends"
 ENDS = (ord("q"), 27)
-RATE = 15.0
-"""Frames a second that are counted with before any was timed."""
 
 
 def show_camera(predictor: Predictor, number: int) -> None:
@@ -28,12 +26,13 @@ def show_camera(predictor: Predictor, number: int) -> None:
         raise FerBenchError(
             f"--camera {number}: cannot be opened: there is none of that number, or another program has it"
         )
-    tracks, began = Tracks(RATE, predictor.smooth), time.monotonic()
+    tracks, began = Tracks(predictor.smooth), time.monotonic()
     try:
         for n, image in enumerate(frames(camera)):
             look = predictor.look(image)
-            followed = tracks.follow(n, look.boxes, predictor.answers([look])[0])
-            faces = [Face("camera", at, box, row, n, time.monotonic() - began) for at, box, row in followed]
+            seconds = time.monotonic() - began
+            followed = tracks.follow(seconds, look.boxes, predictor.answers([look])[0])
+            faces = [Face("camera", at, box, row, n, seconds) for at, box, row in followed]
             cv2.imshow(TITLE, np.ascontiguousarray(drawn(image, faces, predictor.bundle.classes)[..., ::-1]))
             if cv2.waitKey(1) & 0xFF in ENDS or cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1:
                 return

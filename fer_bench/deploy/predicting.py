@@ -146,12 +146,12 @@ class Predictor:
         name, video = readable(str(path)), cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         expected, rate = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), video.get(cv2.CAP_PROP_FPS)
         rate = rate if math.isfinite(rate) and rate > 0 else 25.0
-        tracks, images, n = Tracks(rate, self.smooth), frames(video), 0
+        tracks, images, n = Tracks(self.smooth), frames(video), 0
         with self.annotations.video(path, rate) if self.annotations else nullcontext() as annotate:
             while chunk := list(islice(images, CHUNK)):
                 looks = list(pool.map(self.look, chunk))
                 for look, rows in zip(looks, self.answers(looks), strict=True):
-                    followed = tracks.follow(n, look.boxes, rows)
+                    followed = tracks.follow(n / rate, look.boxes, rows)
                     faces = [Face(name, number, box, row, n, n / rate) for number, box, row in followed]
                     found.faces += faces
                     if annotate and look.image is not None:
@@ -170,19 +170,18 @@ class Predictor:
 
 
 class Tracks:
-    """Faces followed from frame to frame by where they are. rate: frames a second. smooth: seconds, see `Predictor`."""
+    """Faces followed from frame to frame by where they are. smooth: seconds, see `Predictor`."""
 
-    def __init__(self, rate: float, smooth: float) -> None:
-        self.rate, self.last_number = rate, 0
-        self._share = 1.0 if smooth <= 0 else 1 - math.exp(-1 / (smooth * rate))
-        self._known: dict[int, tuple[int, Box | None, np.ndarray]] = {}
+    def __init__(self, smooth: float) -> None:
+        self.smooth, self.last_number = smooth, 0
+        self._known: dict[int, tuple[float, Box | None, np.ndarray]] = {}
 
     def follow(
-        self, frame: int, boxes: Sequence[Box | None], rows: np.ndarray
+        self, seconds: float, boxes: Sequence[Box | None], rows: np.ndarray
     ) -> list[tuple[int, Box | None, np.ndarray]]:
-        """Number, box and smoothed probabilities of each face of `frame`, the largest face first."""
-        recent = {number: known for number, known in self._known.items() if frame - known[0] <= FORGOTTEN * self.rate}
-        followed = []
+        """Number, box and smoothed probabilities of each face of the frame at `seconds`, the largest face first."""
+        self._known = {number: one for number, one in self._known.items() if seconds - one[0] <= FORGOTTEN}
+        recent, followed = dict(self._known), []
         for box, row in zip(boxes, rows, strict=True):
             shares = {
                 number: 1.0 if box is None or last is None else overlap(box, last)
@@ -193,9 +192,10 @@ class Tracks:
                 self.last_number += 1
                 number, smoothed = self.last_number, row
             else:
-                number, before = best, recent.pop(best)[2]
-                smoothed = before + np.float32(self._share) * (row - before)
-            self._known[number] = frame, box, smoothed
+                number, (seen, _, before) = best, recent.pop(best)
+                share = 1.0 if self.smooth <= 0 else 1 - math.exp((seen - seconds) / self.smooth)
+                smoothed = before + np.float32(share) * (row - before)
+            self._known[number] = seconds, box, smoothed
             followed.append((number, box, smoothed))
         return followed
 

@@ -5,19 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from fer_bench.cache import reading, write_atomic
 from fer_bench.data import ReadOptions, open_dataset, stored_split
 from fer_bench.errors import FerBenchError
 from fer_bench.progress import Progress, silent
 from fer_bench.records import ResultsFolder
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from fer_bench.data import Dataset
-    from fer_bench.records import ImageFacts
 
 
 @dataclass(frozen=True)
@@ -139,23 +133,32 @@ def audit_data(prepared: Prepared, progress: Progress = silent) -> None:
     target = prepared.results.audit_path(prepared.n_folds)
     if not target.exists() or target.read_bytes() != content:
         write_atomic(target, content)
-    if prepared.n_folds:
-        _store_images_of_folds(prepared)
-    else:
-        _store_images(prepared, folder)
+    _store_images(prepared, folder)
 
 
 def _store_images(prepared: Prepared, audit_folder: Path) -> None:
-    """Put the facts about validation and test images beside the results. What is known there stays known."""
+    """Put what is known of scored images beside the results, where it stays known.
+
+    Of folds these are the test images of each, and no file is needed where neither people nor slices are known.
+    """
     import numpy as np
 
     from fer_bench.data import Dataset, Split, read_copies
     from fer_bench.records import ImageFacts
 
-    dataset, split = Dataset.load(prepared.dataset_folder), Split.load(prepared.split_folder)
-    rows = np.concatenate([split.validation, split.test])
-    subset = np.repeat(["validation", "test"], [len(split.validation), len(split.test)])
-    facts = _image_facts(dataset, rows, subset, read_copies(audit_folder)[rows])
+    dataset = Dataset.load(prepared.dataset_folder)
+    if prepared.n_folds and not dataset.slices and dataset.groups is None:
+        return
+    splits = [Split.load(prepared.split_folder, fold) for fold in prepared.counts]
+    scored, copies = {"test": np.concatenate([split.test for split in splits])}, np.full(len(dataset), "")
+    if not prepared.n_folds:
+        scored, copies = {"validation": splits[0].validation, **scored}, read_copies(audit_folder)
+    rows, subset = np.concatenate(list(scored.values())), np.repeat(list(scored), [len(own) for own in scored.values()])
+    slices = {name: values[rows] for name, values in dataset.slices.items()}
+    facts = ImageFacts(dataset.sample_ids[rows], subset, copies[rows], slices=slices)
+    if dataset.groups is not None:
+        numbers = np.unique(dataset.groups, return_inverse=True)[1]
+        facts = replace(facts, groups=numbers[rows], grouped_by=dataset.grouped_by)
     if dataset.votes is not None and dataset.vote_names:
         facts = replace(facts, votes=dataset.votes[rows], vote_names=dataset.vote_names)
     path = prepared.results.images_path(prepared.split_fingerprint)
@@ -168,31 +171,3 @@ def _store_images(prepared: Prepared, audit_folder: Path) -> None:
         if facts.groups is None:
             facts = replace(facts, groups=known.groups, grouped_by=known.grouped_by)
     facts.write(path)
-
-
-def _store_images_of_folds(prepared: Prepared) -> None:
-    """Put groups and slices of all images beside the results, each as it is tested in one fold."""
-    import numpy as np
-
-    from fer_bench.data import Dataset, Split
-
-    dataset = Dataset.load(prepared.dataset_folder)
-    if not dataset.slices and dataset.groups is None:
-        return
-    rows = np.concatenate([Split.load(prepared.split_folder, fold).test for fold in prepared.counts])
-    facts = _image_facts(dataset, rows, np.full(len(rows), "test"), np.full(len(rows), ""))
-    facts.write(prepared.results.images_path(prepared.split_fingerprint))
-
-
-def _image_facts(dataset: Dataset, rows: np.ndarray, subset: np.ndarray, copies: np.ndarray) -> ImageFacts:
-    """The facts of `rows`, int (n,), their groups as numbers; votes left out."""
-    import numpy as np
-
-    from fer_bench.records import ImageFacts
-
-    slices = {name: values[rows] for name, values in dataset.slices.items()}
-    facts = ImageFacts(dataset.sample_ids[rows], subset, copies, slices=slices)
-    if dataset.groups is None:
-        return facts
-    numbers = np.unique(dataset.groups, return_inverse=True)[1]
-    return replace(facts, groups=numbers[rows], grouped_by=dataset.grouped_by)

@@ -40,6 +40,7 @@ class Tuned:
 
     parameters: those that differ from the builder's own; none where nothing was better than these.
     untuned_macro_f1: what the builder's own values reach. trials: all of them, as dicts of `Trial`.
+    recipe: the model's; None where an earlier version did not note it.
     """
 
     model: str
@@ -56,6 +57,7 @@ class Tuned:
     trials: tuple[dict[str, Any], ...]
     command: str
     versions: dict[str, str]
+    recipe: int | None = None
 
     def save(self, results: Path) -> Path:
         """Write the file that `run --tuned` reads into the folder of a dataset's `results`; returns its path."""
@@ -77,7 +79,9 @@ def load_tuned(results: Path, model: str, fingerprints: tuple[str, str]) -> dict
     path = tuned_path(results, model)
     try:
         stored = json.loads(path.read_bytes())
-        tuned = Tuned(**{name: value for name, value in stored.items() if name != "recipe"})  # of earlier versions
+        if isinstance(stored.get("recipe"), dict):  # of earlier versions, where it was another thing
+            del stored["recipe"]
+        tuned = Tuned(**stored)
         names = set(tuned.parameters)
     except FileNotFoundError:
         return None
@@ -90,6 +94,8 @@ def load_tuned(results: Path, model: str, fingerprints: tuple[str, str]) -> dict
             f"{path}: found on other data or another split; use the --data, --split-seed and so on of its search "
             "(and no --folds: rows that validated would be test rows), remove it, or tune again"
         )
+    if tuned.recipe not in (None, MODELS[model].recipe):
+        raise FerBenchError(f"{path}: found for another recipe of {model}; tune again")
     gone = sorted(names - set(MODELS[model].search))
     if gone:
         raise FerBenchError(f"{path}: {model} has no parameter {', '.join(gone)} to tune (any more); tune again")

@@ -159,7 +159,7 @@ class _Search:
             "budget": request.budget if card.steps else "",
             "seed": request.seed,
             "weights": weights,
-            "recipe": {},  # there was one in earlier versions, whose searches go on
+            "recipe": card.recipe if card.recipe > 1 else {},  # as earlier versions wrote it, whose searches go on
             "scored_on": "validation images without a copy in train",
             "data": prepared.data_fingerprint,
             "split": prepared.split_fingerprint,
@@ -279,6 +279,7 @@ class _Search:
             trials=tuple(asdict(trial) for trial in trials),
             command=self.request.command,
             versions=environment(cores()).versions,
+            recipe=self.card.recipe,
         )
 
 

@@ -93,7 +93,7 @@ def duration(seconds: float) -> str:
 
 def _clean_rank(rows: pd.DataFrame) -> pd.Series | None:
     known = rows.get("clean_macro_f1")
-    return None if known is None else known.rank(ascending=False, method="min")
+    return None if known is None else known.round(4).rank(ascending=False, method="min")
 
 
 COLUMNS: tuple[Column, ...] = (

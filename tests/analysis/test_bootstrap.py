@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from fer_bench.analysis import bootstrap
-from fer_bench.analysis.bootstrap import Resamples, bca_interval, influence, score_draws
+from fer_bench.analysis.bootstrap import Resamples, bca_interval, influence, score_draws, share_interval
 
 SIZES = (30, 90, 60)
 
@@ -108,3 +108,9 @@ def test_the_spread_of_draws_of_people_is_that_of_their_influence(labels, predic
     assert effects.shape == (len(np.unique(people)), 2)
     spread = values[1:, :2].std(axis=0) / resamples.widening
     assert spread == pytest.approx(np.linalg.norm(effects, axis=0), rel=0.12)
+
+
+def test_intervals_of_shares_stay_shares():
+    draws = np.linspace(-0.2, 1.3, 101)
+    assert bca_interval(0.5, draws, np.zeros(5))[0] < 0
+    assert share_interval(0.5, draws, np.zeros(5)) == (0, 1)

@@ -139,8 +139,10 @@ def test_rows_of_one_seed_and_families_of_which_the_spread_is_not_known():
     from fer_bench.analysis.comparisons import Draws
 
     draws = {"test": Draws((), (), None, {"deep": False, "classical": True})}
-    made = board(row("cnn"), row("hog-svm", n_seeds=3), draws=draws)
+    same = row("hog-svm", stochastic=False)  # whatever the seed
+    made = board(row("cnn"), row("hog-forest", n_seeds=3), same, draws=draws)
     assert found(made, "ONE_SEED") == {"n": 1, "n_rows": 2, "unknown": ["deep"]}
+    assert "ONE_SEED" not in codes(board(same, draws=draws))
 
 
 def test_a_constant_answer_names_the_most_frequent_class_and_rows_that_are_not_better():

@@ -9,7 +9,7 @@ import pytest
 from stored import board_of
 
 from fer_bench import cache, metrics
-from fer_bench.analysis import load_leaderboard, publish
+from fer_bench.analysis import load_leaderboard, publish, scores
 
 
 @pytest.fixture
@@ -25,6 +25,24 @@ def test_what_was_judged_is_not_computed_again(stored_runs, own_cache, monkeypat
     pd.testing.assert_frame_equal(first.rows, again.rows)
     with pytest.raises(TypeError):  # who believes nothing computes
         board_of(stored_runs, cached=False)
+
+
+def test_redraws_are_computed_once_too_and_the_last_are_kept(stored_runs, own_cache, monkeypatch):
+    monkeypatch.setattr(scores, "KEPT", 4)
+    for seed in range(4):
+        stored_runs.add("more", stored_runs.predictions(1.0, seed=seed), seed=seed)
+        first = board_of(stored_runs)
+    assert len([entry for entry in (own_cache / "draws").iterdir() if entry.is_dir()]) == 4
+    monkeypatch.setattr(scores.bootstrap, "score_draws", None)
+    pd.testing.assert_frame_equal(board_of(stored_runs).rows, first.rows)
+    with pytest.raises(TypeError):
+        board_of(stored_runs, cached=False)
+
+
+def test_without_validation_answers_nothing_is_rescaled(stored_runs):
+    whole = stored_runs.predictions(1.0, seed=5)
+    ids = [stored_runs.add(name, own).run_id for name, own in (("all", whole), ("bare", {"test": whole["test"]}))]
+    assert [len(board_of(stored_runs).reliability[run_id]) for run_id in ids] == [2, 1]
 
 
 def test_other_labels_copies_and_votes_are_judged_anew(stored_runs, own_cache):

@@ -94,6 +94,16 @@ def test_a_missing_fold_leaves_a_row_unranked(folds):
     assert not board.unranked.at["pca-svm / none", "suspect"]
 
 
+def test_a_seed_that_lacks_a_fold_costs_itself_only(folds):
+    for part in folds[1:]:
+        part.add("hog-svm", part.predictions(1.0, seed=part.fold), seed=1)
+    board = load_leaderboard(folds[0].folder)
+    assert board.rows["n_seeds"].to_dict() == {"hog-svm / none": 1} and "hog-svm / none" not in board.unranked.index
+    lacking = board.failures.set_index(["model", "seed"])
+    assert lacking["status"].to_dict() == {("hog-svm", 1): "unfinished", ("pca-svm", 0): "unfinished"}
+    assert lacking.at[("hog-svm", 1), "reason"] == "lacks fold 1"
+
+
 def test_folds_have_a_leaderboard_of_their_own(stored_runs):
     parts = StoredRuns.folds(stored_runs.folder.path)
     for part in parts:

@@ -1,11 +1,13 @@
 """Votes belong to rows, and only to the rows they were cast for."""
 
 import gzip
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from fer_bench.data.options import ReadOptions
+from fer_bench.data.readers.attributes.classes import with_classes
 from fer_bench.data.readers.attributes.votes import join_votes
 from fer_bench.data.readers.csv_files import read_csv
 from fer_bench.data.readers.images.folders import read_folder
@@ -38,6 +40,17 @@ def test_votes_may_be_packed_and_without_usage(csv_lines, votes_lines, write_csv
     path = tmp_path / "votes.csv.gz"
     path.write_bytes(gzip.compress("\n".join(line.split(",", 2)[2] for line in votes_lines).encode()))
     assert join_votes(read_csv(write_csv(csv_lines)), path).votes.shape == (9, 3)
+
+
+def test_votes_follow_the_classes_that_they_are_for(csv_lines, votes_lines, write_csv):
+    decoded = join_votes(read_csv(write_csv(csv_lines)), write_csv(votes_lines, "votes.csv"))
+    named = replace(decoded, class_names=("neutral", "happy", *decoded.class_names[2:]))
+    renamed = with_classes(named, "happy=joie")
+    assert renamed.vote_names == ("neutral", "joie", "NF") and renamed.votes.tolist() == decoded.votes.tolist()
+    merged = with_classes(named, "happy=calm,neutral=calm")
+    assert merged.vote_names == ("calm", "NF") and merged.votes.tolist() == [[10, 0]] * 9
+    dropped = with_classes(named, "neutral=")
+    assert dropped.vote_names == ("neutral", "happy", "NF") and len(dropped.votes) == len(dropped.labels)
 
 
 WRONG = {

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pandas as pd
 import pytest
 from PIL import Image
 from skimage.feature import hog, local_binary_pattern
 from sklearn.svm import SVC
 
+from fer_bench.analysis import Finding
 from fer_bench.analysis.evidence import ensemble
 from fer_bench.data import Dataset, Split
 from fer_bench.deploy import Source, export, load_model
@@ -103,6 +105,17 @@ def test_an_unknown_run_is_answered_with_those_there_are(runs, model, strategy, 
     runs.source("hog-svm", "over-sampling")
     with pytest.raises(FerBenchError, match=word):
         Source.open(source.predictions.folder.path).choose(model, strategy)
+
+
+def test_the_card_tells_what_is_suspicious_of_the_run(runs, tmp_path):
+    source, run_id = runs.source("pca-logistic")
+    row = source.board.runs.at[run_id, "row"]
+    reasons = (Finding("TOO_GOOD", {"accuracy": 0.99, "n_images": 24, "ceiling": 0.95}),)
+    unranked = pd.DataFrame({"suspect": [True], "reasons": [reasons]}, index=[row])
+    suspect = dataclasses.replace(source, board=dataclasses.replace(source.board, unranked=unranked))
+    export(suspect, run_id, tmp_path / "bundle")
+    assert load_model(tmp_path / "bundle").card["data"]["leak_suspicions"] == ["TOO_GOOD"]
+    assert "LEAK SUSPECT" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
 
 
 def test_of_several_recipes_the_newest_is_exported(runs):

@@ -114,13 +114,13 @@ def test_predicting_imports_no_framework(runs, seen):
 
 
 def test_a_face_is_followed_and_its_probabilities_smoothed():
-    tracks = Tracks(rate=10.0, smooth=1.0)
+    tracks = Tracks(smooth=1.0)
     boxes = [Box(0, 0, 50, 50), Box(100, 0, 40, 40)]
     first = tracks.follow(0, boxes, np.eye(2, dtype=np.float32))
-    second = tracks.follow(1, boxes[::-1], np.eye(2, dtype=np.float32))
+    second = tracks.follow(0.1, boxes[::-1], np.eye(2, dtype=np.float32))
     assert [number for number, *_ in first] == [1, 2] and [number for number, *_ in second] == [2, 1]
     np.testing.assert_allclose(second[0][2], [1 - np.exp(-0.1), np.exp(-0.1)], atol=1e-6)
-    later = tracks.follow(30, boxes[:1], np.eye(2, dtype=np.float32)[:1])
+    later = tracks.follow(3.0, boxes[:1], np.eye(2, dtype=np.float32)[:1])
     assert later[0][0] == 3
 
 

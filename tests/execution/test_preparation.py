@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,6 +99,17 @@ def test_votes_are_added_when_they_become_known(with_copies, nothing_due):
     assert image_facts(with_votes).vote_names == ("joy", "NF")
     assert image_facts(with_votes).votes.tolist() == VOTES["votes"][30:].tolist()
     assert image_facts(nothing_due(with_copies())).vote_names == ("joy", "NF")
+
+
+def test_of_folds_too_what_is_known_stays_known(with_copies, nothing_due):
+    data = with_copies(groups=np.arange(60) % 12)
+    prepared = nothing_due(data, folds=3)
+    facts = image_facts(prepared)
+    assert len(set(facts.groups.tolist())) == 12 and not facts.slices
+    told = {"light": np.where(np.arange(len(facts.ids)) % 2, "dim", "")}
+    replace(facts, slices=told).write(prepared.results.images_path(prepared.split_fingerprint))
+    again = image_facts(nothing_due(data, folds=3))
+    assert again.slices["light"].tolist() == told["light"].tolist() and again.groups.tolist() == facts.groups.tolist()
 
 
 def test_other_images_and_votes_under_the_same_ids_are_told_anew(with_copies, nothing_due):

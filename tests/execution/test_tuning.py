@@ -264,9 +264,13 @@ def test_all_trials_start_from_imagenet_weights_and_where_there_are_none_there_a
 
 def test_searches_of_the_package_s_models_keep_their_folders(prepared):
     request, card = TuneRequest("pca-svm", 2), MODELS["pca-svm"]
-    assert set(tuning._Search(request, prepared, card, Watcher()).identity) == {
+    identity = tuning._Search(request, prepared, card, Watcher()).identity
+    assert set(identity) == {
         "model", "strategy", "method", "budget", "seed", "weights", "recipe", "scored_on", "data", "split", "search",
     }  # fmt: skip
+    assert identity["recipe"] == card.recipe == 2
+    first = tuning._Search(TuneRequest("cnn-small", 2), prepared, MODELS["cnn-small"], Watcher())
+    assert (first.card.recipe, first.identity["recipe"]) == (1, {})
 
 
 def test_two_processes_are_not_at_one_search(probe, prepared):
@@ -328,6 +332,10 @@ def test_tuned_values_are_loaded_for_the_same_data_only(probe, prepared, monkeyp
     path = tuned_path(results, "probe")
     path.write_text(json.dumps({**json.loads(path.read_text()), "recipe": {}}))  # as earlier versions wrote it
     assert load_all_tuned(results, fingerprints) == {"probe": {"x": 0.9}}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "recipe": 2}))
+    with pytest.raises(FerBenchError, match="another recipe of probe; tune again"):
+        load_tuned(results, "probe", fingerprints)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "recipe": 1}))
     assert load_tuned(results, "cnn", fingerprints) is None
     with pytest.raises(FerBenchError, match="other data or another split"):
         load_tuned(results, "probe", (fingerprints[0], "another"))

@@ -40,7 +40,8 @@ def row(model: str, strategy: str = "none", macro_f1: float = 0.5, **known: Any)
         "clean_in_best_set": True, "clean_rank_low": 1, "clean_rank_high": 3,
         "fitted": False, "fit_seconds": 60.0, "feature_seconds": 2.0, "seconds": 62.0, "ms_per_image": 0.5,
         "on_gpu": False, "n_parameters": 1000, "peak_memory_mb": 500.0, "initial_weights": None, "weights_asked": "",
-        "weights_note": None, "recipe": 99, "unpretrained": False, "epochs": float("nan"), "speaks": True,
+        "weights_note": None, "recipe": 99, "unpretrained": False, "stochastic": True, "epochs": float("nan"),
+        "speaks": True,
     }  # fmt: skip
     return usual | scores | bands | spreads | known
 
@@ -75,7 +76,7 @@ def board(
         "best_of_model": frame.drop_duplicates("model"), "grid": grid,
         "grid_status": grid.isna().replace({True: "not run", False: ""}),
         "unranked": pd.DataFrame(columns=["suspect", "reasons", "accuracy", "macro_f1"]),
-        "failures": pd.DataFrame(columns=["model", "strategy", "seed", "missing_folds", "status", "reason", "run_id"]),
+        "failures": pd.DataFrame(columns=["model", "strategy", "seed", "status", "reason", "run_id"]),
         "not_applicable": pd.DataFrame(columns=["strategies", "models", "reason"]),
         "environment": {"numpy": ("2.4.6",)}, "command": "python -m fer_bench run", "references": (), "suspicions": (),
         "clean": None, "predicted": {}, "reliability": {},

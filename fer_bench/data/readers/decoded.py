@@ -24,6 +24,10 @@ SUBSET_WORDS = {
 _WORDS = "(?:images?|imgs?|pics?|pictures?|photos?|faces?|data|dataset|folder|files?|samples?|labels?|list)+"
 GLUED = re.compile(f"^{_WORDS}|{_WORDS}$")
 """What subset words are written together with."""
+SYNONYMS = {
+    "anger": "angry", "disgusted": "disgust", "fearful": "fear", "happiness": "happy", "sadness": "sad",
+    "surprised": "surprise",
+}  # fmt: skip
 SHOWN_DROPS = 5
 NEARLY_BLACK = 1 / 16
 """Share of the range that the brightest pixel of all reaches at least: less is another range than it is taken for."""
@@ -60,6 +64,11 @@ def subset_of(path: str) -> str | None:
 def same_name(name: str) -> str:
     """What two class names have in common that differ in case, spaces or their Unicode form alone."""
     return unicodedata.normalize("NFC", " ".join(unicodedata.normalize("NFC", name).casefold().split()))
+
+
+def emotion(name: str) -> str:
+    """What a class and those who vote for it are called alike: by `same_name`, and adjectives for FER+'s nouns."""
+    return SYNONYMS.get(same_name(name), same_name(name))
 
 
 def check_range(low: float, high: float, full: float, what: str = "pixels") -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fer_bench import __version__, metrics
-from fer_bench.analysis.bootstrap import Resamples, bca_interval, influence, score_draws
+from fer_bench.analysis.bootstrap import Resamples, influence, score_draws, share_interval
 from fer_bench.analysis.findings import people_unknown
 from fer_bench.deploy.bundle import EXAMPLE, FORMAT
 from fer_bench.deploy.exporting.choosing import Source
@@ -92,10 +92,10 @@ def _scores(source: Source, found: np.ndarray, rows: np.ndarray) -> dict[str, An
     draws = score_draws(Resamples.of(labels, len(names), groups=groups), predicted[None])[0]
     effects = influence(labels, len(names), predicted, groups)
     intervals = {
-        name: [round(bound, 4) for bound in bca_interval(getattr(scores, name), draws[1:, at], effects[:, at])]
+        name: [round(bound, 4) for bound in share_interval(draws[0, at], draws[1:, at], effects[:, at])]
         for at, name in enumerate(("accuracy", "macro_f1"))
     }
-    recalls = np.quantile(draws[1:, 2:], BOUNDS, axis=0).T.round(4).tolist()
+    recalls = np.quantile(draws[1:, 2:].clip(0, 1), BOUNDS, axis=0).T.round(4).tolist()
     return {
         "n_images": len(labels),
         **{name: round(getattr(scores, name), 4) for name in ("accuracy", "macro_f1", "balanced_accuracy", "ece")},
@@ -110,7 +110,10 @@ def _scores(source: Source, found: np.ndarray, rows: np.ndarray) -> dict[str, An
 
 
 def _data(source: Source, record: Record) -> dict[str, Any]:
-    data, audit = source.board.data, source.board.audit
+    board = source.board
+    data, audit, row = board.data, board.audit, board.runs.at[record.run_id, "row"]
+    is_suspect = row in board.unranked.index and board.unranked.at[row, "suspect"]
+    suspicions = board.unranked.at[row, "reasons"] if is_suspect else board.suspicions
     test = audit.subsets["test"] if audit else None
     return {
         "name": data.name, "fingerprint": data.fingerprint, "split_fingerprint": data.split_fingerprint,
@@ -119,7 +122,7 @@ def _data(source: Source, record: Record) -> dict[str, Any]:
         "test_with_copy_in_train": test.exact_in_train + test.near_in_train if test else None,
         "grouped_by": data.grouped_by, "n_groups": data.n_groups,
         "people_unknown": people_unknown(data.name, data.grouped_by) is not None,
-        "leak_suspicions": [one.code for one in source.board.suspicions], "notes": list(data.notes),
+        "leak_suspicions": [one.code for one in suspicions], "notes": list(data.notes),
     }  # fmt: skip
 
 

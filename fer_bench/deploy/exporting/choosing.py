@@ -122,10 +122,10 @@ class Source:
             why = f"its status is {record.status}: {record.reason or 'no reason is known'}"
         elif record.family == "external":
             why = "it is external: its predictions are known, its model is not"
-        elif record.spec.model in ("majority", "stratified-guess"):
-            why = "it guesses without looking at an image"
         elif strange := {one.spec.model for one in self.parts(record)} - {card.name for card in MODELS}:
             why = f"{', '.join(sorted(strange))} is not registered; name its file with --plugin FILE"
+        elif not all(MODELS[one.spec.model].trainable for one in self.parts(record)):
+            why = "it guesses without looking at an image"
         elif others := self._without_graph(record):
             why = f"no graph is known for the features {', '.join(others)}: they are a plug-in's own"
         if why:

@@ -22,7 +22,7 @@ PREDICTIONS_LIMIT = 1_500_000  # bytes
 PAIRED_ROWS = 300  # the report carries the standard error of every difference between two of so many rows
 ERROR_UNIT = 1e-5
 LOG_LINES, LOG_CHARACTERS, HISTORY_LINES = 12, 1_000, 200
-PLACED = ("row", "model", "strategy", "family", "model_name", "is_scored", "missing_folds", "versions")
+PLACED = ("row", "model", "strategy", "family", "model_name", "is_scored", "versions")
 """Columns of `runs` that the report shows elsewhere, or that say nothing more."""
 
 
@@ -152,7 +152,7 @@ def _runs(board: Leaderboard, carried: set[str]) -> list[dict[str, Any]]:
                 "versions": versions.index(dict(own)) if own else None,
                 "scores": {subset: values[run_id] for subset, values in scores.items() if run_id in values},
                 "predicted": _digits(board.predicted[run_id]) if run_id in carried else None,
-                "reliability": np.nan_to_num(board.reliability[run_id]) if run_id in board.reliability else None,
+                "reliability": board.reliability.get(run_id),
                 "history": _history(board, run_id),
                 "log": _log(board, run_id),
             }

@@ -1,10 +1,11 @@
 """Classes renamed, merged and dropped, as `--classes` says."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from fer_bench.data.readers.decoded import Decoded, same_name
+from fer_bench.data.readers.decoded import Decoded, emotion, same_name
 from fer_bench.errors import FerBenchError
 
 
@@ -30,6 +31,7 @@ def asked_for(classes: str | None) -> set[str]:
 def with_classes(decoded: Decoded, classes: str) -> Decoded:
     """`decoded` with the classes renamed, those of one new name merged, and those without one dropped.
 
+    Votes for a class go with it; those for one that is dropped stay under its old name, as for any other emotion.
     Old names are compared by `same_name`. Raises FerBenchError naming those that are none.
     """
     asked = parsed(classes)
@@ -44,9 +46,20 @@ def with_classes(decoded: Decoded, classes: str) -> Decoded:
     rows = np.flatnonzero(labels >= 0)
     dropped = [name for name, new in zip(decoded.class_names, renamed, strict=True) if not new]
     note = (f"dropped as --classes says: {', '.join(dropped)}, {len(labels) - len(rows):,} images",) if dropped else ()
+    voted = {emotion(name): new for name, new in zip(decoded.class_names, renamed, strict=True) if new}
+    decoded = _with_votes_for(decoded, [voted.get(emotion(name), name) for name in decoded.vote_names])
     by_row = ("images", "sample_ids", "rows", "subsets", "votes", "groups")
     kept = {name: array[rows] for name in by_row if (array := getattr(decoded, name)) is not None and dropped}
     columns = {name: values[rows] for name, values in decoded.columns.items()}
     return replace(
         decoded, class_names=names, labels=labels[rows], columns=columns, notes=(*decoded.notes, *note), **kept
     )
+
+
+def _with_votes_for(decoded: Decoded, names: Sequence[str]) -> Decoded:
+    """`decoded` with its votes called `names`, those of one name counted together."""
+    if decoded.votes is None or not names:
+        return decoded
+    different = tuple(dict.fromkeys(names))
+    votes = decoded.votes.astype(np.int64) @ (np.array(names)[:, None] == np.array(different))
+    return replace(decoded, votes=votes, vote_names=different)

@@ -41,6 +41,7 @@ function grouped(value, digits = 0) {
 }
 
 function duration(seconds) {
+  if (seconds < 0.095) return `${Number(seconds.toPrecision(1))}\u00a0s`;
   if (seconds < 99.5) return `${seconds.toFixed(seconds < 9.95 ? 1 : 0)}\u00a0s`;
   return seconds < 99.5 * 60 ? `${(seconds / 60).toFixed(0)}\u00a0min` : `${(seconds / 3600).toFixed(1)}\u00a0h`;
 }
