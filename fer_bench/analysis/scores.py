@@ -270,6 +270,7 @@ def computed_once(kind: str, arrays: Iterable[np.ndarray | None], compute: Calla
         stored.drop_oldest(kind, KEPT - 1)
 
     entry = stored.fetch(kind, sha.hexdigest()[:16], build, (DRAWS,))
+    os.utime(entry)  # in use, so not the one to drop
     with reading(entry):
         return np.load(entry / DRAWS, allow_pickle=False)
 

@@ -19,7 +19,7 @@ from fer_bench.data.resizing import gray_squares
 from fer_bench.data.splits.split import Split
 from fer_bench.progress import Progress, silent
 
-STORED_FORMAT = 6
+STORED_FORMAT = 7
 """Goes up when the audit of the same data says something else."""
 COPIES = "copies.npy"
 SAVED = ("audit.json", COPIES)
@@ -86,7 +86,7 @@ def make_audit(dataset: Dataset, splits: Sequence[Split], copies: Copies) -> dic
         "class_sorted": bool((np.diff(dataset.labels) != 0).sum() == (counts > 0).sum() - 1),
         "fer2013": fer2013.is_fer2013(dataset),
         "fer2013_differences": _fer2013_differences(dataset),
-        "subsets": _summed([_subsets(dataset, split, copies, blank) for split in splits]),
+        "subsets": _summed([_subsets(dataset, split, copies, blank, len(splits) > 1) for split in splits]),
         "exact": _groups(copies.image, dataset.labels, splits),
         "near": _groups(near, dataset.labels, splits),
         "near_pairs": len(copies.pairs),
@@ -105,10 +105,12 @@ def make_audit(dataset: Dataset, splits: Sequence[Split], copies: Copies) -> dic
     }
 
 
-def _subsets(dataset: Dataset, split: Split, copies: Copies, blank: np.ndarray) -> dict[str, dict[str, Any]]:
+def _subsets(
+    dataset: Dataset, split: Split, copies: Copies, blank: np.ndarray, is_fold: bool
+) -> dict[str, dict[str, Any]]:
     in_train = copies_in_train(split, copies)
     in_validation = copies.among(split.validation)
-    official = set() if dataset.subsets is None else set(dataset.subsets.tolist())
+    official = set() if dataset.subsets is None or is_fold else set(dataset.subsets.tolist())
     return {
         name: {
             "drawn": name not in official,

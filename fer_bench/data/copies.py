@@ -23,7 +23,7 @@ from fer_bench.progress import Progress, silent
 if TYPE_CHECKING:
     from fer_bench.data.alignment import Details
 
-STORED_FORMAT = 4
+STORED_FORMAT = 5
 """Goes up when other copies are found in the same images."""
 SAVED = "copies.npz"
 
@@ -179,14 +179,23 @@ def _unseen(n: int, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     sizes = np.bincount(component)
     for number in np.flatnonzero(sizes > 2):
         members = np.flatnonzero(component == number)
-        every = np.stack(np.triu_indices(len(members), 1), axis=1)
-        if len(every) > COMPARED:
-            seen[members] = COMPARED / len(every)
-            every = np.random.default_rng(0).choice(every, COMPARED, replace=False)
+        every, share = _some_pairs(len(members))
+        seen[members] = share
         unseen.append(
             np.array([pair for pair in map(tuple, members[every].tolist()) if pair not in known]).reshape(-1, 2)
         )
     return np.concatenate(unseen).astype(np.int64), seen
+
+
+def _some_pairs(n: int) -> tuple[np.ndarray, float]:
+    """All pairs of n things, int (m, 2), or COMPARED of them, drawn without making the others; and their share."""
+    total = n * (n - 1) // 2
+    if total <= COMPARED:
+        return np.stack(np.triu_indices(n, 1), axis=1), 1.0
+    at = np.sort(np.random.default_rng(0).choice(total, COMPARED, replace=False))
+    ends = np.cumsum(np.arange(n - 1, 0, -1))  # how many pairs have a first that is no later
+    first = np.searchsorted(ends, at, side="right")
+    return np.stack([first, n - (ends[first] - at)], axis=1), COMPARED / total
 
 
 def components(n: int, pairs: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fer_bench import cache
 from fer_bench.cache import reading
 from fer_bench.errors import FerBenchError
-from fer_bench.models.extractors import Extractor, FitByRow, images
+from fer_bench.models.extractors import Extractor, FitByRow, all_gradients, images
 from fer_bench.models.plugins import code_digest
 from fer_bench.models.registry import FEATURES, FeaturesCard, ModelCard
 
@@ -96,9 +96,11 @@ def stored_features(card: FeaturesCard, dataset: Dataset, split: Split) -> Featu
     """The features `card` of `dataset` under `split`, computed by the first that asks and shared by all.
 
     The key holds data, split, extractor, parameters and versions of what computes; a changed extractor of the same name
-    and parameters is told by the file that defines it. Raises FerBenchError where the stored files are damaged.
+    and parameters is told by the files that define it. Raises FerBenchError where the stored files are damaged.
     """
     import numpy as np
+
+    from fer_bench.data import gray_squares
 
     key = cache.digest(
         {
@@ -106,7 +108,7 @@ def stored_features(card: FeaturesCard, dataset: Dataset, split: Split) -> Featu
             "split": split.fingerprint,
             "features": card.name,
             "parameters": dict(card.parameters),
-            "code": code_digest(card.build),
+            "code": [code_digest(one) for one in (card.build, all_gradients, gray_squares)],
             "libraries": {name: version(name) for name in LIBRARIES},
             "format": STORED_FORMAT,
         }

@@ -15,6 +15,7 @@ from fer_bench.data import (
     Split,
     fer2013,
     make_audit,
+    make_folds,
     make_split,
     read_copies,
     stored_audit,
@@ -68,6 +69,12 @@ def test_clean_data_pass(clean):
     assert [subset.drawn for subset in clean.subsets.values()] == [False] * 3
     assert [subset.drawn for subset in drawn.subsets.values()] == [True] * 3
     assert clean.subsets["test"].class_counts == np.bincount(FACES.labels[340:], minlength=7).tolist()
+
+
+def test_folds_are_drawn_whatever_subsets_there_are():
+    official = data()
+    folds = make_audit(official, make_folds(official, 3), stored_copies(official))
+    assert all(subset["drawn"] for subset in folds["subsets"].values())
 
 
 def test_every_planted_copy_is_counted():

@@ -45,12 +45,12 @@ def test_images_that_a_pattern_says_nothing_of_are_all_named():
             with_groups(decoded([f"x{at}" if wrong != r"\w+" else "x" for at in range(4)]), wrong)
 
 
-@pytest.mark.parametrize("header", ["file,subject\n", "group;image\n", "", "path\tperson id\n"])
+@pytest.mark.parametrize("header", ["file,subject\n", "group;image\n", "subject,picture\n", "", "path\tperson id\n"])
 @pytest.mark.parametrize("shown", [lambda one: one, lambda one: one[2:], lambda one: one[2:-4]])
 def test_a_file_of_groups_is_joined_by_path_name_or_stem(tmp_path, header, shown):
     separator = next((mark for mark in ";\t" if mark in header), ",")
     cells = [[shown(one), f"person {at // 2}"] for at, one in enumerate(IDS)]
-    rows = [row[::-1] if header.startswith("group") else row for row in cells]
+    rows = [row[::-1] if header.startswith(("group", "subject")) else row for row in cells]
     (tmp_path / "who.csv").write_text(header + "\n".join(separator.join(row) for row in rows[::-1]))
     read = with_groups(decoded(IDS), str(tmp_path / "who.csv"))
     assert parts_of(read) == PAIRS and read.groups_from == "who.csv"

@@ -8,7 +8,7 @@ import pytest
 from faces import distinct_faces
 
 from fer_bench.data import Dataset, find_copies, likeness, make_synthetic, stored_copies
-from fer_bench.data.copies import COPY, SURE
+from fer_bench.data.copies import COMPARED, COPY, SURE, _some_pairs
 
 FACES = distinct_faces(150).images
 BORDERS = (cv2.BORDER_REFLECT, cv2.BORDER_REPLICATE, cv2.BORDER_CONSTANT)
@@ -215,3 +215,13 @@ def test_copies_are_found_once_and_read_back():
     assert len(calls) == n_calls > 0
     assert np.array_equal(first.groups, again.groups)
     assert again.threshold == find_copies(data).threshold
+
+
+@pytest.mark.parametrize("n", [2, 3, 200, 5000])
+def test_of_very_many_pairs_some_are_drawn(n):
+    pairs, share = _some_pairs(n)
+    total = n * (n - 1) // 2
+    assert len(pairs) == min(total, COMPARED) == round(share * total) == len(np.unique(pairs, axis=0))
+    assert (pairs[:, 0] < pairs[:, 1]).all() and pairs.min() >= 0 and pairs.max() < n
+    if n == 5000:  # from all over
+        assert np.histogram(pairs[:, 0], 4, (0, n))[0].argsort().tolist() == [3, 2, 1, 0]

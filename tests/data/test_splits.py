@@ -328,6 +328,13 @@ def test_folds_by_people_leave_each_person_out_once(n_people, n_folds):
         apart(data.groups, split)
 
 
+def test_people_with_one_image_each_are_left_out_one_by_one_too():
+    contents = np.full((6, 2), 3)
+    contents[:2] = [[1, 0], [0, 1]]
+    data = replace(made_of_people(contents), grouped_by="person")
+    assert sorted(len(split.test) for split in make_folds(data, "people")) == [1, 1, 6, 6, 6, 6]
+
+
 def test_a_class_that_two_people_show_can_be_left_out_by_people_only(tmp_path):
     contents = np.full((10, 3), 3)
     contents[2:, 2] = 0

@@ -64,8 +64,8 @@ def test_scores_on_test_clean_that_are_no_columns_are_there(judged_board, drawn)
 
 
 def test_numbers_become_plain():
-    values = (np.float32(0.5), np.nan, np.int64(3), 1211815.0, np.bool_(True), "x", {"a": (1, None)})
-    assert plain(values) == [0.5, None, 3, 1211815, True, "x", {"a": [1, None]}]
+    values = (np.float32(0.5), 0.671496, np.nan, np.int64(3), 1211815.0, np.bool_(True), "x", {"a": (1, None)})
+    assert plain(values) == [0.5, 0.671496, None, 3, 1211815, True, "x", {"a": [1, None]}]  # none is rounded twice
 
 
 def test_the_page_may_load_nothing(judged_board):

@@ -118,7 +118,7 @@ def only_table(root: Path, paths: Sequence[str]) -> tuple[Kind, Path] | None:
     if SUFFIXES & set(suffixes.values()):
         return None
     found: list[tuple[Kind, Path]] = []
-    for path in [path for path, suffix in suffixes.items() if suffix in (".csv", ".gz", ".xz", ".npz")][:TRIED]:
+    for path in [path for path, suffix in suffixes.items() if suffix in (".csv", ".gz", ".xz", ".npz")]:
         with suppress(FerBenchError):
             if (kind := kind_of(root / path)) in ("csv", "npz"):
                 found.append((kind, root / path))

@@ -116,8 +116,11 @@ def _deal(
     dataset: Dataset, units: Sequence[np.ndarray], contents: Sequence[Counter[int]], shares: Shares,
     counts: np.ndarray, seed: int | str,
 ) -> list[str]:  # fmt: skip
-    """The subset of each unit. Those of several images go to even parts first; single images fill up."""
-    n_large = sum(len(unit) > 1 for unit in units)
+    """The subset of each unit. Those of several images go to even parts first; single images fill up.
+
+    In folds of people, which need no class, they all go to even parts: single images might leave a fold empty.
+    """
+    n_large = sum(len(unit) > 1 or not shares.needed for unit in units)
     quotas = [shares.of(int(count)) for count in counts]
     best: tuple[int, list[str]] | None = None
     for attempt in range(min(n_large, TRIES if n_large <= MANY else MANY_TRIES) or 1):

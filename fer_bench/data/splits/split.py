@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from fer_bench.data.dataset import Dataset
 
-STORED_FORMAT = 9
+STORED_FORMAT = 10
 """Goes up when another split is drawn from the same data."""
 MOST_FOLDS = 20
 """Of --folds people: up to so many people are left out one at a time."""

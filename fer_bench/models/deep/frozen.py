@@ -137,6 +137,8 @@ class FrozenPass:
     def _fill(self, images: np.ndarray, folder: Path, dtype: type) -> bool:
         """Write every output as `dtype`; False as soon as a value does not fit."""
         shapes = [(2, len(images), *output.shape[1:]) for output in self.model.outputs]
+        for name in self.names:
+            (folder / f"{name}.npy").unlink(missing_ok=True)  # of the smaller dtype, where a value did not fit
         _check_room(folder, sum(int(np.prod(shape)) for shape in shapes) * np.dtype(dtype).itemsize)
         arrays = [
             np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, shape)

@@ -16,7 +16,7 @@ from fer_bench.cache import write_atomic
 from fer_bench.records import without_folders
 from fer_bench.report.columns import COLUMNS, Column, show, values
 from fer_bench.report.html.payload import payload, shown_columns
-from fer_bench.report.text import in_short, sentences
+from fer_bench.report.text import in_short, sentences, signed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,6 +63,7 @@ def page(board: Leaderboard, images: np.ndarray | None = None) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined,
     )  # fmt: skip
     environment.tests["rendered"] = is_rendered
+    environment.filters["signed"] = signed
     static = resources.files("fer_bench.report.html") / "static"
     style = (static / "report.css").read_text("utf-8")
     parts = "\n".join((static / f"{name}.js").read_text("utf-8") for name in SCRIPTS)

@@ -27,7 +27,7 @@ PLACED = ("row", "model", "strategy", "family", "model_name", "is_scored", "vers
 
 
 def payload(board: Leaderboard, images: np.ndarray | None = None) -> dict[str, Any]:
-    """All of `board` that the report shows, ready for JSON: numbers to five digits, None where nothing is known.
+    """All of `board` that the report shows, ready for JSON: numbers to seven digits, None where nothing is known.
 
     Rows and runs are named by their place in the lists `rows` and `runs`. images: see `write_html`.
     """
@@ -58,18 +58,18 @@ def payload(board: Leaderboard, images: np.ndarray | None = None) -> dict[str, A
 
 
 def plain(value: Any) -> Any:
-    """`value` in JSON's own types: floats to five digits, NaN and infinities as None, arrays as lists."""
+    """`value` in JSON's own types: floats to seven digits, NaN and infinities as None, arrays as lists."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
-        return None if not math.isfinite(value) else int(value) if value.is_integer() else float(f"{value:.5g}")
+        return None if not math.isfinite(value) else int(value) if value.is_integer() else float(f"{value:.7g}")
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, Mapping):
         return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, np.ndarray):
         is_known = value.dtype.kind == "f" and np.isfinite(value).all()
-        return np.round(value, 5).tolist() if is_known else plain(value.tolist())
+        return np.round(value, 7).tolist() if is_known else plain(value.tolist())
     if isinstance(value, (list, tuple, pd.Index, pd.Series)):
         return [plain(one) for one in value]
     return None if value is pd.NaT or value is pd.NA else str(value)

@@ -165,7 +165,8 @@ def _table(path: Path) -> tuple[dict[str, str], list[str]]:
     file_at = next((at for at, cell in enumerate(header) if cell in FILE_COLUMNS or cell == ""), None)
     group_at = next((at for at, cell in enumerate(header) if COLUMNS.get(cell) == "person" and at != file_at), None)
     start = 0 if file_at is None and group_at is None else 1
-    file_at, group_at = 0 if file_at is None else file_at, 1 if group_at is None else group_at
+    file_at = int(group_at == 0) if file_at is None else file_at
+    group_at = int(file_at == 0) if group_at is None else group_at
     groups: dict[str, str] = {}
     problems = []
     for line, row in rows[start:]:

@@ -124,6 +124,7 @@ function place(name) {
 function count(n) { return `${n} ${n === 1 ? "face" : "faces"}`; }
 
 async function photos(files) {
+  if (!files.length) return;
   stop();
   const turn = newest;
   let n = 0;

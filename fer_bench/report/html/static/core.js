@@ -9,7 +9,7 @@ const twins = new Set(rows.flatMap((row) => Object.keys(row).filter((name) => na
 const columnOf = Object.fromEntries(report.columns.map((column) => [column.name, column]));
 const page = { subset: "test", redraws: [] };
 const MISSING = "–";
-const NORMAL_95 = 1.959964;
+const Z_95 = 1.96;
 const ERROR_UNIT = 1e-5;
 
 function fill(element, attributes, children) {
