@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
-from fer_bench.models.registry import register_features
+import numpy as np
 
-if TYPE_CHECKING:
-    import numpy as np
+from fer_bench.data import gray_squares
 
-SIDE = 48
 HOG_EPSILON, HOG_MOST = 1e-5, 0.2  # of L2-Hys, as in scikit-image
 HOG_CHUNK = 64  # images whose intermediate arrays stay in the processor's cache
 NO_VARIANCE = 1e-6  # of a component, as a share of the first one's
@@ -29,8 +27,6 @@ class FitByRow:
     """Fits on rows of memory-mapped images without a copy of them; as it stands, there is nothing to fit."""
 
     def fit(self, images: np.ndarray, labels: np.ndarray) -> Self:
-        import numpy as np
-
         return self.fit_rows(images, np.arange(len(images)))
 
     def fit_rows(self, images: np.ndarray, rows: np.ndarray) -> Self:
@@ -91,18 +87,12 @@ class OrientedGradients(FitByRow):
 
     def transform(self, images: np.ndarray) -> np.ndarray:
         """Blocks of L2-Hys normalised histograms."""
-        import numpy as np
-
-        from fer_bench.data import gray_squares
-
         squares, tables = gray_squares(images, self.side), gradient_tables(self.orientations)
         parts = (squares[start : start + HOG_CHUNK] for start in range(0, len(squares), HOG_CHUNK))
         return np.concatenate([self._blocks(self._histograms(part, *tables)) for part in parts])
 
     def _histograms(self, squares: np.ndarray, number: np.ndarray, length: np.ndarray) -> np.ndarray:
         """Mean length by orientation in each cell, float32 (n, cells, cells, orientations); edges have no gradient."""
-        import numpy as np
-
         n, cells, cell = len(squares), self.side // self.cell, self.cell
         gradient = gradients(squares)[:, : cells * cell, : cells * cell].reshape(n, cells, cell, cells, cell)
         in_turn = np.moveaxis(gradient, (2, 4), (0, 1)).reshape(cell**2, -1)  # the pixels of all cells
@@ -114,7 +104,6 @@ class OrientedGradients(FitByRow):
 
     def _blocks(self, histograms: np.ndarray) -> np.ndarray:
         """All squares of `block` cells, each normalised, clipped at 0.2 and normalised again, float32 (n, d)."""
-        import numpy as np
         from skimage.util import view_as_windows
 
         n, *_, orientations = histograms.shape
@@ -128,8 +117,6 @@ class OrientedGradients(FitByRow):
 
 def gradients(squares: np.ndarray) -> np.ndarray:
     """Where `all_gradients` has that of each pixel of uint8 (n, h, w), 0 across edges: int64 (n, h, w)."""
-    import numpy as np
-
     gray, found = squares.astype(np.int64), np.full(squares.shape, 511 * 255 + 255)
     found[:, 1:-1] += 511 * (gray[:, 2:] - gray[:, :-2])
     found[:, :, 1:-1] += gray[:, :, 2:] - gray[:, :, :-2]
@@ -138,54 +125,19 @@ def gradients(squares: np.ndarray) -> np.ndarray:
 
 def all_gradients() -> tuple[np.ndarray, np.ndarray]:
     """Down and right of every gradient of 8-bit grays, float64 (511 * 511,), at 511 * (down + 255) + right + 255."""
-    import numpy as np
-
     down, right = (one.ravel().astype(float) for one in np.mgrid[-255:256, -255:256])
     return down, right
 
 
 def gradient_tables(orientations: int) -> tuple[np.ndarray, np.ndarray]:
     """Orientation, as a number, and length of each of `all_gradients`."""
-    import numpy as np
-
     down, right = all_gradients()
     degrees = np.rad2deg(np.arctan2(down, right)) % 180
     return (degrees // (180 / orientations)).astype(np.int64), np.hypot(down, right)
 
 
 def _gray_pixels(images: np.ndarray, side: int, rows: np.ndarray | None = None) -> np.ndarray:
-    from fer_bench.data import gray_squares
-
     squares = gray_squares(images, side, rows)
     pixels = squares.reshape(len(squares), -1).astype("float32")
     pixels /= 255
     return pixels
-
-
-@register_features("images", summary="the images themselves, for networks")
-def images() -> Extractor:
-    """See `Images`."""
-    return Images()
-
-
-@register_features("pixels", summary="gray pixels, 48 x 48", side=SIDE)
-def pixels(side: int) -> Extractor:
-    """See `Pixels`."""
-    return Pixels(side)
-
-
-@register_features(
-    "pca", summary="150 whitened principal components of the pixels", side=SIDE, n_components=150, mirror=True
-)
-def pca(side: int, n_components: int) -> Extractor:
-    """See `PrincipalComponents`."""
-    return PrincipalComponents(side, n_components)
-
-
-@register_features(
-    "hog", summary="oriented gradients: 9 bins, 6x6 cells, 2x2 blocks",
-    side=SIDE, orientations=9, cell=6, block=2, mirror=True,
-)  # fmt: skip
-def hog(side: int, orientations: int, cell: int, block: int) -> Extractor:
-    """See `OrientedGradients`."""
-    return OrientedGradients(side, orientations, cell, block)

@@ -10,21 +10,26 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fer_bench import cache
 from fer_bench.cache import reading
+from fer_bench.data import gray_squares
 from fer_bench.errors import FerBenchError
-from fer_bench.models.extractors import Extractor, FitByRow, all_gradients, images
+from fer_bench.models.extractors import Extractor, FitByRow, all_gradients
+from fer_bench.models.feature_cards import images
 from fer_bench.models.plugins import code_digest
 from fer_bench.models.registry import FEATURES, FeaturesCard, ModelCard
+from fer_bench.models.textures import drawn
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from fer_bench.data import Dataset, Split
 
 CHUNK = 4096
 STORED_FORMAT = 1
 COST = "cost.json"
+SHARED = (all_gradients, drawn, gray_squares)
+"""One function of each file that the suite's own extractors are made of."""
 LIBRARIES = ("numpy", "opencv-python-headless", "scikit-image", "scikit-learn")
 
 
@@ -68,8 +73,6 @@ class WithMirrors:
         return len(self.images) * 2
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        import numpy as np
-
         found, odd = np.array(self.images[rows // 2]), rows % 2 == 1
         found[odd] = found[odd, :, ::-1]
         return found
@@ -98,17 +101,13 @@ def stored_features(card: FeaturesCard, dataset: Dataset, split: Split) -> Featu
     The key holds data, split, extractor, parameters and versions of what computes; a changed extractor of the same name
     and parameters is told by the files that define it. Raises FerBenchError where the stored files are damaged.
     """
-    import numpy as np
-
-    from fer_bench.data import gray_squares
-
     key = cache.digest(
         {
             "data": dataset.fingerprint,
             "split": split.fingerprint,
             "features": card.name,
             "parameters": dict(card.parameters),
-            "code": [code_digest(one) for one in (card.build, all_gradients, gray_squares)],
+            "code": [code_digest(one) for one in (card.build, *SHARED)],
             "libraries": {name: version(name) for name in LIBRARIES},
             "format": STORED_FORMAT,
         }
@@ -139,8 +138,6 @@ def features_card(card: FeaturesCard, parameters: Mapping[str, Any]) -> Features
 
 def fitted_extractor(card: FeaturesCard, dataset: Dataset, split: Split) -> Extractor:
     """The extractor of `card`, fitted on the training rows of `split`, and on their mirrors where it has them."""
-    import numpy as np
-
     extractor: Any = card.extractor()
     images, rows = _viewed(card, dataset.images, split.train)
     if getattr(type(extractor), "fit", None) is FitByRow.fit:  # they may need more memory than there is
@@ -169,8 +166,6 @@ def _viewed(card: FeaturesCard, images: np.ndarray, rows: np.ndarray) -> tuple[A
 
 def rows_of_views(rows: np.ndarray, views: int) -> np.ndarray:
     """Where the views of the images at the indices `rows` stand, int64 (n * views,)."""
-    import numpy as np
-
     return (views * rows[:, None] + np.arange(views)).ravel()
 
 
@@ -180,8 +175,6 @@ def _transform(name: str, extractor: Extractor, images: np.ndarray, rows: np.nda
     Raises FerBenchError where `extractor`, of the features `name`, does not give a row of numbers per image, or rows of
     another kind than before.
     """
-    import numpy as np
-
     first = ""
     with path.open("wb") as file:  # written, not mapped: a full disk is an error here, and would be the end there
         for start in range(0, len(rows), CHUNK):

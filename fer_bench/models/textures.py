@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from fer_bench.models.extractors import SIDE, Extractor, FitByRow, OrientedGradients, all_gradients, gradients
-from fer_bench.models.registry import register_features
+import numpy as np
 
-if TYPE_CHECKING:
-    import numpy as np
+from fer_bench.data import gray_squares
+from fer_bench.models.extractors import FitByRow, all_gradients, gradients
 
 PATTERNS = 59  # uniform ones of 8 neighbours, and one for all others
 FIT_ROWS, WORD_ROWS = 10_000, 1500  # images that axes and words are found on, drawn at random
@@ -32,10 +31,7 @@ class BinaryPatterns(FitByRow):
 
     def transform(self, images: np.ndarray) -> np.ndarray:
         """Histograms, cell by cell."""
-        import numpy as np
         from skimage.feature import local_binary_pattern
-
-        from fer_bench.data import gray_squares
 
         squares, cells = gray_squares(images, self.side), self.side // self.cell
         patterns = np.array([local_binary_pattern(square, 8, 1, "nri_uniform") for square in squares], np.int64)
@@ -53,8 +49,6 @@ class DenseSift:
     """
 
     def __init__(self, side: int) -> None:
-        import numpy as np
-
         down, right = all_gradients()
         turn = np.arctan2(down, right) % (2 * np.pi) * SIFT_BINS / (2 * np.pi)
         apart = np.abs((turn[:, None] - np.arange(SIFT_BINS) + SIFT_BINS / 2) % SIFT_BINS - SIFT_BINS / 2)
@@ -64,8 +58,6 @@ class DenseSift:
 
     def positions(self) -> np.ndarray:
         """Centres of the descriptors, in pixels from above and from the left, float64 (n_descriptors, 2)."""
-        import numpy as np
-
         found = []
         for cell, step in SIFT_GRIDS:
             along = np.arange(self.pooling(cell, step).shape[0] - self.reach(cell, step)) * step + cell * SIFT_CELLS / 2
@@ -74,15 +66,11 @@ class DenseSift:
 
     def descriptors(self, squares: np.ndarray) -> np.ndarray:
         """Of uint8 (n, side, side), float32 (n, n_descriptors, 128)."""
-        import numpy as np
-
         votes = self.votes[gradients(squares)]
         return np.concatenate([self._of_grid(votes, cell, step) for cell, step in SIFT_GRIDS], axis=1)
 
     def pooling(self, cell: int, step: int) -> np.ndarray:
         """How much each pixel along a side weighs in the cells along it, float32 (n_cells, side)."""
-        import numpy as np
-
         centres = np.arange((cell - 1) / 2, self.side - cell / 2, step)
         return np.maximum(0, 1 - np.abs(np.arange(self.side) - centres[:, None]) / cell).astype(np.float32)
 
@@ -92,14 +80,10 @@ class DenseSift:
 
     def window(self) -> np.ndarray:
         """How much each of a descriptor's cells weighs, float32 (SIFT_CELLS, SIFT_CELLS)."""
-        import numpy as np
-
         along = np.exp(-((np.arange(SIFT_CELLS) - (SIFT_CELLS - 1) / 2) ** 2) / SIFT_CELLS * 2 / SIFT_CELLS)
         return np.outer(along, along).astype(np.float32)
 
     def _of_grid(self, votes: np.ndarray, cell: int, step: int) -> np.ndarray:
-        import numpy as np
-
         pooling, every = self.pooling(cell, step), cell // step
         rows = pooling @ votes.reshape(len(votes), self.side, -1)
         cells = pooling @ rows.reshape(len(votes), len(pooling), self.side, -1)
@@ -130,11 +114,8 @@ class VisualWords(FitByRow):
 
     def fit_rows(self, images: np.ndarray, rows: np.ndarray) -> Self:
         """Find axes of the descriptors, and words on them."""
-        import numpy as np
         from sklearn.cluster import MiniBatchKMeans
         from sklearn.decomposition import PCA
-
-        from fer_bench.data import gray_squares
 
         rng, n = np.random.default_rng(0), len(self.part)
         squares = gray_squares(images, self.side, drawn(rows, WORD_ROWS))
@@ -149,17 +130,11 @@ class VisualWords(FitByRow):
 
     def transform(self, images: np.ndarray) -> np.ndarray:
         """Differences from each word, part by part of the face."""
-        import numpy as np
-
-        from fer_bench.data import gray_squares
-
         squares = gray_squares(images, self.side)
         parts = np.array_split(squares, -(-len(squares) // SIFT_CHUNK))
         return np.concatenate([self._vectors(self.sift.descriptors(part)) for part in parts])
 
     def _vectors(self, descriptors: np.ndarray) -> np.ndarray:
-        import numpy as np
-
         words = self.vocabulary
         seen = self.axes.transform(descriptors.reshape(-1, descriptors.shape[2])).astype(np.float32)
         nearest = (seen @ words.T - (words**2).sum(axis=1) / 2).argmax(axis=1)
@@ -186,7 +161,6 @@ class Together(FitByRow):
 
     def fit_rows(self, images: np.ndarray, rows: np.ndarray) -> Self:
         """Fit the extractors, then find scales and axes."""
-        import numpy as np
         from sklearn.decomposition import PCA
 
         for part in self.parts:
@@ -203,39 +177,14 @@ class Together(FitByRow):
 
     def transform(self, images: np.ndarray) -> np.ndarray:
         """Coordinates on the axes."""
-        import numpy as np
-
         chunks = (images[start : start + CHUNK] for start in range(0, len(images), CHUNK))
         rows = [self.axes.transform(self._joined([part.transform(chunk) for part in self.parts])) for chunk in chunks]
         return np.concatenate(rows).astype(np.float32)
 
     def _joined(self, values: Sequence[np.ndarray]) -> np.ndarray:
-        import numpy as np
-
         return np.hstack([one * np.float32(scale) for one, scale in zip(values, self.scales, strict=True)])
 
 
 def drawn(rows: np.ndarray, n: int) -> np.ndarray:
     """`n` of `rows` at random, in their order; all where there are no more."""
-    import numpy as np
-
     return rows if len(rows) <= n else np.sort(np.random.default_rng(0).choice(rows, n, replace=False))
-
-
-@register_features(
-    "hog-lbp", summary="HOG in cells of 6, 8 and 12 pixels and uniform LBP in cells of 8, 300 principal axes",
-    side=SIDE, n_components=300, mirror=True,
-)  # fmt: skip
-def hog_lbp(side: int, n_components: int) -> Extractor:
-    """See `OrientedGradients`, `BinaryPatterns` and `Together`."""
-    gradients = [OrientedGradients(side, orientations=9, cell=cell, block=2) for cell in (6, 8, 12)]
-    return Together([*gradients, BinaryPatterns(side, cell=8)], n_components)
-
-
-@register_features(
-    "bovw", summary="dense SIFT in 32 words, in 3x3 parts of the face, 400 principal axes",
-    side=SIDE, words=32, grid=3, n_components=400, mirror=True,
-)  # fmt: skip
-def bovw(side: int, words: int, grid: int, n_components: int) -> Extractor:
-    """See `VisualWords` and `Together`."""
-    return Together([VisualWords(side, words, grid)], n_components)
