@@ -141,7 +141,7 @@ def run(
     strategies: str | Sequence[str] | None = None,
     seeds: Sequence[int] = (0,),
     results: str | Path = "results",
-    plugins: Sequence[str | Path] = (),
+    plugins: str | Path | Sequence[str | Path] = (),
     folds: int | Literal["people"] = 0,
     **options: Any,
 ) -> Results:
@@ -159,6 +159,8 @@ def run(
     from fer_bench.console import SuiteProgress
     from fer_bench.screen import Screen
 
+    plugins = (plugins,) if isinstance(plugins, str | Path) else plugins
+    folds = folds if isinstance(folds, str) else int(folds)  # NumPy's, too
     with SuiteProgress(Screen()) as watcher:
         finished = execution.run(
             data, suite=suite, models=models, strategies=strategies, seeds=seeds, results=results,

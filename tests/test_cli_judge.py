@@ -1,6 +1,7 @@
 """judge, verify and ensemble as a user starts them, and bad input in one message."""
 
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,6 +124,7 @@ def other_split(stored_runs) -> None:
         (("judge", "mine.csv", "--name", "nothing"), ["no results in results/nothing", "faces"]),
         (("judge", "mine.csv", "--name", "faces", "--as", "../up"), ["--as '../up'", "lower-case letters"]),
         (("judge", "mine.csv", "--name", "faces", "--as", "hog-svm"), ["hog-svm: is a model of this suite"]),
+        (("judge", "mine.csv", "--name", "faces", "--as", "ensemble"), ["ensemble: is a model of this suite"]),
         (("verify", "results/nothing"), ["no results in results/nothing", "faces"]),
         (("verify", "results/faces", "--against", "nowhere"), ["no results in nowhere"]),
         (("ensemble", "--name", "nothing"), ["no results in results/nothing"]),
@@ -151,3 +153,11 @@ def test_records_of_another_split_are_refused_by_name(judged, stored_runs, argum
     other_split(stored_runs)
     done = judged(*arguments, "--name", "faces")
     assert done.returncode == 2 and stored_runs.folder.records()[0].run_id in done.stderr
+
+
+def test_published_runs_that_are_no_longer_there_are_told(judged, stored_runs, tmp_path):
+    first = stored_runs.folder.records()[0].run_id
+    assert "No longer published" not in judged("publish", "results/faces", "--to", "shelf").stdout
+    shutil.rmtree(stored_runs.folder.runs / first)
+    told = judged("publish", "results/faces", "--to", "shelf").stdout
+    assert "No longer published" in told and first in told

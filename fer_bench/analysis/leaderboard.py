@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import pandas as pd
 from fer_bench.analysis import overview
 from fer_bench.analysis.comparisons import MEASURES, Draws, DrawsBySubset, Pick, row_draws
 from fer_bench.analysis.effects import BASE_STRATEGY, Changes, pooled_effects, strategy_effects
+from fer_bench.analysis.evidence.ensemble import unlike_members
 from fer_bench.analysis.evidence.external import LABELS_ONLY
 from fer_bench.analysis.evidence.leakage import against_data, against_run, selects_on_test
 from fer_bench.analysis.findings import Finding, findings
@@ -114,6 +115,9 @@ def load_leaderboard(
 def _judged(predictions: Predictions, evaluator: Evaluator, audit: Audit | None, command: str | None) -> Leaderboard:
     """All that is shown but the findings, which speak of it."""
     evaluations, problems = evaluator.evaluate([run for run in predictions.runs if run.is_scored])
+    for run_id, problem in _outdated(predictions, evaluations).items():
+        problems[run_id] = problem
+        del evaluations[run_id]
     suspicions = against_data(audit) if audit else ()
     runs = runs_frame(predictions.runs)
     labels_only = set(runs.index[runs["notes"].map(lambda notes: LABELS_ONLY in notes)])
@@ -164,6 +168,13 @@ def _judged(predictions: Predictions, evaluator: Evaluator, audit: Audit | None,
         slices=slices_frame(sliced, rows),
         families_by_slice=families_by_slice(sliced, picked),
     )
+
+
+def _outdated(predictions: Predictions, evaluated: Collection[str]) -> dict[str, str]:
+    """Why ensembles among the runs `evaluated` are not what their members are now."""
+    runs = [run for run in predictions.runs if run.record.members and run.run_id in evaluated]
+    faults = {run.run_id: unlike_members(predictions, run.record, predictions.stored(run)) for run in runs}
+    return {run_id: found[0] for run_id, found in faults.items() if found}
 
 
 def _unranked(

@@ -7,6 +7,7 @@ import io
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import itemgetter
@@ -146,11 +147,13 @@ class Predictions:
     @property
     def audit(self) -> Audit | None:
         """That of the folder, if it is of these data and split or folds. Raises FerBenchError where it is damaged."""
-        try:
-            audit = Audit.load(self.folder.audit_path(self.split[2]))
-        except FileNotFoundError:
-            return None
-        return audit if audit.fingerprints == self.split[:2] else None
+        _, fingerprint, n_folds = self.split
+        for path in (self.folder.audit_path(n_folds), self.folder.earlier_audit_path(fingerprint)):
+            with suppress(FileNotFoundError):
+                audit = Audit.load(path)
+                if audit.fingerprints == self.split[:2]:
+                    return audit
+        return None
 
     def image_facts(self, subset: str) -> ImageFacts | None:
         """Copies in train and votes of the images `ids[subset]`, in that order, or None where no audit left them.
@@ -238,10 +241,11 @@ def _age(record: Record) -> tuple[str, str]:
 
 
 def _runs(records: Iterable[Record]) -> tuple[Run, ...]:
-    """`records` by age, those of the folds of one spec together."""
+    """`records` by age, those of the folds of one spec together; whose spec is that of another stands alone."""
     grouped: dict[str, list[Record]] = defaultdict(list)
     for record in sorted(records, key=_age):
-        grouped[replace(record.spec, fold=min(record.spec.fold, 1)).run_id].append(record)
+        first = replace(record.spec, fold=min(record.spec.fold, 1)).run_id
+        grouped[first if record.run_id == record.spec.run_id else record.run_id].append(record)
     return tuple(Run(tuple(sorted(group, key=lambda record: record.spec.fold))) for group in grouped.values())
 
 

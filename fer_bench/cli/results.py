@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 
 from fer_bench.cli.options import ReadingOptions, Results, ResultsName, with_options
 from fer_bench.cli.terminal import command_line, reading_progress, say, write_data_card, write_pages
-from fer_bench.errors import FerBenchError
+from fer_bench.errors import FerBenchError, listing
 
 if TYPE_CHECKING:
     from fer_bench.analysis import Predictions
@@ -80,12 +81,23 @@ def publish(
 
     source = _own_runs(folder)
     target = to / source.name
+    before = _published_ids(target)
     published = pack(source, target)
     write_data_card(published, command_line())
     for split in newest_splits(published.records()):
         write(published, split=split)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     say(f"Published: {target}, {size / 1e6:.1f} MB")
+    if lost := sorted(before - {record.run_id for record in published.records()}):
+        say(f"No longer published, as they are not in {source.path}:\n{listing(lost)}")
+
+
+def _published_ids(folder: Path) -> set[str]:
+    from fer_bench.records import PublishedFolder
+
+    with suppress(FerBenchError, OSError):  # nothing is there, or what `publish` refuses to take the place of
+        return {record.run_id for record in PublishedFolder(folder).records()}
+    return set()
 
 
 @app.command(epilog="Example: `python -m fer_bench unpack results/published/fer2013`")
@@ -118,10 +130,12 @@ def judge(
 ) -> None:
     """Score anyone's predictions, put them on record as external, and write the leaderboard."""
     from fer_bench.analysis.evidence import external
+    from fer_bench.models import MODELS
     from fer_bench.report import sentences
 
     folder, known = _newest(results, name)
-    record, is_new = external.put_on_record(known, folder, predictions, as_, replace, command_line())
+    taken = {"ensemble", *(card.name for card in MODELS)}
+    record, is_new = external.put_on_record(known, folder, predictions, as_, replace, command_line(), taken)
     _say_row(record, "put on record" if is_new else "on record already, nothing added")
     board = write_pages(folder, None, known.split)
     row = board.runs.at[record.run_id, "row"]

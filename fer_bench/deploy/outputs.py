@@ -14,7 +14,7 @@ import numpy as np
 
 from fer_bench.cache import write_atomic
 from fer_bench.deploy.annotating import most_probable, write_timeline
-from fer_bench.deploy.bundle import Bundle
+from fer_bench.deploy.bundle import CARD, Bundle
 from fer_bench.deploy.faces import Box
 from fer_bench.deploy.predicting import Face, Found
 from fer_bench.errors import FerBenchError
@@ -28,6 +28,8 @@ def check_out(path: Path) -> None:
         raise FerBenchError(f"--out {path}: a name that ends in {' or '.join(SUFFIXES)}")
     if path.is_dir() or not path.parent.is_dir():
         raise FerBenchError(f"--out {path}: {'is a folder' if path.is_dir() else 'its folder is not there'}")
+    if (path.parent / CARD).exists():
+        raise FerBenchError(f"--out {path}: its folder is a bundle; give another")
     if not os.access(path.parent, os.W_OK):
         raise FerBenchError(f"--out {path}: its folder cannot be written to")
 

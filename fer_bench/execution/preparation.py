@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -132,8 +133,19 @@ def audit_data(prepared: Prepared, progress: Progress = silent) -> None:
     content = (folder / "audit.json").read_bytes()
     target = prepared.results.audit_path(prepared.n_folds)
     if not target.exists() or target.read_bytes() != content:
+        _set_aside(prepared, target)
         write_atomic(target, content)
     _store_images(prepared, folder)
+
+
+def _set_aside(prepared: Prepared, path: Path) -> None:
+    """Keep the audit at `path` where it is of another split, by which the runs of that are judged."""
+    from fer_bench.records import Audit
+
+    with suppress(FileNotFoundError, FerBenchError):
+        _, fingerprint = Audit.load(path).fingerprints
+        if fingerprint != prepared.split_fingerprint:
+            write_atomic(prepared.results.earlier_audit_path(fingerprint), path.read_bytes())
 
 
 def _store_images(prepared: Prepared, audit_folder: Path) -> None:

@@ -48,6 +48,10 @@ class ReadableFolder(ABC):
         """Where the audit of the split is, or of so many folds, if there is one."""
         return self.path / (f"audit-{n_folds}-folds.json" if n_folds else AUDIT_FILE)
 
+    def earlier_audit_path(self, fingerprint: str) -> Path:
+        """Where the audit of a split, or of its folds, is once `audit_path` has that of another."""
+        return self.path / f"audit-{fingerprint}.json"
+
     def split_path(self, fingerprint: str, fold: int = 0) -> Path:
         """Where a split is, or one of its folds: what `fer_bench.data.split_csv` gives, gzipped."""
         return self._of_split("split", fingerprint, f".f{fold}" if fold else "")

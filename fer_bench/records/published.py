@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 PROBABILITIES_FILE = "probabilities.npz"
 SCALE = 2**15
 """A power of two, so that it rounds nothing: float16 then tells probabilities from 0 down to 2 ** -39."""
-BESIDE = ("split-*.csv.gz", "images-*.csv.gz", AUDIT_FILE, "audit-*-folds.json", "tuned/*.json")
+BESIDE = ("split-*.csv.gz", "images-*.csv.gz", AUDIT_FILE, "audit-*.json", "tuned/*.json")
 
 
 @dataclass(frozen=True)
@@ -171,11 +171,15 @@ def without_folders(text: str) -> str:
 def write_published(source: ReadableFolder, target: Path, runs: Iterable[PublishedRun]) -> None:
     """Write `runs` and what lies beside them in `source` as the folder `target`, in place of earlier evidence.
 
-    The same input gives the same bytes. Raises FerBenchError where something else is at `target`.
+    The same input gives the same bytes. Raises FerBenchError where something else, or evidence of other data, is at
+    `target`.
     """
     if target.exists() and not (target / RECORDS_FILE).exists():
         raise FerBenchError(f"{target} is there and no published evidence; give another folder")
     by_id = sorted(runs, key=lambda run: run.record.run_id)
+    there = {record.spec.data_fingerprint for record in PublishedFolder(target).records()} if target.exists() else set()
+    if there and not there & {run.record.spec.data_fingerprint for run in by_id}:
+        raise FerBenchError(f"{target}: has evidence of other data, which is not written over; give another folder")
     target.parent.mkdir(parents=True, exist_ok=True)
     replace_folder(target, lambda work: _write(source.path, work, by_id), synced=True)
 

@@ -1,11 +1,13 @@
 """What is not ranked and why, and folds, which are pooled or lack one."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 from stored import StoredRuns, board_of
 
-from fer_bench.analysis import load_leaderboard, newest_splits
+from fer_bench.analysis import Standing, load_leaderboard, newest_splits, verify
 from fer_bench.records import Audit
 
 
@@ -55,6 +57,15 @@ def test_suspect_data_leave_no_row_ranked(stored_runs):
     assert board.unranked["suspect"].tolist() == [True] * 3
     assert all(codes(board, row) == ["GROUPS_ACROSS_SUBSETS"] for row in board.unranked.index)
     assert board.findings[0].code == "UNTRUSTED_DATA"
+
+
+def test_a_record_with_the_spec_of_another_stands_alone(stored_runs):
+    first = stored_runs.folder.records()[0]
+    stored_runs.rewrite(first, spec=dataclasses.replace(first.spec, seed=1))
+    other = stored_runs.add(first.spec.model, stored_runs.predictions(1.0, seed=9), seed=1)
+    assert {first.run_id, other.run_id} <= set(load_leaderboard(stored_runs.folder).runs.index)
+    found = {one.run_id: one.standing for one in verify(stored_runs.folder).verdicts}
+    assert (found[first.run_id], found[other.run_id]) == (Standing.refuted, Standing.rescored)
 
 
 # Folds

@@ -15,6 +15,7 @@ from fer_bench.data.readers.images.folders import find_images, read_folder
 from fer_bench.data.readers.images.picture_types import SUFFIXES
 from fer_bench.data.resizing import fitted
 from fer_bench.errors import FerBenchError
+from fer_bench.records.store import CLAIM_FILE
 
 
 def listed(root: Path) -> list[str]:
@@ -276,6 +277,17 @@ def test_a_class_may_be_missing_from_the_test_and_other_folders_are_named(write_
     decoded = read(root)
     assert decoded.class_names == ("happy", "sad")
     assert [note for note in decoded.notes if "annotations" in note]
+
+
+def test_results_that_lie_in_the_data_folder_are_no_data(write_images):
+    root = write_images({f"{name}/{at}.png": (6, 6) for name in ("happy", "sad") for at in range(3)})
+    before = open_dataset(str(root)).load()
+    for place in ("results/faces", "happy/mine"):
+        (root / place / "runs").mkdir(parents=True)
+        (root / place / CLAIM_FILE).write_text("{}")
+        (root / place / "leaderboard.png").write_bytes((root / "happy" / "0.png").read_bytes())
+    after = open_dataset(str(root)).load()
+    assert after.fingerprint == before.fingerprint and after.class_names == ("happy", "sad")
 
 
 def test_a_zip_is_read_as_its_folder(write_images, tmp_path):

@@ -91,6 +91,7 @@ def test_a_video_has_a_time_line_and_one_cut_short_is_told(runs, seen, command, 
         (("photos/broken.jpg",), "nothing could be read"),
         (("photos", "--out", "p.xls"), ".csv or .json"),
         (("photos", "--out", "no/p.csv"), "its folder"),
+        (("photos", "--out", "old/p.csv"), "is a bundle"),
         (("photos", "--faces", "--detector", "photos/notes.txt"), "neither a cascade"),
         ((), "--camera"),
         (("--camera", "7"), "--camera"),
@@ -101,6 +102,8 @@ def test_a_video_has_a_time_line_and_one_cut_short_is_told(runs, seen, command, 
 )
 def test_bad_input_is_one_message(runs, seen, command, monkeypatch, given, word):
     monkeypatch.chdir(seen)
+    (seen / "old").mkdir(exist_ok=True)
+    (seen / "old" / "model.json").touch()
     done = command("predict", str(runs.bundle("pca-forest").path), *given)
     assert done.returncode == 2 and word in done.stderr and "Traceback" not in done.stderr
 

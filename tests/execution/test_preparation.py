@@ -128,6 +128,20 @@ def test_the_audit_is_that_of_the_split_asked_for(tiny_npz, nothing_due):
     assert Audit.load(path).fingerprints == first.fingerprints
 
 
+def test_each_split_is_judged_by_its_own_audit(with_copies, tmp_path):
+    """As two split seeds have runs, or the data alone are audited again."""
+    data, audits = with_copies(), []
+    for seed in (0, 1, 0):
+        prepared = prepare(data, tmp_path / "results", folds=3, split_seed=seed)
+        run_plan([], prepared)
+        folder = prepared.results
+        current, earlier = Audit.load(folder.audit_path(3)), sorted(folder.path.glob("audit-*[!s].json"))
+        audits.append(prepared.split_fingerprint)
+        assert current.fingerprints == prepared.fingerprints
+        assert {Audit.load(path).fingerprints[1] for path in earlier} == {*audits[:-1]}
+        assert all(path == folder.earlier_audit_path(Audit.load(path).fingerprints[1]) for path in earlier)
+
+
 def test_a_damaged_audit_is_named(with_copies, nothing_due):
     path = nothing_due(with_copies()).results.path / "audit.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "images": "many"}))

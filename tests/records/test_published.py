@@ -6,9 +6,11 @@ import shutil
 
 import numpy as np
 import pytest
+from stored import StoredRuns
 from typer.testing import CliRunner
 
-from fer_bench.analysis import publish, unpack, verify
+from fer_bench.analysis import Predictions, load_leaderboard, publish, unpack, verify
+from fer_bench.analysis.evidence import ensemble
 from fer_bench.cli import app
 from fer_bench.errors import FerBenchError
 from fer_bench.records import PublishedFolder, ResultsFolder, RunSpec, copy_beside, open_results, rounded
@@ -252,10 +254,32 @@ def test_only_earlier_evidence_is_replaced(stored_runs, tmp_path):
     assert stored_runs.folder.records()
 
 
+def test_evidence_of_other_data_is_not_replaced(stored_runs, tmp_path):
+    publish(stored_runs.folder, tmp_path / "published")
+    content = {path: path.read_bytes() for path in (tmp_path / "published").rglob("*") if path.is_file()}
+    others = StoredRuns(tmp_path / "other")
+    others.add("cnn", others.predictions(1.0), data="e" * 16)
+    with pytest.raises(FerBenchError, match="other data"):
+        publish(others.folder, tmp_path / "published")
+    assert {path: path.read_bytes() for path in content} == content
+
+
+def test_an_ensemble_whose_members_were_done_again_is_neither_ranked_nor_published(stored_runs, tmp_path):
+    mixed, _ = ensemble.put_on_record(Predictions.newest(stored_runs.folder), stored_runs.folder)
+    row = f"{mixed.spec.model} / {mixed.spec.strategy}"
+    assert row in load_leaderboard(stored_runs.folder).rows.index
+    member = next(one for one in stored_runs.folder.records() if one.run_id in mixed.members)
+    stored_runs.add(member.spec.model, stored_runs.predictions(0.4, seed=77))
+    board = load_leaderboard(stored_runs.folder)
+    assert row not in board.rows.index and board.unranked.at[row, "reasons"][0].code == "NOT_COMPARABLE"
+    with pytest.raises(FerBenchError, match=f"{mixed.run_id}: its .* not the mean of its members"):
+        publish(stored_runs.folder, tmp_path / "published")
+
+
 def test_figures_that_do_not_follow_are_not_published(stored_runs, tmp_path):
     record, other = stored_runs.folder.records()[:2]
     stored_runs.rewrite(record, test=other.test)
-    with pytest.raises(FerBenchError, match=f"{record.run_id}: its test figures do not follow"):
+    with pytest.raises(FerBenchError, match=f"{record.run_id}: test.accuracy is .* from the probabilities"):
         publish(stored_runs.folder, tmp_path / "published")
     assert not (tmp_path / "published").exists()
 

@@ -32,6 +32,7 @@ FAMILY = MODEL = "ensemble"
 STRATEGY = "greedy-selection"
 RECIPE = 2
 """Of the selection, see `ModelCard.recipe`: the first was of one bag, by macro-F1, on all validation images."""
+UNREADABLE = "its members cannot be read: {}"
 BAGS, ROUNDS = 20, 50
 LEAST_PROBABILITY = 1e-7
 
@@ -109,22 +110,30 @@ def contradictions(predictions: Predictions, record: Record, stored: dict[str, n
     published, so was their mean, and near ties may be picked otherwise: then, and where the recipe was another, the
     mean alone is held against its members.
     """
-    resolution = predictions.folder.resolution
+    faults = unlike_members(predictions, record, stored)
+    if faults or predictions.folder.resolution or record.spec.recipe != RECIPE:
+        return faults
     try:
-        faults = [
-            f"its {subset} probabilities are not the mean of its members"
-            for subset, rows in stored.items()
-            if not _agree(mixture(predictions, record.members, subset), rows, TOLERANCE + 2 * resolution)
-        ]
-        if resolution or record.spec.recipe != RECIPE:
-            return faults
         again = _select_among(predictions, sorted(record.members))
     except FerBenchError as error:
-        return [f"its members cannot be read: {error}"]
+        return [UNREADABLE.format(error)]
     given = {"members": again.weights, **again.parameters}
     said = {"members": record.members, **record.parameters}
     wrong = [name for name, value in given.items() if not _agree(said.get(name, ()), value)]
-    return faults + [f"{name} is not what greedy selection among its members gives" for name in wrong]
+    return [f"{name} is not what greedy selection among its members gives" for name in wrong]
+
+
+def unlike_members(predictions: Predictions, record: Record, stored: dict[str, np.ndarray]) -> list[str]:
+    """Why `stored` is not the mean of the members of the ensemble `record` as they are now; nothing where it is."""
+    tolerance = TOLERANCE + 2 * predictions.folder.resolution
+    try:
+        return [
+            f"its {subset} probabilities are not the mean of its members as they are now; `ensemble` chooses anew"
+            for subset, rows in stored.items()
+            if not _agree(mixture(predictions, record.members, subset), rows, tolerance)
+        ]
+    except FerBenchError as error:
+        return [UNREADABLE.format(error)]
 
 
 def is_chosen_again(predictions: Predictions, record: Record) -> bool:

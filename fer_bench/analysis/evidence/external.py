@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,19 +26,21 @@ LABELS_ONLY = "given as labels: what is computed from probabilities says nothing
 
 def put_on_record(
     predictions: Predictions, folder: ResultsFolder, path: Path, name: str | None = None, replace: bool = False,
-    command: str = "",
+    command: str = "", taken: Collection[str] = (),
 ) -> tuple[Record, bool]:  # fmt: skip
     """The record of the predictions in the file at `path`, now in `folder`, and whether it is new.
 
     name: lower-case letters, digits and single dashes; by default made from the file's own.
-    Raises FerBenchError on bad predictions, and where the name is taken: by a model of this suite, or, unless
-    `replace`, by another file.
+    Raises FerBenchError on bad predictions, and where the name is `taken`, or that of a model with runs, or, unless
+    `replace`, of another file.
     """
     name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") if name is None else name
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) or len(name) > LONGEST_NAME:
         raise FerBenchError(
             f"--as {name!r}: at most {LONGEST_NAME} lower-case letters, digits and single dashes, as it names a model"
         )
+    if name in taken:
+        raise FerBenchError(f"--as {name}: is a model of this suite; take another")
     given = read_predictions(path, predictions)
     if known := _known(predictions, path, name, given, replace):
         return known, False

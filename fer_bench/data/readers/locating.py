@@ -33,6 +33,8 @@ READ = (
     "images and labels, and .parquet as on Hugging Face"
 )
 PIXELS = "pixels"
+RESULTS_MARK = ".data.json"
+"""In results/<data>/, see `records.ResultsFolder`."""
 TRIED = 20
 """Lines of a list whose images are looked for to find out which column names them."""
 Kind = Literal["synthetic", "folder", "zip", "csv", "list", "npz", "parquet"]
@@ -100,7 +102,7 @@ def signed(kind: Kind, path: Path) -> Source:
         if kind == SYNTHETIC:  # what is rendered depends on nothing but the code
             return Source(kind, path, [module.read_text() for module in sorted(RENDERER.glob("*.py"))], path)
         if kind == "folder":
-            return Source(kind, path, sorted(_listing(path)), path)
+            return Source(kind, path, sorted(_without_results(list(_listing(path)))), path)
         if kind == "list":
             root, entries = _listed(path)
             return Source(kind, path, [_entry(path, str(path)), *sorted(entries)], root)
@@ -162,6 +164,17 @@ def _listing(root: Path, above: str = "", depth: int = 1) -> Iterator[Signature]
                 yield [below + "/"]
                 if depth < DEEPEST:
                     yield from _listing(Path(entry), below + "/", depth + 1)
+
+
+def _without_results(entries: Sequence[Signature]) -> list[Signature]:
+    """`entries` without folders of results, which fer_bench may have put into that of the data."""
+    marks = (PurePosixPath(entry[0]) for entry in entries)
+    of_data = {mark.parent for mark in marks if mark.name == RESULTS_MARK and len(mark.parts) > 1}
+    dropped = tuple(f"{folder}/" for folder in of_data)
+    left = [entry for entry in entries if not entry[0].startswith(dropped)]
+    above = {f"{folder.parent}/" for folder in of_data}
+    empty = {name for name in above if not any(entry[0].startswith(name) and entry[0] != name for entry in left)}
+    return [entry for entry in left if entry[0] not in empty]
 
 
 def _entry(path: Path, below: str) -> Signature:

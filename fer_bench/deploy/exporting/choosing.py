@@ -161,6 +161,6 @@ def stored_folder(kind: str, fingerprint: str, command: str) -> Path:
         except (OSError, ValueError, LookupError):  # damaged, or being written: whoever needs it will say so
             continue
     raise FerBenchError(
-        f"the {kind} of these runs (fingerprint {fingerprint}) are no longer in the cache {cache.root()}; the command "
-        f"that made them reads them again, and does no run that is done:\n  {command}"
+        f"the {kind} of these runs (fingerprint {fingerprint}) are no longer in the cache {cache.root()}; `plan` "
+        f"in the place of `run` reads them again, with the data and options of the command that made them:\n  {command}"
     )

@@ -149,7 +149,8 @@ def _score(cells: Sequence[str], below: int, known: Mapping[str, str]) -> float:
 
 
 def _parts(cell: str) -> list[str]:
-    return cell.replace("\\", "/").removeprefix("./").split("/")
+    path = cell.replace("\\", "/").removeprefix("./")
+    return (os.path.normpath(path) if "/../" in path else path).split("/")
 
 
 def _find(cell: str, below: int, known: Mapping[str, str]) -> str | None:
