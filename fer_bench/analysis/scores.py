@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -270,7 +271,8 @@ def computed_once(kind: str, arrays: Iterable[np.ndarray | None], compute: Calla
         stored.drop_oldest(kind, KEPT - 1)
 
     entry = stored.fetch(kind, sha.hexdigest()[:16], build, (DRAWS,))
-    os.utime(entry)  # in use, so not the one to drop
+    with suppress(OSError):  # where it cannot be written, nothing is dropped either
+        os.utime(entry)  # in use, so not the one to drop
     with reading(entry):
         return np.load(entry / DRAWS, allow_pickle=False)
 
