@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -160,7 +161,7 @@ def run(
     from fer_bench.screen import Screen
 
     plugins = (plugins,) if isinstance(plugins, str | Path) else plugins
-    folds = folds if isinstance(folds, str) else int(folds)  # NumPy's, too
+    folds = folds if isinstance(folds, str) else operator.index(folds)  # NumPy's, too
     with SuiteProgress(Screen()) as watcher:
         finished = execution.run(
             data, suite=suite, models=models, strategies=strategies, seeds=seeds, results=results,

@@ -146,13 +146,18 @@ class Predictions:
 
     @property
     def audit(self) -> Audit | None:
-        """That of the folder, if it is of these data and split or folds. Raises FerBenchError where it is damaged."""
+        """That of these data and split or folds, if there is one. Raises FerBenchError where it is damaged."""
+        found = self.audit_file()
+        return found and found[1]
+
+    def audit_file(self) -> tuple[Path, Audit] | None:
+        """Where `audit` is, and that."""
         _, fingerprint, n_folds = self.split
         for path in (self.folder.audit_path(n_folds), self.folder.earlier_audit_path(fingerprint)):
             with suppress(FileNotFoundError):
                 audit = Audit.load(path)
                 if audit.fingerprints == self.split[:2]:
-                    return audit
+                    return path, audit
         return None
 
     def image_facts(self, subset: str) -> ImageFacts | None:

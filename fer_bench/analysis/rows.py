@@ -213,8 +213,8 @@ def _intervals(
         effects = np.mean([influence(labels, k, predicted[run_id], groups) for run_id in run_ids], axis=0)
         line: dict[str, float] = {}
         for column, measure in enumerate(MEASURES):
-            ends = share_interval(draws[0, column], draws[1:, column], effects[:, column])
-            line |= {f"{measure}_{end}": value for end, value in zip(("low", "high"), ends, strict=True)}
+            low, high = share_interval(draws[0, column], draws[1:, column], effects[:, column])
+            line |= {f"{measure}_low": low, f"{measure}_high": high}
         lines[row] = line
     columns = [f"{measure}_{end}" for measure in MEASURES for end in ("low", "high")]
     return pd.DataFrame.from_dict(lines, orient="index", columns=columns)

@@ -202,7 +202,7 @@ class Evaluator:
             return bootstrap.score_draws(bootstrap.Resamples.of(labels, n_classes, groups=groups), predicted)
 
         arrays = (np.array(n_classes), labels, predicted, groups)
-        return dict(zip(known, computed_once("draws", arrays, draws) if self.cached else draws(), strict=True))
+        return dict(zip(known, computed_once("draws", arrays, draws, self.cached), strict=True))
 
     def _figures(self, probabilities: Mapping[str, np.ndarray]) -> Figures:
         names, facts, test = self.predictions.class_names, self.facts, probabilities[TEST]
@@ -256,11 +256,15 @@ def _further(figures: Figures, subset: str) -> dict[str, float | None]:
     }
 
 
-def computed_once(kind: str, arrays: Iterable[np.ndarray | None], compute: Callable[[], np.ndarray]) -> np.ndarray:
+def computed_once(
+    kind: str, arrays: Iterable[np.ndarray | None], compute: Callable[[], np.ndarray], cached: bool
+) -> np.ndarray:
     """What `compute` makes of `arrays`: what it last made of KEPT different ones of a `kind` is kept.
 
-    Raises FerBenchError where the cache entry is damaged.
+    cached: whether that is read and written. Raises FerBenchError where the cache entry is damaged.
     """
+    if not cached:
+        return compute()
     sha = hashlib.sha256(_code().encode())
     for array in arrays:
         sha.update(b"none" if array is None else f"{array.dtype}{array.shape}".encode())

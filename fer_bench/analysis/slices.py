@@ -65,9 +65,9 @@ class Sliced:
                 continue
             cells = [np.flatnonzero(values == value) for value in found]
             support = np.stack([np.bincount(labels[cell], minlength=n_classes) for cell in cells])
-            scored = partial(_scores, labels, cells, support, answers, groups)
             arrays = (support, labels, *cells, answers, groups)
-            scores = computed_once("slices", arrays, scored) if cached else scored()
+            compute = partial(_scores, labels, cells, support, answers, groups)
+            scores = computed_once("slices", arrays, compute, cached)
             for value, own, of_runs in zip(found, support, scores, strict=True):
                 n, least = int(own.sum()), int(own[own > 0].min())
                 lines.append((name, value, n, int(support.sum()) - n, least))

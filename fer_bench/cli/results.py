@@ -129,12 +129,12 @@ def judge(
     replace: Annotated[bool, typer.Option("--replace", help="Put this file in the place of another.")] = False,
 ) -> None:
     """Score anyone's predictions, put them on record as external, and write the leaderboard."""
-    from fer_bench.analysis.evidence import external
+    from fer_bench.analysis.evidence import ensemble, external
     from fer_bench.models import MODELS
     from fer_bench.report import sentences
 
     folder, known = _newest(results, name)
-    taken = {"ensemble", *(card.name for card in MODELS)}
+    taken = {ensemble.MODEL, *(card.name for card in MODELS)}
     record, is_new = external.put_on_record(known, folder, predictions, as_, replace, command_line(), taken)
     _say_row(record, "put on record" if is_new else "on record already, nothing added")
     board = write_pages(folder, None, known.split)

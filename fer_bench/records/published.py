@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from fer_bench.archives import gunzip, refuse_bomb
 from fer_bench.cache import replace_folder, replacing
 from fer_bench.errors import FerBenchError
-from fer_bench.records.folder import AUDIT_FILE, RECORDS_FILE, History, ReadableFolder
+from fer_bench.records.folder import RECORDS_FILE, History, ReadableFolder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 PROBABILITIES_FILE = "probabilities.npz"
 SCALE = 2**15
 """A power of two, so that it rounds nothing: float16 then tells probabilities from 0 down to 2 ** -39."""
-BESIDE = ("split-*.csv.gz", "images-*.csv.gz", AUDIT_FILE, "audit-*.json", "tuned/*.json")
+BESIDE = ("split-*.csv.gz", "images-*.csv.gz", "audit*.json", "tuned/*.json")
 
 
 @dataclass(frozen=True)

@@ -40,17 +40,17 @@ SAME_COPIES = 0.01
 def audit_faults(predictions: Predictions) -> Iterator[str]:
     """What in the audit contradicts itself, the split, the marked copies or the records; nothing without an audit."""
     try:
-        audit = predictions.audit
+        found = predictions.audit_file()
         facts = {subset: predictions.image_facts(subset) for subset in SCORED}
     except FerBenchError as error:
         yield str(error)
         return
-    if audit is None:
+    if found is None:
         return
+    path, audit = found
     yield from _miscounted(predictions, audit, facts)
     faults = [*_relabelled(predictions, audit), *_inconsistent(predictions, audit)]
-    name = predictions.folder.audit_path(predictions.split[2]).name
-    yield from (f"{name}: {fault}" for fault in faults)
+    yield from (f"{path.name}: {fault}" for fault in faults)
 
 
 def _miscounted(predictions: Predictions, audit: Audit, facts: dict[str, ImageFacts | None]) -> Iterator[str]:
@@ -200,12 +200,11 @@ def _otherwise_audited(
     predictions: Predictions, splits: Sequence[Split], dataset: Dataset, copies: Copies
 ) -> Iterator[str]:
     """Figures of the audit that the data do not give, and that it lacks."""
-    audit = predictions.audit
-    if audit is None:
+    if (found := predictions.audit_file()) is None:
         return
+    name, audit = found[0].name, found[1]
     said = dict(_figures(audit.model_dump(exclude_unset=True)))
     again = dict(_figures(Audit.model_validate(make_audit(dataset, splits, copies)).model_dump()))
-    name = predictions.folder.audit_path(predictions.split[2]).name
     if missing := sorted(again.keys() - said.keys()):
         yield f"{name}: lacks {', '.join(missing[:5])}: is it of an earlier version? `fer_bench audit` writes it anew"
     for figure in sorted(said):

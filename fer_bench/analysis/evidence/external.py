@@ -39,8 +39,8 @@ def put_on_record(
         raise FerBenchError(
             f"--as {name!r}: at most {LONGEST_NAME} lower-case letters, digits and single dashes, as it names a model"
         )
-    if name in taken:
-        raise FerBenchError(f"--as {name}: is a model of this suite; take another")
+    if name in taken or any(run.record.family != FAMILY for run in predictions.runs if run.record.spec.model == name):
+        raise FerBenchError(f"--as {name}: is a model of this suite, or has runs in {folder.path}; take another")
     given = read_predictions(path, predictions)
     if known := _known(predictions, path, name, given, replace):
         return known, False
@@ -102,12 +102,8 @@ def _record(
 
 
 def _known(predictions: Predictions, path: Path, name: str, given: FilePredictions, replace: bool) -> Record | None:
-    """The record that these very answers have already. Raises FerBenchError where its name is another's."""
+    """The record that these very answers have already. Raises FerBenchError where its name is another file's."""
     same_name = [run for run in predictions.runs if run.record.spec.model == name]
-    if any(run.record.family != FAMILY for run in same_name):
-        raise FerBenchError(
-            f"--as {name}: is a model of this suite with runs in {predictions.folder.path}; take another"
-        )
     externals = [run for run in predictions.runs if run.record.family == FAMILY and run.is_scored]
     for run in externals:
         stored = predictions.stored(run)
