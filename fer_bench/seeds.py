@@ -9,8 +9,11 @@ from fer_bench.errors import FerBenchError
 MOST_SEED = 2**32 - 2  # NumPy takes one more, and a search counts from its seed
 
 
-def checked_seeds(seeds: Iterable[Any]) -> tuple[int, ...]:
-    """`seeds`, each once. Raises FerBenchError where there are none, or one is no whole number of 0 to `MOST_SEED`."""
+def checked_seeds(seeds: Iterable[Any], option: str = "--seeds") -> tuple[int, ...]:
+    """`seeds`, each once. Raises FerBenchError where there are none, or one is no whole number of 0 to `MOST_SEED`.
+
+    option: where they were given.
+    """
     given: list[Any] = [seeds] if isinstance(seeds, int | str) else list(seeds)
     try:
         whole = tuple(dict.fromkeys(index(seed) for seed in given))
@@ -18,5 +21,5 @@ def checked_seeds(seeds: Iterable[Any]) -> tuple[int, ...]:
         whole = ()
     if not whole or min(whole) < 0 or max(whole) > MOST_SEED:
         said = ", ".join(map(repr, given)) or "none"
-        raise FerBenchError(f"--seeds {said}: seeds are whole numbers, not negative, and at most {MOST_SEED}")
+        raise FerBenchError(f"{option} {said}: seeds are whole numbers, not negative, and at most {MOST_SEED}")
     return whole

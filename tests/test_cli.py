@@ -138,15 +138,24 @@ def test_a_leaderboard_is_judged_again_only_when_something_could_have_changed(co
     assert "Up to date" not in third.stdout and page.read_bytes() == content
 
 
-@pytest.mark.parametrize("given", [("run",), ("plan",), ("tune", "pca-svm")], ids=lambda given: given[0])
-def test_a_stop_before_anything_is_trained_says_how_to_go_on(command, folder, monkeypatch, given):
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        (("run",), "to go on"),
+        (("plan",), "to go on"),
+        (("tune", "pca-svm"), "to go on"),
+        (("run", "--rerun", "all"), "all over again"),
+    ],
+)
+def test_a_stop_before_anything_is_trained_says_how_to_go_on(command, folder, monkeypatch, given, advice):
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("fer_bench.execution.prepare", stopped)
     done = command(*given, "--data", "good.npz")
     assert done.returncode == 130
-    assert "Stopped." in done.stdout and " ".join(given) in done.stdout.split("to go on:")[1]
+    told, again = done.stdout.split(":\n", 1)
+    assert "Stopped." in told and advice in told and " ".join(given) in again
 
 
 def test_want_of_memory_is_one_message(monkeypatch, capsys):

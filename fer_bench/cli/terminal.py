@@ -68,8 +68,9 @@ def reading_progress() -> Iterator[Callable[[float, str], None]]:
 
 
 def say_stopped(command: str) -> None:
-    """Say that `command`, given again, goes on where it was stopped."""
-    text = f"Stopped. What is finished is kept; to go on:\n  {command}"
+    """Say that `command`, given again, goes on where it was stopped, which `--rerun all` does not."""
+    again = "all over again, as --rerun all asks for" if "--rerun all" in command.replace("=", " ") else "to go on"
+    text = f"Stopped. What is finished is kept; {again}:\n  {command}"
     console.print(text, style="yellow", soft_wrap=True)
 
 

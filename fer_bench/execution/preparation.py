@@ -13,6 +13,7 @@ from fer_bench.data import ReadOptions, open_dataset, stored_split
 from fer_bench.errors import FerBenchError
 from fer_bench.progress import Progress, silent
 from fer_bench.records import ResultsFolder
+from fer_bench.seeds import checked_seeds
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ def prepare(
 ) -> Prepared:
     """Open `data`, make its split or folds, and name its results folder.
 
-    folds: how many, "people" for one a person, or 0 for one split. Raises FerBenchError for bad data.
+    folds: how many, "people" for one a person, or 0 for one split. Raises FerBenchError for bad data or a bad seed.
     """
+    checked_seeds([split_seed], "--split-seed")
     opened = open_dataset(str(data), name=name, options=options or ReadOptions(), progress=progress)
     split_folder = stored_split(opened.folder, split_seed, folds, progress)
     with reading(split_folder):

@@ -128,6 +128,12 @@ def test_the_audit_is_that_of_the_split_asked_for(tiny_npz, nothing_due):
     assert Audit.load(path).fingerprints == first.fingerprints
 
 
+@pytest.mark.parametrize("seed", [-1, 0.5, 2**32])
+def test_a_split_seed_that_cannot_be_is_refused(tiny_npz, tmp_path, seed):
+    with pytest.raises(FerBenchError, match="--split-seed"):
+        prepare(tiny_npz, tmp_path / "results", split_seed=seed)
+
+
 def test_each_split_is_judged_by_its_own_audit(with_copies, tmp_path):
     """As two split seeds have runs, or the data alone are audited again."""
     data, audits = with_copies(), []
