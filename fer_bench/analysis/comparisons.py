@@ -182,6 +182,18 @@ def standard_errors(deviations: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(own[:, None] + own - 2 * covariance, LEAST_ERROR**2))
 
 
+def joint_reach(deviations: np.ndarray, smoothing: np.ndarray | float, together: int | tuple[int, ...]) -> np.ndarray:
+    """Half of the intervals, float (...), that hold together over the axes `together` of `deviations`, (draws, ...).
+
+    smoothing: variance that the redraws do not show. By the 95 % quantile of the largest studentised deviation:
+    Westfall and Young (1993), Resampling-Based Multiple Testing.
+    """
+    spread = deviations.std(axis=0, ddof=1, dtype=np.float64)
+    t = np.abs(deviations) * np.divide(1, spread, out=np.zeros_like(spread), where=spread > LEAST_ERROR)
+    largest = np.quantile(t.max(axis=together, keepdims=True), 1 - ALPHA, axis=0)
+    return np.maximum(largest, Z_95) * np.sqrt(spread**2 + smoothing)
+
+
 @dataclass(frozen=True)
 class Difference:
     """How much higher one row scores than another, and its 95 % interval."""

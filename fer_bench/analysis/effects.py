@@ -5,18 +5,18 @@ All intervals of a table hold together, 95 times in 100, so that an interval wit
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fer_bench.analysis.bootstrap import ALPHA
 from fer_bench.analysis.comparisons import (
-    LEAST_ERROR,
-    Z_95,
     RunDraws,
+    TrainingNoise,
     is_deterministic,
+    joint_reach,
     mean_draws,
     noise_of,
     runs_of_rows,
@@ -60,8 +60,8 @@ class Changes:
     def of(cls, run_draws: RunDraws, runs: pd.DataFrame, measures: Sequence[str], support: np.ndarray) -> Changes:
         """From the draws of runs, float32 (1 + draws, 2 + k), of accuracy, macro_f1 and the recall of each class.
 
-        runs: index run_id; columns row, model, strategy, seed, family, stochastic. measures: what the 2 + k are.
-        support: int (k,), test images per class.
+        runs: index run_id; columns row, model, strategy, seed, family, stochastic, adjusted_from. measures: what the
+        2 + k are. support: int (k,), test images per class.
         """
         import pandas as pd
 
@@ -69,13 +69,17 @@ class Changes:
         columns = {run: np.hstack([draws[:, 1:2], draws[:, 2:] @ shares.T]) for run, draws in run_draws.items()}
         rows = runs_of_rows(runs)
         noise, lines, values, deviations, spreads = training_noise(columns, rows), [], [], [], []
-        for before, after in _pairs(rows.values()):
+        pairs = list(_pairs(rows.values()))
+        adjusting = _adjustment_noise(columns, pairs)
+        for before, after in pairs:
             change = mean_draws(columns, after) - mean_draws(columns, before)
             same = not change.any()
             lines.append((after[0].model, after[0].strategy, max(len(before), len(after)), same))
             values.append(change[0])
             spreads.append(change[1:].var(axis=0, ddof=1))
-            if not same:
+            if not same and (own := adjusting.get(_kind(after))):
+                change[1:] += own.of(after)
+            elif not same:
                 change[1:] += noise_of(noise, after) - noise_of(noise, before)
             deviations.append((change[1:] - change[1:].mean(axis=0)).astype(np.float32))
         own_measures = (*DECIDING, *measures[2:])
@@ -107,6 +111,26 @@ def _pairs(rows: Iterable[list[Any]]) -> Iterator[tuple[list[Any], list[Any]]]:
             yield before, after
 
 
+def _kind(runs: Sequence[Any]) -> tuple[str, str]:
+    return runs[0].family, runs[0].strategy
+
+
+def _adjustment_noise(
+    columns: RunDraws, pairs: Iterable[tuple[list[Any], list[Any]]]
+) -> dict[tuple[str, str], TrainingNoise]:
+    """How changes differ by seed where a strategy adjusts the very runs it is compared with; none from single seeds.
+
+    What another training changes is in both, and goes: by family and strategy the spread of the difference is less.
+    """
+    apart = defaultdict(list)
+    for before, after in pairs:
+        base = {run.Index: columns[run.Index] for run in before}
+        if not is_deterministic(after) and all(run.adjusted_from in base for run in after):
+            apart[_kind(after)].append([columns[run.Index] - base[run.adjusted_from] for run in after])
+    noise = {kind: TrainingNoise.pooled(rows) for kind, rows in apart.items()}
+    return {kind: one for kind, one in noise.items() if one.df}
+
+
 def _smoothing(
     changes: np.ndarray, spread: np.ndarray, shares: np.ndarray, support: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -130,27 +154,14 @@ def strategy_effects(changes: Changes) -> pd.DataFrame:
 
     Intervals of the deciding measures hold together over the table, those of the recall of each class likewise.
     verdict: helps where a measure is better beyond chance, none worse and macro-F1 not lower; hurts where one is worse
-    and none better; trade-off where both, where macro-F1 is lower, or where another measure's own interval, which does
-    not allow for the number of comparisons, lies wholly on the other side; no-evidence; same-answers.
+    and none better; trade-off where one is better and another worse, or macro-F1 lower; no-evidence; same-answers.
     """
     centre, decide = changes.values * changes.shrinkage, slice(len(DECIDING))
-    reach, own_reach = _reaches(changes.deviations, changes.smoothing)
-    low, high, own_low, own_high = (
-        limit[:, decide] for limit in (centre - reach, centre + reach, centre - own_reach, centre + own_reach)
-    )
-    better, worse = (low > 0).any(axis=1), (high < 0).any(axis=1)
-    against = (changes.values[:, 0] < 0) | (own_high < 0).any(axis=1), (own_low > 0).any(axis=1)
-    verdict = np.select(
-        [
-            changes.effects["same"].to_numpy(dtype=bool),
-            better & (worse | against[0]),
-            worse & against[1],
-            better,
-            worse,
-        ],
-        [SAME, TRADE_OFF, TRADE_OFF, HELPS, HURTS],
-        NO_EVIDENCE,
-    )
+    reach = _reach(changes.deviations, changes.smoothing)
+    better = (centre - reach > 0)[:, decide].any(axis=1)
+    worse = (centre + reach < 0)[:, decide].any(axis=1)
+    same, lower = changes.effects["same"].to_numpy(dtype=bool), changes.values[:, 0] < 0
+    verdict = np.select([same, better & (worse | lower), better, worse], [SAME, TRADE_OFF, HELPS, HURTS], NO_EVIDENCE)
     about = changes.effects.drop(columns="same").assign(verdict=verdict)
     return _with_intervals(about, changes.measures, changes.values + 0 * centre, centre, reach)
 
@@ -176,23 +187,17 @@ def pooled_effects(changes: Changes, effects: pd.DataFrame, speaking: set[str]) 
     about, shape = pd.DataFrame(counted, columns=columns), (len(counted), len(changes.measures))
     changed = np.array(values).reshape(shape)
     spread = np.stack(deviations, axis=1) if counted else changes.deviations[:, :0]
-    centre, (reach, _) = changed * changes.shrinkage, _reaches(spread, np.array(smoothing).reshape(shape))
+    centre, reach = changed * changes.shrinkage, _reach(spread, np.array(smoothing).reshape(shape))
     table = _with_intervals(about, changes.measures, changed + 0 * centre, centre, reach)
     return table.sort_values("macro_f1", ascending=False, kind="stable", ignore_index=True)
 
 
-def _reaches(deviations: np.ndarray, smoothing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Half of the intervals, float (E, M): of those that hold together over a table, and of each on its own."""
+def _reach(deviations: np.ndarray, smoothing: np.ndarray) -> np.ndarray:
+    """Half of the intervals, float (E, M), that hold together over a table."""
     if not len(smoothing):
-        return smoothing, smoothing
-    spread = deviations.std(axis=0, ddof=1, dtype=np.float64)
-    error = np.sqrt(spread**2 + smoothing)
-    t = np.abs(deviations) * np.divide(1, spread, out=np.zeros_like(spread), where=spread > LEAST_ERROR)
-    together = np.empty_like(error)
-    for family in (slice(len(DECIDING)), slice(len(DECIDING), None)):
-        quantile = np.quantile(t[:, :, family].max(axis=(1, 2)), 1 - ALPHA)
-        together[:, family] = max(quantile, Z_95) * error[:, family]
-    return together, Z_95 * error
+        return smoothing
+    families = (slice(len(DECIDING)), slice(len(DECIDING), None))
+    return np.hstack([joint_reach(deviations[:, :, own], smoothing[:, own], (1, 2)) for own in families])
 
 
 def _with_intervals(

@@ -120,7 +120,9 @@ def _winners(board: Leaderboard) -> Iterator[Finding]:
     yield Finding("BEST", {**_scores(rows, best), "n_rows": len(rows)})
     ties = rows.index[rows["in_best_set"].eq(True) & (rows.index != best)].tolist()
     if len(rows) > 1:
-        yield Finding("TIES_WITH_BEST", {"n": len(ties), "rows": ties})
+        known = board.draws["test"].seed_spread_known
+        counted = bool(not rows.at[best, "stochastic"] or known.get(rows.at[best, "family"], True))
+        yield Finding("TIES_WITH_BEST", {"n": len(ties), "rows": ties, "is_spread_known": counted})
     for row in rows.index[rows["family"] == "ensemble"]:
         run = board.runs.loc[rows.at[row, "runs"][0]]
         yield Finding("ENSEMBLE", {"row": row, "n_members": len(run["members"]), **run["settings"].get("gain", {})})
@@ -145,16 +147,22 @@ def _strategies(board: Leaderboard) -> Iterator[Finding]:
     pooled = board.pooled["test"]
     if pooled.empty:
         return
-    names = [f"{measure}{end}" for measure in ("macro_f1", "accuracy") for end in ("", "_low", "_high")]
-    effects = _of_speaking(board)
+    clean = _raised_or_lowered(board, "clean") if board.data.test_has_copies else None
+    n_models = {"n_models": int(pooled["n_models"].max()), "n_least": int(pooled["n_models"].min())}
+    yield Finding("STRATEGIES_POOLED", {**_raised_or_lowered(board, "test"), "clean": clean, **n_models})
+    yield from _who_pays(board)
+
+
+def _raised_or_lowered(board: Leaderboard, subset: str) -> dict[str, list[dict[str, Any]]]:
+    """Strategies that raise or lower the mean macro-F1 over the models beyond chance, and those that are unclear."""
+    effects = _of_speaking(board, subset)
     beyond = effects["strategy"][effects["macro_f1_low"].gt(0) | effects["macro_f1_high"].lt(0)].value_counts()
     groups: dict[str, list[dict[str, Any]]] = {"raise": [], "lower": [], "unclear": []}
-    for line in pooled[["strategy", "n_models", *names]].to_dict("records"):
+    names = ["strategy", "n_models", "macro_f1", "macro_f1_low", "macro_f1_high"]
+    for line in board.pooled[subset][names].to_dict("records"):
         side = "raise" if line["macro_f1_low"] > 0 else "lower" if line["macro_f1_high"] < 0 else "unclear"
         groups[side].append({**line, "n_beyond": int(beyond.get(line["strategy"], 0))})
-    n_models = {"n_models": int(pooled["n_models"].max()), "n_least": int(pooled["n_models"].min())}
-    yield Finding("STRATEGIES_POOLED", {**groups, **n_models})
-    yield from _who_pays(board)
+    return groups
 
 
 def _slices(board: Leaderboard) -> Iterator[Finding]:
@@ -182,7 +190,7 @@ def _slices(board: Leaderboard) -> Iterator[Finding]:
 
 
 def _who_pays(board: Leaderboard) -> Iterator[Finding]:
-    effects = _of_speaking(board)
+    effects = _of_speaking(board, "test")
     rose = {name: int((effects[f"{name}_low"] > 0).sum()) for name in board.data.class_names}
     fell = {name: int((effects[f"{name}_high"] < 0).sum()) for name in board.data.class_names}
     gainer = max(rose, key=lambda name: rose[name] - fell[name])
@@ -193,10 +201,10 @@ def _who_pays(board: Leaderboard) -> Iterator[Finding]:
         yield Finding("WHO_PAYS", {**values, "n": len(effects)})
 
 
-def _of_speaking(board: Leaderboard) -> pd.DataFrame:
+def _of_speaking(board: Leaderboard, subset: str) -> pd.DataFrame:
     """The effects on models that beat a constant answer, which are those that are pooled."""
     speaking = set(board.rows.loc[board.rows["speaks"].eq(True) & (board.rows["strategy"] == BASE_STRATEGY), "model"])
-    effects = board.effects["test"]
+    effects = board.effects[subset]
     return effects[effects["model"].isin(speaking)]
 
 
@@ -228,7 +236,7 @@ def _copies(board: Leaderboard) -> Iterator[Finding]:
     rows, data = board.rows, board.data
     n_clean, n_test = sum(data.clean_support), sum(data.support)
     speaking = rows[rows["speaks"].eq(True) & rows["clean_accuracy"].notna()]
-    if speaking.empty or not all(data.clean_support):
+    if speaking.empty:
         return
     rarest, n_rarest = min(zip(data.class_names, data.clean_support, strict=True), key=lambda pair: pair[1])
     values = {

@@ -94,25 +94,22 @@ class Leaderboard:
         return all(len(self.environment.get(name, ())) < 2 for name in ("processor", "cores per run"))
 
 
-def load_leaderboard(
-    folder: ReadableFolder, split: Split | None = None, command: str | None = None, cached: bool = True
-) -> Leaderboard:
+def load_leaderboard(folder: ReadableFolder, split: Split | None = None, cached: bool = True) -> Leaderboard:
     """Judge the runs of `split` in `folder`, by default that of the newest record, one without folds if there is any.
 
-    command: shown as what made the leaderboard; by default that of the newest run of this suite. cached: whether scores
-    that were computed before are believed. The same folder and command give the same leaderboard. Raises FerBenchError
-    where there is no record, or what is stored is damaged.
+    cached: whether scores that were computed before are believed. The same folder gives the same leaderboard. Raises
+    FerBenchError where there is no record, or what is stored is damaged.
     """
     records = folder.records()
     if not records:
         raise FerBenchError(f"no records in {folder.path}; `fer_bench run` makes some")
     _, split_fingerprint, n_folds = split or newest_splits(records)[0]
     predictions = Predictions.load(folder, split_fingerprint, n_folds, records)
-    board = _judged(predictions, Evaluator(predictions, cached), predictions.audit, command)
+    board = _judged(predictions, Evaluator(predictions, cached), predictions.audit)
     return replace(board, findings=findings(board))
 
 
-def _judged(predictions: Predictions, evaluator: Evaluator, audit: Audit | None, command: str | None) -> Leaderboard:
+def _judged(predictions: Predictions, evaluator: Evaluator, audit: Audit | None) -> Leaderboard:
     """All that is shown but the findings, which speak of it."""
     evaluations, problems = evaluator.evaluate([run for run in predictions.runs if run.is_scored])
     for run_id, problem in _outdated(predictions, evaluations).items():
@@ -154,7 +151,7 @@ def _judged(predictions: Predictions, evaluator: Evaluator, audit: Audit | None,
         failures=overview.failures(runs),
         not_applicable=overview.not_applicable(runs),
         environment=overview.environment(predictions),
-        command=command or overview.newest_command(predictions),
+        command=overview.newest_command(predictions),
         references=REFERENCES.get(predictions.runs[-1].record.dataset, ()),
         suspicions=suspicions,
         clean=evaluator.clean,
@@ -238,7 +235,7 @@ def _effects(
 ) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
     """What strategies did to each model, and over the models that beat a constant answer under none, by subset."""
     base = rows[(rows["strategy"] == BASE_STRATEGY) & rows["speaks"]]
-    about = ["row", "model", "strategy", "seed", "family", "stochastic"]
+    about = ["row", "model", "strategy", "seed", "family", "stochastic", "adjusted_from"]
     speaking, trained = set(base["model"]), runs.loc[~runs["family"].isin(UNTRAINED), about]
     effects, pooled = {}, {}
     for subset, labels in evaluator.test_labels.items():

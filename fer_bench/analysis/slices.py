@@ -14,8 +14,8 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from fer_bench.analysis.bootstrap import ALPHA, Resamples, score_draws
-from fer_bench.analysis.comparisons import LEAST_ERROR, Z_95, Draws, Pick, row_draws
+from fer_bench.analysis.bootstrap import Resamples, score_draws
+from fer_bench.analysis.comparisons import Z_95, Draws, Pick, joint_reach, row_draws
 from fer_bench.analysis.scores import computed_once
 
 FEW_IMAGES = 30
@@ -103,7 +103,7 @@ def slices_frame(sliced: Sliced, rows: pd.DataFrame) -> pd.DataFrame:
     rest, rest_centre = _smoothing(np.clip(accuracy - difference, 0, 1), others)
     limits |= _limits("accuracy", accuracy, own_centre, Z_95 * _error(spread, own), 0)
     limits |= _limits("macro_f1", macro_f1, macro_f1, Z_95 * _error(f1_spread, own), 0)
-    limits |= _limits("difference", difference, own_centre - rest_centre, _reach(apart, own + rest), -1)
+    limits |= _limits("difference", difference, own_centre - rest_centre, joint_reach(apart, own + rest, 2), -1)
     worst = limits["difference_high"].argmin(axis=1)
     is_worst = np.arange(len(n)) == worst[:, None]
     limits |= {"is_worst": is_worst, "is_worse": limits["difference_high"] < 0}
@@ -132,7 +132,7 @@ def families_by_slice(sliced: Sliced, picks: Mapping[str, Pick]) -> pd.DataFrame
     for name, measure in (("change", "accuracy"), ("copes", "difference")):
         values, deviations = sliced.of_measure(measure)
         value = values[[at[1]]] - values[[at[0]]]
-        reach = _reach(deviations[:, [at[1]]] - deviations[:, [at[0]]], pairs)
+        reach = joint_reach(deviations[:, [at[1]]] - deviations[:, [at[0]]], pairs, 2)
         found = found.assign(**_line(_limits(name, value, value, reach, -1), 0))
     found["is_harder"] = values[at].mean(axis=0) < 0  # by "difference", the last
     return found[list(FAMILY_COLUMNS)]
@@ -192,14 +192,6 @@ def _smoothing(share: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def _error(deviations: np.ndarray, smoothing: np.ndarray) -> np.ndarray:
     return np.sqrt(deviations.std(axis=0, ddof=1, dtype=np.float64) ** 2 + smoothing)
-
-
-def _reach(deviations: np.ndarray, smoothing: np.ndarray) -> np.ndarray:
-    """Half of the intervals, float (R, S), that hold together over the slices of a row."""
-    spread = deviations.std(axis=0, ddof=1, dtype=np.float64)
-    t = np.abs(deviations) * np.divide(1, spread, out=np.zeros_like(spread), where=spread > LEAST_ERROR)
-    quantile = np.quantile(t.max(axis=2), 1 - ALPHA, axis=0)
-    return np.maximum(quantile, Z_95)[:, None] * _error(deviations, smoothing)
 
 
 def _limits(name: str, values: np.ndarray, centre: np.ndarray, reach: np.ndarray, least: int) -> dict[str, np.ndarray]:

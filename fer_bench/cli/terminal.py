@@ -102,7 +102,7 @@ def write_pages(
 
     lock = folder.lock("pages") if isinstance(folder, ResultsFolder) else nullcontext()
     with lock:  # of runners that end together, the last sees the records of all
-        board, paths = write(folder, formats or DEFAULT, command, split, dataset)
+        board, paths = write(folder, formats or DEFAULT, split, dataset)
     say(*overview(board, max(40, min(console.width, 100))), "", *(f"{path}" for path in paths))
     return board
 

@@ -197,7 +197,7 @@ def _unranked(board: Leaderboard) -> Markup | None:
         [row, show(line["macro_f1"], "fraction"), " ".join(map(sentence, line["reasons"]))]
         for row, line in board.unranked[:SHOWN].iterrows()
     ]
-    return table(["not ranked", "macro-F1", "why"], lines) if lines else None
+    return table(["not ranked", "macro-F1", "why"], lines + _more(board.unranked, 3)) if lines else None
 
 
 def _failures(board: Leaderboard) -> Markup | None:
@@ -205,7 +205,13 @@ def _failures(board: Leaderboard) -> Markup | None:
         [f"{one.model} / {one.strategy}", one.seed, one.status, _short(str(one.reason))]
         for one in board.failures[:SHOWN].itertuples()
     ]
-    return table(["run", "seed", "status", "reason"], lines, left=4) if lines else None
+    return table(["run", "seed", "status", "reason"], lines + _more(board.failures, 4), left=4) if lines else None
+
+
+def _more(lines: pd.DataFrame, n_columns: int) -> list[list[Any]]:
+    """A last line of `n_columns` that says how many are not shown, where there are any."""
+    more = len(lines) - SHOWN
+    return [[f"and {more} more", *[""] * (n_columns - 1)]] if more > 0 else []
 
 
 def _references(board: Leaderboard) -> Markup | None:

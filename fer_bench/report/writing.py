@@ -39,7 +39,6 @@ TOLERANCE = 2e-6
 def write(
     folder: ReadableFolder,
     formats: Sequence[str] = DEFAULT,
-    command: str | None = None,
     split: Split | None = None,
     dataset: Dataset | None = None,
 ) -> tuple[Leaderboard, list[Path]]:
@@ -47,10 +46,9 @@ def write(
 
     Returns what was judged, and the paths of what was written.
 
-    formats: of md, html, csv, json and latex. command: shown as what made them; by default that of the newest run.
-    split: by default that of the newest record. dataset: that of the runs, for galleries in the report. Each file is
-    written whole or not at all; those of five folds are `leaderboard-5-folds.md` and so on. The same folder and command
-    give the same bytes.
+    formats: of md, html, csv, json and latex. split: by default that of the newest record. dataset: that of the runs,
+    for galleries in the report. Each file is written whole or not at all; those of five folds are
+    `leaderboard-5-folds.md` and so on. The same folder gives the same bytes.
     Raises OSError where `folder` cannot be written, FerBenchError where what is stored there is damaged.
     """
     from fer_bench.analysis import load_leaderboard
@@ -60,7 +58,7 @@ def write(
     from fer_bench.report.sheets import images_of
 
     made_from, drawn = _state(folder.path), None
-    board = load_leaderboard(folder, split, command)
+    board = load_leaderboard(folder, split)
     texts = {"md": page, "csv": csv_text, "json": json_text, "latex": latex}
     paths = {name: folder.path / file_name(board.suffix, name) for name in formats}
     for name, path in paths.items():
@@ -129,19 +127,13 @@ def _faults(folder: ReadableFolder, n_folds: int) -> Iterator[str]:
         return
     if named := OF_SPLIT.search(shown.get("md", "")):  # an earlier one, where a command asked for that again
         split = named[1], named[2], n_folds
-    board = load_leaderboard(folder, split, _command(shown.get("md", "")), cached=False)
+    board = load_leaderboard(folder, split, cached=False)
     if board.slices.empty:
         shown.pop("slices", None)
     made = {"md": page, "csv": csv_text, "slices": slices_csv}
     for name, text in shown.items():
         faults = _text_faults if name == "md" else _table_faults
         yield from (f"{paths[name].name}: {fault}" for fault in faults(text, made[name](board)))
-
-
-def _command(page: str) -> str | None:
-    """The command that the page says made it, which no record needs to hold."""
-    after = page.partition("The newest run was made by\n\n    ")[2]
-    return after.partition("\n")[0] or None
 
 
 def _text_faults(shown: str, expected: str) -> Iterator[str]:

@@ -31,14 +31,14 @@ class Table:
         others = (self.labels + self.rng.integers(1, 3, len(self.labels))) % len(self.support)
         return np.where(self.rng.random(len(self.labels)) < right, self.labels, others)
 
-    def add(self, model, strategy, answers, seed=0, stochastic=False):
-        line = (f"{model} / {strategy}", model, strategy, seed, "classical", stochastic)
+    def add(self, model, strategy, answers, seed=0, stochastic=False, adjusted_from=None):
+        line = (f"{model} / {strategy}", model, strategy, seed, "classical", stochastic, adjusted_from)
         self.lines[f"{model}.{strategy}.{seed}"] = line
         self.answers.append(answers)
 
     def changes(self):
         runs = pd.DataFrame.from_dict(self.lines, orient="index")
-        runs.columns = ["row", "model", "strategy", "seed", "family", "stochastic"]
+        runs.columns = ["row", "model", "strategy", "seed", "family", "stochastic", "adjusted_from"]
         draws = score_draws(Resamples.of(self.labels, len(self.support), 1000), np.array(self.answers))
         return Changes.of(dict(zip(runs.index, draws, strict=True)), runs, MEASURES, self.support)
 
@@ -139,6 +139,24 @@ def test_seeds_that_disagree_widen_intervals(table):
         (effect,) = strategy_effects(one.changes()).to_dict("records")
         widths.append(effect["macro_f1_high"] - effect["macro_f1_low"])
     assert widths[1] > 2 * widths[0]
+
+
+@pytest.mark.parametrize("n_seeds", [1, 3])
+def test_what_training_changes_is_not_counted_where_the_same_training_is_adjusted(n_seeds):
+    """Answers of three trainings differ much, what the adjustment changes of each does not."""
+    widths = {}
+    for is_adjusted in (False, True):
+        one = Table()
+        for seed, share in enumerate((0.5, 0.6, 0.7)):
+            plain = one.guesses(share)
+            better = np.where(one.rng.random(len(plain)) < 0.1, one.labels, plain)
+            one.add("other", "none", plain, seed, True)
+            if seed < n_seeds:
+                one.add("m", "none", plain, seed, True)
+                one.add("m", "s", better, seed, True, f"m.none.{seed}" if is_adjusted else None)
+        (effect,) = strategy_effects(one.changes()).to_dict("records")
+        widths[is_adjusted] = effect["macro_f1_high"] - effect["macro_f1_low"]
+    assert widths[True] == widths[False] if n_seeds == 1 else widths[True] < 0.3 * widths[False]
 
 
 def test_pooled_changes_are_means_over_the_models_that_speak(table):

@@ -138,6 +138,30 @@ def test_its_seconds_are_those_of_its_members_and_shared_features_count_once(sto
     assert record.seconds.features == sum({member.seconds.features for member in chosen})
 
 
+@pytest.mark.parametrize(
+    "by", [{"adjusted_from": True, "parameters": {"tau": 0.5}}, {}], ids=["adjusted", "re-trained"]
+)
+def test_a_training_that_several_members_start_from_counts_once(stored_runs, by):
+    started = {"base_predictions": "0" * 16, "seconds": Timing(fit=13.0, features=4.0)}
+    seconds = Timing(fit=10.0, features=4.0)
+    base = stored_runs.add("cnn", stored_runs.predictions(1.5), seconds=seconds, stochastic=True)
+    by = by | ({"adjusted_from": base.run_id} if by else {})
+    derived = stored_runs.add("cnn", stored_runs.predictions(1.5, 1), strategy="later", **started, **by)
+    predictions = Predictions.newest(stored_runs.folder)
+    for members, fit in (([base, derived], 13.0), ([derived], 13.0), ([base], 10.0)):
+        assert ensemble._seconds(predictions, members) == Timing(fit=fit, features=4.0)
+
+
+def test_an_adjustment_that_adjusts_nothing_is_no_second_candidate(many_runs):
+    base = many_runs.folder.records()[0]
+    rows = Predictions.newest(many_runs.folder)
+    same = many_runs.add(
+        base.spec.model, rows.stored(rows.by_id[base.run_id]), strategy="post-hoc-adjustment",
+        adjusted_from=base.run_id, parameters={"tau": 0},
+    )  # fmt: skip
+    assert selected(many_runs).left_out[same.run_id] == f"the answers of {base.run_id}"
+
+
 def test_same_inputs_give_the_same_record_once(many_runs):
     record, _ = put_on_record(many_runs)
     content = many_runs.folder.record_path(record.run_id).read_bytes()

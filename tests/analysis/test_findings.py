@@ -31,7 +31,7 @@ def test_the_best_row_and_those_that_tie_with_it():
     best = found(made, "BEST")
     assert (best["row"], best["n_rows"]) == ("cnn / none", 3)
     assert (best["macro_f1"], best["macro_f1_low"], best["macro_f1_high"]) == pytest.approx((0.7, 0.68, 0.72))
-    assert found(made, "TIES_WITH_BEST") == {"n": 1, "rows": ["cnn / smote"]}
+    assert found(made, "TIES_WITH_BEST") == {"n": 1, "rows": ["cnn / smote"], "is_spread_known": True}
 
 
 def test_one_row_ties_with_nothing():
@@ -88,6 +88,9 @@ def test_strategies_that_raise_macro_f1_and_who_pays():
     assert groups == {"raise": ["smote"], "lower": ["under-sampling"], "unclear": ["focal-loss"]}
     assert told["raise"][0]["macro_f1"] == pytest.approx(0.1) and told["n_models"] == told["n_least"] == 1
     assert told["raise"][0]["n_beyond"] == 1 and told["unclear"][0]["n_beyond"] == 0
+    assert told["clean"] is None
+    on_clean = found(board(*rows, clean=True, audit=audit(15)), "STRATEGIES_POOLED")["clean"]
+    assert {name: [one["strategy"] for one in on_clean[name]] for name in groups} == groups
     assert found(made, "WHO_PAYS") == {
         "gainer": "angry", "gainer_rose": 3, "gainer_fell": 0, "payer": "sad", "payer_rose": 0, "payer_fell": 3, "n": 3
     }  # fmt: skip
@@ -105,6 +108,13 @@ def test_copies_are_counted_and_what_scores_are_without_them():
     assert copies["accuracy"] == pytest.approx(0.07)
     clean = found(made, "CLEAN")
     assert (clean["row"], clean["n_images"], clean["ties"]) == ("hog-svm / none", 105, ["cnn / none"])
+
+
+def test_a_class_of_which_all_test_images_have_copies():
+    made = board(row("cnn"), audit=audit(40), clean=True)
+    made = replace(made, data=replace(made.data, clean_support=(0, *made.data.clean_support[1:])))
+    told = {one.code: one.values for one in findings(made)}
+    assert (told["COPIES"]["rarest"], told["COPIES"]["n_rarest"]) == (made.data.class_names[0], 0)
 
 
 def test_data_without_copies_or_audit_or_people():

@@ -56,6 +56,7 @@ class Faces:
         name, seed = np.repeat(rows, n_seeds), np.concatenate([np.arange(n) for n in n_seeds])
         index = [f"{row}-{number}" for row, number in zip(name, seed, strict=True)]
         runs = pd.DataFrame({"row": name, "seed": seed, "family": "deep", "stochastic": True}, index=index)
+        runs["adjusted_from"] = None
         return dict(zip(index, score_draws(self.resamples, answers), strict=True)), runs
 
     def draws(self, skill: list[float], n_seeds: list[int], spread: float = 0.0):

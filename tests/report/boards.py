@@ -60,7 +60,7 @@ def board(
         clean_support=tuple(n - 5 for n in support) if clean else (), n_choosers=90, minority=class_names[:1],
     )  # fmt: skip
     run_ids = [run for runs in frame["runs"] for run in runs]
-    effects = effect_lines(frame, class_names)
+    effects, subsets = effect_lines(frame, class_names), ("test", "clean") if clean else ("test",)
     grid = frame.pivot(index="model", columns="strategy", values="macro_f1")
     no_images = {"ids": {"test": np.zeros(0, "U1")}, "labels": {"test": np.zeros(0, dtype=np.int64)}}
     predictions = Predictions(
@@ -71,7 +71,8 @@ def board(
         "predictions": predictions, "data": data, "audit": audit, "rows": frame,
         "recall": pd.DataFrame(dict.fromkeys(class_names, 0.5), index=index, dtype=float),
         "runs": pd.DataFrame({"members": [{}] * len(run_ids)}, index=pd.Index(run_ids, name="run_id")),
-        "scores": pd.DataFrame(), "effects": {"test": effects}, "pooled": {"test": pooled(effects)},
+        "scores": pd.DataFrame(), "effects": dict.fromkeys(subsets, effects),
+        "pooled": dict.fromkeys(subsets, pooled(effects)),
         "picks": {}, "versus": pd.DataFrame(columns=["how", "subset"]),
         "best_of_model": frame.drop_duplicates("model"), "grid": grid,
         "grid_status": grid.isna().replace({True: "not run", False: ""}),

@@ -102,6 +102,15 @@ def test_recall_of_the_picked_models_on_all_and_on_clean_images():
     assert found[3][2:] == ["20", "60", "40"] and found[6][2:] == ["15", "55", "35"]
 
 
+def test_lists_that_are_cut_say_how_many_more_there_are():
+    reasons = pd.DataFrame(
+        {"suspect": True, "reasons": [()] * 12, "accuracy": 0.5, "macro_f1": 0.5}, index=[*"abcdefghijkl"]
+    )
+    failures = pd.DataFrame({"model": "m", "strategy": "none", "seed": range(11), "status": "failed", "reason": "x"})
+    text = page(board(row("cnn"), unranked=reasons, failures=failures))
+    assert "|and 2 more|||" in text and "|and 1 more||||" in text and text.count("|m / none|") == 10
+
+
 def test_its_only_links_lead_to_files_beside_it():
     assert links(page(board(row("cnn"), audit=audit()))) == [
         "leaderboard.png", "report.html", "leaderboard.csv", "data_card.md"

@@ -14,7 +14,7 @@ FORMATS = ("md", "csv", "json", "latex")
 def written(stored_runs):
     """A results folder whose pages have just been written."""
     stored_runs.add("cnn", stored_runs.predictions(1.0), family="deep")
-    write(stored_runs.folder, FORMATS, "a command of its own")
+    write(stored_runs.folder, FORMATS)
     return stored_runs
 
 
@@ -31,7 +31,7 @@ def edited(folder, name, edit):
 
 def test_every_format_is_a_file_beside_the_runs(written):
     assert {"leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.tex"} <= names(written.folder)
-    assert "a command of its own" in (written.folder.path / "leaderboard.md").read_text()
+    assert "python -m fer_bench run\n" in (written.folder.path / "leaderboard.md").read_text()
 
 
 def test_a_picture_that_cannot_be_drawn_costs_itself_alone(stored_runs, monkeypatch):
@@ -43,7 +43,7 @@ def test_a_picture_that_cannot_be_drawn_costs_itself_alone(stored_runs, monkeypa
 
 def test_the_same_records_give_the_same_bytes(written):
     before = {name: (written.folder.path / name).read_bytes() for name in names(written.folder)}
-    write(written.folder, FORMATS, "a command of its own")
+    write(written.folder, FORMATS)
     assert {name: (written.folder.path / name).read_bytes() for name in names(written.folder)} == before
 
 
@@ -138,7 +138,7 @@ def test_a_page_is_held_against_the_split_that_it_is_about(written):
     first, path = split_of(written), written.folder.path
     other = type(written)(path, prefix="other")
     other.add("pca-svm", other.predictions(1.0), started="2030-01-01T00:00:00")
-    write(written.folder, FORMATS, "asked for again", split=first)
+    write(written.folder, FORMATS, split=first)
     assert page_faults(written.folder) == []
     for fold in type(written).folds(path):
         fold.add("pca-svm", fold.predictions(1.0), started="2031-01-01T00:00:00")

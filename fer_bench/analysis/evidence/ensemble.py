@@ -16,6 +16,7 @@ import numpy as np
 
 from fer_bench.analysis.bootstrap import Resamples
 from fer_bench.analysis.comparisons import paired_differences
+from fer_bench.analysis.effects import BASE_STRATEGY
 from fer_bench.analysis.evidence.external import holds, store_run, untrained_record
 from fer_bench.analysis.evidence.leakage import against_run, selects_on_test
 from fer_bench.analysis.predictions import SCORED, TOLERANCE, Predictions, Run
@@ -61,7 +62,8 @@ def select(predictions: Predictions, suspects: Collection[str] = ()) -> Selectio
 
     In each of BAGS, which hold about a half of the runs, a round adds the run that lowers the log loss of the mean
     probabilities most, the first by run id where several do; it ends when none lowers it, or after ROUNDS. Left out are
-    runs that are right no more often than a constant answer. Raises FerBenchError where no run can be chosen.
+    runs that are right no more often than a constant answer, and adjustments that adjusted nothing. Raises
+    FerBenchError where no run can be chosen.
     """
     candidates = _candidates(predictions)
     chosen_on, _ = halves(predictions)
@@ -237,6 +239,8 @@ def _gain(
 
 def _why_not(predictions: Predictions, run: Run, chosen_on: np.ndarray) -> str | None:
     stored = predictions.stored(run)
+    if run.record.adjusted_from and run.record.parameters.get("tau") == 0:
+        return f"the answers of {run.record.adjusted_from}"
     if missing := [subset for subset in SCORED if subset not in stored]:
         return f"no {' and '.join(missing)} probabilities"
     labels = predictions.labels["validation"][chosen_on]
@@ -263,23 +267,35 @@ def _record(
         family=FAMILY,
         members=selection.weights,
         notes=[f"left out: {', '.join(left_out)}"] if left_out else [],
-        seconds=_seconds(members),
+        seconds=_seconds(predictions, members),
         ms_per_image=_sum(member.ms_per_image for member in members),
         command=command,
         parameters=selection.parameters,
     )
 
 
-def _seconds(members: Sequence[Record]) -> Timing | None:
+def _seconds(predictions: Predictions, members: Sequence[Record]) -> Timing | None:
     """Training and features of all members; None where those of any are not known.
 
-    Features of one name and the very same cost were computed once, and count once.
+    Features of one name and the very same cost were computed once, and count once; so does a training that several
+    start from, which is in the time of each.
     """
-    timed = [(member.features, member.seconds) for member in members if member.seconds]
-    if len(timed) < len(members):
-        return None
-    shared = {(features, seconds.features) for features, seconds in timed}
-    return Timing(fit=sum(seconds.fit for _, seconds in timed), features=sum(cost for _, cost in sorted(shared)))
+    fits, shared = dict[str, float](), set[tuple[str, float]]()
+    for member in members:
+        if member.seconds is None:
+            return None
+        base = predictions.by_id.get(_base_id(member)) if member.base_predictions else None
+        earlier = base.record.seconds.fit if base and base.record.seconds else 0.0
+        if base:
+            fits[base.run_id] = earlier
+        fits[member.run_id] = max(0.0, member.seconds.fit - earlier)
+        shared.add((member.features, member.seconds.features))
+    return Timing(fit=sum(fits.values()), features=sum(cost for _, cost in sorted(shared)))
+
+
+def _base_id(record: Record) -> str:
+    """The run that a run which was not trained from the start, but adjusted or re-trained, starts from."""
+    return record.adjusted_from or replace(record.spec, strategy=BASE_STRATEGY).run_id
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

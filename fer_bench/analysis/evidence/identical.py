@@ -121,8 +121,8 @@ def _is_copy(predictions: Predictions, one: _Answered, other: _Answered) -> bool
 
 def _origin(predictions: Predictions, run: Run) -> tuple[str, ...]:
     """What makes the answers of a run its own: model, strategy, seed; those of the run that it takes over unchanged."""
-    by_id, seen = {one.run_id: one for one in predictions.runs}, {run.run_id}
-    while (source := by_id.get(_taken_over(run.record))) and source.run_id not in seen:
+    seen = {run.run_id}
+    while (source := predictions.by_id.get(_taken_over(run.record))) and source.run_id not in seen:
         run = source
         seen.add(run.run_id)
     spec = run.record.spec

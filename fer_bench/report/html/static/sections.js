@@ -87,7 +87,7 @@ function buildStrategies(place) {
     shown.replaceChildren(forest(lines, !model), changesByClass(lines, model ? [] : effects.filter((line) => speaks(line.model))));
   };
   place.replaceChildren(html("div", { class: "tools" },
-    select("model", [["", "mean of all models"], ...models.map((one) => [one, one])], "",
+    select("model", [["", "mean of the models that beat a constant answer"], ...models.map((one) => [one, one])], "",
       (value) => { model = value; redraw(); })), shown);
   followSubset(redraw);
 }
