@@ -107,6 +107,13 @@ def test_an_unknown_run_is_answered_with_those_there_are(runs, model, strategy, 
         Source.open(source.predictions.folder.path).choose(model, strategy)
 
 
+def test_a_strategy_goes_with_the_name_of_a_model(runs):
+    source, run_id = runs.source("pca-forest")
+    for model in (None, run_id):
+        with pytest.raises(FerBenchError, match="--strategy none: goes with the name of a model"):
+            source.choose(model, "none")
+
+
 def test_the_card_tells_what_is_suspicious_of_the_run(runs, tmp_path):
     source, run_id = runs.source("pca-logistic")
     row = source.board.runs.at[run_id, "row"]

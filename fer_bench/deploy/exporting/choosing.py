@@ -72,9 +72,13 @@ class Source:
         """The id of the run to use: of several seeds the best on validation images.
 
         model: a run id, a model's name, or None for what the leaderboard picks. strategy: that of the model, by default
-        the one picked on validation images. Raises FerBenchError where there is no such run, or it cannot be exported.
+        the one picked on validation images. Raises FerBenchError where there is no such run, it cannot be exported, or
+        `strategy` is given without the name of a model.
         """
         runs = self.board.runs
+        if strategy is not None and (model is None or model in runs.index):
+            has_one = "without a model the one to use is" if model is None else f"{model} is a run, and its own is"
+            raise FerBenchError(f"--strategy {strategy}: goes with the name of a model; {has_one} known already")
         if model in runs.index:
             return self._usable(str(model))
         for record in self.predictions.elsewhere:
