@@ -102,7 +102,8 @@ def _difference(
 def _candidates(rows: pd.DataFrame, draws: Mapping[str, Draws]) -> pd.DataFrame:
     """Rows that validation images can choose: trained here, not fitted to these images, and scored on them."""
     known = draws[VALIDATION].rows if VALIDATION in draws else ()
-    return rows[~rows["family"].isin(UNTRAINED) & ~rows["fitted"] & rows.index.isin(known)]
+    guesses = rows["family"].eq("baseline") & rows["n_parameters"].isna()  # there is nothing in them to use
+    return rows[~rows["family"].isin(UNTRAINED) & ~guesses & ~rows["fitted"] & rows.index.isin(known)]
 
 
 def _pick(candidates: pd.DataFrame, draws: Mapping[str, Draws]) -> Pick:

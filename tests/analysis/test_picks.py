@@ -8,6 +8,7 @@ from stored import SUBSETS, board_of, without
 
 from fer_bench.analysis import difference
 from fer_bench.records import Timing
+from fer_bench.report.page import page
 
 # What is picked
 
@@ -86,6 +87,16 @@ def test_rows_from_elsewhere_and_rows_fitted_to_validation_images_are_ranked_and
     assert board.rows.loc["hog-svm / logit-adjustment", "fitted"]
     assert set(board.grid.index) == {"hog-svm", "pca-svm", "majority"}
     assert "hog-svm / none" in board.best_of_model.index
+
+
+def test_what_guesses_is_ranked_and_never_picked(stored_runs):
+    without(stored_runs, "hog-svm", "pca-svm")
+    stored_runs.rewrite(stored_runs.find("majority"), family="baseline")
+    board = board_of(stored_runs)
+    assert list(board.rows.index) == ["majority / none"] and not board.picks
+    assert "USE" not in {finding.code for finding in board.findings} and page(board)
+    stored_runs.add("pca-logistic", stored_runs.predictions(-2.0), family="baseline", n_parameters=1057)
+    assert board_of(stored_runs).picks["all"].within == ("pca-logistic / none",)
 
 
 def test_each_model_stands_once_at_the_strategy_picked_on_validation(board):
