@@ -73,13 +73,13 @@ class Annotations:
             yield append
 
     def _path(self, source: Path, suffix: str) -> Path:
-        """A name of its own for each source, whatever its folder."""
-        name, n = source.stem, 1
-        while f"{name}{suffix}".lower() in self._used:
+        """A name of its own for each source, whatever its folder, and none that pictures and videos usually have."""
+        name, n = f"{source.stem}.annotated{suffix}", 1
+        while name.lower() in self._used:
             n += 1
-            name = f"{source.stem}-{n}"
-        self._used.add(f"{name}{suffix}".lower())
-        return self.folder / f"{name}{suffix}"
+            name = f"{source.stem}-{n}.annotated{suffix}"
+        self._used.add(name.lower())
+        return self.folder / name
 
 
 def drawn(image: np.ndarray, faces: Sequence[Face], classes: Sequence[str]) -> np.ndarray:

@@ -82,7 +82,16 @@ def test_a_video_has_a_time_line_and_one_cut_short_is_told(runs, seen, command, 
     assert [face["frame"] for face in own] == list(range(20)) and {face["face"] for face in own} == {1}
     assert own[-1]["seconds"] == pytest.approx(1.9) and len(found["problems"]) == 1
     assert {path.name for path in tmp_path.glob("p-*.png")} == {"p-clip-1.png", "p-cut-2.png"}
-    assert {path.name for path in (tmp_path / "drawn").iterdir()} == {"clip.mp4", "cut.mp4"}
+    assert {path.name for path in (tmp_path / "drawn").iterdir()} == {"clip.annotated.mp4", "cut.annotated.mp4"}
+
+
+def test_copies_take_the_place_of_those_before_and_of_no_other_picture(runs, seen, command, tmp_path):
+    (tmp_path / "two.jpg").write_text("mine")
+    for _ in range(2):
+        given = (str(seen / "photos" / "two.jpg"), "--annotate", ".")
+        assert command("predict", str(runs.bundle("pca-forest").path), *given).returncode == 0
+    assert (tmp_path / "two.jpg").read_text() == "mine"
+    assert [path.name for path in tmp_path.glob("*.annotated*")] == ["two.annotated.jpg"]
 
 
 @pytest.mark.parametrize(
