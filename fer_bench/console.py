@@ -31,7 +31,7 @@ class _Shown:
 
 
 class SuiteProgress(_Shown, Watcher):
-    """A `Watcher` for terminals; where output is a file, the lines alone."""
+    """A `Watcher` for terminals; where output is a file, the lines alone, which then tell the time left."""
 
     def __init__(self, console: Screen) -> None:
         super().__init__(
@@ -70,9 +70,9 @@ class SuiteProgress(_Shown, Watcher):
         spec = planned.spec
         name = f"{spec.model} · {spec.strategy}" + (f" · seed {spec.seed}" if spec.seed else "")
         name += f" · fold {spec.fold_name}" if spec.fold else ""
-        line = Text(f"{self._count:4}/{self._total}  {name:36}  ")
+        line = Text(f"{self._count:4}/{self._total}  {name:30}  ")
         line.append(self._outcome(planned, status), style=_COLORS.get(status, "red"))
-        line.append(f"  {spell(seconds):>6}  {left}", style="dim")
+        line.append(f"  {spell(seconds):>6}" + (f"  {left}" if self._bar.disable else ""), style="dim")
         self._console.print(line, soft_wrap=True)
 
     def _outcome(self, planned: PlannedRun, status: str) -> str:
