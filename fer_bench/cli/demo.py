@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import StringIO
+from textwrap import wrap
 
 import numpy as np
-from tabulate import tabulate
+from rich import box
+from rich.table import Table
 
 from fer_bench.analysis import Finding, against_data
 from fer_bench.data import Dataset, find_copies, make_audit, make_split, make_synthetic
 from fer_bench.progress import Progress, silent
 from fer_bench.records import Audit
+from fer_bench.screen import Screen
 
 N_IMAGES = 1000
 ENLARGED = 3
 """Times the largest class that every class is enlarged to by those who want "more data" as well as balance."""
 SEED = 0
+WIDTH = 80
+"""Of a usual terminal, in columns."""
 
 
 @dataclass(frozen=True)
@@ -62,25 +68,36 @@ def lines(done: list[Way]) -> list[str]:
     from fer_bench.report import sentences
 
     rare = done[0].data.class_names[_rarest(done[0].data)]
-    header = ("", "validation", "test", f"{rare}: validation", f"{rare}: test", "leak gate")
-    table = [
-        (way.name, *(f"{share:.1%}" for share in (way.validation, way.test, way.rare_validation, way.rare_test)),
-         "LEAK SUSPECT" if way.evidence else "passed")
-        for way in done
-    ]  # fmt: skip
-    align = ("left", *["right"] * 4, "left")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column()
+    for name in ("validation", "test", f"{rare}:\nvalidation", f"{rare}:\ntest"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("leak gate", no_wrap=True)
+    for way in done:
+        shares = (way.validation, way.test, way.rare_validation, way.rare_test)
+        table.add_row(way.name, *(f"{share:.1%}" for share in shares), "LEAK SUSPECT" if way.evidence else "passed")
+    drawn = StringIO()
+    Screen(file=drawn, width=WIDTH, color_system=None).print(table)
     evidence = [("", f"{way.name}:", *map("  - {}".format, sentences(way.evidence))) for way in done if way.evidence]
     return [
-        "The same rendered faces, the same Random Forest on pixels, the same test faces, three ways to prepare them:",
+        *_wrapped(
+            "The same rendered faces, the same Random Forest on pixels, the same test faces, "
+            "three ways to prepare them:"
+        ),
+        *(line.rstrip() for line in drawn.getvalue().splitlines()),
+        *_wrapped(
+            "Over-sampling repeats images of rare classes. Repeated before the split, one copy is trained on and its "
+            "twin validates: the forest has seen the answer. The test faces were set aside first and tell the truth."
+        ),
+        *(line for part in evidence for text in part for line in _wrapped(text)),
         "",
-        *tabulate(table, header, "simple", colalign=align, disable_numparse=True).splitlines(),
-        "",
-        "Over-sampling repeats images of rare classes. Repeated before the split, one copy is trained on and its twin",
-        "validates: the forest has seen the answer. The test faces were set aside first and tell the truth.",
-        *(line for part in evidence for line in part),
-        "",
-        "fer_bench over-samples training rows only, after the split, and audits data before every run.",
+        *_wrapped("fer_bench over-samples training rows only, after the split, and audits data before every run."),
     ]
+
+
+def _wrapped(text: str) -> list[str]:
+    """`text` as lines of WIDTH at most; those that go on a point of a list are indented as it is."""
+    return wrap(text, WIDTH, subsequent_indent="    " * text.startswith("  - ")) or [""]
 
 
 def _way(name: str, faces: Dataset, subsets: dict[str, np.ndarray]) -> Way:
