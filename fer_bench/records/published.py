@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 PROBABILITIES_FILE = "probabilities.npz"
 SCALE = 2**15
 """A power of two, so that it rounds nothing: float16 then tells probabilities from 0 down to 2 ** -39."""
+_LETTER = r"""(?:[^'/\n]|'"'"')"""
+QUOTED = re.compile(rf"""(?<=')([\w-]+=)?(?:\.\.|~)?/(?:{_LETTER}*/)*({_LETTER}+)(?=')""")
+"""A path that a shell is given in quotes, with what may be quoted with it, as in '--data=/home/x y/z.csv'."""
 BESIDE = ("split-*.csv.gz", "images-*.csv.gz", "audit*.json", "tuned/*.json")
 
 
@@ -165,6 +168,7 @@ def _unpacked(packed: np.ndarray) -> np.ndarray:
 
 def without_folders(text: str) -> str:
     """`text`, such as a command, with the names alone of files outside its own folder: "../shared/x.csv" as "x.csv"."""
+    text = QUOTED.sub(r"\1\2", text)
     return re.sub(r"(?<![^\s'=])(?:\.\.|~)?/(?:[^\s']*/)?([^\s'/]+)", r"\1", text)
 
 

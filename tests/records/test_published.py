@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shlex
 import shutil
 
 import numpy as np
@@ -13,7 +14,15 @@ from fer_bench.analysis import Predictions, load_leaderboard, publish, unpack, v
 from fer_bench.analysis.evidence import ensemble
 from fer_bench.cli import app
 from fer_bench.errors import FerBenchError
-from fer_bench.records import PublishedFolder, ResultsFolder, RunSpec, copy_beside, open_results, rounded
+from fer_bench.records import (
+    PublishedFolder,
+    ResultsFolder,
+    RunSpec,
+    copy_beside,
+    open_results,
+    rounded,
+    without_folders,
+)
 
 COUNTED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_precision", "macro_recall", "confusion", "per_class")
 
@@ -137,6 +146,19 @@ def test_where_files_lay_is_not_published(stored_runs, tmp_path):
     assert (again.command, again.notes, again.weights_note) == (
         "fer_bench run --weights w.h5", ["weights from w.h5"], "w.h5",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--data", "/home/anna maria/secret/x.csv"], ["--data", "x.csv"]),
+        (["--data=../anna maria/x y.csv", "--name", "a/b c"], ["--data=x y.csv", "--name", "a/b c"]),
+        (["--data", "/home/o'neil/my own/x.csv", "/home/me/p.py"], ["--data", "x.csv", "p.py"]),
+        (["--data", "/home/me/o'neil's x.csv", "don't", "/a/b"], ["--data", "o'neil's x.csv", "don't", "b"]),
+    ],
+)
+def test_folders_with_blanks_and_quotes_are_not_told(given, told):
+    assert shlex.split(without_folders(shlex.join(given))) == told
 
 
 def test_history_and_log_are_read(published, stored_runs):
