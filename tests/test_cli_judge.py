@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stored import StoredRuns
 
 
 @pytest.fixture
@@ -120,6 +121,7 @@ def other_split(stored_runs) -> None:
         (("judge", "nowhere.csv", "--name", "faces"), ["nowhere.csv", "cannot be read"]),
         (("judge", "tiny.npz", "--name", "faces"), ["tiny.npz", "not a CSV file"]),
         (("judge", "mine.csv", "--name", "../results/faces"), ["--name '../results/faces'", "letters"]),
+        (("report", "--name", "faces", "--images", "no.csv"), ["--images no.csv: no such file"]),
         (("report", "--name", ""), ["--name ''", "letters"]),
         (("judge", "mine.csv", "--name", "nothing"), ["no results in results/nothing", "faces"]),
         (("judge", "mine.csv", "--name", "faces", "--as", "../up"), ["--as '../up'", "lower-case letters"]),
@@ -153,6 +155,14 @@ def test_records_of_another_split_are_refused_by_name(judged, stored_runs, argum
     other_split(stored_runs)
     done = judged(*arguments, "--name", "faces")
     assert done.returncode == 2 and stored_runs.folder.records()[0].run_id in done.stderr
+
+
+def test_runs_of_another_split_are_counted(judged, stored_runs):
+    other = StoredRuns(stored_runs.folder.path, prefix="other")
+    for model in ("cnn", "hog-svm"):
+        other.add(model, other.predictions(1.0), started="2020-01-01T00:00:00")
+    done = judged("judge", "mine.csv", "--name", "faces")
+    assert done.returncode == 0 and "of another split, or of folds: 2 runs\n" in done.stdout
 
 
 def test_published_runs_that_are_no_longer_there_are_told(judged, stored_runs, tmp_path):

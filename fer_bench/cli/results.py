@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -63,8 +64,11 @@ def report(
     if images:
         from fer_bench.data import open_dataset
 
-        with reading_progress() as progress:
-            dataset = open_dataset(images, name=name, options=options.reading(), progress=progress).load()
+        try:
+            with reading_progress() as progress:
+                dataset = open_dataset(images, name=name, options=options.reading(), progress=progress).load()
+        except FerBenchError as error:  # most commands call the same data so
+            raise FerBenchError(re.sub(r"(?<!\S)--data(?!\S)", "--images", str(error))) from error
     for split in splits:
         write_pages(folder, None, split, [one.value for one in format_ or ()], dataset)
 
@@ -221,8 +225,8 @@ def _newest(results: Path, name: str) -> tuple[ResultsFolder, Predictions]:
     check_name(name)
     folder = _own_runs(results / name)
     found = Predictions.newest(folder)
-    for record in found.elsewhere:
-        say(f"left out, of another split: {record.run_id}")
+    if n := len(found.elsewhere):
+        say(f"left out, as they are of another split, or of folds: {n:,} run{'s' * (n > 1)}")
     return folder, found
 
 
