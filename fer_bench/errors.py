@@ -31,6 +31,11 @@ def readable(text: str, limit: int | None = None) -> str:
     return _UNFIT.sub(lambda found: ascii(found[0])[1:-1].replace(r"\udc", r"\x"), text)
 
 
+def no_formula(text: str) -> str:
+    """`text` as a cell of a table that a spreadsheet shows, and never runs as a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
 def listing(problems: list[str], limit: int = 20) -> str:
     """Join `problems` one per line, at most `limit` of them, with a count of the rest."""
     shown = "\n".join(f"  - {problem}" for problem in problems[:limit])

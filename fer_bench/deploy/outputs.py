@@ -17,7 +17,7 @@ from fer_bench.deploy.annotating import most_probable, write_timeline
 from fer_bench.deploy.bundle import CARD, Bundle
 from fer_bench.deploy.faces import Box
 from fer_bench.deploy.predicting import Face, Found
-from fer_bench.errors import FerBenchError
+from fer_bench.errors import FerBenchError, no_formula
 
 SUFFIXES = (".csv", ".json")
 
@@ -69,13 +69,17 @@ def _rounded(value: np.floating) -> float:
 
 
 def _csv(lines: Sequence[dict[str, Any]], classes: Sequence[str]) -> str:
-    """One line a face; the columns of the classes begin with p_, so that no class can be called as another column."""
+    """One line a face; the columns of the classes begin with p_, so that no class can be called as another column.
+
+    A spreadsheet runs neither a file's name nor a class's.
+    """
     text = io.StringIO()
     names = ["file", "frame", "seconds", "face", *Box._fields, "class", "probability"]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*names, *(f"p_{name}" for name in classes)])
     for line in lines:
-        writer.writerow([*(line[name] for name in names), *line["probabilities"].values()])
+        told = line | {"file": no_formula(line["file"]), "class": no_formula(line["class"])}
+        writer.writerow([*(told[name] for name in names), *line["probabilities"].values()])
     return text.getvalue()
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from fer_bench.errors import no_formula
 from fer_bench.report.columns import COLUMNS, columns, values
+from fer_bench.report.html.payload import plain
 from fer_bench.report.text import one_line, sentences
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def json_text(board: Leaderboard) -> str:
         "environment": dict(board.environment),
         "command": board.command,
     }
-    return json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def latex(board: Leaderboard) -> str:
@@ -84,17 +85,4 @@ def _unranked(board: Leaderboard) -> pd.DataFrame:
 
 def _csv_text(text: Any) -> Any:
     """On one line, and never what a spreadsheet would run as a formula."""
-    if not isinstance(text, str):
-        return text
-    line = one_line(text)
-    return f"'{line}" if line.startswith(("=", "+", "-", "@")) else line
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold: no NumPy, and None for what is not a number."""
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return no_formula(one_line(text)) if isinstance(text, str) else text

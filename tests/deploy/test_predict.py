@@ -4,13 +4,14 @@ import csv
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from fer_bench.data import make_synthetic
-from fer_bench.deploy import Box, Detector
+from fer_bench.deploy import Box, Detector, write_predictions
 from fer_bench.deploy.annotating import drawn
 from fer_bench.deploy.faces import framed, usual_framing
 from fer_bench.deploy.predicting import Face, Tracks
@@ -134,6 +135,14 @@ def test_a_face_is_followed_and_its_probabilities_smoothed():
     np.testing.assert_allclose(second[0][2], [1 - np.exp(-0.1), np.exp(-0.1)], atol=1e-6)
     later = tracks.follow(3.0, boxes[:1], np.eye(2, dtype=np.float32)[:1])
     assert later[0][0] == 3
+
+
+def test_a_table_of_faces_holds_no_formula(tmp_path):
+    face = Face("=HYPERLINK(1).jpg", 1, None, np.array([0.4, 0.6], np.float32))
+    bundle = SimpleNamespace(classes=("b", "@SUM(1)"), card={"run": "a"})
+    write_predictions(tmp_path / "p.csv", bundle, SimpleNamespace(faces=[face], problems=[]))
+    (row,) = csv.DictReader((tmp_path / "p.csv").open())
+    assert (row["file"], row["class"]) == ("'=HYPERLINK(1).jpg", "'@SUM(1)") and "p_@SUM(1)" in row
 
 
 def test_names_in_scripts_without_a_font_are_told_apart():

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from fer_bench.analysis import load_leaderboard
 from fer_bench.report import html
 from fer_bench.report.html import payload
 from fer_bench.report.html.payload import ERROR_UNIT, plain
@@ -65,7 +66,16 @@ def test_scores_on_test_clean_that_are_no_columns_are_there(judged_board, drawn)
 
 def test_numbers_become_plain():
     values = (np.float32(0.5), 0.671496, np.nan, np.int64(3), 1211815.0, np.bool_(True), "x", {"a": (1, None)})
-    assert plain(values) == [0.5, 0.671496, None, 3, 1211815, True, "x", {"a": [1, None]}]  # none is rounded twice
+    assert plain(values, 7) == [0.5, 0.671496, None, 3, 1211815, True, "x", {"a": [1, None]}]  # none is rounded twice
+    assert plain((np.float32(0.1), np.array([1 / 3]))) == [float(np.float32(0.1)), [1 / 3]]
+
+
+def test_what_a_run_says_tells_nothing_of_folders_elsewhere(stored_runs):
+    said = {"command": "fer_bench run --data /home/me/x.csv", "notes": ["from /home/me/w.h5"]}
+    stored_runs.rewrite(record := stored_runs.find("hog-svm"), weights_note="/home/me/w.h5", **said)
+    made = payload.payload(load_leaderboard(stored_runs.folder))["runs"]
+    own = next(run["settings"] for run in made if run["id"] == record.run_id)
+    assert (own["command"], own["notes"], own["weights_note"]) == ("fer_bench run --data x.csv", ["from w.h5"], "w.h5")
 
 
 def test_the_page_may_load_nothing(judged_board):

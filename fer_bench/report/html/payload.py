@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fer_bench.analysis.comparisons import MEASURES, standard_errors
+from fer_bench.records import without_folders
 from fer_bench.report.columns import Column, columns, values
 from fer_bench.report.html.galleries import galleries
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 """An answer takes one character: the index of its class to the base 36."""
+PRECISION = 7  # digits
 PREDICTIONS_LIMIT = 1_500_000  # bytes
 PAIRED_ROWS = 300  # the report carries the standard error of every difference between two of so many rows
 ERROR_UNIT = 1e-5
@@ -53,25 +55,32 @@ def payload(board: Leaderboard, images: np.ndarray | None = None) -> dict[str, A
             "clean": None if "clean" not in _subsets(board) else "".join(map(str, np.asarray(board.clean, dtype=int))),
             "carried": "none" if not carried else "all" if len(carried) == len(board.predicted) else "first",
             "galleries": None if images is None else galleries(board, images),
-        }
+        },
+        PRECISION,
     )
 
 
-def plain(value: Any) -> Any:
-    """`value` in JSON's own types: floats to seven digits, NaN and infinities as None, arrays as lists."""
+def plain(value: Any, digits: int | None = None) -> Any:
+    """`value` in JSON's own types: NaN and infinities as None, arrays as lists, floats to `digits` if these are given.
+
+    Of arrays, digits count from the point on. What is whole is an int then.
+    """
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, float):
-        return None if not math.isfinite(value) else int(value) if value.is_integer() else float(f"{value:.7g}")
-    if value is None or isinstance(value, (str, bool, int)):
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, float) and digits:
+        return int(value) if value.is_integer() else float(f"{value:.{digits}g}")
+    if value is None or isinstance(value, (str, bool, int, float)):
         return value
     if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
+        return {str(key): plain(one, digits) for key, one in value.items()}
     if isinstance(value, np.ndarray):
-        is_known = value.dtype.kind == "f" and np.isfinite(value).all()
-        return np.round(value, 7).tolist() if is_known else plain(value.tolist())
+        if digits and value.dtype.kind == "f" and np.isfinite(value).all():
+            return np.round(value, digits).tolist()
+        return plain(value.tolist(), digits)
     if isinstance(value, (list, tuple, pd.Index, pd.Series)):
-        return [plain(one) for one in value]
+        return [plain(one, digits) for one in value]
     return None if value is pd.NaT or value is pd.NA else str(value)
 
 
@@ -103,7 +112,7 @@ def _rows(board: Leaderboard) -> list[dict[str, Any]]:
     )
     found = []
     for (row, own), line in zip(board.rows.iterrows(), table.to_dict("records"), strict=True):
-        known = {name: value for name, value in plain(line).items() if value is not None and value != ""}
+        known = {name: value for name, value in plain(line, PRECISION).items() if value is not None and value != ""}
         runs = [place[run_id] for run_id in own["runs"]]
         found.append(known | {"row": row, "family": own["family"], "runs": runs})
     return found
@@ -144,7 +153,7 @@ def _runs(board: Leaderboard, carried: set[str]) -> list[dict[str, Any]]:
         if run_id not in board.predicted:
             continue
         own = line.get("versions")
-        settings = {name: plain(value) for name, value in line.items() if name not in PLACED}
+        settings = {name: plain(_told(name, value), PRECISION) for name, value in line.items() if name not in PLACED}
         found.append(
             {
                 "id": run_id,
@@ -158,6 +167,13 @@ def _runs(board: Leaderboard, carried: set[str]) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _told(name: str, value: Any) -> Any:
+    """`value` of the column `name` of `runs`; of files outside a run's own folder the names alone."""
+    if name == "notes":
+        return [without_folders(note) for note in value]
+    return without_folders(value) if name in ("command", "weights_note") and value else value
 
 
 def _scored(board: Leaderboard) -> list[str]:
