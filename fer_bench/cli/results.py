@@ -19,7 +19,7 @@ from fer_bench.errors import FerBenchError, listing
 if TYPE_CHECKING:
     from fer_bench.analysis import Predictions
     from fer_bench.data import Dataset
-    from fer_bench.records import ReadableFolder, ResultsFolder
+    from fer_bench.records import PublishedFolder, ReadableFolder, ResultsFolder
     from fer_bench.records.schema import Record
 
 app = typer.Typer()
@@ -86,10 +86,13 @@ def publish(
     source = _own_runs(folder)
     target = to / source.name
     before = _published_ids(target)
-    published = pack(source, target)
-    write_data_card(published, command_line())
-    for split in newest_splits(published.records()):
-        write(published, split=split)
+
+    def add_pages(folder: PublishedFolder) -> None:
+        write_data_card(folder, command_line())
+        for split in newest_splits(folder.records()):
+            write(folder, split=split)
+
+    published = pack(source, target, add_pages)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     say(f"Published: {target}, {size / 1e6:.1f} MB")
     if lost := sorted(before - {record.run_id for record in published.records()}):

@@ -14,7 +14,7 @@ import json
 import re
 import shutil
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -172,9 +172,13 @@ def without_folders(text: str) -> str:
     return re.sub(r"(?<![^\s'=])(?:\.\.|~)?/(?:[^\s']*/)?([^\s'/]+)", r"\1", text)
 
 
-def write_published(source: ReadableFolder, target: Path, runs: Iterable[PublishedRun]) -> None:
+def write_published(
+    source: ReadableFolder, target: Path, runs: Iterable[PublishedRun],
+    add_pages: Callable[[PublishedFolder], object] = lambda folder: None,
+) -> None:  # fmt: skip
     """Write `runs` and what lies beside them in `source` as the folder `target`, in place of earlier evidence.
 
+    add_pages: writes more into it before it takes that place, which it does not where this fails.
     The same input gives the same bytes. Raises FerBenchError where something else, or evidence of other data, is at
     `target`.
     """
@@ -185,7 +189,12 @@ def write_published(source: ReadableFolder, target: Path, runs: Iterable[Publish
     if there and not there & {run.record.spec.data_fingerprint for run in by_id}:
         raise FerBenchError(f"{target}: has evidence of other data, which is not written over; give another folder")
     target.parent.mkdir(parents=True, exist_ok=True)
-    replace_folder(target, lambda work: _write(source.path, work, by_id), synced=True)
+
+    def build(work: Path) -> None:
+        _write(source.path, work, by_id)
+        add_pages(PublishedFolder(work))
+
+    replace_folder(target, build, synced=True)
 
 
 def _write(source: Path, work: Path, runs: list[PublishedRun]) -> None:

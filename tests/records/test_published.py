@@ -276,6 +276,21 @@ def test_only_earlier_evidence_is_replaced(stored_runs, tmp_path):
     assert stored_runs.folder.records()
 
 
+def test_evidence_and_pages_stay_where_new_pages_cannot_be_written(stored_runs, tmp_path, monkeypatch):
+    def fail(*given, **options):
+        raise MemoryError
+
+    given = ["publish", str(stored_runs.folder.path), "--to", str(tmp_path / "published")]
+    assert CliRunner().invoke(app, given).exit_code == 0
+    content = {path: path.read_bytes() for path in (tmp_path / "published").rglob("*") if path.is_file()}
+    assert {"leaderboard.md", "report.html"} <= {path.name for path in content}
+    stored_runs.add("cnn", stored_runs.predictions(1.0))
+    with monkeypatch.context() as patch:
+        patch.setattr("fer_bench.report.write", fail)
+        assert isinstance(CliRunner().invoke(app, given).exception, MemoryError)
+    assert {path: path.read_bytes() for path in (tmp_path / "published").rglob("*") if path.is_file()} == content
+
+
 def test_evidence_of_other_data_is_not_replaced(stored_runs, tmp_path):
     publish(stored_runs.folder, tmp_path / "published")
     content = {path: path.read_bytes() for path in (tmp_path / "published").rglob("*") if path.is_file()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,9 +39,12 @@ MOST = 1e-3
 """By how much rounding may move a figure."""
 
 
-def publish(source: ResultsFolder, target: Path) -> PublishedFolder:
+def publish(
+    source: ResultsFolder, target: Path, add_pages: Callable[[PublishedFolder], object] = lambda folder: None
+) -> PublishedFolder:
     """Write what is known of all runs in `source` as the few files of a folder `target`, in place of earlier evidence.
 
+    add_pages: see `write_published`.
     Figures of answers stay as they are; those of probabilities are computed anew from the rounded ones.
     Raises FerBenchError where `source` is damaged, its figures do not follow, or something else is at `target`.
     """
@@ -56,7 +59,8 @@ def publish(source: ResultsFolder, target: Path) -> PublishedFolder:
                 raise FerBenchError(f"{run.run_id}: {faults[0]}; `verify` tells what else does not follow")
             for record, subset, labels, rows in _parts(predictions, run):
                 kept[record.run_id].add(record, subset, labels, rows, predictions.class_names)
-    write_published(source, target, [_published(source, record, kept[record.run_id]) for record in records])
+    runs = [_published(source, record, kept[record.run_id]) for record in records]
+    write_published(source, target, runs, add_pages)
     return PublishedFolder(target)
 
 
