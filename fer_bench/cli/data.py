@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fer_bench.cli.options import DataOptions, SplitOptions, with_options
-from fer_bench.cli.terminal import command_line, console, reading_progress, say, write_data_card
+from fer_bench.cli.terminal import console, reading_progress, say, write_data_card
 from fer_bench.seeds import MOST_SEED
 
 app = typer.Typer()
@@ -36,7 +36,7 @@ def audit(options: SplitOptions) -> None:
         sheet = folder / "sheets" / "copies.png"
         dataset = Dataset.load(prepared.dataset_folder)
         write_copies(sheet, dataset, Split.load(prepared.split_folder), stored_copies(dataset))
-    card = write_data_card(prepared.results, command_line())
+    card = write_data_card(prepared.results)
     found = Audit.load(prepared.results.audit_path())
     say(*audit_lines(found), "", f"{card}, pairs to look at: {sheet}")
     if against_data(found):

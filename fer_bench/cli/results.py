@@ -70,7 +70,7 @@ def report(
         except FerBenchError as error:  # most commands call the same data so
             raise FerBenchError(re.sub(r"(?<!\S)--data(?!\S)", "--images", str(error))) from error
     for split in splits:
-        write_pages(folder, None, split, [one.value for one in format_ or ()], dataset)
+        write_pages(folder, split, [one.value for one in format_ or ()], dataset)
 
 
 @app.command(epilog="Example: `python -m fer_bench publish results/fer2013`")
@@ -88,7 +88,7 @@ def publish(
     before = _published_ids(target)
 
     def add_pages(folder: PublishedFolder) -> None:
-        write_data_card(folder, command_line())
+        write_data_card(folder)
         for split in newest_splits(folder.records()):
             write(folder, split=split)
 
@@ -144,7 +144,7 @@ def judge(
     taken = {ensemble.MODEL, *(card.name for card in MODELS)}
     record, is_new = external.put_on_record(known, folder, predictions, as_, replace, command_line(), taken)
     _say_row(record, "put on record" if is_new else "on record already, nothing added")
-    board = write_pages(folder, None, known.split)
+    board = write_pages(folder, known.split)
     row = board.runs.at[record.run_id, "row"]
     if row in board.unranked.index:
         say(*(f"Not ranked: {text}" for text in sentences(board.unranked.at[row, "reasons"])))
@@ -205,7 +205,7 @@ def ensemble(name: ResultsName = "synthetic", results: Results = Path("results")
     _say_row(record, "put on record" if is_new else "on record already, unchanged")
     members = sorted(record.members.items(), key=lambda pair: (-pair[1], pair[0]))
     say(*(f"  {weight:.2f} {run_id}" for run_id, weight in members))
-    write_pages(folder, None, known.split)
+    write_pages(folder, known.split)
 
 
 def _own_runs(path: Path) -> ResultsFolder:

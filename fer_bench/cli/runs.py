@@ -53,7 +53,7 @@ def run(
         how = Options(options.rerun, timeout, tuple(options.plugin or ()), jobs, command)
         with SuiteProgress(console) as progress:
             finished = run_plan(planned, prepared, how, progress, place)
-    show_pages(prepared, command)
+    show_pages(prepared)
     if finished.interrupted:
         raise KeyboardInterrupt
     if finished.failed:

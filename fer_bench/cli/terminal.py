@@ -74,25 +74,21 @@ def say_stopped(command: str) -> None:
     console.print(text, style="yellow", soft_wrap=True)
 
 
-def write_data_card(folder: ReadableFolder, command: str) -> Path:
-    """Write the data card of a results folder where its audit is newer; returns where it is."""
+def write_data_card(folder: ReadableFolder) -> Path:
+    """Write the data card of a results folder that has an audit; returns where it is."""
     from fer_bench import report
     from fer_bench.records import Audit
 
-    audit, card = folder.audit_path(), folder.path / report.CARD_FILE
-    if audit.exists() and not (card.exists() and card.stat().st_mtime_ns >= audit.stat().st_mtime_ns):
-        report.write_data_card(folder.path, Audit.load(audit), command)
-    return card
+    audit = folder.audit_path()
+    if audit.exists():
+        report.write_data_card(folder.path, Audit.load(audit))
+    return folder.path / report.CARD_FILE
 
 
 def write_pages(
-    folder: ReadableFolder,
-    command: str | None,
-    split: Split,
-    formats: Sequence[str] = (),
-    dataset: Dataset | None = None,
+    folder: ReadableFolder, split: Split, formats: Sequence[str] = (), dataset: Dataset | None = None
 ) -> Leaderboard:
-    """Write the pages of `split`, in the usual formats or `formats`; show them in short.
+    """Write the data card and the pages of `split`, in the usual formats or `formats`; show them in short.
 
     dataset: that of the runs, for galleries in the report.
     """
@@ -102,20 +98,20 @@ def write_pages(
 
     lock = folder.lock("pages") if isinstance(folder, ResultsFolder) else nullcontext()
     with lock:  # of runners that end together, the last sees the records of all
+        write_data_card(folder)
         board, paths = write(folder, formats or DEFAULT, split, dataset)
     say(*overview(board, max(40, min(console.width, 100))), "", *(f"{path}" for path in paths))
     return board
 
 
-def show_pages(prepared: Prepared, command: str) -> None:
+def show_pages(prepared: Prepared) -> None:
     """Say where the pages are if judging again would give the same; else write them."""
     from fer_bench.report import up_to_date
 
     folder, split = prepared.results, (*prepared.fingerprints, prepared.n_folds)
-    write_data_card(folder, command)
     if page := up_to_date(folder.path, split):
         say(f"Up to date: {page}")
     elif any(folder.runs.glob("[!.]*/record.json")):
-        write_pages(folder, command, split)
+        write_pages(folder, split)
     else:
         say("No run has ended yet, so there is nothing to judge.")

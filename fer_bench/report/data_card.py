@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
-
 from fer_bench.analysis.evidence.leakage import COPY_LIMIT, EXACT_LIMIT, against_data
 from fer_bench.analysis.findings import PEOPLE, about_images, people_unknown
-from fer_bench.records import without_folders
 from fer_bench.report.columns import show
-from fer_bench.report.text import environment, one_line, sentences, table
+from fer_bench.report.text import environment, sentences, table
 
 if TYPE_CHECKING:
     from fer_bench.records import Audit
@@ -18,8 +15,8 @@ if TYPE_CHECKING:
 CARD_FILE = "data_card.md"
 
 
-def data_card(audit: Audit, command: str) -> str:
-    """The page, Markdown. command: what made it, shown at its end."""
+def data_card(audit: Audit) -> str:
+    """The page, Markdown. The same audit gives the same text."""
     counts = [subset.class_counts for subset in audit.subsets.values()]
     lines = [
         (name, *(f"{n:,}" for n in own), f"{sum(own):,}", f"{show(sum(own) / max(audit.images, 1), 'percent')} %")
@@ -30,7 +27,6 @@ def data_card(audit: Audit, command: str) -> str:
         warnings=about_images(audit, audit.class_names, audit.subsets["test"].class_counts),
         exact_limit=EXACT_LIMIT, copy_limit=COPY_LIMIT,
         classes=table(["class", *audit.subsets, "all", "share"], lines),
-        command=Markup(without_folders(one_line(command))),
     )  # fmt: skip
 
 

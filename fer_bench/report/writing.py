@@ -80,11 +80,11 @@ def write(
     return board, list(paths.values())
 
 
-def write_data_card(folder: Path, audit: Audit, command: str) -> None:
-    """Write `data_card.md` of `audit` into `folder`. command: shown as what made it."""
+def write_data_card(folder: Path, audit: Audit) -> None:
+    """Write `data_card.md` of `audit` into `folder`."""
     from fer_bench.report.data_card import CARD_FILE, data_card
 
-    cache.write_atomic(folder / CARD_FILE, data_card(audit, command))
+    cache.write_atomic(folder / CARD_FILE, data_card(audit))
 
 
 def up_to_date(folder: Path, split: Split) -> Path | None:
