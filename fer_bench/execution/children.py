@@ -35,6 +35,8 @@ BUSY, _NO_SPACE = "busy", "no space"
 _POLL_SECONDS, _PATIENCE_SECONDS = 0.5, 1.0
 _LONGEST = 200
 """Characters of what a model says of its progress."""
+_SPARING = ("timeout", "out-of-memory", "not-applicable")
+"""Ends that say nothing against a success that still stands on record: the same run may succeed another day."""
 _PRELOAD_ALWAYS = ("sklearn.metrics", "sklearn.decomposition", "scipy.optimize", "skimage.util")
 _PRELOAD = {
     "baseline": ("sklearn.dummy", "sklearn.linear_model"),
@@ -123,14 +125,26 @@ def is_done(job: Job) -> bool:
     return job.prepared.results.standing(job.spec.run_id).digest not in (None, job.record_digest)
 
 
+def _spares(job: Job, status: str) -> bool:
+    """Whether the record that is there stays though `job` ended otherwise this time."""
+    return job.stands and status in _SPARING and job.prepared.results.status(job.spec.run_id) == "success"
+
+
 def _put_on_record(job: Job, work: Path, status: str, **known: Any) -> None:
-    """Commit a record with `status`, unless another runner has done the run meanwhile, or a finished one would go."""
+    """Commit a record with `status`, unless another runner has done the run meanwhile, or a finished one would go.
+
+    What spares a finished one is added to its log.
+    """
     results, run_id = job.prepared.results, job.spec.run_id
     try:
         with results.lock(run_id).acquire(timeout=10):
             is_finished = status == "cancelled" and results.status(run_id) in FINISHED
             if is_finished or is_done(job):
                 shutil.rmtree(work, ignore_errors=True)
+            elif _spares(job, status):
+                why = f"done again: {status} ({known['reason']}); the earlier record stays"
+                with (results.runs / run_id / LOG_FILE).open("a") as log:
+                    log.write(f"{_tail(work) or ''}{why}\n")
             else:
                 results.commit(job.record(status, **known), work)
     except Timeout:
@@ -149,8 +163,8 @@ def _watch(
 ) -> str | None:
     """Wait for the child's end, passing its progress on and keeping its log in `work` short.
 
-    Returns "timeout" or "cancelled" where it was killed, BUSY or _NO_SPACE where it says so. Time runs from its first
-    word, which it says once it holds the run's lock.
+    Returns "timeout" or "cancelled" where it was killed, BUSY, _NO_SPACE or one of _SPARING where it says so. Time runs
+    from its first word, which it says once it holds the run's lock.
     """
     deadline = said = None
     sources = [process.sentinel, receiver]
@@ -189,6 +203,8 @@ def _end_group(number: int) -> None:
 def _verdict(ended: str | None, exitcode: int, timeout: float | None, kills: int) -> tuple[str, str]:
     if ended == "timeout":
         return f"took more than {timeout:g} s", "timeout"
+    if ended in _SPARING:
+        return "the run asked for more memory than there is" if ended == "out-of-memory" else "does not apply", ended
     if ended == "cancelled":
         return "stopped before its end, by the user or by a full disk", "cancelled"
     if exitcode == -signal.SIGKILL and out_of_memory_kills() > kills:
@@ -236,7 +252,11 @@ def _do(job: Job, work: Path, sender: Connection, patient: bool) -> None:
     print(f"{job.spec.run_id}: {job.command}", flush=True)
     record = do_run(job, work, _Reporter(sender))
     print(f"{record.status}: {record.reason or 'done'}", flush=True)
-    results.commit(record, work)
+    if _spares(job, record.status):
+        print(record.traceback or "", flush=True)
+        sender.send(record.status)
+    else:
+        results.commit(record, work)
 
 
 class _Reporter:

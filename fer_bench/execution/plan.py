@@ -139,7 +139,8 @@ class Job:
 
     plugins: files to load first. record_digest: of the record that was there when it was planned, or None; where
     another one is found, the run needs no repeat. weights: what `spec.weights` came down to on this machine: "none",
-    "imagenet" or a path; "" where none are used. weights_reason: why, in words.
+    "imagenet" or a path; "" where none are used. weights_reason: why, in words. stands: whether the record that was
+    there is a success that still holds.
     """
 
     spec: RunSpec
@@ -152,6 +153,7 @@ class Job:
     record_digest: str | None = None
     weights: str = ""
     weights_reason: str = ""
+    stands: bool = False
 
     @property
     def base_id(self) -> str:

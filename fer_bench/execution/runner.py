@@ -205,6 +205,7 @@ def _jobs(due: list[PlannedRun], prepared: Prepared, options: Options, n_jobs: i
             record_digest=planned.record_digest,
             weights=planned.weights.weights,
             weights_reason=planned.weights.reason,
+            stands=planned.status == "success",
         )
         for planned in due
     ]
@@ -244,8 +245,7 @@ class _Run:
                     busy = self._pass(executor, runs, patient=False)
                     if busy:
                         self.watcher.waiting("waiting for another runner")
-                    lost = self._pass(executor, busy, patient=True)
-                    self.finished.failed += [planned.spec.run_id for planned, _ in lost]
+                    self._pass(executor, busy, patient=True)
                 self.finished.interrupted = self.stop.is_set()
             finally:
                 self.stop.set()

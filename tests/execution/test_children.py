@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from multiprocessing import Pipe, get_context
 from pathlib import Path
 
@@ -56,6 +57,27 @@ def test_a_run_is_done_once_its_record_is_another_whatever_clock_its_server_has(
     put_on_record(second, "twice")
     assert children.is_done(second) and children.is_done(first)
     assert results.record(second.spec.run_id).reason == "twice"
+
+
+@pytest.mark.parametrize(
+    ("stands", "status", "stays"),
+    [
+        (True, "timeout", True),
+        (True, "out-of-memory", True),
+        (True, "not-applicable", True),
+        (True, "failed", False),
+        (False, "timeout", False),
+    ],
+)
+def test_a_success_that_stands_is_spared_by_ends_that_say_nothing_against_it(job, stands, status, stays):
+    results, run_id = job().prepared.results, job().spec.run_id
+    folder = results.record_path(run_id).parent
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text('{"status": "success"}')
+    children.record_without_child(replace(job(), stands=stands), status, "not today")
+    assert results.status(run_id) == ("success" if stays else status)
+    log = folder / "log.txt"
+    assert (log.exists() and f"{status} (not today)" in log.read_text()) == stays
 
 
 STOPPED_WHILE_LOADING = """

@@ -168,6 +168,35 @@ def test_a_run_that_is_stopped_while_it_is_done_again_keeps_its_record(program, 
     assert runs()["never-ends", "none"]["status"] == "success"
 
 
+LATER = """
+class Later(Fine):
+    def fit(self, X, y):
+        self.k = len(set(y))
+        later = Path(__file__).with_name("later").read_text()
+        if later == "greedy":
+            raise MemoryError
+        while later == "slow":
+            pass
+
+register_model("later", features="images", summary="a test", family="baseline")(lambda task: Later())
+"""
+
+
+def test_a_finished_run_that_has_no_time_or_memory_when_it_is_done_again_keeps_its_record(
+    program, plugin, runs, tmp_path
+):
+    (tmp_path / plugin).write_text(PLUGIN + LATER)
+    command = ("run", "--data", "tiny.npz", "--plugin", plugin, "--models", "later", "--strategies", "none")
+    for way, code in {"": 0, "greedy": 1, "slow": 1}.items():
+        (tmp_path / "later").write_text(way)
+        done = program(*command, "--rerun", "all", "--timeout", "5")
+        assert done.returncode == code, done.stdout + done.stderr
+        assert runs()["later", "none"]["status"] == "success"
+    (log,) = (tmp_path / "results" / "tiny" / "runs").glob("*/log.txt")
+    assert "MemoryError" in log.read_text() and "timeout (took more than 5 s)" in log.read_text()
+    assert str(log.relative_to(tmp_path)) in done.stdout
+
+
 def test_a_finished_run_whose_replacing_was_killed_is_not_done_again(program, plugin, tmp_path):
     command = ("run", "--data", "tiny.npz", "--plugin", plugin, "--models", "fine", "--strategies", "none")
     assert program(*command).returncode == 0
