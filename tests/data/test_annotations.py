@@ -105,6 +105,13 @@ def test_bad_lines_are_named_together_or_dropped(own):
         assert len(opened(source, skip_bad=True)) == 19
 
 
+@pytest.mark.parametrize("titles", ["image,emotion,split,split", "image,emotion,person,Person"])
+def test_columns_of_one_name_are_refused(own, titles):
+    path = write_text(own / "list.csv", titles, *rows())
+    with pytest.raises(FerBenchError, match=rf"{path}: several columns are called '{titles[-6:].strip(',').lower()}'"):
+        opened(own)
+
+
 def test_a_list_that_names_no_images_says_what_would(own):
     for cell in ("nobody", "0 255 " * 1000):
         path = write_text(own / "list.csv", "who,what", f"{cell},nothing", "no one,never")

@@ -198,6 +198,13 @@ def test_two_columns_of_labels_are_refused(write_csv):
     assert "'emotion' and 'Label'" in error_of(write_csv(["emotion,Label,pixels", "0,1,1 2 3 4"]))
 
 
+def test_further_columns_of_one_name_are_refused_and_those_without_are_not_read(write_csv):
+    header = "emotion,pixels,Person,person"
+    assert "'person'" in error_of(write_csv([header, "0,1 2 3 4,S1,S1"]))
+    decoded = read_csv(write_csv([f"{header[:-7]},,", "0,1 2 3 4,S1,,", "1,1 2 3 4,S2,,"]))
+    assert {name: values.tolist() for name, values in decoded.columns.items()} == {"Person": ["S1", "S2"]}
+
+
 def test_rows_of_no_square_image(write_csv):
     for first in [], ["0,1 2 3 4"]:
         assert "6 pixels" in error_of(write_csv(["emotion,pixels", *first, *["0,1 2 3 4 5 6"] * 3]))

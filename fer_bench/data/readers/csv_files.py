@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_bench.data.readers.decoded import Decoded, drop_bad, is_number, official_subset
-from fer_bench.data.readers.tables import Table, open_table
+from fer_bench.data.readers.tables import Table, open_table, refuse_repeats
 from fer_bench.errors import FerBenchError
 from fer_bench.progress import Progress, silent
 
@@ -77,7 +77,8 @@ def _collect(table: Table) -> tuple[_Rows, str]:
     """Every row of `table`, what cannot be read in it noted and replaced by nothing, and the column of its usages."""
     label_at, pixels_at = table.column("emotion", "label"), table.column("pixels")
     usage_at = table.find("usage") if "usage" in table.columns else table.find(*SUBSET_COLUMNS)
-    further = [at for at in range(len(table.names)) if at not in (label_at, pixels_at, usage_at)]
+    refuse_repeats(table.path, table.names)
+    further = [at for at, name in enumerate(table.names) if name and at not in (label_at, pixels_at, usage_at)]
     rows = _Rows(columns={table.names[at]: [] for at in further})
     for row, (line, fields) in enumerate(table):
         if len(fields) != len(table.names):

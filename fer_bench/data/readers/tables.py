@@ -9,7 +9,8 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,14 @@ class Table:
         raise FerBenchError(
             f"{self.path}: no column {' or '.join(repr(name) for name in names)}; the first line has {found}"
         )
+
+
+def refuse_repeats(path: Path, names: Sequence[str]) -> None:
+    """Raise FerBenchError where a column name stands more than once in `names`, "" of trailing commas aside."""
+    counts = Counter(name.casefold() for name in names if name)
+    if repeats := [name for name, n in counts.items() if n > 1]:
+        found = ", ".join(repr(name[:30]) for name in repeats[:12])
+        raise FerBenchError(f"{path}: several columns are called {found}: rename them, or keep one of each")
 
 
 def is_file(text: str | Path) -> bool:

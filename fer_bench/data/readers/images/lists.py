@@ -13,7 +13,7 @@ from fer_bench.data.readers.images.decoding import ImageFile, told_apart
 from fer_bench.data.readers.images.image_list import ImageList, Row
 from fer_bench.data.readers.images.picture_types import SUFFIXES
 from fer_bench.data.readers.locating import LISTS
-from fer_bench.data.readers.tables import open_table
+from fer_bench.data.readers.tables import open_table, refuse_repeats
 from fer_bench.errors import FerBenchError
 
 MATCHED = 0.5
@@ -75,11 +75,12 @@ def read_lists(
 ) -> tuple[list[ImageFile], list[str]]:
     """The faces of the `lists`, and notes. classes: of pictures by their folders, where these are classes.
 
-    Raises FerBenchError naming every bad line, unless `options.skip_bad` drops them.
+    Raises FerBenchError naming columns of one name, and every bad line, unless `options.skip_bad` drops them.
     """
     files: list[ImageFile] = []
     notes: list[str] = []
     for one in lists:
+        refuse_repeats(root / one.path, one.titles)
         read, problems = one.read()
         read, others = expressions_only(read, options) if one.is_affectnet else (read, [])
         notes += [f"{'attributes' if one.label is None else 'labels'} from {PurePosixPath(one.path).name}"]
