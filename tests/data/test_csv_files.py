@@ -268,3 +268,11 @@ def test_quoted_pixels_may_be_long_and_a_quote_that_is_not_closed_is_told(csv_li
     assert decoded.images.shape == (2, 224, 224)
     lines = [csv_lines[0], f'"{csv_lines[1]}', *csv_lines[2:] * 10_000]
     assert "a quote that is not closed" in error_of(write_csv(lines))
+
+
+def test_a_quote_within_a_cell_is_part_of_it_and_takes_no_line_that_follows(csv_lines, write_csv):
+    notes = ['5" photo', "", '"a ""b"" c"', '2" x 3"', '"two\nlines"', 'b"', "", "", 'c"']
+    rows = [f"{note},{line}" for note, line in zip(notes, csv_lines[1:], strict=True)]
+    decoded = read_csv(write_csv([f"note,{csv_lines[0]}", *rows]))
+    read = ['5" photo', "", 'a "b" c', '2" x 3"', "two lines", 'b"', "", "", 'c"']
+    assert decoded.columns["note"].tolist() == read

@@ -10,7 +10,7 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +48,31 @@ class Table:
         return [name.lower() for name in self.names]
 
     def __iter__(self) -> Iterator[tuple[int, list[bytes]]]:
-        """(line number in the file, fields) of every row that is not blank."""
-        packed, unpacked, number, is_open, row = self.path.stat().st_size, 0, 1, False, bytearray()
+        """(line number in the file, fields) of every row that is not blank; of a row of several lines, the last."""
+        lines = self._lines()
+        for number, line in lines:
+            if b'"' in line:
+                yield self._joined(number, line, lines)
+            elif line.strip():
+                yield number, _fields(line, self.mark)
+        self._progress(1.0, f"reading {self.path.name}")
+
+    def _joined(self, number: int, line: bytes, following: Iterator[tuple[int, bytes]]) -> tuple[int, list[bytes]]:
+        """The row that begins with `line`: with a cell in quotes that goes on, also of lines that follow."""
+
+        def texts() -> Iterator[str]:
+            nonlocal number
+            length = len(line)
+            yield _text(line)
+            while length < LONGEST_LINE and (found := next(following, None)):
+                number, length = found[0], length + len(found[1])
+                yield _text(found[1])
+
+        fields = _quoted(texts(), self.mark)
+        return number, fields
+
+    def _lines(self) -> Iterator[tuple[int, bytes]]:
+        packed, unpacked = self.path.stat().st_size, 0
         for number, line in enumerate(iter(lambda: self._rows.readline(LONGEST_LINE), b""), start=2):
             unpacked += len(line)
             if number % ROWS_PER_REPORT == 0:
@@ -60,16 +83,7 @@ class Table:
                 raise FerBenchError(
                     f"{self.path}: line {number} has more than {LONGEST_LINE:,} characters: not such a CSV file"
                 )
-            row += line
-            is_open ^= line.count(b'"') % 2 == 1
-            if is_open and len(row) < LONGEST_LINE:
-                continue  # a cell goes on in the next line
-            if row.strip():
-                yield number, _fields(bytes(row), self.mark)
-            is_open, row = False, bytearray()
-        if row.strip():
-            yield number, _fields(bytes(row), self.mark)
-        self._progress(1.0, f"reading {self.path.name}")
+            yield number, line
 
     def find(self, *names: str) -> int | None:
         """Position of the one of `names` that is a column, if any is. Raises FerBenchError where several are."""
@@ -170,7 +184,16 @@ def _header(path: Path, line: bytes) -> str:
 
 def _fields(line: bytes, mark: str) -> list[bytes]:
     if b'"' in line:
-        text = line.decode(errors="surrogateescape").strip("\r\n")
-        rows = csv.reader([text.replace("\r", " ").replace("\n", " ")], delimiter=mark, skipinitialspace=True)
-        return [cell.strip().encode(errors="surrogateescape") for cell in next(rows, [])]
-    return [field.strip(b' \t\r\n"') for field in line.split(None if mark == " " else mark.encode())]
+        return _quoted([_text(line)], mark)
+    return [field.strip(b" \t\r\n") for field in line.split(None if mark == " " else mark.encode())]
+
+
+def _text(line: bytes) -> str:
+    """`line` for the csv module, which takes no line ends within."""
+    return line.decode(errors="surrogateescape").rstrip("\r\n").replace("\r", " ") + "\n"
+
+
+def _quoted(lines: Iterable[str], mark: str) -> list[bytes]:
+    """The fields of one row, of as many of the `lines` as its quotes reach over."""
+    row = next(csv.reader(lines, delimiter=mark, skipinitialspace=True), [])
+    return [cell.replace("\n", " ").strip().encode(errors="surrogateescape") for cell in row]
