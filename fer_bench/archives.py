@@ -3,6 +3,7 @@
 import gzip
 import io
 import lzma
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -10,12 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fer_bench.errors import FerBenchError, listing
+from fer_bench.errors import FerBenchError, is_no_room, listing
 
 UNSUSPICIOUS = 1 << 24
 """Bytes that anything may unpack to."""
 RATIO = 100
 """How many times its size a larger file may unpack to: faces and tables of numbers reach a tenth of that."""
+_DAMAGE = (
+    zipfile.BadZipFile, ValueError, RuntimeError, NotImplementedError, EOFError, zlib.error, lzma.LZMAError,
+    struct.error,
+)  # fmt: skip
+"""What zipfile raises on archives that are damaged, encrypted, or packed in a way it does not know."""
 
 
 def is_bomb(unpacked: int, packed: int) -> bool:
@@ -47,8 +53,12 @@ def unzipped(path: Path, beside: Path) -> Iterator[Path]:
                     raise FerBenchError(f"{path}: names files outside the archive\n{listing(outside)}")
                 for member in members:
                     archive.extract(member, unpacked)
-        except (zipfile.BadZipFile, ValueError, RuntimeError, NotImplementedError, EOFError) as error:
+        except _DAMAGE as error:
             raise FerBenchError(f"{path}: cannot be unpacked ({error})") from error
+        except OSError as error:
+            if is_no_room(error):
+                raise
+            raise FerBenchError(f"{path}: cannot be unpacked ({error.strerror or error})") from error
         yield unpacked
 
 

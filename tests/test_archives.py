@@ -1,12 +1,15 @@
 """Packed files that unpack to more than anything in earnest are refused before they fill the memory."""
 
+import errno
 import gzip
+import zipfile
 import zlib
 
 import numpy as np
 import pytest
 
-from fer_bench.archives import UNSUSPICIOUS, gunzip, is_bomb, refuse_bomb
+from fer_bench.archives import UNSUSPICIOUS, gunzip, is_bomb, refuse_bomb, unzipped
+from fer_bench.errors import FerBenchError
 
 
 def test_bounds():
@@ -36,6 +39,30 @@ def test_damage_is_an_error_that_readers_expect(tmp_path, content):
             gunzip(path)
     else:
         assert gunzip(path) == b""
+
+
+@pytest.mark.parametrize("damage", ["bytes", "long name"])
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_a_zip_that_cannot_be_unpacked_is_named(tmp_path, packing, damage):
+    path, content = tmp_path / "a.zip", np.random.default_rng(0).bytes(2000).hex()
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        archive.writestr("a" * (300 if damage == "long name" else 1), content)
+    if damage == "bytes":
+        packed = path.read_bytes()
+        path.write_bytes(packed[:50] + b"\xff" * 300 + packed[350:])
+    with pytest.raises(FerBenchError, match=f"{path}: cannot be unpacked"), unzipped(path, tmp_path):
+        pass
+
+
+def test_a_full_disk_is_no_fault_of_the_zip(tmp_path, monkeypatch):
+    def full(*given):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with zipfile.ZipFile(path := tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a", "b")
+    monkeypatch.setattr(zipfile.ZipFile, "extract", full)
+    with pytest.raises(OSError, match="No space"), unzipped(path, tmp_path):
+        pass
 
 
 def test_an_npz_bomb_is_refused(tmp_path):
