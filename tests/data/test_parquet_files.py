@@ -66,6 +66,14 @@ def test_bad_rows_are_named_together_or_dropped(tmp_path):
     assert len(opened(path, skip_bad=True)) == 4
 
 
+@pytest.mark.parametrize("content", ["photo.png", [1, 2, 3]], ids=["text", "a list"])
+def test_a_column_of_images_that_holds_none_is_told_by_row(content, tmp_path):
+    for image in (content, {"bytes": content, "path": "a.png"}):
+        path = write(tmp_path / "fer.parquet", [0, 1], [image] * 2)
+        with pytest.raises(FerBenchError, match=r"fer\.parquet, row 1: no image"):
+            opened(path)
+
+
 @pytest.mark.parametrize("problem", ["damaged", "no label", "no image", "several labels"])
 def test_files_that_are_not_read_say_what_is(problem, tmp_path):
     path = write(tmp_path / "fer.parquet", [0, 1] * 4)

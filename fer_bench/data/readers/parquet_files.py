@@ -104,7 +104,9 @@ class _Layout:
         path = image.get("path") if isinstance(image, dict) else None
         columns = {name: self._text(name, values[name]) for name in self.further}
         content = image.get("bytes") if isinstance(image, dict) else image
-        return content or None, columns | ({"path": path} if path else {})
+        return content if isinstance(content, bytes) and content else None, columns | (
+            {"path": path} if isinstance(path, str) and path else {}
+        )
 
     def label_of(self, values: Mapping[str, Any]) -> str:
         """The name of the class; "" where it is not known, as -1 says on Hugging Face, or has no name among others."""
