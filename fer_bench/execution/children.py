@@ -11,7 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -51,10 +53,15 @@ _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_
 # Libraries are imported once, and a child starts in a moment.
 _CONTEXT: Any = multiprocessing.get_context("forkserver")
 _starting = threading.Lock()
+_settings: dict[str, str | None] = {}
+"""What the fork server was started with of the environment that decides what children do."""
 
 
 def warm_up(families: Iterable[str], n_jobs: int) -> None:
-    """Start the fork server with the libraries of `families` imported, `n_jobs` threads each, and wait for it."""
+    """Start the fork server with the libraries of `families` imported, `n_jobs` threads each, and wait for it.
+
+    One that was started with other settings is replaced, unless it has children.
+    """
     for variable in _LIBRARY_THREADS:
         os.environ[variable] = str(n_jobs)
     os.environ[cache.ENVIRONMENT_VARIABLE] = str(cache.root().absolute())  # a model may go to another folder
@@ -64,8 +71,19 @@ def warm_up(families: Iterable[str], n_jobs: int) -> None:
     _CONTEXT.set_forkserver_preload(["fer_bench.execution.forkserver"])
     process = _CONTEXT.Process(target=int)  # which does nothing: once it has ended, the fork server is ready
     with _without_main():
+        _stop_if_outdated()
         process.start()
     process.join()
+
+
+def _stop_if_outdated() -> None:
+    """End a fork server whose settings are not those of this process now; with children it would not end."""
+    wanted = {name: os.environ.get(name) for name in (*_LIBRARY_THREADS, cache.ENVIRONMENT_VARIABLE, "KERAS_BACKEND")}
+    is_at_work = any(isinstance(child, ForkServerProcess) for child in multiprocessing.active_children())
+    if wanted != _settings and not is_at_work:
+        server: Any = forkserver._forkserver
+        server._stop()
+        _settings.update(wanted)
 
 
 @contextmanager

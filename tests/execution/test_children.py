@@ -106,6 +106,29 @@ def test_interrupt_while_libraries_are_loaded_leaves_no_traceback(tmp_path):
     assert (told, complaints, process.returncode) == ("stopped\n", "", 0)
 
 
+TWICE = """
+import os
+from fer_bench.execution import children
+children._PRELOAD_ALWAYS = ()
+for at in ("1", "2"):
+    os.environ |= {"FER_BENCH_CACHE": f"/cache{at}", "KERAS_BACKEND": f"backend{at}"}
+    children.warm_up((), int(at))
+    told = "echo $FER_BENCH_CACHE $KERAS_BACKEND $OMP_NUM_THREADS"
+    child = children._CONTEXT.Process(target=os.system, args=(told,))
+    child.start()
+    child.join()
+    pid = children.forkserver._forkserver._forkserver_pid
+    children.warm_up((), int(at))
+    assert children.forkserver._forkserver._forkserver_pid == pid
+"""
+
+
+def test_children_follow_the_settings_of_their_run_though_an_earlier_one_in_this_process_had_others():
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", TWICE], env=environment, capture_output=True, text=True, timeout=250)
+    assert done.stdout.splitlines() == ["/cache1 backend1 1", "/cache2 backend2 2"], done.stderr
+
+
 TALKATIVE = """
 from fer_bench.execution import children
 children._PRELOAD_ALWAYS = ("damaged", "talkative")
