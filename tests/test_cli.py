@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fer_bench import cli
+from fer_bench.records.folder import RECORDS_FILE
 
 
 @pytest.fixture
@@ -32,6 +33,8 @@ def folder(tmp_path) -> Path:
     (folder / "one" / "happy").mkdir(parents=True)
     (folder / "file").write_text("in the way")
     (folder / "results" / "none-yet" / "runs").mkdir(parents=True)
+    (folder / "evidence" / "good").mkdir(parents=True)
+    (folder / "evidence" / "good" / RECORDS_FILE).write_bytes(b"")
     return folder
 
 
@@ -94,6 +97,7 @@ def test_run_dry_run_is_the_plan(command, folder):
         (("run", "--plugin", "missing.py"), ["missing.py", "no such file"]),
         (("run", "--weights", "nowhere.h5"), ["nowhere.h5"]),
         (("run", "--data", "good.npz", "--results", "file", "--models", "majority"), ["file", "cannot be written"]),
+        (("audit", "--data", "good.npz", "--results", "evidence"), ["good is published evidence"]),
         (("run", "--data", "good.npz", "--name", "../up"), ["../up"]),
         (("report", "--name", "nothing"), ["no results in", "nothing"]),
         (("report", "--name", "../up"), ["../up"]),

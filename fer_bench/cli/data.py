@@ -30,6 +30,7 @@ def audit(options: SplitOptions) -> None:
 
     with reading_progress() as progress:
         prepared = options.prepare(progress)
+        prepared.results.prepare()
         prepared.results.claim(prepared.data_fingerprint)
         audit_data(prepared, progress)
         folder = prepared.results.path
