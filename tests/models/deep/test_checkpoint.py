@@ -1,10 +1,12 @@
 import sys
 import zipfile
+from contextlib import suppress
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from fer_bench.cache import replacing
 from fer_bench.models.deep import backend
 from fer_bench.models.deep import checkpoint as checkpoints
 from fer_bench.models.deep.backend import resolve_precision
@@ -121,8 +123,9 @@ def test_an_interruption_at_any_moment_costs_the_steps_since_the_last_checkpoint
 def test_a_checkpoint_is_saved_only_now_and_then_and_goes_in_the_end(regime, monkeypatch):
     saved = []
     monkeypatch.setattr(Checkpoint, "save", lambda self, state, others: saved.append(state.step))
-    regime.file.parent.mkdir()
-    regime.file.with_name(f".{regime.file.name}.0123abcd").write_bytes(b"what a kill while saving left")
+    with suppress(KeyboardInterrupt), replacing(regime.file) as left:
+        raise KeyboardInterrupt
+    left.write_bytes(b"what a kill while saving left")
     regime.fit(steps=3)
     assert saved == []
     assert list(regime.file.parent.iterdir()) == []
