@@ -22,7 +22,7 @@ SMALLEST = 1e-12
 """What a probability counts as at least where its logarithm is taken."""
 NOT_AN_EMOTION, OTHER_EMOTION, TIED = -2, -1, -3
 """What `majority` says of images that no class of the dataset has won."""
-UNUSABLE = ("unknown", "nf", "not a face")
+UNUSABLE = ("unknown", "nf", "no-face", "not a face")
 
 
 def score(labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]) -> Scores:
@@ -288,9 +288,13 @@ def vote_columns(vote_names: Sequence[str], class_names: Sequence[str]) -> list[
 def majority(votes: np.ndarray, columns: Sequence[int]) -> np.ndarray:
     """The class that alone has most votes, int64 (n,); else OTHER_EMOTION, NOT_AN_EMOTION (no vote too), or TIED.
 
-    votes: int (n, v); columns: what each of the v votes is for, as `vote_columns` says.
+    votes: int (n, v); columns: what each of the v votes is for, as `vote_columns` says. Those for one class count
+    together.
     """
-    kinds = np.asarray(columns)
+    kinds, classes = np.asarray(columns), sorted({kind for kind in columns if kind >= 0})
+    of_classes = [votes[:, kinds == kind].sum(axis=1) for kind in classes]
+    votes = np.column_stack([*of_classes, votes[:, kinds < 0]])
+    kinds = np.array([*classes, *kinds[kinds < 0]])
     top = votes == votes.max(axis=1, keepdims=True)
     result = np.where(top.sum(axis=1) > 1, TIED, kinds[votes.argmax(axis=1)])
     result[(top & (kinds == OTHER_EMOTION)).any(axis=1)] = OTHER_EMOTION

@@ -215,7 +215,7 @@ CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 def test_the_names_of_fer_plus_meet_those_of_fer2013():
     others = [OTHER_EMOTION, NOT_AN_EMOTION, NOT_AN_EMOTION]
     assert vote_columns(FER_PLUS, CLASSES) == [6, 3, 5, 4, 0, 1, 2, *others]
-    assert vote_columns(["Angry", " HAPPY "], ["happy", "Angry"]) == [1, 0]
+    assert vote_columns(["Angry", " HAPPY ", "no-face"], ["happy", "Angry"]) == [1, 0, NOT_AN_EMOTION]
 
 
 @pytest.mark.parametrize(
@@ -234,6 +234,11 @@ def test_the_names_of_fer_plus_meet_those_of_fer2013():
 def test_majority(votes, expected):
     columns = [0, 1, OTHER_EMOTION, NOT_AN_EMOTION, NOT_AN_EMOTION]
     assert majority(np.array([votes]), columns).tolist() == [expected]
+
+
+def test_votes_for_one_class_under_two_names_count_together():
+    votes = np.array([[3, 4, 3], [2, 4, 2], [0, 5, 1]])  # for happy, sad and happiness
+    assert majority(votes, vote_columns(["happy", "sad", "happiness"], ["sad", "happy"])).tolist() == [1, TIED, 0]
 
 
 def test_votes_are_scored_by_hand():
