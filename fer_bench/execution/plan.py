@@ -291,8 +291,9 @@ def _parameters(
     nothing to the focal loss; what the model is trained with anyway is left out.
     """
     if not card.is_network:
-        without = MIRROR in FEATURES[card.features].parameters and not selection.mirror
-        return {**tuned, f"{card.features}.{MIRROR}": False} if without else dict(tuned)
+        name = f"{card.features}.{MIRROR}"
+        has_mirrors = tuned.get(name, FEATURES[card.features].parameters.get(MIRROR))
+        return {**tuned, name: False} if has_mirrors and not selection.mirror else dict(tuned)
     is_idle = {
         "fine_tune": not card.pretrained,
         "label_smoothing": strategy.loss == FOCAL and not strategy.starts_from,  # whose spec is that of its base

@@ -110,8 +110,11 @@ def test_without_mirrors_features_are_of_the_images_alone(dataset):
     assert np.array_equal(alone.train, both.train[::2])
 
 
-def test_one_switch_plans_runs_without_mirrors(facts):
-    models = "majority,pca-logistic,hog-svm,cnn"
+def test_one_switch_plans_runs_without_mirrors(facts, monkeypatch):
+    never = replace(GRAYS, parameters={"side": 48, "mirror": False})  # another row of these would be the same
+    monkeypatch.setitem(FEATURES._cards, "grays", never)
+    monkeypatch.setitem(MODELS._cards, "pca-mlp", replace(MODELS["pca-mlp"], features="grays"))
+    models = "majority,pca-logistic,pca-mlp,hog-svm,cnn"
     with_, without = (
         {run.spec.model: run.spec for run in make_plan(facts(), Selection(models=models, strategies="none", mirror=on))}
         for on in (True, False)
