@@ -46,9 +46,10 @@ class Registry(Generic[CardType]):
             raise FerBenchError(
                 f"{card.source}: {self.kind} name {card.name!r} must be lower-case letters, digits and single dashes"
             )
-        earlier = self._cards.get(card.name, card).source
-        if earlier != card.source and not (_is_cell(earlier) and _is_cell(card.source)):
-            raise FerBenchError(f"{card.source}: {self.kind} {card.name!r} is already registered by {earlier}")
+        earlier = self._cards.get(card.name, card)
+        is_again = earlier.source == card.source or _place(earlier) == _place(card)
+        if not is_again and not (_is_cell(earlier.source) and _is_cell(card.source)):
+            raise FerBenchError(f"{card.source}: {self.kind} {card.name!r} is already registered by {earlier.source}")
         self._cards[card.name] = card
 
     def __getitem__(self, name: str) -> CardType:
@@ -326,6 +327,14 @@ def _source(function: Callable[..., Any]) -> str:
     if code is None:
         raise FerBenchError(f"{function!r} is no function: decorate one that returns it")
     return f"{code.co_filename}:{code.co_firstlineno}"
+
+
+def _place(card: Any) -> str:
+    """The file and the name of what a card is of, whatever line it is in now; the line of lambdas, all of one name."""
+    function = inspect.unwrap(card.plan if isinstance(card, StrategyCard) else card.build)
+    file, _, line = card.source.rpartition(":")
+    name = function.__qualname__
+    return f"{file}:{line if '<lambda>' in name else name}"
 
 
 def _is_cell(source: str) -> bool:

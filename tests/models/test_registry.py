@@ -88,6 +88,18 @@ def test_decorator_returns_the_builder_and_a_name_is_taken_once(monkeypatch):
         register(lambda task: None)
 
 
+def test_an_edited_file_is_loaded_again_and_another_file_takes_no_name(registry, tmp_path):
+    build = a_function_of(tmp_path / "mine.py")
+    for line in (1, 7):
+        registry.add(replace(_card("mine", source=f"mine.py:{line}"), build=build))
+    assert registry["mine"].source == "mine.py:7"
+    with pytest.raises(FerBenchError, match=r"already registered by mine\.py:7"):
+        registry.add(replace(_card("mine", source="other.py:7"), build=build))
+    registry.add(_card("unnamed", source="mine.py:1"))
+    with pytest.raises(FerBenchError, match=r"already registered by mine\.py:1"):
+        registry.add(_card("unnamed", source="mine.py:2"))
+
+
 @pytest.mark.parametrize("options", [{"familly": "deep"}, {"family": "deeep"}, {"source": "here.py:1"}, {"build": len}])
 def test_options_that_a_card_has_not_are_refused_where_the_model_is_defined(options):
     with pytest.raises(FerBenchError, match=rf"{__file__}:\d+: model 'mine': .*famil"):
