@@ -17,7 +17,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fer_bench import __version__
+from fer_bench import __version__, cache
+from fer_bench.errors import is_no_room
 
 if TYPE_CHECKING:
     from fer_bench.records import Environment
@@ -97,6 +98,19 @@ def redirect_output(log: Path) -> None:
         open(target, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         for target in (1, 2)
     )
+
+
+def is_full(error: BaseException, results: Path) -> bool:
+    """Whether `error` says that the disk of the folder `results`, or of the cache, is full or read-only.
+
+    Where it names another file it does not, as a model may write where it likes; where it names none, it may.
+    """
+    if not isinstance(error, OSError) or not is_no_room(error):
+        return False
+    if not isinstance(error.filename, str | bytes):
+        return True
+    file = Path(os.fsdecode(error.filename)).resolve()
+    return any(file.is_relative_to(folder.resolve()) for folder in (results, cache.root()))
 
 
 def peak_memory_mb() -> float:

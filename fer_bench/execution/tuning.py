@@ -17,8 +17,8 @@ import numpy as np
 from fer_bench import metrics
 from fer_bench.cache import digest
 from fer_bench.data import Dataset, Split
-from fer_bench.errors import FerBenchError, is_no_room
-from fer_bench.execution.environment import KERAS, cores, environment, errors_in, set_defaults
+from fer_bench.errors import FerBenchError
+from fer_bench.execution.environment import KERAS, cores, environment, errors_in, is_full, set_defaults
 from fer_bench.execution.estimate import spell
 from fer_bench.execution.fitting import built, choosing_rows, fit, planned, predict
 from fer_bench.execution.plan import BASE
@@ -198,7 +198,7 @@ class _Search:
             with chdir("."):  # wherever the model goes
                 score = self._score(about, *data, checkpoint, progress)
         except (Exception, SystemExit) as error:  # a model that ends the process fails like any other
-            if is_no_room(error) or isinstance(error, MemoryError):
+            if is_full(error, self.prepared.results.path) or isinstance(error, MemoryError):
                 raise  # says nothing about the parameters: the trial is done again when the search goes on
             traceback.print_exc()
             checkpoint.unlink(missing_ok=True)

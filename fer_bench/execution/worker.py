@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from collections.abc import Callable
@@ -15,8 +16,8 @@ import numpy as np
 
 from fer_bench import cache, metrics
 from fer_bench.data import Dataset, Split
-from fer_bench.errors import FerBenchError, is_no_room, readable
-from fer_bench.execution.environment import environment, peak_memory_mb
+from fer_bench.errors import FerBenchError, readable
+from fer_bench.execution.environment import environment, is_full, peak_memory_mb
 from fer_bench.execution.fitting import NotApplicable, built, choosing_rows, fit, planned, predict
 from fer_bench.execution.plan import Job, now
 from fer_bench.models import (
@@ -29,7 +30,7 @@ from fer_bench.models import (
     plugin_code,
 )
 from fer_bench.progress import Progress
-from fer_bench.records import PREDICTIONS_FILE, Record, Timing, write_history, write_predictions
+from fer_bench.records import Record, Timing, write_history, write_predictions
 
 WEIGHTS_FILE = "model.weights.h5"
 MOST_ROWS, MOST_PARAMETERS, LONGEST = 10_000, 100, 200
@@ -63,7 +64,8 @@ class Clock:
 def do_run(job: Job, work: Path, progress: Progress) -> Record:
     """Do `job`, leaving predictions.npz and history.csv in the folder `work`; return its record.
 
-    Whatever the model raises becomes a failed record with its traceback, but for the OSError of a full disk.
+    Whatever the model raises becomes a failed record with its traceback, but for the OSError of a full disk that
+    results or cache are on.
     """
     started = now()
     environment(job.n_jobs)  # kept from here on: the code may be another by the end
@@ -77,7 +79,7 @@ def do_run(job: Job, work: Path, progress: Progress) -> Record:
             traceback=traceback.format_exc(), started=started,
         )  # fmt: skip
     except BaseException as error:  # a model that ends the process, or says it was interrupted, fails like any other
-        if is_no_room(error):
+        if is_full(error, job.prepared.results.path):
             raise
         traceback.print_exc()
         text = " ".join(str(error).split())
@@ -174,10 +176,12 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
 def adjusted(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, progress: Progress) -> Outcome:
     """Adjust the probabilities of the finished run under "none"; nothing is trained."""
     known = origin(job)
-    base, folder = base_run(job)
+    base, _ = base_run(job)
     plan = STRATEGIES[job.spec.strategy].plan(dataset.labels[split.train], len(dataset.class_names), job.spec.seed)
-    with np.load(folder / PREDICTIONS_FILE, allow_pickle=False) as stored:
-        before = {name: stored[f"{name}_probabilities"] for name in ("validation", "test")}
+    stored = job.prepared.results.predictions(base.run_id)
+    if stored is None:
+        raise FerBenchError(f"starts from the predictions of the run {base.run_id}, which are not there")
+    before = {name: stored[f"{name}_probabilities"] for name in ("validation", "test")}
     chosen_on = choosing_rows(job.prepared, job.spec.fold, progress)
     tau = metrics.choose_tau(
         before["validation"][chosen_on], dataset.labels[split.validation][chosen_on], plan.log_prior
@@ -267,7 +271,7 @@ def _parameters(classifier: Any) -> dict[str, Any]:
     with suppress(Exception):
         parameters = dict(islice(classifier.get_params().items(), MOST_PARAMETERS))
     plain = {key: value for key, value in parameters.items() if isinstance(value, bool | int | None)}
-    numbers = {key: value for key, value in parameters.items() if isinstance(value, float) and value == value}
+    numbers = {key: value for key, value in parameters.items() if isinstance(value, float) and math.isfinite(value)}
     texts = {key: readable(value, LONGEST) for key, value in parameters.items() if isinstance(value, str)}
     return {"class": f"{cls.__module__}.{cls.__qualname__}", **plain, **numbers, **texts}
 

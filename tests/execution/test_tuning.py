@@ -168,6 +168,16 @@ def test_a_machine_that_is_full_ends_the_search_and_books_no_failure(probe, prep
     assert [trial["reason"] for trial in tuned.trials] == [None] * 3
 
 
+def test_a_full_disk_that_is_the_model_s_own_is_a_failed_trial(probe, prepared, monkeypatch):
+    def full(self, X, y):
+        if self.x != 0.5:
+            raise OSError(errno.ENOSPC, "No space left on device", "/dev/full")
+
+    monkeypatch.setattr(Probe, "fit", full)
+    tuned = tune(TuneRequest("probe", 2), prepared, Watcher())
+    assert [bool(trial["reason"]) for trial in tuned.trials] == [False, True]
+
+
 def test_a_backend_that_cannot_train_is_told(probe, prepared, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "numpy")
     with pytest.raises(FerBenchError, match="KERAS_BACKEND is 'numpy'"):

@@ -1,8 +1,10 @@
 """A run from start to finish: trained here, or derived from a finished run that is not trained again."""
 
+import errno
 import warnings
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -220,6 +222,28 @@ class Foreign:
 
     def predict_proba(self, X):
         return np.tile(np.float32([0.5, 0.25, 0.25]), (len(X), 1))
+
+
+def test_what_a_foreign_classifier_tells_of_itself_is_recorded_where_it_is_finite(run, monkeypatch):
+    parameters = {"a": 1.5, "b": float("inf"), "c": float("nan"), "d": None}
+    monkeypatch.setattr(Foreign, "get_params", lambda self: parameters, raising=False)
+    monkeypatch.setitem(MODELS._cards, "pca-logistic", replace(MODELS["pca-logistic"], build=lambda task: Foreign()))
+    told = run("pca-logistic", "none").parameters
+    assert {name: value for name, value in told.items() if name != "class"} == {"a": 1.5, "d": None}
+
+
+@pytest.mark.parametrize("place", [None, "results", "cache", "elsewhere"])
+def test_a_full_disk_is_ours_where_results_or_cache_are_on_it(run, monkeypatch, tmp_path, place):
+    monkeypatch.setenv("FER_BENCH_CACHE", str(tmp_path / "cache"))
+    error = OSError(errno.ENOSPC, "No space left on device", place and str(tmp_path / place / "file"))
+    fit = Mock(side_effect=error)
+    monkeypatch.setattr(Foreign, "fit", fit)
+    monkeypatch.setitem(MODELS._cards, "pca-logistic", replace(MODELS["pca-logistic"], build=lambda task: Foreign()))
+    if place == "elsewhere":
+        assert run("pca-logistic", "none").status == "failed"
+    else:
+        with pytest.raises(OSError, match="No space left"):
+            run("pca-logistic", "none")
 
 
 def test_attributes_of_a_foreign_classifier_fail_no_finished_run(run, monkeypatch):
