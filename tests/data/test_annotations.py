@@ -94,7 +94,12 @@ def test_other_files_beside_a_list_do_not_change_what_it_says(own):
 
 
 def test_bad_lines_are_named_together_or_dropped(own):
-    bad = ["my pictures/p99.png,sad,train,S0", "my pictures/p1.png,sad,train,S0", "my pictures/p2.png,,train,S0", "x,y"]
+    bad = [
+        "my pictures/p99.png,sad,train,S0",
+        "my pictures/p1.png,sad,train,S0",
+        "my pictures/p2.png,N/A,train,S0",
+        "x,y",
+    ]
     path = write_text(own / "list.csv", *rows()[3:], *bad, rows()[0])
     for source in (path, own):
         with pytest.raises(FerBenchError) as raised:

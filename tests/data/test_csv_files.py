@@ -180,12 +180,20 @@ def test_labels_of_another_numbering_are_refused_whatever_may_be_dropped(write_c
         assert f"{n} labels are 7" in error_of(path, skip_bad=True)
 
 
-@pytest.mark.parametrize("label", ["nan", "-1", "1e0"])
+@pytest.mark.parametrize("label", ["inf", "-1", "1e0"])
 def test_numbers_that_are_no_labels_are_bad_rows(write_csv, label):
     named = write_csv(["label,pixels", *["sad,1 2 3 4", "happy,1 2 3 4"] * 3, f"{label},1 2 3 4"])
     assert f"line 8: label {label!r}" in error_of(named)
     numbered = write_csv(["label,pixels", *["0,1 2 3 4", "1,1 2 3 4"] * 3, f"{label},1 2 3 4"])
     assert f"line 8: unknown label {label!r}" in error_of(numbered)
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+@pytest.mark.parametrize("word", ["nan", "NULL", "n/a"])
+def test_words_for_nothing_are_no_labels_and_none_may_be_one(write_csv, word, numbered):
+    path = write_csv(["label,pixels", *["none,1 2 3 4", "happy,1 2 3 4"] * 3, f"{word},1 2 3 4"])
+    assert "line 8: no label" in error_of(path, numbered=numbered)
+    assert read_csv(path, skip_bad=True, numbered=numbered).class_names == ("happy", "none")
 
 
 def test_pixels_written_as_floats(write_csv):

@@ -80,7 +80,7 @@ WRONG = {
     "no images": ({"images": IMAGES[:0], "labels": LABELS[:0]}, "images are uint8 (0, 4, 4)"),
     "too few labels": ({"labels": LABELS[:5]}, "labels have shape (5,) for 6 images"),
     "another range": ({"images": IMAGES / 255}, "from 0 to 0."),
-    "rows without a label": ({"labels": ["a", "", "nan"] * 2}, "('', 'nan')"),
+    "rows without a label": ({"labels": ["a", "", "nan", "NULL", "n/a", "b"]}, "('', 'NULL', 'n/a', 'nan')"),
     "labels below 0": ({"labels": LABELS - 1}, "labels run from -1"),
     "one-hot labels": ({"labels": np.eye(6, dtype=int)}, "labels are int64 (6, 6)"),
     "labels with fractions": ({"labels": LABELS / 2}, "labels are float64 (6,)"),

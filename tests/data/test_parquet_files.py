@@ -57,6 +57,13 @@ def test_one_file_without_metadata(labels, tmp_path):
     assert data.subsets.tolist() == ["train", "test"] * 4
 
 
+def test_words_for_nothing_are_no_labels_unless_the_metadata_name_such_a_class(tmp_path):
+    path = write(tmp_path / "fer.parquet", ["none", "null", "happy", "N/A"] * 2, [picture(n) for n in range(8)], False)
+    with pytest.raises(FerBenchError, match="4 bad rows of 8"):
+        opened(path)
+    assert opened(path, skip_bad=True).class_names == ("happy", "none")
+
+
 def test_bad_rows_are_named_together_or_dropped(tmp_path):
     images = [{"bytes": None if n == 2 else b"no image" if n == 3 else picture(n), "path": None} for n in range(8)]
     path = write(tmp_path / "fer.parquet", [0, -1, 2, 1, None, 2, 0, 1], images)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_bench.data.readers.decoded import Decoded, drop_bad, is_number, official_subset
+from fer_bench.data.readers.decoded import Decoded, drop_bad, is_missing, is_number, official_subset
 from fer_bench.data.readers.tables import Table, open_table, refuse_repeats
 from fer_bench.errors import FerBenchError
 from fer_bench.progress import Progress, silent
@@ -86,7 +86,7 @@ def _collect(table: Table) -> tuple[_Rows, str]:
             fields = [b""] * len(table.names)
         rows.lines.append(line)
         rows.pixels.append(_pixels(rows, row, fields[pixels_at]))
-        rows.labels.append(re.sub(r"^(\d+)\.0*$", r"\1", _text(rows, row, fields[label_at], "label")))
+        rows.labels.append(re.sub(r"^(\d+)\.0*$", r"\1", _label(rows, row, fields[label_at])))
         for at in further:
             rows.columns[table.names[at]].append(fields[at].decode(errors="replace"))
         if usage_at is not None:
@@ -113,14 +113,18 @@ def _pixels(rows: _Rows, row: int, text: bytes) -> np.ndarray:
     return np.empty(0, dtype=np.uint8) if problem else values.astype(np.uint8)
 
 
-def _text(rows: _Rows, row: int, text: bytes, what: str) -> str:
-    if not text and row not in rows.problems:
-        rows.bad(row, f"no {what}")
+def _label(rows: _Rows, row: int, text: bytes) -> str:
+    """The text of a label; "" where it is missing or bad."""
     try:
-        return text.decode()
+        label = text.decode()
     except UnicodeDecodeError:
-        rows.bad(row, f"{what} {text[:20]!r} is not UTF-8 text")
+        rows.bad(row, f"label {text[:20]!r} is not UTF-8 text")
         return ""
+    if not is_missing(label):
+        return label
+    if row not in rows.problems:
+        rows.bad(row, "no label")
+    return ""
 
 
 def _check_sizes(path: Path, rows: _Rows) -> int:

@@ -28,6 +28,7 @@ SYNONYMS = {
     "anger": "angry", "disgusted": "disgust", "fearful": "fear", "happiness": "happy", "sadness": "sad",
     "surprised": "surprise",
 }  # fmt: skip
+MISSING = ("", "nan", "null", "n/a")
 SHOWN_DROPS = 5
 NEARLY_BLACK = 1 / 16
 """Share of the range that the brightest pixel of all reaches at least: less is another range than it is taken for."""
@@ -87,6 +88,11 @@ def is_number(label: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_missing(text: str) -> bool:
+    """Whether a cell holds nothing, or one of the words that programs write for that; "none" may be a class."""
+    return text.strip().casefold() in MISSING
 
 
 def class_spellings(counts: Mapping[str, int]) -> tuple[dict[str, str], list[str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_bench.archives import refuse_bomb, unpack
-from fer_bench.data.readers.decoded import Decoded, official_subset
+from fer_bench.data.readers.decoded import Decoded, is_missing, official_subset
 from fer_bench.errors import FerBenchError, listing
 
 Arrays = dict[str, np.ndarray]
@@ -161,7 +161,7 @@ def _labels(path: Path, arrays: Arrays) -> tuple[tuple[str, ...], np.ndarray]:
     if "class_names" not in arrays:
         distinct, codes = np.unique(labels, return_inverse=True)
         names = _texts(path, {"labels": distinct}, "labels").tolist()
-        if labels.dtype.kind in "US" and (odd := [name for name in names if not name.strip() or name.lower() == "nan"]):
+        if labels.dtype.kind in "US" and (odd := list(filter(is_missing, names))):
             raise FerBenchError(f"{path}: rows without a label ({', '.join(map(repr, odd))}): drop or label them")
         if labels.dtype.kind == "i" and distinct[0] < 0:
             raise FerBenchError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fer_bench.archives import is_bomb, temporary_folder
 from fer_bench.data.options import ReadOptions
 from fer_bench.data.readers.csv_files import SUBSET_COLUMNS
-from fer_bench.data.readers.decoded import Decoded, drop_bad, official_subset, subset_of
+from fer_bench.data.readers.decoded import Decoded, drop_bad, is_missing, official_subset, subset_of
 from fer_bench.data.readers.images.decoding import ImageFile, read_images
 from fer_bench.data.readers.images.image_list import LABELS
 from fer_bench.errors import FerBenchError
@@ -111,7 +111,8 @@ class _Layout:
     def label_of(self, values: Mapping[str, Any]) -> str:
         """The name of the class; "" where it is not known, as -1 says on Hugging Face, or has no name among others."""
         text = self._text(self.label, values[self.label])
-        return "" if text in ("-1", "nan") or (self.classes and text not in self.classes) else text
+        is_known = text in self.classes if self.classes else not is_missing(text)
+        return text if is_known and text not in ("-1", "nan") else ""
 
     def _text(self, name: str, value: Any) -> str:
         if isinstance(value, float) and value.is_integer():

@@ -11,7 +11,7 @@ import numpy as np
 
 from fer_bench.data.dataset import GroupedBy
 from fer_bench.data.readers.attributes.names import recognised
-from fer_bench.data.readers.decoded import Decoded
+from fer_bench.data.readers.decoded import Decoded, is_missing
 from fer_bench.data.readers.tables import is_file, open_table
 from fer_bench.errors import FerBenchError, listing
 
@@ -199,7 +199,7 @@ def _plain(name: str) -> str:
 
 def _cleaned(values: np.ndarray) -> list[str]:
     texts = [str(value).strip() for value in values.tolist()]
-    return ["" if text.casefold() in ("nan", "null", "n/a") else text for text in texts]
+    return ["" if is_missing(text) else text for text in texts]
 
 
 def _without(decoded: Decoded, name: str, slices: Sequence[str]) -> Decoded:

@@ -9,13 +9,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from fer_bench.data.readers.decoded import Decoded
+from fer_bench.data.readers.decoded import Decoded, is_missing
 from fer_bench.errors import FerBenchError
 
 MOST = 12
 """Values of one slice: of more no table can be read."""
 OTHER = "other"
-UNKNOWN = {"", "nan", "null", "n/a"}
 
 
 def with_slices(decoded: Decoded, names: Sequence[str]) -> Decoded:
@@ -59,7 +58,7 @@ def levels(name: str, values: np.ndarray) -> np.ndarray:
 def _clean(value: str) -> str:
     """On one line, composed, without spaces around it."""
     text = " ".join("".join(c if c.isprintable() else " " for c in unicodedata.normalize("NFC", value)).split())
-    return "" if text.casefold() in UNKNOWN else text
+    return "" if is_missing(text) else text
 
 
 def _frequent(name: str, found: np.ndarray, counts: np.ndarray) -> np.ndarray:
