@@ -29,6 +29,11 @@ def results(folder):
     return load_results(folder)
 
 
+def test_an_option_of_reading_that_there_is_not_is_told_with_those_there_are(tmp_path):
+    with pytest.raises(FerBenchError, match=r"no option bugdet; .* there are classes, .*, votes"):
+        run(results=tmp_path, bugdet="full", groups="person")
+
+
 def test_frames_hold_rows_runs_and_effects(results):
     assert results.leaderboard.index.tolist() == [
         "hog-svm / none", "pca-svm / class-weights", "pca-svm / none", "majority / none",

@@ -122,7 +122,7 @@ def run(
         suite, models, strategies, checked_seeds(seeds), budget, weights, parameters or {}, tuned, mirror
     )
     with connected(scheduler) as place:
-        prepared = prepare(data, results, name, ReadOptions(**reading), split_seed, folds, progress)
+        prepared = prepare(data, results, name, ReadOptions.of(reading), split_seed, folds, progress)
         return run_plan(make_plan(prepared, selection), prepared, options, watcher, place)
 
 
