@@ -71,7 +71,7 @@ def make_audit(dataset: Dataset, splits: Sequence[Split], copies: Copies) -> dic
     counts = dataset.class_counts()
     chunks = np.split(np.asarray(dataset.images), range(CHUNK, len(dataset), CHUNK))
     blank = np.concatenate([chunk.reshape(len(chunk), -1).std(axis=1) for chunk in chunks]) < BLANK
-    groups = copies.groups
+    groups, is_fer2013 = copies.groups, fer2013.is_fer2013(dataset)
     near = np.where(np.isin(groups, groups[copies.first[copies.pairs.ravel()]]), groups, -1)
     return {
         "dataset": dataset.name,
@@ -84,8 +84,8 @@ def make_audit(dataset: Dataset, splits: Sequence[Split], copies: Copies) -> dic
         "unique_images": len(copies.first),
         "imbalance_ratio": float(counts.max() / counts[counts > 0].min()),
         "class_sorted": bool((np.diff(dataset.labels) != 0).sum() == (counts > 0).sum() - 1),
-        "fer2013": fer2013.is_fer2013(dataset),
-        "fer2013_differences": _fer2013_differences(dataset),
+        "fer2013": is_fer2013,
+        "fer2013_differences": [] if is_fer2013 else _fer2013_differences(dataset),
         "subsets": _summed([_subsets(dataset, split, copies, blank, len(splits) > 1) for split in splits]),
         "exact": _groups(copies.image, dataset.labels, splits),
         "near": _groups(near, dataset.labels, splits),
@@ -169,9 +169,9 @@ def _groups(groups: np.ndarray, labels: np.ndarray, splits: Sequence[Split]) -> 
 
 
 def _fer2013_differences(dataset: Dataset) -> list[str]:
-    """What is not as in FER2013, of data that look like it: its classes, 48 x 48 gray, and about as many images."""
+    """What is not as in FER2013, of other data that look like it: its classes, 48 x 48 gray, about as many images."""
     looks_like_it = dataset.images.shape[1:] == (48, 48) and {*dataset.class_names} == {*fer2013.COUNTS}
-    if not looks_like_it or len(dataset) < FER2013_FROM or fer2013.is_fer2013(dataset):
+    if not looks_like_it or len(dataset) < FER2013_FROM:
         return []
     columns = dict(zip(dataset.class_names, dataset.class_counts().tolist(), strict=True))
     differences = [

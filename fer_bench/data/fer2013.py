@@ -23,6 +23,8 @@ COUNTS = {
     "neutral": (4965, 607, 626),
 }
 """Images of each class in Training, PublicTest and PrivateTest: 28,709, 3,589 and 3,589, 35,887 in all."""
+CLASSES = tuple(COUNTS)
+"""In the order of the labels 0..6."""
 BRIGHTNESS = {
     "angry": (126.23, 127.06, 128.51),
     "disgust": (135.23, 135.85, 133.43),

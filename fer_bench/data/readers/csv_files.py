@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_bench.data import fer2013
 from fer_bench.data.readers.decoded import Decoded, drop_bad, is_missing, is_number, official_subset
 from fer_bench.data.readers.tables import Table, open_table, refuse_repeats
 from fer_bench.errors import FerBenchError
 from fer_bench.progress import Progress, silent
 
-EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+EMOTIONS = fer2013.CLASSES
 """Names of the labels 0..6 in fer2013.csv."""
 SUBSET_COLUMNS = ("split", "set", "subset", "partition")
 """Columns that say what Usage says, where there is no Usage and most of their words are subsets."""

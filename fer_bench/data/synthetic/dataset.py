@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from fer_bench.cache import replace_folder
+from fer_bench.data import fer2013
 from fer_bench.data.dataset import Dataset
 from fer_bench.errors import FerBenchError, listing
 
-CLASS_NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+CLASS_NAMES = fer2013.CLASSES
 BLOCK = (28, 3, 28, 50, 34, 22, 35)
 """Rows of each class in every 200: FER2013's training set (3995 436 4097 7215 4830 3171 4965 of 28,709)."""
 

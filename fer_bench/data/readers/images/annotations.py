@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fer_bench.archives import is_hidden
+from fer_bench.data import fer2013
 from fer_bench.data.options import ReadOptions
 from fer_bench.data.readers.attributes.classes import asked_for
 from fer_bench.data.readers.decoded import drop_bad, official_subset, same_name, subset_of
@@ -19,7 +20,7 @@ from fer_bench.errors import FerBenchError
 
 Listed = tuple[list[ImageFile], list[str]]
 RAF_CLASSES = dict(zip("1234567", ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral"), strict=True))
-EXPW_CLASSES = dict(zip("0123456", ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"), strict=True))
+EXPW_CLASSES = dict(zip("0123456", fer2013.CLASSES, strict=True))
 EXPRESSIONS = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
 NOT_EXPRESSIONS = ("none", "uncertain", "no-face", "unknown", "no majority")
 """Classes of AffectNet and FER+ that are left out."""
