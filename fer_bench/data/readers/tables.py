@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
@@ -48,30 +49,15 @@ class Table:
         return [name.lower() for name in self.names]
 
     def __iter__(self) -> Iterator[tuple[int, list[bytes]]]:
-        """(line number in the file, fields) of every row that is not blank; of a row of several lines, the last."""
+        """(line number in the file, fields) of every row that is not blank; of a row of several lines, the first."""
         lines = self._lines()
         for number, line in lines:
-            if b'"' in line:
-                yield self._joined(number, line, lines)
-            elif line.strip():
-                yield number, _fields(line, self.mark)
+            if line.strip():
+                yield number, _fields(line, self.mark, (more for _, more in lines))
         self._progress(1.0, f"reading {self.path.name}")
 
-    def _joined(self, number: int, line: bytes, following: Iterator[tuple[int, bytes]]) -> tuple[int, list[bytes]]:
-        """The row that begins with `line`: with a cell in quotes that goes on, also of lines that follow."""
-
-        def texts() -> Iterator[str]:
-            nonlocal number
-            length = len(line)
-            yield _text(line)
-            while length < LONGEST_LINE and (found := next(following, None)):
-                number, length = found[0], length + len(found[1])
-                yield _text(found[1])
-
-        fields = _quoted(texts(), self.mark)
-        return number, fields
-
     def _lines(self) -> Iterator[tuple[int, bytes]]:
+        """(number in the file, text) of every line after the first."""
         packed, unpacked = self.path.stat().st_size, 0
         for number, line in enumerate(iter(lambda: self._rows.readline(LONGEST_LINE), b""), start=2):
             unpacked += len(line)
@@ -182,18 +168,10 @@ def _header(path: Path, line: bytes) -> str:
     return text
 
 
-def _fields(line: bytes, mark: str) -> list[bytes]:
-    if b'"' in line:
-        return _quoted([_text(line)], mark)
-    return [field.strip(b" \t\r\n") for field in line.split(None if mark == " " else mark.encode())]
-
-
-def _text(line: bytes) -> str:
-    """`line` for the csv module, which takes no line ends within."""
-    return line.decode(errors="surrogateescape").rstrip("\r\n").replace("\r", " ") + "\n"
-
-
-def _quoted(lines: Iterable[str], mark: str) -> list[bytes]:
-    """The fields of one row, of as many of the `lines` as its quotes reach over."""
-    row = next(csv.reader(lines, delimiter=mark, skipinitialspace=True), [])
-    return [cell.replace("\n", " ").strip().encode(errors="surrogateescape") for cell in row]
+def _fields(line: bytes, mark: str, more: Iterable[bytes] = ()) -> list[bytes]:
+    """The cells of a row that begins with `line`; where quotes are open at its end, it goes on in `more` lines."""
+    if b'"' not in line:
+        return [field.strip() for field in line.split(None if mark == " " else mark.encode())]
+    texts = (one.replace(b"\r", b" ").decode(errors="surrogateescape") for one in chain([line], more))
+    cells = next(csv.reader(texts, delimiter=mark, skipinitialspace=True), [])
+    return [cell.replace("\n", " ").strip().encode(errors="surrogateescape") for cell in cells]

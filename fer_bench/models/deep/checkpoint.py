@@ -92,9 +92,7 @@ class Checkpoint:
     def _forget(self) -> None:
         if self.path is not None:
             self.path.unlink(missing_ok=True)
-            for part in self.path.parent.glob(
-                f".{self.path.stem}.????????{self.path.suffix}"
-            ):  # of a process killed while it saved
+            for part in self.path.parent.glob(f".{self.path.stem}.????????.npz"):  # of a process killed while it saved
                 part.unlink(missing_ok=True)
 
 
