@@ -77,7 +77,7 @@ class SuiteProgress(_Shown, Watcher):
 
     def _outcome(self, planned: PlannedRun, status: str) -> str:
         record = self._results.record(planned.spec.run_id) if self._results else None
-        if record and record.test:
+        if record and record.test and status == "success":  # else it is that of an earlier run, which was kept
             return f"macro-F1 {record.test.macro_f1:.3f}"
         return status if record is None or not record.reason else f"{status}: {record.reason[:60]}"
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.errors import no_formula
+from fer_bench.records import without_folders
 from fer_bench.report.columns import COLUMNS, columns, values
 from fer_bench.report.html.payload import plain
 from fer_bench.report.text import one_line, sentences
@@ -60,7 +61,7 @@ def json_text(board: Leaderboard) -> str:
         "failures": board.failures.to_dict("records"),
         "references": [asdict(reference) for reference in board.references],
         "environment": dict(board.environment),
-        "command": board.command,
+        "command": without_folders(board.command),
     }
     return json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 

@@ -197,7 +197,8 @@ def _history(board: Leaderboard, run_id: str) -> dict[str, list[Any]]:
 
 
 def _log(board: Leaderboard, run_id: str) -> str:
-    return "\n".join(board.predictions.folder.log_tail(run_id).splitlines()[-LOG_LINES:])[-LOG_CHARACTERS:]
+    lines = without_folders(board.predictions.folder.log_tail(run_id)).splitlines()
+    return "\n".join(lines[-LOG_LINES:])[-LOG_CHARACTERS:]
 
 
 def _carried(board: Leaderboard) -> set[str]:
