@@ -95,9 +95,9 @@ def test_an_edited_file_is_loaded_again_and_another_file_takes_no_name(registry,
     assert registry["mine"].source == "mine.py:7"
     with pytest.raises(FerBenchError, match=r"already registered by mine\.py:7"):
         registry.add(replace(_card("mine", source="other.py:7"), build=build))
-    registry.add(_card("unnamed", source="mine.py:1"))
-    with pytest.raises(FerBenchError, match=r"already registered by mine\.py:1"):
-        registry.add(_card("unnamed", source="mine.py:2"))
+    registry.add(_card("unnamed", source="lambdas.py:1"))
+    with pytest.raises(FerBenchError, match=r"already registered by lambdas\.py:1"):
+        registry.add(_card("unnamed", source="lambdas.py:2"))
 
 
 @pytest.mark.parametrize("options", [{"familly": "deep"}, {"family": "deeep"}, {"source": "here.py:1"}, {"build": len}])
