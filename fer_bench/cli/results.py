@@ -224,12 +224,13 @@ def _newest(results: Path, name: str) -> tuple[ResultsFolder, Predictions]:
     """The results folder of the data called `name`, and the labels and runs of its newest split."""
     from fer_bench.analysis import Predictions
     from fer_bench.data import check_name
+    from fer_bench.report.text import counted
 
     check_name(name)
     folder = _own_runs(results / name)
     found = Predictions.newest(folder)
     if n := len(found.elsewhere):
-        say(f"left out, as they are of another split, or of folds: {n:,} run{'s' * (n > 1)}")
+        say(f"left out, as they are of another split, or of folds: {counted(n, 'run')}")
     return folder, found
 
 

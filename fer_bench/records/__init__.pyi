@@ -3,7 +3,6 @@ from .audit import Canary as Canary
 from .audit import GroupsAudit as GroupsAudit
 from .audit import SubsetAudit as SubsetAudit
 from .folder import LOG_FILE as LOG_FILE
-from .folder import PREDICTIONS_FILE as PREDICTIONS_FILE
 from .folder import ReadableFolder as ReadableFolder
 from .folder import write_history as write_history
 from .folder import write_predictions as write_predictions

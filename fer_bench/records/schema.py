@@ -1,5 +1,6 @@
 """The schema of a record: everything known about one run, without NaN."""
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
@@ -145,6 +146,16 @@ class Record(Part):
     environment: Environment | None = None
     started: str
     command: str = ""
+
+    @property
+    def base_id(self) -> str:
+        """The run under "none" that this one was adjusted or re-trained from, where it was not trained anew."""
+        return self.adjusted_from or replace(self.spec, strategy="none").run_id
+
+    @property
+    def adjusts_nothing(self) -> bool:
+        """Whether its answers are those of the run that it adjusted."""
+        return self.adjusted_from is not None and self.parameters.get("tau") == 0
 
     @model_validator(mode="before")
     @classmethod

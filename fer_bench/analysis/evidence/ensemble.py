@@ -16,7 +16,6 @@ import numpy as np
 
 from fer_bench.analysis.bootstrap import Resamples
 from fer_bench.analysis.comparisons import paired_differences
-from fer_bench.analysis.effects import BASE_STRATEGY
 from fer_bench.analysis.evidence.external import holds, store_run, untrained_record
 from fer_bench.analysis.evidence.leakage import against_run, selects_on_test
 from fer_bench.analysis.predictions import SCORED, TOLERANCE, Predictions, Run
@@ -239,7 +238,7 @@ def _gain(
 
 def _why_not(predictions: Predictions, run: Run, chosen_on: np.ndarray) -> str | None:
     stored = predictions.stored(run)
-    if run.record.adjusted_from and run.record.parameters.get("tau") == 0:
+    if run.record.adjusts_nothing:
         return f"the answers of {run.record.adjusted_from}"
     if missing := [subset for subset in SCORED if subset not in stored]:
         return f"no {' and '.join(missing)} probabilities"
@@ -284,18 +283,13 @@ def _seconds(predictions: Predictions, members: Sequence[Record]) -> Timing | No
     for member in members:
         if member.seconds is None:
             return None
-        base = predictions.by_id.get(_base_id(member)) if member.base_predictions else None
+        base = predictions.by_id.get(member.base_id) if member.base_predictions else None
         earlier = base.record.seconds.fit if base and base.record.seconds else 0.0
         if base:
             fits[base.run_id] = earlier
         fits[member.run_id] = max(0.0, member.seconds.fit - earlier)
         shared.add((member.features, member.seconds.features))
     return Timing(fit=sum(fits.values()), features=sum(cost for _, cost in sorted(shared)))
-
-
-def _base_id(record: Record) -> str:
-    """The run that a run which was not trained from the start, but adjusted or re-trained, starts from."""
-    return record.adjusted_from or replace(record.spec, strategy=BASE_STRATEGY).run_id
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

@@ -134,7 +134,7 @@ def _taken_over(record: Record) -> str:
     """The id of the run whose answers are this one's: adjusted by nothing, or the only member of an ensemble."""
     if len(record.members) == 1:
         return next(iter(record.members))
-    return record.adjusted_from or "" if record.parameters.get("tau") == 0 else ""
+    return record.adjusted_from or "" if record.adjusts_nothing else ""
 
 
 def _is_seeded(record: Record) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,7 +92,7 @@ def _unpacked(source: PublishedFolder, record: Record, target: ResultsFolder) ->
         if target.record_path(run_id).exists():
             return False
         if record.base_predictions:  # the same answers, in another file
-            base = target.predictions_digest(replace(record.spec, strategy="none").run_id)
+            base = target.predictions_digest(record.base_id)
             record = record.model_copy(update={"base_predictions": base})
         work = target.work_folder(run_id)
         (work / LOG_FILE).write_text(source.log_tail(run_id))
