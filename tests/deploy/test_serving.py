@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, given, settings
 
 from fer_bench.deploy.serving import connection
 from fer_bench.deploy.serving.app import MOST_IMAGES, make_app
+from fer_bench.deploy.serving.connection import Server
 from fer_bench.deploy.serving.guard import Guard, Limits, Refused, Turns
-from fer_bench.deploy.serving.server import serve, server_of
+from fer_bench.deploy.serving.server import serve
 from fer_bench.errors import FerBenchError
 
 CHROMIUM = shutil.which("chromium")
@@ -186,7 +187,7 @@ def test_connections_that_dawdle_are_ended_and_those_beyond_the_bound_sent_away(
         return answer
 
     async def asking() -> list[bytes]:
-        server, health = server_of(client.app), b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
+        server, health = Server(client.app), b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
         with socket.create_server(("127.0.0.1", 0)) as listening:
             port, running = listening.getsockname()[1], asyncio.create_task(server.serve([listening]))
             silent, partial, kept, garbage = (
@@ -240,12 +241,6 @@ def test_who_is_being_answered_when_the_server_is_stopped_gets_the_answer(server
         f"POST /predict?faces=false HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
-    for _ in range(100):
-        try:
-            httpx.get(f"{url}/health")
-            break
-        except httpx.TransportError:
-            time.sleep(0.05)
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(head.encode() + body[:10])
         httpx.get(f"{url}/health")  # by now the other request is inside

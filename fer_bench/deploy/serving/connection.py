@@ -1,18 +1,43 @@
-"""A connection of the server: as uvicorn has them, with bounds on how many there are and how long one may dawdle."""
+"""uvicorn's server and its connections, with bounds on how many there are and how long one may dawdle."""
 
 from __future__ import annotations
 
-from typing import Any
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import h11
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fer_bench.deploy.serving.guard import HEADERS, Refused
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 CONNECTIONS = 500
 """Open at once, at most; the guard sends those beyond away. A process may commonly open 1,024 files."""
 SECONDS = 10.0
 """From the beginning of a connection, or an answer on it, to the last header of the next request."""
+GRACE = 10
+"""Seconds that requests are given to end in, once the server is told to stop."""
+
+
+class Server(uvicorn.Server):
+    """Answers by `app`, as soon as it is run. ready: called once it answers, and a signal ends it in order."""
+
+    def __init__(self, app: ASGIApp, ready: Callable[[], None] = lambda: None) -> None:
+        config = uvicorn.Config(
+            app, http=Connection, ws="none", log_level="error", access_log=False, server_header=False,
+            timeout_graceful_shutdown=GRACE,
+        )  # fmt: skip
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin."""
+        await super().startup(sockets)
+        self._ready()
 
 
 class Connection(H11Protocol):

@@ -15,27 +15,22 @@ from fer_bench.data import quiet
 from fer_bench.errors import FerBenchError
 
 if TYPE_CHECKING:
-    import uvicorn
-    from starlette.types import ASGIApp
-
     from fer_bench.deploy.bundle import Bundle
-
-GRACE = 10
-"""Seconds that requests are given to end in, once the server is told to stop."""
 
 
 def serve(
     bundle: Bundle, host: str, port: int, origins: Sequence[str] = (), tell: Callable[[str], None] = lambda url: None
 ) -> None:
-    """Answer on `host` and `port`, 0 for a free one, until SIGINT or SIGTERM. tell: is told the address.
+    """Answer on `host` and `port`, 0 for a free one, until SIGINT or SIGTERM.
 
+    tell: is told the address, once it answers.
     Raises FerBenchError where what it needs is not installed, the address cannot be had, or an origin is none.
     """
     try:
         import python_multipart  # noqa: F401 - FastAPI asks for it only once a form comes
-        import uvicorn  # noqa: F401
 
         from fer_bench.deploy.serving.app import make_app
+        from fer_bench.deploy.serving.connection import Server
         from fer_bench.deploy.serving.guard import LOCAL, Limits
     except ImportError as error:
         raise FerBenchError(f"{error.name} is not installed: `pip install 'fer_bench[serve]'` brings it") from None
@@ -43,22 +38,9 @@ def serve(
     listening = _listening(host, port)
     shown = f"[{host}]" if ":" in host else host
     app = make_app(bundle, Limits(hosts=(*LOCAL, shown) if _is_local(host) else ()), allowed)
+    address = f"http://{shown}:{listening.getsockname()[1]}"
     with quiet(), listening, suppress(KeyboardInterrupt):  # which uvicorn passes on, once it has ended
-        tell(f"http://{shown}:{listening.getsockname()[1]}")
-        server_of(app).run(sockets=[listening])
-
-
-def server_of(app: ASGIApp) -> uvicorn.Server:
-    """What answers by `app`, as soon as it is run."""
-    import uvicorn
-
-    from fer_bench.deploy.serving.connection import Connection
-
-    config = uvicorn.Config(
-        app, http=Connection, ws="none", log_level="error", access_log=False, server_header=False,
-        timeout_graceful_shutdown=GRACE,
-    )  # fmt: skip
-    return uvicorn.Server(config)
+        Server(app, lambda: tell(address)).run(sockets=[listening])
 
 
 def _listening(host: str, port: int) -> socket.socket:
