@@ -327,13 +327,8 @@ def score_votes(
     surprise = -np.log(np.maximum(probabilities[used].astype(np.float64), SMALLEST))
     agrees, wrong = (predicted == truth)[used], (predicted != labels)[used]
     return VoteScores(
-        n_images=int(used.sum()),
-        n_unusable=int((truth == NOT_AN_EMOTION).sum()),
-        n_other_class=int((truth == OTHER_EMOTION).sum()),
-        n_tied=int((truth == TIED).sum()),
         accuracy=float(agrees.mean()),
         macro_f1=macro_f1(truth[used], predicted[used], len(class_names)),
         cross_entropy=max(0.0, float((shares * surprise).sum(axis=1).mean())),
-        n_errors=int(wrong.sum()),
         sided=float(agrees[wrong].mean()) if wrong.any() else None,
     )

@@ -135,7 +135,7 @@ class StoredRuns:
             "split_source": "drawn", "images": 3 * n, "unique_images": 3 * n,
             "imbalance_ratio": counts.max() / counts.min(),
             "near": {"groups": near, "images": 3 * near, "largest": 3, "across": near, "conflicting": 0},
-            "canary": {"images": n, "nearest_neighbour": 0.42, "linear": 0.36, "majority": majority},
+            "canary": {"images": n, "nearest_neighbour": 0.42, "linear": 0.36, "gradients": 0.0, "majority": majority},
         }  # fmt: skip
         self.folder.audit_path().write_text(make_audit(**(values | fields)).model_dump_json())
 
@@ -158,7 +158,8 @@ def make_audit(**fields: Any) -> Audit:
         "class_names": list("abcdefg"), "images": 2000, "unique_images": 2000, "imbalance_ratio": 16.7,
         "class_sorted": False, "fer2013": False, "fer2013_differences": [], "exact": nothing, "near": nothing,
         "near_pairs": 0, "mirrored_pairs": 0, "near_threshold": 0.85, "straddling_groups": None, "blank_ids": [],
-        "canary": {"images": 200, "nearest_neighbour": 0.42, "linear": 0.36, "majority": 0.25},
+        "canary": {"images": 200, "nearest_neighbour": 0.42, "linear": 0.36, "gradients": 0.0, "majority": 0.25},
+        "n_folds": 0, "grouped_by": "", "groups_from": "", "n_groups": 0, "appearance": {}, "notes": (),
         "subsets": {
             "train": subset_audit([8 * n for n in NATURAL]), "validation": subset_audit(NATURAL),
             "test": subset_audit(NATURAL),

@@ -1,6 +1,3 @@
-from .comparisons import Difference as Difference
-from .comparisons import Draws as Draws
-from .comparisons import Pick as Pick
 from .comparisons import difference as difference
 from .evidence.leakage import against_data as against_data
 from .evidence.publish import publish as publish

@@ -109,8 +109,8 @@ def runs_of_rows(runs: pd.DataFrame) -> dict[str, list[Any]]:
 
 
 def is_deterministic(runs: Sequence[Any]) -> bool:
-    """Whether another seed would not change them; where that is not known, it would."""
-    return all(run.stochastic is not None and not run.stochastic for run in runs)
+    """Whether another seed would not change them."""
+    return not any(run.stochastic for run in runs)
 
 
 def training_noise(run_draws: RunDraws, rows: Mapping[str, Sequence[Any]]) -> dict[str, TrainingNoise]:
@@ -136,8 +136,8 @@ def mean_draws(run_draws: RunDraws, runs: Sequence[Any]) -> np.ndarray:
 def row_draws(run_draws: RunDraws, runs: pd.DataFrame, measures: tuple[str, ...]) -> Draws:
     """The draws of rows from those of their runs, float32 (1 + draws, M).
 
-    runs: index run_id; columns row, family, stochastic (False, True, or None where that is not known). Rows come out
-    sorted. The variance between seeds is pooled over the rows of a family, so that a row of one run has it too.
+    runs: index run_id; columns row, family, stochastic. Rows come out sorted. The variance between seeds is pooled over
+    the rows of a family, so that a row of one run has it too.
     """
     rows = runs_of_rows(runs)
     noise, values = training_noise(run_draws, rows), []

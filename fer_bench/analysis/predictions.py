@@ -6,7 +6,7 @@ import csv
 import io
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -83,26 +83,21 @@ class Predictions:
 
     @classmethod
     def load(
-        cls,
-        folder: ReadableFolder,
-        split_fingerprint: str,
-        n_folds: int = 0,
-        records: Iterable[Record] | None = None,
+        cls, folder: ReadableFolder, split_fingerprint: str, n_folds: int, records: Sequence[Record]
     ) -> Predictions:
-        """Read the split file, or that of each fold, and the `records`, by default all, of a results folder.
+        """Read the split file, or that of each fold, of a results folder with `records`.
 
         The data are those of the newest record: where a label was corrected, the split file holds the new labels, and
         the records of before cannot be judged by it. Raises FerBenchError where a split file is missing, damaged or
         not the one of the fingerprint, where the split has no record, and naming records of other classes, or of a
         split without a file, mixed in with the others.
         """
-        everything = folder.records() if records is None else list(records)
-        of_split = [record for record in everything if split_of(record)[1:] == (split_fingerprint, n_folds)]
+        of_split = [record for record in records if split_of(record)[1:] == (split_fingerprint, n_folds)]
         if not of_split:
             raise FerBenchError(f"{folder.path}: no records of split {split_fingerprint}")
         wanted = split_of(max(of_split, key=_age))
-        chosen = [record for record in everything if split_of(record) == wanted]
-        elsewhere = [record for record in everything if split_of(record) != wanted]
+        chosen = [record for record in records if split_of(record) == wanted]
+        elsewhere = [record for record in records if split_of(record) != wanted]
         _refuse_strangers(folder, chosen, elsewhere)
         class_names = tuple(chosen[0].class_names)
         folds = _read_split(folder, split_fingerprint, n_folds, class_names)
@@ -118,11 +113,11 @@ class Predictions:
     def newest(cls, folder: ReadableFolder) -> Predictions:
         """Those of the split of the newest record without folds."""
         records = folder.records()
-        candidates = [record for record in records if not record.spec.n_folds]
-        if not candidates:
+        splits = newest_splits(records)
+        if not splits or splits[0][2]:
             what, how = ("records of folds alone", " without --folds") if records else ("no records", "")
             raise FerBenchError(f"{folder.path}: {what}; `fer_bench run`{how} makes some")
-        return cls.load(folder, max(candidates, key=_age).spec.split_fingerprint, 0, records)
+        return cls.load(folder, splits[0][1], 0, records)
 
     def probabilities(self, run: Run, subset: str) -> np.ndarray | None:
         """Those stored for "validation" or "test", float32 (n, k), in the order of `ids[subset]`; None without any.

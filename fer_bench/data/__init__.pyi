@@ -9,7 +9,6 @@ from .dataset import Dataset as Dataset
 from .description import describe as describe
 from .options import ReadOptions as ReadOptions
 from .options import check_name as check_name
-from .readers import OpenedDataset as OpenedDataset
 from .readers import open_dataset as open_dataset
 from .readers.decoded import emotion as emotion
 from .readers.decoded import same_name as same_name

@@ -10,6 +10,4 @@ from .faces import Detector as Detector
 from .outputs import check_out as check_out
 from .outputs import in_words as in_words
 from .outputs import write_predictions as write_predictions
-from .predicting import Face as Face
-from .predicting import Found as Found
 from .predicting import Predictor as Predictor

@@ -1,4 +1,3 @@
-from .environment import cores as cores
 from .estimate import Estimate as Estimate
 from .estimate import spell as spell
 from .places import connected as connected
@@ -10,7 +9,6 @@ from .plan import make_plan as make_plan
 from .preparation import Prepared as Prepared
 from .preparation import audit_data as audit_data
 from .preparation import prepare as prepare
-from .runner import Finished as Finished
 from .runner import Options as Options
 from .runner import Watcher as Watcher
 from .runner import run as run

@@ -39,7 +39,7 @@ _LONGEST = 200
 """Characters of what a model says of its progress."""
 _SPARING = ("timeout", "out-of-memory", "not-applicable")
 """Ends that say nothing against a success that still stands on record: the same run may succeed another day."""
-_PRELOAD_ALWAYS = ("sklearn.metrics", "sklearn.decomposition", "scipy.optimize", "skimage.util")
+_PRELOAD_ALWAYS = ("sklearn.metrics", "sklearn.decomposition", "skimage.util")
 _PRELOAD = {
     "baseline": ("sklearn.dummy", "sklearn.linear_model"),
     "classical": ("sklearnex.svm", "sklearnex.ensemble", "sklearn.neural_network", "imblearn.over_sampling"),

@@ -28,7 +28,6 @@ from fer_bench.models import (
     load_plugins,
     plugin_files,
 )
-from fer_bench.progress import Progress, silent
 from fer_bench.records import ResultsFolder
 from fer_bench.seeds import checked_seeds
 
@@ -105,24 +104,22 @@ def run(
     timeout: float | None = None,
     jobs: int = 1,
     scheduler: str | None = None,
-    command: str = "",
-    progress: Progress = silent,
     watcher: Watcher | None = None,
     **reading: Any,
 ) -> Finished:
     """Prepare `data`, plan, and do what is not done yet. See `prepare`, `Selection` and `Options` for the arguments.
 
     reading: fields of `ReadOptions`, such as votes, groups and classes.
-    scheduler: address of a Dask cluster to run on. progress: is told how far the reading of data is.
+    scheduler: address of a Dask cluster to run on.
     Raises FerBenchError for what of them cannot be, and as `run_plan` does.
     """
-    options = Options(rerun, timeout, tuple(map(Path, plugins)), jobs, command)
+    options = Options(rerun, timeout, tuple(map(Path, plugins)), jobs)
     load_plugins(options.plugins)
     selection = Selection(
         suite, models, strategies, checked_seeds(seeds), budget, weights, parameters or {}, tuned, mirror
     )
     with connected(scheduler) as place:
-        prepared = prepare(data, results, name, ReadOptions.of(reading), split_seed, folds, progress)
+        prepared = prepare(data, results, name, ReadOptions.of(reading), split_seed, folds)
         return run_plan(make_plan(prepared, selection), prepared, options, watcher, place)
 
 

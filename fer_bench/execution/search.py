@@ -78,10 +78,7 @@ def load_tuned(results: Path, model: str, fingerprints: tuple[str, str]) -> dict
     """
     path = tuned_path(results, model)
     try:
-        stored = json.loads(path.read_bytes())
-        if isinstance(stored.get("recipe"), dict):  # of earlier versions, where it was another thing
-            del stored["recipe"]
-        tuned = Tuned(**stored)
+        tuned = Tuned(**json.loads(path.read_bytes()))
         names = set(tuned.parameters)
     except FileNotFoundError:
         return None

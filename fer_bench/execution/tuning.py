@@ -159,8 +159,7 @@ class _Search:
             "budget": request.budget if card.steps else "",
             "seed": request.seed,
             "weights": weights,
-            "recipe": card.recipe if card.recipe > 1 else {},  # as earlier versions wrote it, whose searches go on
-            "scored_on": "validation images without a copy in train",
+            "recipe": card.recipe,
             "data": prepared.data_fingerprint,
             "split": prepared.split_fingerprint,
             "search": {name: [type(how).__name__, asdict(how)] for name, how in card.search.items()},

@@ -1,7 +1,5 @@
 from .audit import Audit as Audit
 from .audit import Canary as Canary
-from .audit import GroupsAudit as GroupsAudit
-from .audit import SubsetAudit as SubsetAudit
 from .folder import LOG_FILE as LOG_FILE
 from .folder import ReadableFolder as ReadableFolder
 from .folder import write_history as write_history
@@ -14,12 +12,9 @@ from .published import copy_beside as copy_beside
 from .published import rounded as rounded
 from .published import without_folders as without_folders
 from .published import write_published as write_published
-from .schema import ClassScores as ClassScores
 from .schema import Environment as Environment
 from .schema import Record as Record
-from .schema import Scores as Scores
 from .schema import Timing as Timing
-from .schema import VoteScores as VoteScores
 from .spec import RunSpec as RunSpec
 from .store import FINISHED as FINISHED
 from .store import ROUNDED_FILE as ROUNDED_FILE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from fer_bench.errors import FerBenchError
 from fer_bench.records.schema import Fraction, Part, first_problem
@@ -40,13 +40,13 @@ class Canary(Part):
     """Accuracy on validation images of classifiers of seconds: how easy the data are.
 
     Of pixels nearest_neighbour remembers train, linear (ridge regression) cannot; gradients is ridge regression on
-    histograms of gradients, 0 in audits from before it was tried; majority looks at nothing.
+    histograms of gradients; majority looks at nothing.
     """
 
     images: PositiveInt
     nearest_neighbour: Fraction
     linear: Fraction
-    gradients: Fraction = 0.0
+    gradients: Fraction
     majority: Fraction
 
 
@@ -60,15 +60,14 @@ class Audit(Part):
     notes: on how the data were read.
     fer2013: whether the images per class and subset are FER2013's; fer2013_differences: what is not, where data look
     like FER2013. class_sorted: rows come sorted by class. appearance: by held-out subset and measure,
-    see `fer_bench.data.appearance.differences`; empty in audits from before it was computed.
+    see `fer_bench.data.appearance.differences`.
     """
 
-    schema_version: int = 1
     dataset: str
     data_fingerprint: str
     split_fingerprint: str
     split_source: str
-    n_folds: NonNegativeInt = 0
+    n_folds: NonNegativeInt
     class_names: list[str]
     images: int
     unique_images: int
@@ -83,11 +82,11 @@ class Audit(Part):
     mirrored_pairs: int
     near_threshold: Fraction
     straddling_groups: int | None
-    grouped_by: str = ""
-    groups_from: str = ""
-    n_groups: NonNegativeInt = 0
-    appearance: dict[str, dict[str, Fraction]] = Field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    grouped_by: str
+    groups_from: str
+    n_groups: NonNegativeInt
+    appearance: dict[str, dict[str, Fraction]]
+    notes: tuple[str, ...]
     canary: Canary
     blank_ids: list[str]
 

@@ -60,19 +60,13 @@ class Scores(Part):
 class VoteScores(Part):
     """How one subset was predicted, by the votes of several taggers per image instead of its label.
 
-    n_images: with a majority for one of the classes; the other counts are images left out, by why.
-    cross_entropy: nats, to the distribution of the votes. n_errors: predictions that are not the label, among
-    n_images; sided: the share of them that are the taggers' majority, None where there is no error.
+    Of images with a majority for one of the classes. cross_entropy: nats, to the distribution of the votes. sided: the
+    share of predictions other than the label that are the taggers' majority, None where there are none.
     """
 
-    n_images: int
-    n_unusable: int
-    n_other_class: int
-    n_tied: int
     accuracy: Fraction
     macro_f1: Fraction
     cross_entropy: NotNegative
-    n_errors: int
     sided: Fraction | None
 
 

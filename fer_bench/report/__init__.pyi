@@ -1,7 +1,3 @@
-from .columns import COLUMNS as COLUMNS
-from .columns import Column as Column
-from .columns import columns as columns
-from .columns import values as values
 from .data_card import CARD_FILE as CARD_FILE
 from .data_card import audit_lines as audit_lines
 from .html import write_html as write_html

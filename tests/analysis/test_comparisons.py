@@ -49,7 +49,7 @@ def test_rows_are_means_of_their_runs_and_come_out_sorted(rng):
 
 def test_rows_with_one_run_have_the_spread_of_their_family_and_means_have_less_of_it(rng):
     rows = {f"m{i:02}": (3, "deep", True) for i in range(40)}
-    runs = frame(**rows, one=(1, "deep", None), sure=(1, "deep", False), alone=(1, "classical", True))
+    runs = frame(**rows, one=(1, "deep", True), sure=(1, "deep", False), alone=(1, "classical", True))
     seeds = {run: 0.5 + 0.05 * rng.standard_normal(2) for run in runs.index}
     draws = of_runs(rng, seeds, spread=0.001)
     result = row_draws(draws, runs, MEASURES)

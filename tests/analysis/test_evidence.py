@@ -76,7 +76,7 @@ TAMPERED_AUDITS = {
         lambda runs, audit: audit["subsets"]["train"].update(class_counts=[31, 29, 30]),
         "[31, 29, 30]",
     ),
-    "looks": (lambda runs, audit: audit.pop("appearance"), "lacks appearance"),
+    "looks": (lambda runs, audit: audit.update(appearance={}), "appearance.test.brightness is None"),
 }
 
 

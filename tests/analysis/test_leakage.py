@@ -12,7 +12,7 @@ from fer_bench.records import Audit, Canary
 
 
 def canary(nearest_neighbour: float, linear: float, majority: float, images: int = 200) -> Canary:
-    return Canary(images=images, nearest_neighbour=nearest_neighbour, linear=linear, majority=majority)
+    return Canary(images=images, nearest_neighbour=nearest_neighbour, linear=linear, gradients=0, majority=majority)
 
 
 def with_subset(name: str, counts=NATURAL, **fields) -> Audit:

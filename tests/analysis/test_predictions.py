@@ -13,7 +13,7 @@ from fer_bench.errors import FerBenchError
 
 
 def load(runs: StoredRuns, records=None) -> Predictions:
-    return Predictions.load(runs.folder, runs.split, runs.n_folds, records)
+    return Predictions.load(runs.folder, runs.split, runs.n_folds, records or runs.folder.records())
 
 
 def run_of(predictions: Predictions, model: str):
@@ -94,7 +94,7 @@ def test_split_file_that_is_not_the_split_is_refused(stored_runs, old, new):
 
 def test_missing_split_file_and_split_without_records_are_one_message(stored_runs):
     with pytest.raises(FerBenchError, match="nowhere"):
-        Predictions.load(stored_runs.folder, "nowhere")
+        Predictions.load(stored_runs.folder, "nowhere", 0, stored_runs.folder.records())
     stored_runs.split_path.unlink()
     with pytest.raises(FerBenchError, match=stored_runs.split_path.name):
         load(stored_runs)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_bench.data.readers.csv_files import EMOTIONS, read_csv
+from fer_bench.data import fer2013
+from fer_bench.data.readers.csv_files import read_csv
 from fer_bench.errors import FerBenchError
 
 
@@ -25,7 +26,7 @@ def test_original_form(csv_lines, write_csv):
     assert decoded.images.dtype == np.uint8
     assert decoded.images[4].tolist() == [[148, 149], [150, 151]]
     assert decoded.labels.tolist() == [0, 1, 2] * 3
-    assert decoded.class_names == EMOTIONS
+    assert decoded.class_names == fer2013.CLASSES
     assert decoded.sample_ids[8] == "row-00008"
     assert decoded.subsets.tolist() == ["train"] * 3 + ["validation"] * 3 + ["test"] * 3
     assert decoded.notes == ()

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from fer_bench.data import fer2013, open_dataset
-from fer_bench.data.readers.csv_files import EMOTIONS
 from fer_bench.errors import FerBenchError
 
 USAGES = ("Training", "PublicTest", "PrivateTest")
@@ -37,7 +36,7 @@ def lines(form: str = "original") -> list[str]:
     rows = [
         order.format(label=label, pixels=row % 256, usage=usage)
         for subset, usage in enumerate(USAGES)
-        for label, emotion in enumerate(EMOTIONS)
+        for label, emotion in enumerate(fer2013.CLASSES)
         for row in range(fer2013.COUNTS[emotion][subset])
     ]
     return [header, *rows]

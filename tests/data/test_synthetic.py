@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_bench.data import Dataset, make_split
+from fer_bench.data import Dataset, fer2013, make_split
 from fer_bench.data.synthetic import dataset as dataset_module
 from fer_bench.data.synthetic.camera import render
-from fer_bench.data.synthetic.dataset import BLOCK, CLASS_NAMES, LOOKALIKES, PROTOTYPES, make_synthetic, write_folder
+from fer_bench.data.synthetic.dataset import BLOCK, LOOKALIKES, PROTOTYPES, make_synthetic, write_folder
 from fer_bench.data.synthetic.faces import ACTION_UNITS, N_UNITS
 from fer_bench.errors import FerBenchError
 
@@ -69,15 +69,15 @@ def test_every_image_is_another_one(dataset):
 
 
 def test_size_and_number():
-    assert make_synthetic(3, size=64).images.shape == (3, 64, 64)
+    assert make_synthetic(3).images.shape == (3, 48, 48)
     with pytest.raises(FerBenchError, match="at least 1"):
         make_synthetic(0)
 
 
 def test_prototypes_name_classes_and_drawn_action_units():
-    assert set(PROTOTYPES) == set(LOOKALIKES) == set(CLASS_NAMES)
+    assert set(PROTOTYPES) == set(LOOKALIKES) == set(fer2013.CLASSES)
     assert {unit for variants in PROTOTYPES.values() for units in variants for unit in units} <= set(ACTION_UNITS)
-    assert all(name not in others and set(others) <= set(CLASS_NAMES) for name, others in LOOKALIKES.items())
+    assert all(name not in others and set(others) <= set(fer2013.CLASSES) for name, others in LOOKALIKES.items())
 
 
 @pytest.mark.parametrize("unit", ACTION_UNITS)
@@ -127,9 +127,9 @@ def test_written_folder_holds_the_same_pixels_by_class(tmp_path):
     folder = tmp_path / "new" / "faces"
     write_folder(dataset, folder)
     for image, label, sample_id in zip(dataset.images, dataset.labels, dataset.sample_ids, strict=True):
-        path = folder / CLASS_NAMES[label] / f"{sample_id}.png"
+        path = folder / fer2013.CLASSES[label] / f"{sample_id}.png"
         assert np.array_equal(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), image)
-    assert sorted(path.name for path in folder.iterdir()) == sorted(CLASS_NAMES)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(fer2013.CLASSES)
     assert len(list(folder.rglob("*.png"))) == 12
     assert [path.name for path in folder.parent.iterdir()] == ["faces"], "no working folder is left behind"
 

@@ -243,7 +243,7 @@ def test_an_ensemble_is_one_graph(runs, tmp_path):
     ],
 )  # fmt: skip
 def test_parity_is_a_matter_of_answers_and_macro_f1(same, macro_f1, recorded_in, holds):
-    assert Parity(1000, 0.01, 0.001, same, macro_f1, 0.5, recorded_in).holds == holds
+    assert Parity(1000, 0.01, same, macro_f1, 0.5, recorded_in).holds == holds
 
 
 def test_several_are_exported_and_compared(runs, command, tmp_path):

@@ -49,7 +49,8 @@ AUDIT = {
     "class_names": ["a", "b"], "images": 30, "unique_images": 30, "imbalance_ratio": 1.0, "class_sorted": False,
     "fer2013": False, "fer2013_differences": [], "near_pairs": 0, "mirrored_pairs": 0, "near_threshold": 0.9,
     "straddling_groups": None, "blank_ids": [],
-    "canary": {"images": 10, "nearest_neighbour": 0.5, "linear": 0.5, "majority": 0.5},
+    "n_folds": 0, "grouped_by": "", "groups_from": "", "n_groups": 0, "appearance": {}, "notes": (),
+    "canary": {"images": 10, "nearest_neighbour": 0.5, "linear": 0.5, "gradients": 0.5, "majority": 0.5},
     **{
         name: {"groups": 0, "images": 0, "largest": 0, "across": 0, "conflicting": 0} for name in ("exact", "near")
     },

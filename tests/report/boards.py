@@ -124,10 +124,11 @@ def audit(copies: int = 0, straddling: int | None = None) -> Audit:
         for name, n, exact in (("train", 400, 0), ("validation", 100, 0), ("test", 120, copies))
     }  # fmt: skip
     none = GroupsAudit(groups=0, images=0, largest=0, across=0, conflicting=0)
-    canary = Canary(images=100, nearest_neighbour=0.4, linear=0.4, majority=0.4)
+    canary = Canary(images=100, nearest_neighbour=0.4, linear=0.4, gradients=0.4, majority=0.4)
     return Audit(
         dataset="faces", data_fingerprint="d" * 16, split_fingerprint="f" * 16, split_source="drawn",
         class_names=list(CLASSES), images=620, unique_images=620, imbalance_ratio=3.0, class_sorted=False,
         fer2013=False, fer2013_differences=[], subsets=subsets, exact=none, near=none, near_pairs=0, mirrored_pairs=0,
         near_threshold=0.85, straddling_groups=straddling, canary=canary, blank_ids=[],
+        n_folds=0, grouped_by="", groups_from="", n_groups=0, appearance={}, notes=(),
     )  # fmt: skip

@@ -14,7 +14,6 @@ from fer_bench.data.readers.tables import Table, open_table, refuse_repeats
 from fer_bench.errors import FerBenchError
 from fer_bench.progress import Progress, silent
 
-EMOTIONS = fer2013.CLASSES
 """Names of the labels 0..6 in fer2013.csv."""
 SUBSET_COLUMNS = ("split", "set", "subset", "partition")
 """Columns that say what Usage says, where there is no Usage and most of their words are subsets."""
@@ -153,19 +152,19 @@ def _check_labels(path: Path, rows: _Rows, numbered: bool) -> tuple[str, ...]:
         for row in numeric:
             rows.bad(row, f"label {rows.labels[row]!r} is a number, most labels are names")
         return tuple(sorted({rows.labels[row] for row in known if row not in rows.problems}))
-    names = {str(code): name for code, name in enumerate(EMOTIONS)}
+    names = {str(code): name for code, name in enumerate(fer2013.CLASSES)}
     others = Counter(label for row in numeric if (label := rows.labels[row]).isdecimal() and label not in names)
     if others and ("0" not in rows.labels or others.total() > max(MOST_UNKNOWN, MOST_UNKNOWN_SHARE * len(known))):
         raise FerBenchError(
             f"{path}: {others.total():,} labels are {', '.join(sorted(others)[:10])}, so these are not FER2013's 0..6 "
-            f"({', '.join(EMOTIONS)}): name them, as in --classes '{sorted(others)[0]}=happy,...'"
+            f"({', '.join(fer2013.CLASSES)}): name them, as in --classes '{sorted(others)[0]}=happy,...'"
         )
     for row in known:
         label = rows.labels[row]
         if label not in names:
-            rows.bad(row, f"unknown label {label[:30]!r} (0..6 are {', '.join(EMOTIONS)})")
+            rows.bad(row, f"unknown label {label[:30]!r} (0..6 are {', '.join(fer2013.CLASSES)})")
         rows.labels[row] = names.get(label, "")
-    return EMOTIONS
+    return fer2013.CLASSES
 
 
 def _check_usages(rows: _Rows, name: str) -> None:

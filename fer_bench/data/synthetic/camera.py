@@ -23,6 +23,8 @@ from fer_bench.data.synthetic.faces import (
     skin_and_hair,
 )
 
+SIDE = 48
+"""Pixels of an image, across and down."""
 SUPERSAMPLING = 3
 _SUBPIXEL_BITS = 4
 
@@ -113,10 +115,10 @@ def _photograph(canvas: np.ndarray, view: View, rng: np.random.Generator) -> np.
     return np.rint(np.clip(image, 0, 255)).astype(np.uint8)
 
 
-def render(units: Units, rng: np.random.Generator, size: int = 48) -> tuple[np.ndarray, dict[str, str]]:
-    """Somebody making a face of action units `units`, seen somehow: gray uint8 (size, size), and what is difficult."""
+def render(units: Units, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, str]]:
+    """Somebody making a face of action units `units`, seen somehow: gray uint8 (SIDE, SIDE), and what is difficult."""
     who, view = Identity.sample(rng), View.sample(rng)
-    canvas = np.full((size * SUPERSAMPLING, size * SUPERSAMPLING), round(view.background), np.uint8)
+    canvas = np.full((SIDE * SUPERSAMPLING, SIDE * SUPERSAMPLING), round(view.background), np.uint8)
     _paint(canvas, skin_and_hair(who, units), view)
     canvas = cv2.blur(canvas, (7, 7))  # skin has no sharp edges
     skew, gaze = rng.uniform(-0.025, 0.025), rng.uniform(-0.05, 0.05)

@@ -14,7 +14,6 @@ from fer_bench.data import fer2013
 from fer_bench.data.dataset import Dataset
 from fer_bench.errors import FerBenchError, listing
 
-CLASS_NAMES = fer2013.CLASSES
 BLOCK = (28, 3, 28, 50, 34, 22, 35)
 """Rows of each class in every 200: FER2013's training set (3995 436 4097 7215 4830 3171 4965 of 28,709)."""
 
@@ -100,32 +99,32 @@ def built_in() -> Dataset:
     return replace(make_synthetic(N_IMAGES), subsets=np.resize(TURNS, N_IMAGES))
 
 
-def make_synthetic(n_images: int, random_state: int = 0, size: int = 48) -> Dataset:
-    """`n_images` rendered gray faces of `size` x `size` pixels in random order of classes, without official subsets.
+def make_synthetic(n_images: int, random_state: int = 0) -> Dataset:
+    """`n_images` rendered gray faces of SIDE x SIDE pixels in random order of classes, without official subsets.
 
-    Row i depends on `random_state`, `size` and i alone: more images are the same images and more. Its slices are pose,
+    Row i depends on `random_state` and i alone: more images are the same images and more. Its slices are pose,
     light, noise, occlusion and intensity, that of the expression.
     Raises FerBenchError for less than one image.
     """
-    from fer_bench.data.synthetic.camera import render  # brings OpenCV
+    from fer_bench.data.synthetic.camera import SIDE, render  # brings OpenCV
 
     if n_images < 1:
         raise FerBenchError(f"a synthetic dataset of {n_images} images: at least 1 is needed")
     order = np.random.default_rng(random_state)
-    block = np.repeat(np.arange(len(CLASS_NAMES)), BLOCK)
+    block = np.repeat(np.arange(len(fer2013.CLASSES)), BLOCK)
     blocks = [order.permutation(block) for _ in range(0, n_images, len(block))]
     labels = np.concatenate(blocks)[:n_images]
-    images, levels = np.empty((n_images, size, size), dtype=np.uint8), []
+    images, levels = np.empty((n_images, SIDE, SIDE), dtype=np.uint8), []
     for row, label in enumerate(labels):
         rng = np.random.default_rng(np.random.SeedSequence(random_state, spawn_key=(row,)))
-        units, intensity = _activation(_shown(CLASS_NAMES[label], rng), rng)
-        images[row], seen = render(units, rng, size)
+        units, intensity = _activation(_shown(fer2013.CLASSES[label], rng), rng)
+        images[row], seen = render(units, rng)
         levels.append(seen | {"intensity": intensity})
     return Dataset(
         name="synthetic",
         images=images,
         labels=labels,
-        class_names=CLASS_NAMES,
+        class_names=fer2013.CLASSES,
         sample_ids=np.array([f"synthetic-{row:05d}" for row in range(n_images)]),
         slices={name: np.array([level[name] for level in levels]) for name in levels[0]},
         copies="exact",  # each face is rendered anew

@@ -26,17 +26,16 @@ SECONDS = 0.5
 class Parity:
     """A bundle against the record, on the same test images.
 
-    largest_difference, mean_difference: of a probability. same_answers: share of images with the same most probable
+    largest_difference: of a probability. same_answers: share of images with the same most probable
     class. macro_f1, recorded_macro_f1: of both. recorded_in: what the run was computed in, a key of LIMITS.
     """
 
     n_images: int
     largest_difference: float
-    mean_difference: float
     same_answers: float
     macro_f1: float
     recorded_macro_f1: float
-    recorded_in: str = "float32"
+    recorded_in: str
 
     @property
     def holds(self) -> bool:
@@ -66,13 +65,13 @@ class Latency:
 
 
 def parity(
-    labels: np.ndarray, stored: np.ndarray, found: np.ndarray, class_names: Sequence[str], recorded_in: str = "float32"
+    labels: np.ndarray, stored: np.ndarray, found: np.ndarray, class_names: Sequence[str], recorded_in: str
 ) -> Parity:
     """`found`, float (n, k), against `stored` probabilities of images with `labels`, int (n,)."""
     difference = np.abs(found.astype(np.float64) - stored)
     recorded, own = (metrics.macro_f1(labels, rows.argmax(axis=1), len(class_names)) for rows in (stored, found))
     same = float((stored.argmax(axis=1) == found.argmax(axis=1)).mean())
-    return Parity(len(labels), float(difference.max()), float(difference.mean()), same, own, recorded, recorded_in)
+    return Parity(len(labels), float(difference.max()), same, own, recorded, recorded_in)
 
 
 def latency(files: Mapping[str, bytes], images: np.ndarray, trust: Collection[str] = ()) -> Latency:
