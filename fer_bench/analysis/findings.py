@@ -135,7 +135,7 @@ def _use(board: Leaderboard) -> Iterator[Finding]:
         is_quick = lines["deep"].iloc[0] in _quick_networks(board.rows).index
         code = "CLASSICAL_AGAINST_DEEP_IN_MINUTES" if how == "minutes" else "CLASSICAL_AGAINST_DEEP"
         yield Finding(code, {"how": how, "is_quick": is_quick, **_versus(lines)})
-    picked = {name: _picked(board.rows, pick) for name, pick in board.picks.items()}
+    picked = {name: _pick_values(board.rows, pick) for name, pick in board.picks.items()}
     if "all" in picked:
         by_time = {name: picked.get(name) for name in ("minutes", "hours", "gpu")}
         n_gpu = int((board.rows["on_gpu"].eq(True) & board.rows["fitted"].eq(False)).sum())
@@ -283,7 +283,7 @@ def _scores(rows: pd.DataFrame, row: str) -> dict[str, Any]:
     return {"row": row} | {name: value if _known(value) else None for name, value in found.items()}
 
 
-def _picked(rows: pd.DataFrame, pick: Pick) -> dict[str, Any]:
+def _pick_values(rows: pd.DataFrame, pick: Pick) -> dict[str, Any]:
     """faster: the row that takes the least time of those as good on validation, where `row` is not about as fast."""
     within = [other for other in pick.within if other != pick.row]
     fastest = min(within, key=lambda other: rows.at[other, "seconds"], default=None)

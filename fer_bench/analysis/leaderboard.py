@@ -14,7 +14,6 @@ from fer_bench.analysis import overview
 from fer_bench.analysis.comparisons import MEASURES, Draws, DrawsBySubset, Pick, row_draws
 from fer_bench.analysis.effects import BASE_STRATEGY, Changes, pooled_effects, strategy_effects
 from fer_bench.analysis.evidence.ensemble import unlike_members
-from fer_bench.analysis.evidence.external import LABELS_ONLY
 from fer_bench.analysis.evidence.leakage import against_data, against_run, selects_on_test
 from fer_bench.analysis.findings import Finding, findings
 from fer_bench.analysis.picks import best_of_model, picks, versus
@@ -117,7 +116,7 @@ def _judged(predictions: Predictions, evaluator: Evaluator, audit: Audit | None)
         del evaluations[run_id]
     suspicions = against_data(audit) if audit else ()
     runs = runs_frame(predictions.runs)
-    labels_only = set(runs.index[runs["notes"].map(lambda notes: LABELS_ONLY in notes)])
+    labels_only = set(runs.index[runs["is_labels_only"]])
     scores = scores_frame(evaluations, labels_only)
     unranked = _unranked(predictions, runs, evaluations, problems, audit, suspicions)
     ranked = runs[runs["is_scored"] & ~runs["row"].isin(unranked.index)]

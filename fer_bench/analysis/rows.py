@@ -58,6 +58,8 @@ def _line(run: Run, label: str) -> dict[str, Any]:
         "is_scored": run.is_scored,
         "stochastic": record.stochastic is not False,
         "device": record.device,
+        "precision": record.precision,
+        "is_labels_only": record.is_labels_only,
         "recipe": spec.recipe,
         "weights_asked": spec.weights,
         "initial_weights": record.initial_weights,

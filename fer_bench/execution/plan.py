@@ -28,7 +28,7 @@ from fer_bench.models import (
     weights_request_id,
     why_not,
 )
-from fer_bench.records import FINISHED, ResultsFolder, RunSpec, Standing
+from fer_bench.records import FINISHED, ResultsFolder, RunSpec, RunState
 
 if TYPE_CHECKING:
     from fer_bench.execution.preparation import Prepared
@@ -229,12 +229,12 @@ def make_plan(prepared: Prepared, selection: Selection) -> list[PlannedRun]:
             for seed in selection.seeds if card.stochastic or strategy.stochastic else (0,):
                 for fold in range(1, prepared.n_folds + 1) or (0,):
                     spec = replace(common, seed=seed, fold=fold, n_folds=prepared.n_folds)
-                    standing = results.standing(spec.run_id)
-                    status = _status(standing, reason, code, first)
-                    if status == "success" and strategy.starts_from and _base_differs(spec, standing, plan, results):
+                    state = results.state(spec.run_id)
+                    status = _status(state, reason, code, first)
+                    if status == "success" and strategy.starts_from and _base_differs(spec, state, plan, results):
                         status = OUTDATED
                     asked = strategy in strategies
-                    plan.setdefault(spec.run_id, PlannedRun(spec, card, reason, status, standing.digest, asked, first))
+                    plan.setdefault(spec.run_id, PlannedRun(spec, card, reason, status, state.digest, asked, first))
     return list(plan.values())
 
 
@@ -249,25 +249,25 @@ def _why_not(card: ModelCard, strategy: StrategyCard, weights: Resolution) -> st
     return why_not(card, strategy)
 
 
-def _status(standing: Standing, reason: str | None, code: str, weights: Resolution) -> str | None:
+def _status(state: RunState, reason: str | None, code: str, weights: Resolution) -> str | None:
     """The status on disk, but where plugins now define by `code` what they defined otherwise, or weights can be had.
 
     A success is OUTDATED then; what did not apply, and has no `reason` not to any more, is missing.
     """
-    are_had, is_redefined = weights.weights == IMAGENET, bool(code) and standing.plugin_code != code
-    if standing.status == "not-applicable" and reason is None and (are_had or is_redefined):
+    are_had, is_redefined = weights.weights == IMAGENET, bool(code) and state.plugin_code != code
+    if state.status == "not-applicable" and reason is None and (are_had or is_redefined):
         return None
-    made_without = are_had and standing.initial_weights == "random"
-    if standing.status == "success" and (made_without or (is_redefined and standing.plugin_code is not None)):
+    made_without = are_had and state.initial_weights == "random"
+    if state.status == "success" and (made_without or (is_redefined and state.plugin_code is not None)):
         return OUTDATED
-    return standing.status
+    return state.status
 
 
-def _base_differs(spec: RunSpec, standing: Standing, plan: Mapping[str, PlannedRun], results: ResultsFolder) -> bool:
+def _base_differs(spec: RunSpec, state: RunState, plan: Mapping[str, PlannedRun], results: ResultsFolder) -> bool:
     """Whether the run under "none" that a finished one started from answers otherwise now, or is about to be done."""
     base = _base_id(spec)
     is_due = base in plan and plan[base].is_due("failed")
-    return is_due or standing.base not in (None, results.predictions_digest(base))
+    return is_due or state.base not in (None, results.predictions_digest(base))
 
 
 def _base_id(spec: RunSpec) -> str:

@@ -179,8 +179,8 @@ def _cleaned(due: list[PlannedRun], results: ResultsFolder, rerun: str) -> list[
     put_back, found = results.clean(), []
     for run in due:
         if run.spec.run_id in put_back:
-            standing = results.standing(run.spec.run_id)
-            run = replace(run, status=standing.status, record_digest=standing.digest)
+            state = results.state(run.spec.run_id)
+            run = replace(run, status=state.status, record_digest=state.digest)
         if run.is_due(rerun):
             found.append(run)
     return found

@@ -159,6 +159,7 @@ def trained(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock, 
     predicted = len(split.validation) + len(split.test)
     facts = {
         "device": _attribute(classifier, "device_"),
+        "precision": _attribute(classifier, "precision_"),
         "initial_weights": _attribute(classifier, "initial_weights_"),
         "weights_note": _attribute(classifier, "weights_note_", "") or job.weights_reason,
         "notes": [*_attribute(classifier, "notes_", []), *filter(None, [job.weights_reason])],
@@ -193,8 +194,8 @@ def adjusted(job: Job, work: Path, dataset: Dataset, split: Split, clock: Clock,
     after = {name: metrics.adjust(rows, plan.log_prior, tau) for name, rows in before.items()}
     clock.lap("predict")
     kept = (
-        "device", "initial_weights", "weights_note", "notes", "n_rows", "steps", "stochastic", "n_parameters",
-        "ms_per_image",
+        "device", "precision", "initial_weights", "weights_note", "notes", "n_rows", "steps", "stochastic",
+        "n_parameters", "ms_per_image",
     )  # fmt: skip
     facts = {name: getattr(base, name) for name in kept}
     facts |= {"adjusted_from": base.run_id, "parameters": {**base.parameters, "tau": tau}}

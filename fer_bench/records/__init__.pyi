@@ -19,7 +19,7 @@ from .spec import RunSpec as RunSpec
 from .store import FINISHED as FINISHED
 from .store import ROUNDED_FILE as ROUNDED_FILE
 from .store import ResultsFolder as ResultsFolder
-from .store import Standing as Standing
+from .store import RunState as RunState
 from .store import open_results as open_results
 from .store import shorten_log as shorten_log
 from .store import write_gzipped as write_gzipped

@@ -94,7 +94,8 @@ class Environment(Part):
 class Record(Part):
     """One run. Scores, timing and the like are None where the status is not "success".
 
-    device: what the network was trained on. initial_weights: what it started from, in words in weights_note.
+    device, precision: what the network was trained on and in. initial_weights: what it started from, in words in
+    weights_note.
     members: run ids of an ensemble and their weights. adjusted_from: the run whose probabilities this one adjusted.
     plugin_code: digest of what plugins defined of it. base_predictions: digest of the predictions it started from.
     epochs: passes of a network over the rows it was trained on; None in records from before they were counted.
@@ -118,6 +119,7 @@ class Record(Part):
     reason: str | None = None
     traceback: str | None = None
     device: Literal["cpu", "gpu"] | None = None
+    precision: Literal["float32", "bfloat16"] | None = None
     initial_weights: Literal["random", "imagenet", "file"] | None = None
     weights_note: str = ""
     members: dict[str, Fraction] = {}
@@ -150,6 +152,11 @@ class Record(Part):
     def adjusts_nothing(self) -> bool:
         """Whether its answers are those of the run that it adjusted."""
         return self.adjusted_from is not None and self.parameters.get("tau") == 0
+
+    @property
+    def is_labels_only(self) -> bool:
+        """Whether it answered with labels, so that what is computed from probabilities says nothing about it."""
+        return self.test is not None and self.test.log_loss is None
 
     @model_validator(mode="before")
     @classmethod

@@ -48,7 +48,7 @@ ROUNDED_FILE = ".rounded"
 
 
 @dataclass(frozen=True)
-class Standing:
+class RunState:
     """What planning asks of the record of a run on disk.
 
     status: None where no record can be read. plugin_code: a digest of what plugins defined of it; base: the digest of
@@ -120,19 +120,19 @@ class ResultsFolder(ReadableFolder):
 
     def status(self, run_id: str) -> str | None:
         """The status of a run on disk, or None. A record that cannot be read counts as none."""
-        return self.standing(run_id).status
+        return self.state(run_id).status
 
-    def standing(self, run_id: str) -> Standing:
+    def state(self, run_id: str) -> RunState:
         """What there is of a run on disk, unchecked but for its types."""
         try:
             content = self.record_path(run_id).read_bytes()
         except OSError:
-            return Standing()
+            return RunState()
         digest = hashlib.sha256(content).hexdigest()
         record = _parsed(content)
         if not isinstance(record, dict) or not isinstance(status := record.get("status"), str):
-            return Standing(digest=digest)
-        return Standing(
+            return RunState(digest=digest)
+        return RunState(
             status, record.get("plugin_code"), record.get("base_predictions"), record.get("initial_weights"), digest
         )
 

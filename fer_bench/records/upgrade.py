@@ -11,16 +11,29 @@ _ADJUSTED = re.compile(r"probabilities of (\S+), tau")
 _DETERMINISTIC = ("majority", "pca-logistic", "pca-svm", "hog-svm")
 _DRAWING = ("over-sampling", "under-sampling", "smote")
 """Models that no seed changed, and strategies that drew rows for them, before records said whether one does."""
+_PRECISIONS = ("float32", "bfloat16")
 _FOLD = re.compile(r"([1-9]\d{0,2})/([1-9]\d{0,2})")
 
 
 def upgrade(raw: Any) -> Any:
-    """`raw` with the fields of schema 2 where it is a record of schema 1; anything else as it is.
+    """`raw` with the fields of today where it is a record of before; anything else as it is.
 
-    What is not as schema 1 has it is left for the schema to refuse.
+    What is not as records of before have it is left for the schema to refuse.
     """
-    if not isinstance(raw, dict) or raw.get("schema_version") != 1:
+    if not isinstance(raw, dict):
         return raw
+    return _with_precision(_of_schema_2(raw) if raw.get("schema_version") == 1 else raw)
+
+
+def _with_precision(raw: dict[str, Any]) -> dict[str, Any]:
+    """`raw` with the field that a note was in its first place."""
+    notes = raw.get("notes")
+    if "precision" in raw or not isinstance(notes, list) or not notes or notes[0] not in _PRECISIONS:
+        return raw
+    return {**raw, "precision": notes[0], "notes": notes[1:]}
+
+
+def _of_schema_2(raw: dict[str, Any]) -> dict[str, Any]:
     record: dict[str, Any] = {**raw, "schema_version": 2}
     notes, parameters = record.get("notes", []), record.get("parameters", {})
     if isinstance(words := record.get("weights"), str):

@@ -74,7 +74,8 @@ def test_probabilities_are_scored_as_given_whatever_the_order_of_rows_and_column
 def test_labels_will_do_and_say_that_they_are_no_probabilities(stored_runs, put_on_record, write):
     rows = [[i, CLASSES[k]] for i, k in zip(stored_runs.ids["test"], stored_runs.labels["test"], strict=True)]
     record, _ = put_on_record(write([["sample_id", "label"], *rows]))
-    assert record.test.accuracy == 1 and record.validation is None and record.notes == [LABELS_ONLY]
+    assert record.test.accuracy == 1 and record.validation is None
+    assert record.is_labels_only and record.notes == [LABELS_ONLY]
     assert [getattr(record.test, name) for name in OF_PROBABILITIES] == [None] * 5
 
 

@@ -28,7 +28,7 @@ def test_waiting_for_another_runner_is_no_time_of_the_run(tmp_path, speaks, ende
 
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGSEGV, "SIGSEGV"), (signal.SIGRTMIN + 1, "35")])
 def test_a_run_that_a_signal_ends_says_which_though_it_has_no_name(number, name):
-    assert children._verdict(None, -number, None, 0) == (f"killed by signal {name}", "failed")
+    assert children._reason(None, -number, None, 0) == (f"killed by signal {name}", "failed")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def job(facts):
     spec = RunSpec("majority", "none", 0, "d" * 16, "s" * 16)
 
     def planned() -> Job:
-        return Job(spec, "baseline", "images", facts(), record_digest=facts().results.standing(spec.run_id).digest)
+        return Job(spec, "baseline", "images", facts(), record_digest=facts().results.state(spec.run_id).digest)
 
     return planned
 

@@ -86,7 +86,7 @@ def test_post_hoc_adjustment_takes_the_probabilities_of_the_run_under_none(run, 
     assert record.status == "success", record.traceback
     tau = choose_tau(before["validation_probabilities"], dataset.labels[split.validation], log_prior)
     digest = run.results.predictions_digest(base.run_id)
-    assert record.base_predictions == run.results.standing(record.run_id).base == digest
+    assert record.base_predictions == run.results.state(record.run_id).base == digest
     assert record.parameters["tau"] == tau > 0
     assert record.adjusted_from == base.run_id
     after = np.load(run.results.runs / record.run_id / "predictions.npz")

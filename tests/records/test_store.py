@@ -191,8 +191,8 @@ def test_what_planning_asks_of_a_record_is_told_whatever_is_in_the_file(results,
     path = results.record_path("a-run")
     path.parent.mkdir(parents=True)
     path.write_text(text)
-    standing = results.standing("a-run")
-    assert (standing.status, standing.plugin_code) == (results.status("a-run"), code) == (status, code)
+    state = results.state("a-run")
+    assert (state.status, state.plugin_code) == (results.status("a-run"), code) == (status, code)
 
 
 def test_history_and_the_end_of_the_log_are_read(results, tmp_path, monkeypatch):

@@ -26,10 +26,10 @@ BASE = "cnn-attention.none.s1-5f7c9f488d"
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ({}, {"device": "cpu", "initial_weights": "random", "weights_note": "random", "notes": ["bfloat16"]}),
+        ({}, {"device": "cpu", "initial_weights": "random", "weights_note": "random", "notes": []}),
         (
             {"notes": ["bfloat16", "on a GPU", "computed by jax"]},
-            {"device": "gpu", "notes": ["bfloat16", "computed by jax"]},
+            {"device": "gpu", "precision": "bfloat16", "notes": ["computed by jax"]},
         ),
         (
             {"weights": "file mobilenet_v2_1.0_imagenet_notop.weights.h5"},
@@ -50,7 +50,7 @@ BASE = "cnn-attention.none.s1-5f7c9f488d"
                 "notes": ["bfloat16", f"probabilities of {BASE}, tau 0.2 chosen on 2,919 validation images"],
                 "parameters": {"tau": 0.2, "base_predictions": "c10377b0"},
             },
-            {"adjusted_from": BASE, "base_predictions": "c10377b0", "parameters": {"tau": 0.2}, "notes": ["bfloat16"]},
+            {"adjusted_from": BASE, "base_predictions": "c10377b0", "parameters": {"tau": 0.2}, "notes": []},
         ),
         ({"notes": [f"probabilities of {BASE}, tau chosen on validation"]}, {"adjusted_from": BASE, "notes": []}),
         (
@@ -73,6 +73,13 @@ def test_words_become_fields(old, new):
     assert {name: getattr(record, name) for name in new} == new
     assert Record.model_validate_json(json.dumps(OLD | old)) == record
     assert Record.model_validate_json(record.model_dump_json()) == record
+
+
+def test_a_first_note_was_the_precision():
+    record = Record.model_validate(OLD | {"notes": ["float32", "more"]})
+    assert (record.precision, record.notes) == ("float32", ["more"])
+    before = record.model_dump(exclude={"precision"}) | {"notes": ["float32", "more"]}
+    assert Record.model_validate(before) == record
 
 
 @pytest.mark.parametrize(
@@ -116,6 +123,6 @@ def test_planning_reads_both_schemas(tmp_path):
     for run_id, content in (("old", json.dumps(old)), ("new", Record.model_validate(old).model_dump_json())):
         folder.record_path(run_id).parent.mkdir(parents=True)
         folder.record_path(run_id).write_text(content)
-        standing = folder.standing(run_id)
-        assert (standing.status, standing.plugin_code, standing.base) == ("success", "abc", "def")
+        state = folder.state(run_id)
+        assert (state.status, state.plugin_code, state.base) == ("success", "abc", "def")
     assert [record["spec"]["n_folds"] for record in folder.raw_records()] == [0, 0]

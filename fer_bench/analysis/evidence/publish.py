@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fer_bench.analysis.evidence.external import LABELS_ONLY
 from fer_bench.analysis.evidence.verify import contradictions
 from fer_bench.analysis.predictions import Predictions, Run, split_of
 from fer_bench.errors import FerBenchError
@@ -119,7 +118,7 @@ class _Kept:
         after = score(labels, answers, class_names)
         if after.confusion != exact.confusion or _furthest(exact, after) > MOST:
             answers, after = rows, exact
-        if LABELS_ONLY in record.notes:
+        if record.is_labels_only:
             after = after.model_copy(update=dict.fromkeys(OF_PROBABILITIES))
         self.scores[subset], self.probabilities[f"{subset}_probabilities"] = after, answers
 

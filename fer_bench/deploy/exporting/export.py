@@ -50,7 +50,7 @@ def export(
         check_litert(record)
     tested = images[source.split.test]
     stored, temperature = calibrated(source, record)
-    recorded_in = "bfloat16" if any("bfloat16" in one.notes for one in source.parts(record)) else "float32"
+    recorded_in = "bfloat16" if any(one.precision == "bfloat16" for one in source.parts(record)) else "float32"
     proofs: dict[str, Parity] = {}
 
     def proven(name: str, found: np.ndarray, is_exact: bool = True) -> np.ndarray:

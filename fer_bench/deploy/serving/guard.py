@@ -123,7 +123,7 @@ class Guard:
             return
         is_begun = is_read = False
 
-        async def heard() -> Message:
+        async def tracked() -> Message:
             nonlocal is_read
             message = await receive()
             is_read = not message.get("more_body")
@@ -137,7 +137,7 @@ class Guard:
             await send(message)
 
         try:
-            await self._let_in(scope, heard, guarded)
+            await self._let_in(scope, tracked, guarded)
             return
         except Refused as refused:
             why = refused
@@ -152,7 +152,7 @@ class Guard:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.limits.linger):
                     while not is_read:
-                        await heard()
+                        await tracked()
             await guarded({"type": "http.response.body"})
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -83,9 +83,9 @@ class KerasClassifier:
     `Recipe`.
 
     Fitted: history_ (a dict per evaluation), n_parameters_, steps_ (gradient steps made: fewer where patience was
-    lost), epochs_ (passes over the rows), device_ ("cpu" or "gpu"), initial_weights_ ("random", "imagenet" or "file"),
-    weights_note_ (more of these, in words), notes_ (for people), earlier_seconds_ (of the training that was cut off),
-    frozen_ (the pass that runs share, or None).
+    lost), epochs_ (passes over the rows), device_ ("cpu" or "gpu"), precision_ ("float32" or "bfloat16"),
+    initial_weights_ ("random", "imagenet" or "file"), weights_note_ (more of these, in words), notes_ (for people),
+    earlier_seconds_ (of the training that was cut off), frozen_ (the pass that runs share, or None).
     """
 
     def __init__(self, task: Task, image: ImageInput, build: Callable[[], Network], batch_size: int) -> None:
@@ -130,14 +130,17 @@ class KerasClassifier:
         self.initial_weights_, self.weights_note_ = self.network.weights
 
     @property
+    def precision_(self) -> str:
+        """What it computes in: "float32" or "bfloat16"."""
+        return self.policy.removeprefix("mixed_")
+
+    @property
     def notes_(self) -> list[str]:
-        """For people: the precision, another backend than TensorFlow, and what else is worth knowing of this run."""
+        """For people: another backend than TensorFlow, and what else is worth knowing of this run."""
         import keras
 
         backend = keras.backend.backend()
-        notes = ["bfloat16" if self.policy == "mixed_bfloat16" else self.policy]
-        if backend != "tensorflow":
-            notes.append(f"computed by {backend}")
+        notes = [] if backend == "tensorflow" else [f"computed by {backend}"]
         if self.frozen_ and self.frozen_.costs:
             notes.append(f"pass of the frozen part {self.frozen_}")
         return notes + self.remarks

@@ -153,7 +153,9 @@ def _runs(board: Leaderboard, carried: set[str]) -> list[dict[str, Any]]:
         if run_id not in board.predicted:
             continue
         own = line.get("versions")
-        settings = {name: plain(_told(name, value), PRECISION) for name, value in line.items() if name not in PLACED}
+        settings = {
+            name: plain(_without_folders(name, value), PRECISION) for name, value in line.items() if name not in PLACED
+        }
         found.append(
             {
                 "id": run_id,
@@ -169,7 +171,7 @@ def _runs(board: Leaderboard, carried: set[str]) -> list[dict[str, Any]]:
     return found
 
 
-def _told(name: str, value: Any) -> Any:
+def _without_folders(name: str, value: Any) -> Any:
     """`value` of the column `name` of `runs`; of files outside a run's own folder the names alone."""
     if name == "notes":
         return [without_folders(note) for note in value]

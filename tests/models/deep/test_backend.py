@@ -230,7 +230,7 @@ def test_a_network_trained_on_a_gpu_says_so(tiny, monkeypatch):
     images, labels = tiny.bars(60)
     classifier = tiny.classifier(tiny.task(steps=1, parameters={"precision": "float32"}))
     classifier.fit(ImageRows(images, np.arange(60)), labels)
-    assert (classifier.notes_, classifier.device_) == (["float32"], "gpu")
+    assert (classifier.precision_, classifier.device_) == ("float32", "gpu")
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])

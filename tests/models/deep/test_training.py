@@ -27,7 +27,7 @@ def test_it_learns_and_its_fitted_attributes_tell_how(tiny):
     assert classifier.n_parameters_ == 12 * 9 + 12 + 12 * 3 + 3
     assert (classifier.initial_weights_, classifier.weights_note_) == ("random", "")
     assert classifier.device_ in ("cpu", "gpu")
-    assert classifier.notes_[0] in ("bfloat16", "float32")
+    assert classifier.precision_ in ("bfloat16", "float32")
     assert classifier.earlier_seconds_ == 0
     assert classifier.history_[-1]["loss"] < classifier.history_[0]["loss"]
     assert told[-1][0] == 1
