@@ -18,7 +18,8 @@ from fer_bench.records.spec import RunSpec
 
 @pytest.mark.parametrize(("speaks", "ended"), [(False, None), (True, "timeout")])
 def test_waiting_for_another_runner_is_no_time_of_the_run(tmp_path, speaks, ended):
-    (receiver, sender), child = Pipe(duplex=False), get_context("fork").Process(target=time.sleep, args=(0.7,))
+    seconds = 600 if speaks else 0.7
+    (receiver, sender), child = Pipe(duplex=False), get_context("fork").Process(target=time.sleep, args=(seconds,))
     if speaks:
         sender.send((0.0, "starting"))
     child.start()
