@@ -187,9 +187,9 @@ def test_a_finished_run_that_has_no_time_or_memory_when_it_is_done_again_keeps_i
 ):
     (tmp_path / plugin).write_text(PLUGIN + LATER)
     command = ("run", "--data", "tiny.npz", "--plugin", plugin, "--models", "later", "--strategies", "none")
-    for way, code in {"": 0, "greedy": 1, "slow": 1}.items():
+    for way, code, *options in (("", 0), ("greedy", 1), ("slow", 1, "--timeout", "5")):
         (tmp_path / "later").write_text(way)
-        done = program(*command, "--rerun", "all", "--timeout", "5")
+        done = program(*command, "--rerun", "all", *options)
         assert done.returncode == code, done.stdout + done.stderr
         assert runs()["later", "none"]["status"] == "success"
     (log,) = (tmp_path / "results" / "tiny" / "runs").glob("*/log.txt")
