@@ -84,7 +84,9 @@ def cluster(own_folders):
 
 @pytest.fixture
 def suite(cluster, tmp_path):
-    """The arguments of a suite of the plugin's models on the cluster."""
+    """The arguments of a suite of the plugin's models on the cluster, both workers of which are there."""
+    with cluster.get_client() as client:
+        client.wait_for_workers(2, timeout=100)  # the test before may have killed one
     (tmp_path / "plugin.py").write_text(PLUGIN)
     for name in ("arrived-0", "arrived-1", "go-0", "go-1"):
         os.mkfifo(tmp_path / name)
