@@ -100,7 +100,10 @@ def pause(process: subprocess.Popen, seconds: float) -> None:
 
 def kill_runner(process: subprocess.Popen) -> bool:
     """Kill a runner, with which its processes must die; whether it was still alive."""
-    family = [os.pidfd_open(pid) for pid in descendants(process.pid)]
+    family = []
+    for pid in descendants(process.pid):
+        with contextlib.suppress(ProcessLookupError):  # a run that has just ended
+            family.append(os.pidfd_open(pid))
     process.kill()
     killed = process.wait() == -signal.SIGKILL
     for descriptor in family:
@@ -145,8 +148,10 @@ class Killer:
         pause(process, self.rng.uniform(0, 0.7) * self.undisturbed.by_run.get(run_id, 0))
         if worker is None or at_work(process.pid).get(run_id) != worker:
             return False
-        os.kill(worker, signal.SIGKILL)
-        return True
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.kill(worker, signal.SIGKILL)
+            return True
+        return False
 
 
 def undisturbed(folder: Path, done: subprocess.CompletedProcess, seconds: float, outcome: Callable) -> Undisturbed:
