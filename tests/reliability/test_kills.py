@@ -48,12 +48,15 @@ CLASSICAL = "majority,pca-logistic,pca-forest"
 NETWORK = CLASSICAL + ",tiny-net"
 LONG = [pytest.mark.long, pytest.mark.timeout(7200)]
 SUITES = [
-    pytest.param(CLASSICAL, [("runner", "child")], id="short", marks=pytest.mark.timeout(900)),
+    pytest.param(CLASSICAL, [("runner", "child")], id="short"),
     pytest.param(CLASSICAL, [("runner",), ("child",)] * 8, id="classical", marks=LONG),
     pytest.param(NETWORK, [("runner",), ("child",)] * 7, id="network", marks=LONG),
 ]
 """Models, and for each suite of them, from nothing, who is killed while it goes on."""
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc, as on Linux")
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc, as on Linux"),
+    pytest.mark.timeout(900),  # the program is started three times or more, and may take 300 seconds each time
+]
 
 
 def descendants(pid: int) -> list[int]:
