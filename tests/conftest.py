@@ -16,11 +16,15 @@ from stored import StoredRuns
 
 @pytest.fixture(scope="session", autouse=True)
 def own_folders(tmp_path_factory: pytest.TempPathFactory):
-    """Keep the tests, and every process they start, away from the user's caches, data and weights."""
+    """Keep the tests, and every process they start, away from the user's caches, data and weights.
+
+    Servers on this machine are asked themselves, and not through the proxy if one is set.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FER_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
         patch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+        patch.setenv("no_proxy", "127.0.0.1,localhost")
         patch.delenv("FER_BENCH_DATA", raising=False)
         yield
 
