@@ -14,6 +14,12 @@ import pytest
 from stored import StoredRuns
 
 
+def pytest_sessionstart() -> None:
+    """Before the program is imported: it prints as to a file, whatever colours are asked of all programs."""
+    for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
+        os.environ.pop(name, None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_folders(tmp_path_factory: pytest.TempPathFactory):
     """Keep the tests, and every process they start, away from the user's caches, data and weights.
