@@ -240,7 +240,7 @@ def test_a_network_computes_as_asked_weighs_in_float32_and_leaves_no_trace(tiny,
     before = keras.config.dtype_policy().name
     classifier = tiny.fitted(tiny.task(steps=1, parameters={"precision": name}))
     model = classifier.network.model
-    assert classifier.notes_ == [name]
+    assert (classifier.precision_, classifier.notes_) == (name, [])
     assert model.get_layer("convolution").compute_dtype == name
     assert model.get_layer("logits").compute_dtype == "float32"
     assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
