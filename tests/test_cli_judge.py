@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from stored import StoredRuns
 
+from fer_bench.records import open_results
+
 
 @pytest.fixture
 def judged(command, stored_runs, tmp_path, tiny_npz):
@@ -165,9 +167,12 @@ def test_runs_of_another_split_are_counted(judged, stored_runs):
     assert done.returncode == 0 and "of another split, or of folds: 2 runs\n" in done.stdout
 
 
-def test_published_runs_that_are_no_longer_there_are_told(judged, stored_runs, tmp_path):
+def test_published_runs_that_are_no_longer_there_are_not_lost(judged, stored_runs, tmp_path):
     first = stored_runs.folder.records()[0].run_id
-    assert "No longer published" not in judged("publish", "results/faces", "--to", "shelf").stdout
+    assert judged("publish", "results/faces", "--to", "shelf").returncode == 0
     shutil.rmtree(stored_runs.folder.runs / first)
-    told = judged("publish", "results/faces", "--to", "shelf").stdout
-    assert "No longer published" in told and first in told
+    refused = judged("publish", "results/faces", "--to", "shelf")
+    assert refused.returncode == 2 and "unpack" in refused.stderr and first in refused.stderr
+    for again in (("unpack", "shelf/faces"), ("publish", "results/faces", "--to", "shelf")):
+        assert judged(*again).returncode == 0
+    assert first in {record.run_id for record in open_results(tmp_path / "shelf" / "faces").records()}

@@ -26,8 +26,9 @@ LEAST_DF = 4
 """Fewer degrees of freedom count as so many: noise with one or two has no variance, and would tie all rows."""
 LEAST_ERROR = 1e-6
 """What a standard error is at least, so that equal answers, with none, differ by 0 and rounding of it."""
-ABOUT_AS_FAST = 2
-"""Training up to so many times as long as the fastest counts as equally fast: machines and days differ by as much."""
+ABOUT_AS_FAST, A_MINUTE = 2, 60.0
+"""Training up to so many times as long as the fastest, or so many seconds longer, counts as equally fast: machines and
+days differ by as much."""
 Z_95 = 1.96
 """The two-sided 95 % quantile of a normal deviate: how many standard errors an interval reaches. No other quantile is
 taken below it, so that where a row is told apart from another, the interval of their difference is without 0."""
@@ -227,10 +228,15 @@ class Pick:
     best: str
 
 
+def about_as_fast(seconds: float) -> float:
+    """Up to which time to train a row is about as fast as one of `seconds`: a second time it may well take that."""
+    return max(ABOUT_AS_FAST * seconds, seconds + A_MINUTE)
+
+
 def pick(validation: Draws, rows: pd.DataFrame) -> Pick:
     """Of the rows within one standard error of the best macro-F1, those with most seeds; of these the fastest.
 
-    Times within ABOUT_AS_FAST of the fastest's count as equal: then macro-F1 decides, then the name.
+    Where rows are about as fast, macro-F1 decides, then the name.
 
     validation: draws on the validation images, of all of `rows`: index row; columns n_seeds, seconds (NaN: last). The
     error is that of the paired difference. Breiman, Friedman, Olshen and Stone (1984), section 3.4.3.
@@ -242,6 +248,6 @@ def pick(validation: Draws, rows: pd.DataFrame) -> Pick:
     within = [validation.rows[row] for row in names if scores[best] - scores[row] <= errors[row]]
     equal = rows.loc[within]
     surest = equal[equal["n_seeds"] == equal["n_seeds"].max()]
-    fast = surest[~(surest["seconds"].fillna(np.inf) > ABOUT_AS_FAST * surest["seconds"].min())]
+    fast = surest[~(surest["seconds"].fillna(np.inf) > about_as_fast(surest["seconds"].min()))]
     row = max(fast.index, key=lambda name: scores[validation.rows.index(name)])
     return Pick(row, tuple(within), validation.rows[best])

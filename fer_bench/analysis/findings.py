@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fer_bench.analysis.comparisons import ABOUT_AS_FAST
+from fer_bench.analysis.comparisons import about_as_fast
 from fer_bench.analysis.effects import BASE_STRATEGY
 
 if TYPE_CHECKING:
@@ -287,7 +287,7 @@ def _pick_values(rows: pd.DataFrame, pick: Pick) -> dict[str, Any]:
     """faster: the row that takes the least time of those as good on validation, where `row` is not about as fast."""
     within = [other for other in pick.within if other != pick.row]
     fastest = min(within, key=lambda other: rows.at[other, "seconds"], default=None)
-    is_faster = fastest is not None and ABOUT_AS_FAST * rows.at[fastest, "seconds"] < rows.at[pick.row, "seconds"]
+    is_faster = fastest is not None and about_as_fast(rows.at[fastest, "seconds"]) < rows.at[pick.row, "seconds"]
     faster = {"row": fastest, **rows.loc[fastest, ["seconds", "macro_f1"]].to_dict()} if is_faster else None
     ties = bool(rows.at[pick.row, "in_best_set"])
     return {**_scores(rows, pick.row), "within": within, "faster": faster, "ties": ties}

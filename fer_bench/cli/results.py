@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +13,7 @@ import typer
 
 from fer_bench.cli.options import ReadingOptions, Results, ResultsName, with_options
 from fer_bench.cli.terminal import command_line, reading_progress, say, write_data_card, write_pages
-from fer_bench.errors import FerBenchError, listing
+from fer_bench.errors import FerBenchError
 
 if TYPE_CHECKING:
     from fer_bench.analysis import Predictions
@@ -85,26 +84,15 @@ def publish(
 
     source = _own_runs(folder)
     target = to / source.name
-    before = _published_ids(target)
 
     def add_pages(folder: PublishedFolder) -> None:
         write_data_card(folder)
         for split in newest_splits(folder.records()):
             write(folder, split=split)
 
-    published = pack(source, target, add_pages)
+    pack(source, target, add_pages)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     say(f"Published: {target}, {size / 1e6:.1f} MB")
-    if lost := sorted(before - {record.run_id for record in published.records()}):
-        say(f"No longer published, as they are not in {source.path}:\n{listing(lost)}")
-
-
-def _published_ids(folder: Path) -> set[str]:
-    from fer_bench.records import PublishedFolder
-
-    with suppress(FerBenchError, OSError):  # nothing is there, or what `publish` refuses to take the place of
-        return {record.run_id for record in PublishedFolder(folder).records()}
-    return set()
 
 
 @app.command(epilog="Example: `python -m fer_bench unpack results/published/fer2013`")

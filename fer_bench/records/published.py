@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_bench.archives import gunzip, refuse_bomb
 from fer_bench.cache import replace_folder, replacing
-from fer_bench.errors import FerBenchError
+from fer_bench.errors import FerBenchError, listing
 from fer_bench.records.folder import RECORDS_FILE, History, ReadableFolder
 
 if TYPE_CHECKING:
@@ -180,15 +180,21 @@ def write_published(
     """Write `runs` and what lies beside them in `source` as the folder `target`, in place of earlier evidence.
 
     add_pages: writes more into it before it takes that place, which it does not where this fails.
-    The same input gives the same bytes. Raises FerBenchError where something else, or evidence of other data, is at
-    `target`.
+    The same input gives the same bytes. Raises FerBenchError where something else, evidence of other data, or of a run
+    that is not among `runs`, is at `target`.
     """
     if target.exists() and not (target / RECORDS_FILE).exists():
         raise FerBenchError(f"{target} is there and no published evidence; give another folder")
     by_id = sorted(runs, key=lambda run: run.record.run_id)
-    there = {record.spec.data_fingerprint for record in PublishedFolder(target).records()} if target.exists() else set()
-    if there and not there & {run.record.spec.data_fingerprint for run in by_id}:
+    there = PublishedFolder(target).records() if target.exists() else []
+    data = {record.spec.data_fingerprint for record in there}
+    if there and not data & {run.record.spec.data_fingerprint for run in by_id}:
         raise FerBenchError(f"{target}: has evidence of other data, which is not written over; give another folder")
+    if lost := sorted({record.run_id for record in there} - {run.record.run_id for run in by_id}):
+        raise FerBenchError(
+            f"{target}: has runs that are not in {source.path} and would be lost: `unpack` brings them there, or "
+            f"remove it first:\n{listing(lost)}"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
 
     def build(work: Path) -> None:

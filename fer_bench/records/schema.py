@@ -60,8 +60,8 @@ class Scores(Part):
 class VoteScores(Part):
     """How one subset was predicted, by the votes of several taggers per image instead of its label.
 
-    Of images with a majority for one of the classes. cross_entropy: nats, to the distribution of the votes. sided: the
-    share of predictions other than the label that are the taggers' majority, None where there are none.
+    Of images where one of the classes alone got most votes. cross_entropy: nats, to the distribution of the votes.
+    sided: the share of predictions other than the label that are that class, None where there are none.
     """
 
     accuracy: Fraction

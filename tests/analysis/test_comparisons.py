@@ -147,9 +147,10 @@ def test_picks_of_those_within_one_standard_error_the_surest_that_are_fast_and_o
     draws = scores + 0.01 * rng.standard_normal((2001, 6))
     draws[0] = scores
     names = ("best", "seeds, slow", "seeds, fast", "seeds, fastest", "one seed", "bad")
-    rows = pd.DataFrame({"n_seeds": [1, 3, 3, 3, 1, 3], "seconds": [1.0, 19.0, 18.0, 9.0, np.nan, 0.1]}, index=names)
+    rows = pd.DataFrame({"n_seeds": [1, 3, 3, 3, 1, 3], "seconds": [60, 1140, 1080, 540, np.nan, 6]}, index=names)
     picked = pick(made_of(draws, names), rows)
     assert (picked.row, picked.best) == ("seeds, fast", "best")
+    assert pick(made_of(draws, names), rows.assign(seconds=rows["seconds"] / 60)).row == "seeds, slow"  # by ten seconds
     timeless = rows.assign(seconds=np.nan)
     assert pick(made_of(draws, names), timeless).row == "seeds, slow"
     assert set(picked.within) == set(names) - {"bad"}

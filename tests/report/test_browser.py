@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from fer_bench import metrics
+from fer_bench.analysis import load_leaderboard
+from fer_bench.records import open_results
 from fer_bench.report import html, write_html
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -17,6 +19,7 @@ ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
+PUBLISHED = Path(__file__).parents[2] / "results" / "published" / "synthetic"
 ROWS = ".ranking tbody tr"
 
 
@@ -176,6 +179,16 @@ def test_a_run_shows_its_mistakes_curves_and_log(board, path, visit):
     assert numbers(page.locator(".confusion tbody td").all_inner_texts())[0] < counts[0, 0]
     assert page.locator("dialog svg.chart").count() == 3
     assert page.inner_text("dialog pre").strip() == "success: done"
+
+
+def test_every_row_of_what_is_published_opens(visit, tmp_path):
+    write_html(load_leaderboard(open_results(PUBLISHED)), tmp_path / "report.html")
+    page = visit(tmp_path / "report.html")
+    rows = page.locator(ROWS)
+    for at in range(rows.count()):
+        rows.nth(at).click()
+        assert page.locator("dialog h3:text('How it was made')").count() == 1
+        page.keyboard.press("Escape")
 
 
 def test_two_rows_compared(board, path, visit):

@@ -137,6 +137,7 @@ const WORDS = { n_folds: "folds", fit_seconds: "time to fit", feature_seconds: "
 
 function settingsPart(row, run) {
   const text = (name, value) => (/seconds$/.test(name) && typeof value === "number" ? duration(value)
+    : value === null ? "none"
     : typeof value === "boolean" ? show(value, "flag")
     : typeof value === "number" ? show(value, Number.isInteger(value) ? "count" : "number")
       : Array.isArray(value) ? value.map((one) => text("", one)).join("; ")
