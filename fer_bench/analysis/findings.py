@@ -122,7 +122,8 @@ def _winners(board: Leaderboard) -> Iterator[Finding]:
     if len(rows) > 1:
         known = board.draws["test"].seed_spread_known
         counted = bool(not rows.at[best, "stochastic"] or known.get(rows.at[best, "family"], True))
-        yield Finding("TIES_WITH_BEST", {"n": len(ties), "rows": ties, "is_spread_known": counted})
+        enough = few_images(board.data.class_names, board.data.support) is None
+        yield Finding("TIES_WITH_BEST", {"n": len(ties), "rows": ties, "is_spread_known": counted, "is_enough": enough})
     for row in rows.index[rows["family"] == "ensemble"]:
         run = board.runs.loc[rows.at[row, "runs"][0]]
         yield Finding("ENSEMBLE", {"row": row, "n_members": len(run["members"]), **run["settings"].get("gain", {})})

@@ -31,7 +31,9 @@ def test_the_best_row_and_those_that_tie_with_it():
     best = found(made, "BEST")
     assert (best["row"], best["n_rows"]) == ("cnn / none", 3)
     assert (best["macro_f1"], best["macro_f1_low"], best["macro_f1_high"]) == pytest.approx((0.7, 0.68, 0.72))
-    assert found(made, "TIES_WITH_BEST") == {"n": 1, "rows": ["cnn / smote"], "is_spread_known": True}
+    assert found(made, "TIES_WITH_BEST") == {
+        "n": 1, "rows": ["cnn / smote"], "is_spread_known": True, "is_enough": True,
+    }  # fmt: skip
 
 
 def test_one_row_ties_with_nothing():
@@ -188,10 +190,10 @@ def test_networks_of_too_few_steps_are_told_and_decide_nothing():
 
 
 def test_classes_of_few_test_images_are_told():
-    made = board(row("cnn"))
-    assert found(made, "FEW_IMAGES") is None
-    few = replace(made, data=replace(made.data, support=(9, 71, 40)))
-    assert next(one.values for one in findings(few) if one.code == "FEW_IMAGES") == {"names": ["angry"], "counts": [9]}
+    made = board(row("cnn"), row("hog-svm"))
+    assert found(made, "FEW_IMAGES") is None and found(made, "TIES_WITH_BEST")["is_enough"]
+    told = {one.code: one.values for one in findings(replace(made, data=replace(made.data, support=(9, 71, 40))))}
+    assert told["FEW_IMAGES"] == {"names": ["angry"], "counts": [9]} and not told["TIES_WITH_BEST"]["is_enough"]
 
 
 def test_nobody_is_on_rendered_faces():
