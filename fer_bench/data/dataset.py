@@ -121,6 +121,20 @@ class Dataset:
         labels = self.labels if rows is None else self.labels[rows]
         return np.bincount(labels, minlength=len(self.class_names))
 
+    def untrained(self, rows: np.ndarray) -> str:
+        """What to say and do where classes have no image in `rows`, those that there are to train on; otherwise ""."""
+        missing = [name for name, n in zip(self.class_names, self.class_counts(rows), strict=True) if not n]
+        if not missing:
+            return ""
+        tested = self.class_counts(None if self.subsets is None else self.subsets == "test")
+        others = [name for name, n in zip(self.class_names, tested, strict=True) if not n and name not in missing]
+        untested = f" (and no test image of {', '.join(others)})" if others else ""  # perhaps the same, misspelt
+        first, other = missing[0], (others or ["other"])[0]
+        return (
+            f"no training image of class {', '.join(missing)}{untested}: drop such a class, as in --classes "
+            f"'{first}=', or give it the name that it has in train, as in '{first}={other}'"
+        )
+
     def save(self, folder: Path) -> None:
         """Write the dataset into an existing `folder`; the images so that they can be memory-mapped."""
         np.save(folder / "images.npy", self.images)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_bench.data import open_dataset
+from fer_bench.data import make_split, open_dataset
 from fer_bench.data.options import ReadOptions
 from fer_bench.data.readers.decoded import official_subset
 from fer_bench.data.readers.images.folders import find_images, read_folder
@@ -209,10 +209,6 @@ LAYOUTS = {
     "folders in a class": (["happy/a.png", "sad/a.png", "sad/old/a.png"], "sad/old"),
     "an empty class": (["happy/a.png", "sad/a.png", "fear/"], "class folders without an image\n  - fear"),
     "only other files": (["happy/a.png", "sad/a.txt"], "class folders without an image\n  - sad"),
-    "a class that is not in train": (
-        ["train/happy/a.png", "train/sad/a.png", "test/happy/a.png", "test/fear/a.png"],
-        "so that none can be learned\n  - fear",
-    ),
     "a subset without classes": (["train/happy/a.png", "train/sad/a.png", "test/a.png"], "test: names of subsets"),
     "classes beside subsets": (["train/happy/a.png", "train/sad/a.png", "fear/a.png"], "other folders (fear)"),
     "a subset twice": (
@@ -277,6 +273,27 @@ def test_a_class_may_be_missing_from_the_test_and_other_folders_are_named(write_
     decoded = read(root)
     assert decoded.class_names == ("happy", "sad")
     assert [note for note in decoded.notes if "annotations" in note]
+
+
+def test_classes_are_looked_at_as_they_are_renamed(write_images):
+    names = ["train/hapy/1.png", "train/sad/1.png", "test/happy/1.png", "test/sad/1.png"]
+    root = str(write_images(dict.fromkeys(names, (6, 6))))
+    as_it_is, renamed = open_dataset(root).load(), open_dataset(root, options=ReadOptions(classes="hapy=happy")).load()
+    with pytest.raises(FerBenchError, match=r"class happy .*hapy.*--classes 'happy=.*'happy=hapy'"):
+        make_split(as_it_is)
+    assert renamed.class_names == ("happy", "sad") and not renamed.untrained(renamed.subsets == "train")
+
+
+@pytest.mark.parametrize("classes", ["fear=", "fear=sad", "FEAR= Sad", None])
+def test_empty_folders_may_be_dropped_or_merged(classes, write_images):
+    root = write_images(dict.fromkeys(["happy/1.png", "sad/1.png"], (6, 6)))
+    (root / "fear").mkdir()
+    options = ReadOptions(classes=classes, skip_bad=not classes)
+    dataset = open_dataset(str(root), options=options).load()
+    assert [name.lower() for name in dataset.class_names] == ["happy", "sad"]
+    assert any("fear" in note for note in dataset.notes) == (classes in ("fear=", None))
+    with pytest.raises(FerBenchError, match=r"without an image\n  - fear\n.*--classes 'fear='.*--skip-bad"):
+        open_dataset(str(root), options=ReadOptions(classes="fear=awe"))
 
 
 def test_results_that_lie_in_the_data_folder_are_no_data(write_images):

@@ -122,7 +122,8 @@ def make_split(dataset: Dataset, seed: int = 0, progress: Progress = silent) -> 
     as often as any other. The order of drawing is the SHA-256 of seed and sample id: the same on any machine and with
     any library version. Nothing official is ever moved.
 
-    Raises FerBenchError naming each class with too few distinct images, or that groups keep out of a subset.
+    Raises FerBenchError naming each class that is not in train, has too few distinct images, or is kept out of a subset
+    by groups.
     """
     import numpy as np
 
@@ -134,6 +135,7 @@ def make_split(dataset: Dataset, seed: int = 0, progress: Progress = silent) -> 
         source = f"stratified 80/10/10, {_kept_together(dataset)}, seed {seed}"
     else:
         subset = np.array(dataset.subsets, dtype="U10")
+        _check_trained(dataset, subset == "train")
         source = "official train, validation and test"
         if "validation" not in subset:
             train = np.flatnonzero(subset == "train")
@@ -157,8 +159,9 @@ def make_folds(dataset: Dataset, folds: Folds, seed: int = 0, progress: Progress
 
     from fer_bench.data.splits.draws import draw, evenly, whole_groups
 
-    groups = whole_groups(dataset, progress)
     rows = np.arange(len(dataset)) if dataset.subsets is None else np.flatnonzero(dataset.subsets != "test")
+    _check_trained(dataset, rows)
+    groups = whole_groups(dataset, progress)
     n_folds = _folds_of_people(dataset, rows, groups) if folds == "people" else folds
     names = tuple(map(str, fold_numbers(n_folds)))
     if folds == "people":
@@ -183,6 +186,11 @@ def make_folds(dataset: Dataset, folds: Folds, seed: int = 0, progress: Progress
         subset[rows[fold[rows] == name]] = "test"
         splits.append(_split(dataset, subset, source))
     return tuple(splits)
+
+
+def _check_trained(dataset: Dataset, rows: np.ndarray) -> None:
+    if problem := dataset.untrained(rows):
+        raise FerBenchError(f"dataset {dataset.name!r}: {problem}")
 
 
 def _kept_together(dataset: Dataset) -> str:
@@ -238,10 +246,6 @@ def _split(dataset: Dataset, subset: np.ndarray, source: str) -> Split:
     empty = [name for name, members in rows.items() if not len(members)]
     if empty:
         raise FerBenchError(f"dataset {dataset.name!r}: no images in {', '.join(empty)}")
-    counts = dataset.class_counts(rows["train"])
-    missing = [dataset.class_names[i] for i in np.flatnonzero(counts == 0)]
-    if missing:
-        raise FerBenchError(f"dataset {dataset.name!r}: no training image of class {', '.join(missing)}")
     ids = {name: dataset.sample_ids[members] for name, members in rows.items()}
     return Split(**rows, source=source, fingerprint=ids_fingerprint(ids))
 

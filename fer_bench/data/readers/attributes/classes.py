@@ -28,25 +28,29 @@ def asked_for(classes: str | None) -> set[str]:
     return {same_name(name) for name in parsed(classes)} if classes else set()
 
 
+def renamed(names: Sequence[str], classes: str | None) -> list[str]:
+    """What `classes` makes of each of the class `names`, "" of one that is dropped."""
+    wanted = {same_name(old): new for old, new in parsed(classes).items()} if classes else {}
+    return [wanted.get(same_name(name), name) for name in names]
+
+
 def with_classes(decoded: Decoded, classes: str) -> Decoded:
     """`decoded` with the classes renamed, those of one new name merged, and those without one dropped.
 
     Votes for a class go with it; those for one that is dropped stay under its old name, as for any other emotion.
     Old names are compared by `same_name`. Raises FerBenchError naming those that are none.
     """
-    asked = parsed(classes)
-    wanted = {same_name(old): new for old, new in asked.items()}
     there = {same_name(name) for name in decoded.class_names}
-    if unknown := [old for old in asked if same_name(old) not in there]:
+    if unknown := [old for old in parsed(classes) if same_name(old) not in there]:
         raise FerBenchError(f"--classes: no class {', '.join(unknown)}; there are {', '.join(decoded.class_names)}")
-    renamed = [wanted.get(same_name(name), name) for name in decoded.class_names]
-    names = tuple(dict.fromkeys(name for name in renamed if name))
-    codes = np.array([names.index(name) if name else -1 for name in renamed])
+    new_names = renamed(decoded.class_names, classes)
+    names = tuple(dict.fromkeys(name for name in new_names if name))
+    codes = np.array([names.index(name) if name else -1 for name in new_names])
     labels = codes[decoded.labels]
     rows = np.flatnonzero(labels >= 0)
-    dropped = [name for name, new in zip(decoded.class_names, renamed, strict=True) if not new]
+    dropped = [name for name, new in zip(decoded.class_names, new_names, strict=True) if not new]
     note = (f"dropped as --classes says: {', '.join(dropped)}, {len(labels) - len(rows):,} images",) if dropped else ()
-    voted = {emotion(name): new for name, new in zip(decoded.class_names, renamed, strict=True) if new}
+    voted = {emotion(name): new for name, new in zip(decoded.class_names, new_names, strict=True) if new}
     decoded = _with_votes_for(decoded, [voted.get(emotion(name), name) for name in decoded.vote_names])
     by_row = ("images", "sample_ids", "rows", "subsets", "votes", "groups")
     kept = {name: array[rows] for name in by_row if (array := getattr(decoded, name)) is not None and dropped}

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from fer_bench.archives import is_hidden
 from fer_bench.data.options import ReadOptions
+from fer_bench.data.readers.attributes.classes import renamed
 from fer_bench.data.readers.decoded import TRAIN, Decoded, class_spellings, official_subset, same_name
 from fer_bench.data.readers.images import decoding
 from fer_bench.data.readers.images.annotations import RAF_CLASSES, annotated_images
@@ -37,34 +38,36 @@ def read_folder(
     Raises FerBenchError as `find_images` and `decoding.read_images` do, and where a file of labels cannot be read.
     """
     try:
-        files, notes = find_images(root, paths, options, only)
+        files, notes, empty = find_images(root, paths, options, only)
     except OSError as error:
         raise FerBenchError(f"{error.filename or root}: cannot be read ({error.strerror or error})") from error
-    return decoding.read_images(root, files, notes, scratch, options, progress)
+    names = [*sorted({file.class_name for file in files}), *empty] if empty else ()  # last: they change no order
+    return decoding.read_images(root, files, notes, scratch, options, progress, names)
 
 
 def find_images(
     root: Path, paths: Sequence[str], options: ReadOptions, only: Path | None = None
-) -> tuple[list[ImageFile], list[str]]:
-    """The image files among `paths` (see `read_folder`), sorted by path, and notes on what was passed over.
+) -> tuple[list[ImageFile], list[str], list[str]]:
+    """The image files among `paths` (see `read_folder`), sorted by path, notes on what was passed over, empty classes.
 
     What they show is known by files beside them, by their names, or else by folders, of classes or of subsets with
     classes. Wrapper folders are seen through, as are doubled ones. Raises FerBenchError where none of it is so: too few
-    classes, an empty one, one that holds folders, one that is missing from train.
+    classes, one that holds folders, an empty one that `--classes` leaves and `--skip-bad` does not drop.
     """
     pictures = sorted(path for path in paths if not path.endswith("/") and _counts(root, path))
     passed_over = sorted({path for path in paths if not path.endswith("/")} - set(pictures))
     if found := annotated_images(root, pictures, paths, options):
-        return found
+        return *found, []
     if not only and (found := named_images(root, pictures, paths, options)):
-        return found
+        return *found, []
     folders = {path: tuple(path.split("/")[:-1]) for path in pictures}
     last = {path: folder[-1] for path, folder in folders.items() if folder and not official_subset(folder[-1])}
     classes = last if len(set(last.values())) > 1 else {}
     listed, list_notes = read_lists(root, find_lists(root, pictures, paths, bool(classes), only), classes, options)
     if listed and all(file.class_name for file in listed):
         left_out = len(set(pictures) - {file.path for file in listed})
-        return _named_as_rafdb(listed), [*list_notes, *[f"{left_out:,} images that are in no list"] * (left_out > 0)]
+        unlisted = [f"{left_out:,} images that are in no list"] if left_out else []
+        return _named_as_rafdb(listed), [*list_notes, *unlisted], []
     short = _seen_through(set(folders.values()))
     if short and all(len(folder) == 2 and official_subset(folder[1]) for folder in short.values()):
         short = {folder: (subset, name) for folder, (name, subset) in short.items()}  # class/subset/image
@@ -81,7 +84,7 @@ def find_images(
         Counter(of_classes[folder][-1] for folder in folders.values() if folder in of_classes)
     )
     all_folders = [tuple(path[:-1].split("/")) for path in sorted(paths) if path.endswith("/") and not is_hidden(path)]
-    _check_classes(root, all_folders, of_classes, names, subsets)
+    empty = _empty_classes(root, all_folders, of_classes, names, options)
     files = [
         ImageFile(path, names[of_classes[folder][-1]], subsets.get(of_classes[folder][0]))
         for path, folder in folders.items()
@@ -91,13 +94,8 @@ def find_images(
     files, name_notes = _follow_names(_named_as_rafdb(files))
     columns = {file.path: file.columns for file in listed}
     files = [replace(file, columns=columns.get(file.path, {})) for file in files]
-    return files, [
-        *notes,
-        *name_notes,
-        *list_notes,
-        *_passed_over_note(passed_over),
-        *_other_folders(all_folders, subsets, short),
-    ]
+    others = [*_passed_over_note(passed_over), *_other_folders(all_folders, subsets, short)]
+    return files, [*notes, *name_notes, *list_notes, *others], empty
 
 
 def _counts(root: Path, path: str) -> bool:
@@ -149,27 +147,31 @@ def _subset_folders(root: Path, tops: Collection[str], short: Mapping[Folder, Fo
     return subsets
 
 
-def _check_classes(
+def _empty_classes(
     root: Path, all_folders: Sequence[Folder], classes: Mapping[Folder, Folder], names: Mapping[str, str],
-    subsets: Mapping[str, str],
-) -> None:  # fmt: skip
-    """At least two classes, each with images, and with some in train; otherwise FerBenchError."""
+    options: ReadOptions,
+) -> list[str]:  # fmt: skip
+    """The classes whose folders hold no image. FerBenchError where there are fewer than two with images, or one stays.
+
+    None stays that `options.classes` drops or merges into one with images, or that `options.skip_bad` drops.
+    """
     known = set(names.values())
     beside = {folder[:-1] for folder in classes}
     keys = {same_name(name) for name in known}
     held = {folder[:n] for folder in classes for n in range(1, len(folder) + 1)}
     empty = [one for one in all_folders if one not in held and one[:-1] in beside and same_name(one[-1]) not in keys]
-    if empty:
-        raise FerBenchError(f"{root}: class folders without an image\n{listing(['/'.join(one) for one in empty])}")
+    kept = {"", *map(same_name, renamed(sorted(known), options.classes))}
+    new_names = renamed([one[-1] for one in empty], options.classes)
+    left = ["/".join(one) for one, new in zip(empty, new_names, strict=True) if same_name(new) not in kept]
+    if left and not options.skip_bad:
+        raise FerBenchError(
+            f"{root}: class folders without an image\n{listing(left)}\nAdd images, drop such a class, as in --classes "
+            f"'{left[0].rpartition('/')[2]}=', or drop all of them with --skip-bad."
+        )
     if len(known) < 2:
         found = f"one class folder ({', '.join(known)})" if known else "no class folders"
         raise FerBenchError(f"{root}: {found}; at least two are needed, with the images of each class in it.{READ}")
-    if TRAIN in subsets.values():
-        in_train = {names[seen[-1]] for seen in classes.values() if subsets[seen[0]] == TRAIN}
-        if missing := sorted(known - in_train):
-            raise FerBenchError(
-                f"{root}: classes without an image in train, so that none can be learned\n{listing(missing)}"
-            )
+    return sorted({one[-1] for one in empty})
 
 
 def _other_folders(
