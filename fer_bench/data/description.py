@@ -25,6 +25,8 @@ def describe(dataset: Dataset) -> list[str]:
         ("slices", "; ".join(f"{name}: {_values(values)}" for name, values in dataset.slices.items()) or "none"),
         ("fingerprint", dataset.fingerprint),
     ]
+    untrained = dataset.untrained(dataset.subsets == "train") if dataset.subsets is not None else ""
+    notes = [*dataset.notes, *([untrained] if untrained else [])]
     columns = [dataset.class_counts(np.flatnonzero(dataset.subsets == subset)) for subset in subsets]
     table = [
         (name, *(f"{column[code]:,}" for column in columns), f"{counts[code]:,}", f"{counts[code] / len(dataset):.1%}")
@@ -38,8 +40,8 @@ def describe(dataset: Dataset) -> list[str]:
             [*table, totals], ("class", *subsets, "images", "share"),
             disable_numparse=True, colalign=("left", *["right"] * (len(totals) - 1)),
         ).splitlines(),
-        *([""] if dataset.notes else []),
-        *(f"note: {note}" for note in dataset.notes),
+        *([""] if notes else []),
+        *(f"note: {note}" for note in notes),
     ]  # fmt: skip
 
 

@@ -31,6 +31,11 @@ def test_classes_by_subset_with_totals():
     assert lines[-1] == ["note:", "one", "row", "dropped"]
 
 
+def test_a_class_in_the_test_alone_is_told():
+    *_, note = lines_for(subsets=np.array(["train"] * 4 + ["test"] * 2))
+    assert {"note:", "sad", "happy):", "--classes"} <= set(note)
+
+
 def test_without_subsets_and_with_votes_and_groups():
     lines = lines_for(votes=np.ones((6, 2), int), vote_names=("yes", "no"), groups=np.array([1, 1, 1, 5, 5, 5]))
     assert ["class", "images", "share"] in lines
