@@ -54,6 +54,16 @@ def test_sixteen_bits_that_are_hardly_used_are_refused(top, write_images):
         read(root)
 
 
+def test_a_few_images_of_hardly_used_sixteen_bits_are_named_or_dropped(write_images):
+    root = write_images(dict.fromkeys(["a/1.png", "a/2.png", "b/3.png", "b/4.png"], (8, 8)))
+    cv2.imwrite(str(root / "a/2.png"), np.linspace(0, 3456, 64).reshape(8, 8).astype(np.uint16))
+    with pytest.raises(FerBenchError, match=r"1 .*of 4\n  - a/2.png: .*from 0 to 3456 of 65535.*8-bit") as raised:
+        read(root)
+    assert "--skip-bad" in str(raised.value) and "all images" not in str(raised.value)
+    decoded = read(root, skip_bad=True)
+    assert decoded.sample_ids.tolist() == ["a/1.png", "b/3.png", "b/4.png"] and "a/2.png" in decoded.notes[0]
+
+
 @pytest.mark.parametrize("top", [1, 255, 3000])
 def test_float_tiff_is_read_by_its_range(top, write_images):
     root = write_images(dict.fromkeys(["a/1.tiff", "b/2.tiff"], (8, 8)))

@@ -72,13 +72,14 @@ def emotion(name: str) -> str:
     return SYNONYMS.get(same_name(name), same_name(name))
 
 
-def check_range(low: float, high: float, full: float, what: str = "pixels") -> None:
-    """Raise FerBenchError where pixels from `low` to `high`, taken for 0 to `full`, would be nearly black."""
-    if high < NEARLY_BLACK * full:
-        raise FerBenchError(
-            f"{what} run from {low:g} to {high:g} of {full:g}, so that all images are nearly black: bring them to "
-            f"0 to {full:g}, or save them as 8-bit images"
-        )
+def nearly_black(low: float, high: float, full: float, what: str) -> str:
+    """What to say and do where pixels from `low` to `high`, taken for 0 to `full`, are nearly black; otherwise ""."""
+    if high >= NEARLY_BLACK * full:
+        return ""
+    return (
+        f"{what} run from {low:g} to {high:g} of {full:g}, which is nearly black: bring them to 0 to {full:g}, "
+        "or save them as 8-bit images"
+    )
 
 
 def is_number(label: str) -> bool:
@@ -171,7 +172,8 @@ class Decoded:
             notes=(*self.notes, *class_notes, *subset_notes),
         )  # fmt: skip
         some = self.images[:: -(-len(self.images) // LOOKED_AT)]
-        check_range(int(some.min()), int(some.max()), 255)
+        if dark := nearly_black(int(some.min()), int(some.max()), 255, "the pixels of all images"):
+            raise FerBenchError(dark)
         return dataset
 
     def _official_subsets(self) -> tuple[np.ndarray | None, list[str]]:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from fer_bench.data.options import ReadOptions
-from fer_bench.data.readers.decoded import Decoded, check_range, drop_bad
+from fer_bench.data.readers.decoded import Decoded, drop_bad, nearly_black
 from fer_bench.data.readers.images import faces
 from fer_bench.data.readers.images.pixels import pixels, quiet
 from fer_bench.data.resizing import fitted, shrunk
@@ -68,8 +68,8 @@ def read_images(
 
     What is not square is padded by its edge pixels. Pixels go into the file `scratch`, not into memory. class_names: in
     the layout's order, where it has one. Raises FerBenchError naming every unreadable file, every box outside its image
-    and, under `options.crop_faces`, every image without a face, unless `options.skip_bad` drops them; and where deep
-    pixels are nearly black, or there are no files.
+    and, under `options.crop_faces`, every image without a face, unless `options.skip_bad` drops them; and where
+    most images are deep and nearly black, or there are no files.
     """
     if not files:
         raise FerBenchError(f"{root}: no images with a label{''.join(f'; {note}' for note in notes)}")
@@ -82,7 +82,7 @@ def read_images(
     raw = scratch.with_name(f"{scratch.name}.small")
     try:
         with raw.open("wb") as out:
-            looks = _shrink_all(root, files, options, out, progress)
+            looks = _check_depth(root, _shrink_all(root, files, options, out, progress))
         bad = [
             f"{_printable(file.path)}: {look.problem}" for file, look in zip(files, looks, strict=True) if look.problem
         ]
@@ -90,7 +90,6 @@ def read_images(
         dropped = drop_bad(root, what, len(files), bad, options.skip_bad)
         kept = [(file, look) for file, look in zip(files, looks, strict=True) if not look.problem]
         files, looks = [file for file, _ in kept], [look for _, look in kept]
-        _check_depth(root, looks)
         side = common_side(looks, options.side)
         images = _assemble(raw, looks, side, scratch)
     finally:
@@ -118,16 +117,15 @@ def read_images(
 class Look:
     """One decoded image: its size in pixels before it was made smaller, how it is stored, or the problem with it.
 
-    shape: of the small one, (h, w) where gray. at: byte in the file of small ones. low, high: darkest and brightest
-    value of a 16-bit image, otherwise None.
+    shape: of the small one, (h, w) where gray. at: byte in the file of small ones. span: darkest and brightest value
+    of a 16-bit image, otherwise None.
     """
 
     height: int = 0
     width: int = 0
     shape: tuple[int, ...] = ()
     at: int = 0
-    low: int | None = None
-    high: int | None = None
+    span: tuple[int, int] | None = None
     problem: str = ""
 
 
@@ -143,7 +141,7 @@ def _shrink_all(
 
     def small(file: ImageFile) -> tuple[Look, np.ndarray | None]:
         try:
-            image, low, high = pixels(root / file.path)
+            image, span = pixels(root / file.path)
             image = _cut(image, file, options.crop_faces)
         except ValueError as error:
             return Look(problem=str(error)), None
@@ -152,7 +150,7 @@ def _shrink_all(
         gray = bool((blue == green).all() and (green == red).all())
         stored = np.ascontiguousarray(blue if gray else little[..., ::-1])
         height, width = image.shape[:2]
-        return Look(height, width, stored.shape, low=low, high=high), stored
+        return Look(height, width, stored.shape, span=span), stored
 
     looks = []
     with quiet(), _threads() as pool:
@@ -195,14 +193,19 @@ def _cut(image: np.ndarray, file: ImageFile, crop_faces: bool) -> np.ndarray:
     return image[max(top - down, 0) : bottom + down, max(left - across, 0) : right + across]
 
 
-def _check_depth(root: Path, looks: Sequence[Look]) -> None:
-    deep = [look for look in looks if look.high is not None]
-    if deep:
-        low, high = min(look.low or 0 for look in deep), max(look.high or 0 for look in deep)
-        try:
-            check_range(low, high, DEEP, f"{len(deep):,} images of 16 bits: pixels")
-        except FerBenchError as error:
-            raise FerBenchError(f"{root}: {error}") from error
+def _check_depth(root: Path, looks: list[Look]) -> list[Look]:
+    """`looks`; where all 16-bit ones are nearly black, that is their problem, or FerBenchError where most are such."""
+    spans = [look.span for look in looks if look.span]
+    if not spans:
+        return looks
+    whole = min(low for low, _ in spans), max(high for _, high in spans)
+    dark = nearly_black(*whole, DEEP, f"{len(spans):,} images of 16 bits: pixels")
+    if dark and 2 * len(spans) > len(looks):
+        raise FerBenchError(f"{root}: {dark}")
+    return [
+        replace(look, problem=nearly_black(*look.span, DEEP, "16-bit pixels")) if dark and look.span else look
+        for look in looks
+    ]
 
 
 def _photographs(root: Path, files: Sequence[ImageFile], looks: Sequence[Look], options: ReadOptions) -> list[str]:

@@ -27,7 +27,7 @@ def picture(content: bytes, name: str) -> np.ndarray:
     return np.ascontiguousarray(_decode(np.frombuffer(content, np.uint8), name)[0][..., ::-1])
 
 
-def pixels(path: Path) -> tuple[np.ndarray, int | None, int | None]:
+def pixels(path: Path) -> tuple[np.ndarray, tuple[int, int] | None]:
     """`_decode` of a file. Raises ValueError saying what is wrong."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -38,7 +38,7 @@ def pixels(path: Path) -> tuple[np.ndarray, int | None, int | None]:
     return _decode(data, path.name)
 
 
-def _decode(data: np.ndarray, name: str) -> tuple[np.ndarray, int | None, int | None]:
+def _decode(data: np.ndarray, name: str) -> tuple[np.ndarray, tuple[int, int] | None]:
     """BGR uint8, turned upright by its EXIF tag, and a 16-bit image's range. Raises ValueError saying what is wrong."""
     if not data.size:
         raise ValueError("zero bytes")
@@ -47,13 +47,13 @@ def _decode(data: np.ndarray, name: str) -> tuple[np.ndarray, int | None, int | 
     _refuse_bomb(data)
     image = _decoded(data)
     if image.dtype == np.uint8:
-        return image, None, None
+        return image, None
     if image.dtype == np.uint16:
-        return (image >> 8).astype(np.uint8), int(image.min()), int(image.max())
+        return (image >> 8).astype(np.uint8), (int(image.min()), int(image.max()))
     low, high = float(image.min()), float(image.max())
     if not (low >= 0 and high <= 255):  # not finite ones too
         raise ValueError(f"{image.dtype} pixels from {low:g} to {high:g}; 0 to 1 or 0 to 255 are needed")
-    return np.round(image * 255 if high <= 1 else image).astype(np.uint8), None, None
+    return np.round(image * 255 if high <= 1 else image).astype(np.uint8), None
 
 
 def _decoded(data: np.ndarray) -> np.ndarray:
