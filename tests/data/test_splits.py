@@ -283,7 +283,7 @@ def test_official_test_images_are_in_no_fold():
 
 
 def test_more_folds_than_images_of_a_class_are_refused():
-    with pytest.raises(FerBenchError, match="needs at least 150 distinct images"):
+    with pytest.raises(FerBenchError, match="needs at least 150 distinct images, one for each fold"):
         make_folds(dataset((110, 60, 30)), 150)
 
 

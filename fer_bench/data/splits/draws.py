@@ -32,6 +32,11 @@ class Shares:
     n_parts: int
     needed: tuple[str, ...]
 
+    @property
+    def part(self) -> str:
+        """What people call one of them."""
+        return "subset" if "train" in self.names else "fold"
+
     def of(self, total: int) -> dict[str, int]:
         """Images that each should get of so many of a class."""
         if len(self.names) == self.n_parts:
@@ -100,7 +105,7 @@ def _check_enough(dataset: Dataset, counts: np.ndarray, contents: Sequence[Count
     if few:
         raise FerBenchError(
             f"dataset {dataset.name!r}: every class needs at least {len(shares.needed)} distinct images, one for each "
-            f"subset, where copies and images of one group (a person) count as one; {len(few)} have too few:\n"
+            f"{shares.part}, where copies and images of one group (a person) count as one; {len(few)} have too few:\n"
             f"{listing(few)}\n{_advice(dataset)}"
         )
 
@@ -144,8 +149,8 @@ def _deal(
         ]
         raise FerBenchError(
             f"dataset {dataset.name!r}: groups (a person, a clip, copies of an image) are dealt out whole, and some "
-            f"have images of several classes: no way was found to have each class in every subset\n{listing(lost)}\n"
-            f"Try another --split-seed. {_advice(dataset)}"
+            f"have images of several classes: no way was found to have each class in every {shares.part}\n"
+            f"{listing(lost)}\nTry another --split-seed. {_advice(dataset)}"
         )
     return dealt
 
