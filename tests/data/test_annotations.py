@@ -68,6 +68,17 @@ FORMS = {
 }  # fmt: skip
 
 
+def test_a_list_in_another_encoding_is_told_once(own):
+    write(own / "my pictures" / "müde.png", 1)
+    lines = ["image,emotion,split,subject", *rows(), "my pictures/müde.png,happy,train,S5"]
+    (own / "list.csv").write_bytes("\n".join(lines).replace("sad", "müde").encode("latin-1"))
+    with pytest.raises(FerBenchError) as raised:
+        opened(own)
+    count, problem, advice = str(raised.value).splitlines()
+    assert "11 bad lines of 21" in count and "line 2: " in problem and "10 more" in problem and "as UTF-8" in problem
+    assert "--skip-bad" in advice
+
+
 @pytest.mark.parametrize("direct", [True, False], ids=["itself", "its folder"])
 @pytest.mark.parametrize("form", FORMS)
 def test_a_list_of_images(form, direct, own):

@@ -223,6 +223,17 @@ def test_label_in_another_encoding(tmp_path):
     path = tmp_path / "latin.csv"
     path.write_bytes("label,pixels\nfroh,1 2 3 4\nfroh,1 2 3 4\nmüde,1 2 3 4\n".encode("latin-1"))
     assert "line 4: label b'm\\xfcde'" in error_of(path)
+    path.write_bytes("label,pixels\nfroh,1 2 3 4\nfroh,1 2 3 4\nmüde,1 2 3 4\nmüde,5 2 3 4\n".encode("latin-1"))
+    message = error_of(path)
+    assert "2 bad rows of 4" in message and "1 more" in message and "as UTF-8" in message and "--skip-bad" in message
+
+
+@pytest.mark.parametrize("n_whole", [0, 3])
+def test_pixels_from_0_to_1_are_told_once_with_what_to_do(write_csv, n_whole):
+    path = write_csv(["label,pixels", *["sad,0 0.5 1e-2 1.0", "happy,0.1 0.2 0 1"] * 30, *["sad,1 2 3 4"] * n_whole])
+    message = error_of(path)
+    assert "line 2: pixel '0.5' " in message and "59 more" in message and "multiply by 255" in message
+    assert "--skip-bad" in message and len(message.splitlines()) == 3
 
 
 CONTENTS = {

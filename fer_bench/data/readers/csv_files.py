@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_bench.data import fer2013
-from fer_bench.data.readers.decoded import Decoded, drop_bad, is_missing, is_number, official_subset
+from fer_bench.data.readers.decoded import FRACTION, NOT_UTF8, Decoded, drop_bad, is_missing, is_number, official_subset
 from fer_bench.data.readers.tables import Table, open_table, refuse_repeats
 from fer_bench.errors import FerBenchError
 from fer_bench.progress import Progress, silent
@@ -104,7 +104,8 @@ def _pixels(rows: _Rows, row: int, text: bytes) -> np.ndarray:
         problem = None if values.size else "no pixels"
     except ValueError:
         wrong = next((word for word in text.split() if not re.fullmatch(rb"-?\d+", word)), text)
-        problem = f"pixel {wrong[:20].decode(errors='replace')!r} is not a whole number"
+        what = FRACTION if _are_fractions(text) else "is not a whole number"
+        problem = f"pixel {wrong[:20].decode(errors='replace')!r} {what}"
     outside = values[(values < 0) | (values > 255)]
     if outside.size:
         problem = f"pixel {outside[0]} is not in 0..255"
@@ -113,12 +114,19 @@ def _pixels(rows: _Rows, row: int, text: bytes) -> np.ndarray:
     return np.empty(0, dtype=np.uint8) if problem else values.astype(np.uint8)
 
 
+def _are_fractions(text: bytes) -> bool:
+    try:
+        return all(0 <= float(word) <= 1 for word in text.split())
+    except ValueError:
+        return False
+
+
 def _label(rows: _Rows, row: int, text: bytes) -> str:
     """The text of a label; "" where it is missing or bad."""
     try:
         label = text.decode()
     except UnicodeDecodeError:
-        rows.bad(row, f"label {text[:20]!r} is not UTF-8 text")
+        rows.bad(row, f"label {text[:20]!r} {NOT_UTF8}")
         return ""
     if not is_missing(label):
         return label

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import pairwise
@@ -30,6 +30,9 @@ SYNONYMS = {
 }  # fmt: skip
 MISSING = ("", "nan", "null", "n/a")
 SHOWN_DROPS = 5
+NOT_UTF8, FRACTION = "is not UTF-8 text", "is a fraction of 1"
+REMEDIES = {NOT_UTF8: "save it as UTF-8", FRACTION: "bring pixels of 0 to 1 to 0 to 255: multiply by 255 and round"}
+"""Of problems that all rows of a file are apt to share, so that they are told once."""
 NEARLY_BLACK = 1 / 16
 """Share of the range that the brightest pixel of all reaches at least: less is another range than it is taken for."""
 LOOKED_AT = 1000
@@ -119,9 +122,19 @@ def drop_bad(source: Path, what: str, total: int, problems: list[str], skip_bad:
         return ()
     count = f"{len(problems):,} {what} of {total:,}"
     if not skip_bad or len(problems) == total:
-        hint = "" if len(problems) == total else "\nMend them, or drop them with --skip-bad."
-        raise FerBenchError(f"{source}: {count}\n{listing(problems)}{hint}")
+        hint = "; --skip-bad would leave none" if len(problems) == total else ", or drop them with --skip-bad"
+        raise FerBenchError(f"{source}: {count}\n{listing(_told_once(problems))}\nMend them{hint}.")
     return (f"dropped {count}: {'; '.join(problems[:SHOWN_DROPS])}{'; ...' if problems[SHOWN_DROPS:] else ''}",)
+
+
+def _told_once(problems: Sequence[str]) -> list[str]:
+    """`problems`, of those with one of the REMEDIES the first alone, with how many others there are."""
+    told = list(problems)
+    for problem, remedy in REMEDIES.items():
+        if alike := [one for one in told if one.endswith(problem)]:
+            others = f" (and {len(alike) - 1:,} more such)" if alike[1:] else ""
+            told = [f"{alike[0]}{others}: {remedy}", *(one for one in told if not one.endswith(problem))]
+    return told
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ def _header(path: Path, line: bytes) -> str:
         text = line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FerBenchError(
-            f"{path}: not a CSV file in UTF-8 (binary, or text in another encoding: {error.reason})"
+            f"{path}: not a CSV file in UTF-8 (binary, or text in another encoding: {error.reason}); save it as UTF-8"
         ) from error
     if "\0" in text:
         raise FerBenchError(f"{path}: not a CSV file in UTF-8 (binary, or text in another encoding: zero bytes)")

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from fer_bench.data.readers.csv_files import SUBSET_COLUMNS
-from fer_bench.data.readers.decoded import is_missing, is_number, official_subset, subset_of
+from fer_bench.data.readers.decoded import NOT_UTF8, is_missing, is_number, official_subset, subset_of
 from fer_bench.data.readers.images.annotations import AFFECTNET_CLASSES
 from fer_bench.data.readers.images.decoding import Box, ImageFile
 
@@ -153,11 +153,11 @@ class ImageList:
     def _face(self, row: Sequence[str], before: Mapping[str, int]) -> ImageFile:
         if len(row) != len(self.names):
             raise ValueError(f"{len(row)} fields, not {len(self.names)}")
+        if UNDECODED in row[self.at] or (self.label is not None and UNDECODED in row[self.label]):
+            raise ValueError(f"{row[self.at][:80]} or its label {NOT_UTF8}")
         path = self.images.get(row[self.at])
         if path is None:
             raise ValueError(f"{row[self.at][:80]} is not there")
-        if UNDECODED in row[self.at] or (self.label is not None and UNDECODED in row[self.label]):
-            raise ValueError(f"{row[self.at][:80]} or its label is not UTF-8 text")
         if self.label is not None and is_missing(row[self.label]):
             raise ValueError(f"no label of {row[self.at][:80]}")
         if path in before and not self.box:
