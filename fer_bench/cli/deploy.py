@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fer_bench.cli.options import Plugin, Results, ResultsName, Weights
-from fer_bench.cli.terminal import load_registered, reading_progress, say
+from fer_bench.cli.terminal import console, load_registered, reading_progress, say
 from fer_bench.errors import FerBenchError
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def export(
     compare: Annotated[
         bool, typer.Option("--compare", help="Export several, and compare quality and latency.")
     ] = False,
-    quantize: Annotated[Literal["int8"] | None, typer.Option(help="Multiply in int8: smaller, often faster.")] = None,
+    quantize: Annotated[
+        Literal["int8"] | None, typer.Option(help="Multiply in int8: smaller; refused where answers change.")
+    ] = None,
     format_: Annotated[
         Literal["onnx", "litert"], typer.Option("--format", help="onnx; litert: of networks a .tflite as well.")
     ] = "onnx",
@@ -54,7 +56,7 @@ def export(
     from fer_bench.deploy import compare_bundles
     from fer_bench.deploy import export as export_run
 
-    run_ids, problems = list[str](), list[str]()
+    run_ids, problems, cards = list[str](), list[str](), dict[Path, dict[str, Any]]()
     for model in models or (None,):
         try:
             run_ids.append(source.choose(model, strategy))
@@ -65,11 +67,21 @@ def export(
     bundles = {run_id: to / run_id if compare else to for run_id in run_ids}
     with reading_progress() as progress:
         how: dict[str, Any] = {"quantize": bool(quantize), "litert": format_ == "litert", "progress": progress}
-        cards = {folder: export_run(source, run_id, folder, **how) for run_id, folder in bundles.items()}
+        for run_id, folder in bundles.items():
+            try:
+                cards[folder] = export_run(source, run_id, folder, **how)
+            except FerBenchError as error:  # costs this one only
+                problems.append(str(error))
+    if not cards:
+        raise FerBenchError("\n".join(problems))
     for folder, card in cards.items():
         say(*_about(folder, card))
     if compare:
         say("", *compare_bundles(to, list(cards.values())))
+    if problems:
+        console.print(f"{len(problems)} not exported:", style="red")
+        say(*(f"  {problem}" for problem in problems))
+        raise typer.Exit(1)
 
 
 def _about(folder: Path, card: dict[str, Any]) -> list[str]:

@@ -31,6 +31,10 @@ from fer_bench.records import Record
 
 CALIBRATED_ON = 256
 """Training images that the ranges of int8 are taken from."""
+AGAIN = (
+    "Where a library, the data or the first weights have changed since, do the run again (--rerun all) and export that"
+)
+UNQUANTIZED = "Export it without --quantize"
 FILES = frozenset({CARD, PAGE, EXAMPLE, MODEL, FEATURES, SKOPS, LITERT})
 """All that a bundle may hold."""
 
@@ -53,15 +57,11 @@ def export(
     recorded_in = "bfloat16" if any(one.precision == "bfloat16" for one in source.parts(record)) else "float32"
     proofs: dict[str, Parity] = {}
 
-    def proven(name: str, found: np.ndarray, is_exact: bool = True) -> np.ndarray:
-        proofs[name] = parity(
-            source.predictions.labels["test"], stored, found, source.predictions.class_names, recorded_in
-        )
-        if is_exact and not proofs[name].holds:
-            raise FerBenchError(
-                f"{run_id}: the exported model does not answer as the run did: {proofs[name]}. Where a library, the "
-                "data or the first weights have changed since, do the run again (--rerun all) and export that"
-            )
+    def proven(name: str, found: np.ndarray, limits: str = recorded_in, advice: str = AGAIN) -> np.ndarray:
+        labels, class_names = source.predictions.labels["test"], source.predictions.class_names
+        proofs[name] = proof = parity(labels, stored, found, class_names, limits)
+        if not proof.holds:
+            raise FerBenchError(f"{run_id}: as {name} it does not answer as the run did: {proof}. {advice}")
         return found
 
     graph, output = graph_of(source, record, temperature, progress)
@@ -78,7 +78,7 @@ def export(
     if quantize:
         progress(0.8, "quantizing")
         files[MODEL] = quantized(models, images[source.split.train[:: len(source.split.train) // CALIBRATED_ON + 1]])
-        found = proven("int8", open_session(files, target, types).answers(tested), is_exact=False)
+        found = proven("int8", open_session(files, target, types).answers(tested), "int8", UNQUANTIZED)
     progress(0.9, "measuring")
     card = card_of(source, record, found, proofs, latency(files, tested, types))
     needed = sum(len(content) for name, content in files.items() if name != LITERT)
