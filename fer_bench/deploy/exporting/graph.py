@@ -123,17 +123,45 @@ class Graph:
 def resized(graph: Graph, images: str, to: int, is_colour: bool = False) -> str:
     """Float images of whole values (n, side, side[, 3]) at `to` pixels, by the rule of `data.resized`, rounded.
 
-    By area it is OpenCV's to the last bit; linear, where images grow, OpenCV rounds on the way, by a shade at most.
+    It is OpenCV's to the last bit.
     """
     side = graph.side
     if side == to:
         return images
     planes = graph.add("Transpose", images, perm=[0, 3, 1, 2]) if is_colour else images
-    rows = weights_of_resizing(side, to)
+    whole = _shrunk(graph, planes, to) if side > to else _enlarged(graph, planes, to)
+    return graph.add("Transpose", whole, perm=[0, 2, 3, 1]) if is_colour else whole
+
+
+def _shrunk(graph: Graph, planes: str, to: int) -> str:
+    """By area; `planes`: float (n, ..., side, side)."""
+    rows = weights_of_resizing(graph.side, to)
     found = graph.add("MatMul", graph.add("MatMul", graph.constant(rows), planes), graph.constant(rows.T))
     half_up = graph.add("Floor", graph.add("Add", found, graph.constant(0.5)))
-    whole = half_up if side == 2 * to else graph.add("Round", found)
-    return graph.add("Transpose", whole, perm=[0, 2, 3, 1]) if is_colour else whole
+    return half_up if graph.side == 2 * to else graph.add("Round", found)
+
+
+def _enlarged(graph: Graph, planes: str, to: int) -> str:
+    """Between pixels, in whole numbers that lose their last bits where OpenCV's do."""
+    at = ((np.arange(to) + 0.5) * (graph.side / to) - 0.5).astype(np.float32)
+    first = np.floor(at)
+    shares = np.rint(2048 * np.stack([first + 1 - at, at - first]))
+
+    def weighed(values: str, axis: int) -> list[str]:
+        """The pixel before each new one along `axis`, and the one behind it, by their shares of 2048."""
+        found = []
+        for pixels, share in zip((first, first + 1), shares, strict=True):
+            taken = graph.add("Gather", values, graph.constant(pixels.clip(0, graph.side - 1), np.int64), axis=axis)
+            found.append(graph.add("Mul", taken, graph.constant(share if axis == -1 else share[:, None], np.int32)))
+        return found
+
+    def divided(values: str, by: int) -> str:
+        return graph.add("Div", values, graph.constant(by, np.int32))
+
+    across = divided(graph.add("Add", *weighed(graph.cast(planes, TensorProto.INT32), -1)), 16)
+    upper, lower = (divided(rows, 1 << 16) for rows in weighed(across, -2))
+    total = graph.add("Add", graph.add("Add", upper, lower), graph.constant(2, np.int32))
+    return graph.cast(divided(total, 4))
 
 
 def gray(graph: Graph, images: str) -> str:
