@@ -18,14 +18,15 @@ from sklearn.svm import SVC
 from fer_bench.analysis import Finding
 from fer_bench.analysis.evidence import ensemble
 from fer_bench.data import Dataset, Split
+from fer_bench.data import resized as of_data
 from fer_bench.deploy import Source, export, load_model
-from fer_bench.deploy.exporting import classical
+from fer_bench.deploy.exporting import classical, refitting
 from fer_bench.deploy.exporting.features import features, has_graph, uniform_patterns
-from fer_bench.deploy.exporting.graph import Graph
+from fer_bench.deploy.exporting.graph import Graph, resized
 from fer_bench.deploy.exporting.parity import Parity
 from fer_bench.deploy.session import MODEL
 from fer_bench.errors import FerBenchError
-from fer_bench.models import FEATURES, OrientedGradients, Pixels, Together
+from fer_bench.models import FEATURES, OrientedGradients, Pixels, Together, fitted_extractor
 
 EXPORTED = [("hog-svm", "over-sampling"), ("pca-logistic", "post-hoc-adjustment"), ("cnn-small", "class-weights")]
 
@@ -51,6 +52,23 @@ def test_int8_is_smaller_with_scores_of_its_own_and_litert_answers_as_the_run_di
     assert small.card["megabytes"] < plain.card["megabytes"] / 3
     assert set(small.card["parity"]) == {"float32", "litert", "int8"} and small.card["arithmetic"] == "int8"
     assert small.card["parity"]["litert"]["holds"] and (small.path / "model.tflite").exists()
+
+
+def test_int8_that_answers_otherwise_is_refused_and_an_earlier_bundle_stays(runs, tmp_path, monkeypatch):
+    def wrecked(models, images):
+        largest = max(models[MODEL].graph.initializer, key=lambda one: len(one.raw_data))
+        largest.raw_data = bytes(len(largest.raw_data))
+        return models[MODEL].SerializeToString()
+
+    source, run_id = runs.source("hog-svm", "over-sampling")
+    export(source, run_id, tmp_path / "bundle")
+    before = (tmp_path / "bundle" / "model.json").read_bytes()
+    monkeypatch.setattr("fer_bench.deploy.exporting.export.quantized", wrecked)
+    for target in ("bundle", "new"):
+        with pytest.raises(FerBenchError, match=r"int8 .* same answer on .*macro-F1 .*without --quantize"):
+            export(source, run_id, tmp_path / target, quantize=True)
+    assert (tmp_path / "bundle" / "model.json").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_what_answers_otherwise_is_not_exported(runs, tmp_path):
@@ -178,6 +196,17 @@ def test_gradients_are_those_of_scikit_image(orientations, cell, block):
     np.testing.assert_allclose(outcome(graph, found, images, wanted.shape[1]), wanted, atol=1e-6)
 
 
+@pytest.mark.parametrize(("side", "to"), [(24, 48), (47, 48), (30, 112), (60, 48), (96, 48)])
+@pytest.mark.parametrize("is_colour", [False, True])
+def test_resizing_is_that_of_the_data_to_the_last_bit(side, to, is_colour):
+    shape = (4, side, side, 3) if is_colour else (4, side, side)
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    graph = Graph(side, is_colour)
+    found = graph.reshaped(resized(graph, graph.cast(graph.images), to, is_colour), 0, -1)
+    wanted = np.stack([of_data(image, (to, to)) for image in images]).reshape(4, -1)
+    np.testing.assert_array_equal(outcome(graph, found, images, wanted.shape[1]), wanted)
+
+
 @pytest.mark.parametrize(("name", "parameters"), [("bovw", {"words": 6, "grid": 3}), ("hog-lbp", {})])
 def test_several_extractors_together_are_one_graph(name, parameters):
     images = np.random.default_rng(0).integers(0, 256, (24, 48, 48), dtype=np.uint8)
@@ -188,6 +217,17 @@ def test_several_extractors_together_are_one_graph(name, parameters):
     found = features(graph, graph.cast(graph.images), extractor)
     wanted = extractor.transform(images)
     np.testing.assert_allclose(outcome(graph, found, images, wanted.shape[1]), wanted, atol=1e-3)
+
+
+def test_axes_point_as_in_the_features_of_the_run_whatever_the_number_of_threads(runs, tmp_path, monkeypatch):
+    def other_way(*given):
+        extractor = fitted_extractor(*given)
+        extractor.pca.components_[::2] *= -1
+        return extractor
+
+    source, run_id = runs.source("pca-forest")
+    monkeypatch.setattr(refitting, "fitted_extractor", other_way)
+    assert export(source, run_id, tmp_path / "bundle")["parity"]["float32"]["same_answers"] == 1
 
 
 def test_all_features_of_the_suite_have_a_graph_and_others_only_if_made_of_its_extractors():
@@ -236,14 +276,15 @@ def test_an_ensemble_is_one_graph(runs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("same", "macro_f1", "recorded_in", "holds"),
+    ("same", "macro_f1", "limits", "holds"),
     [
         (0.995, 0.501, "float32", True), (0.985, 0.501, "float32", False), (0.995, 0.503, "float32", False),
         (0.985, 0.503, "bfloat16", True), (0.985, 0.506, "bfloat16", False), (0.999, 0.51, "float32", True),
+        (0.975, 0.509, "int8", True), (0.965, 0.501, "int8", False), (0.975, 0.511, "int8", False),
     ],
 )  # fmt: skip
-def test_parity_is_a_matter_of_answers_and_macro_f1(same, macro_f1, recorded_in, holds):
-    assert Parity(1000, 0.01, same, macro_f1, 0.5, recorded_in).holds == holds
+def test_parity_is_a_matter_of_answers_and_macro_f1(same, macro_f1, limits, holds):
+    assert Parity(1000, 0.01, same, macro_f1, 0.5, limits).holds == holds
 
 
 def test_several_are_exported_and_compared(runs, command, tmp_path):
@@ -257,3 +298,17 @@ def test_several_are_exported_and_compared(runs, command, tmp_path):
     assert {row["run"] for row in rows} == {*ids} and (tmp_path / "out" / "compare.png").exists()
     assert all(float(row["macro_f1_low"]) <= float(row["macro_f1"]) <= float(row["macro_f1_high"]) for row in rows)
     assert all(load_model(tmp_path / "out" / run_id).classes for run_id in ids)
+
+
+def test_of_several_one_that_cannot_be_exported_costs_itself_only(runs, command, tmp_path):
+    source, good = runs.source("pca-forest")
+    _, bad = runs.source("cnn-small", "class-weights")
+    given = ("--results", str(runs.prepared.results.path.parent), "--name", runs.prepared.results.path.name)
+    weights = source.predictions.folder.runs / bad / "model.weights.h5"
+    hidden = weights.rename(tmp_path / "hidden")
+    done = command("export", bad, good, *given, "--to", "out", "--compare")
+    alone = command("export", bad, *given, "--to", "alone", "--compare")
+    hidden.rename(weights)
+    assert done.returncode == 1 and "1 not exported" in done.stdout and f"{bad}: " in done.stdout
+    assert [row["run"] for row in csv.DictReader((tmp_path / "out" / "compare.csv").open())] == [good]
+    assert alone.returncode == 2 and "is missing" in alone.stderr and not (tmp_path / "alone").exists()

@@ -18,6 +18,8 @@ from fer_bench.models import (
     MODELS,
     UNAVAILABLE,
     Extractor,
+    PrincipalComponents,
+    Together,
     features_card,
     fitted_extractor,
     load_weights,
@@ -54,6 +56,7 @@ def refitted(source: Source, record: Record) -> Refitted:
     features = features_card(FEATURES[card.features], parameters)
     extractor = fitted_extractor(features, dataset, split)
     given = model_features(card, parameters, dataset, split)
+    _turn(extractor, dataset.images[split.validation[:SOME]], given.validation[:: given.views][:SOME])
     X, y, plan, task = planned(
         spec.strategy, given, dataset, split, spec.seed,
         n_jobs=record.environment.n_jobs if record.environment else 1,
@@ -71,6 +74,17 @@ def refitted(source: Source, record: Record) -> Refitted:
         scores = of_images(classifier.decision_function(given.validation), given.views)
         temperature = metrics.temperature(scores, dataset.labels[split.validation])
     return Refitted(classifier, extractor, given.views, given.validation[:SOME], temperature)
+
+
+def _turn(extractor: Extractor, images: np.ndarray, wanted: np.ndarray) -> None:
+    """Have axes point as in the features that the run was given: the number of threads decides which way they do.
+
+    wanted: those of `images`.
+    """
+    if isinstance(extractor, PrincipalComponents | Together):
+        axes = extractor.pca if isinstance(extractor, PrincipalComponents) else extractor.axes
+        is_opposite = (extractor.transform(images) * wanted).sum(axis=0) < 0
+        axes.components_[getattr(extractor, "kept", slice(None))] *= np.where(is_opposite, -1, 1)[:, None]
 
 
 def _first_weights(record: Record, weights: str) -> str:
