@@ -125,6 +125,21 @@ def test_an_unknown_run_is_answered_with_those_there_are(runs, model, strategy, 
         Source.open(source.predictions.folder.path).choose(model, strategy)
 
 
+def test_what_did_not_succeed_is_not_suggested_and_the_same_model_and_strategy_come_first(stored_runs):
+    stored_runs.add("vgg16", status="not-applicable", strategy="over-sampling", reason="no")
+    there = stored_runs.add("cnn", stored_runs.predictions(1.0, seed=3), strategy="over-sampling").run_id
+    source = Source.open(stored_runs.folder.path)
+    for asked, meant in (("cnn.over-sampling.s0-1f0c8e5a7b", there), ("vgg1", "there are ")):
+        with pytest.raises(FerBenchError, match=f"(did you mean '|; ){meant}"):
+            source.choose(asked, None)
+
+
+def test_the_command_that_reads_the_data_again_is_that_of_the_run(stored_runs):
+    stored_runs.rewrite(stored_runs.find("hog-svm"), command="run --of-this-one")
+    with pytest.raises(FerBenchError, match=r"no longer in the cache(.*\n)+.*--of-this-one"):
+        Source.open(stored_runs.folder.path).choose("hog-svm", None)
+
+
 def test_a_strategy_goes_with_the_name_of_a_model(runs):
     source, run_id = runs.source("pca-forest")
     for model in (None, run_id):

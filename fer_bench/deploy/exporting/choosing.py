@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,26 +29,30 @@ class Source:
     """
 
     board: Leaderboard
-    dataset: Dataset
-    split: Split
     weights: str = "auto"
 
     @classmethod
     def open(cls, results: Path, weights: str = "auto") -> Source:
         """Those of the newest split without folds in the folder `results`.
 
-        Raises FerBenchError where there are none, their data are no longer in the cache, or what makes ONNX is missing.
+        Raises FerBenchError where there are none, or what makes ONNX is missing.
         """
         _need_converters()
         folder = open_results(results)
         records = folder.records()
         if records and all(record.spec.n_folds for record in records):
             raise FerBenchError(_of_folds(str(results), records[-1]))
-        board = load_leaderboard(folder)
-        data_fingerprint, split_fingerprint, _ = board.predictions.split
-        dataset = stored_folder("datasets", data_fingerprint, board.command)
-        split = stored_folder("splits", split_fingerprint, board.command)
-        return cls(board, Dataset.load(dataset), Split.load(split), weights)
+        return cls(load_leaderboard(folder), weights)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The images. Raises FerBenchError where they are no longer in the cache."""
+        return Dataset.load(stored_folder("datasets", self.predictions.split[0], self.board.command))
+
+    @cached_property
+    def split(self) -> Split:
+        """How they are split. Raises FerBenchError where that is no longer in the cache."""
+        return Split.load(stored_folder("splits", self.predictions.split[1], self.board.command))
 
     @property
     def predictions(self) -> Predictions:
@@ -72,8 +77,8 @@ class Source:
         """The id of the run to use: of several seeds the best on validation images.
 
         model: a run id, a model's name, or None for what the leaderboard picks. strategy: that of the model, by default
-        the one picked on validation images. Raises FerBenchError where there is no such run, it cannot be exported, or
-        `strategy` is given without the name of a model.
+        the one picked on validation images. Raises FerBenchError where there is no such run, it cannot be exported,
+        its data are no longer in the cache, or `strategy` is given without the name of a model.
         """
         runs = self.board.runs
         if strategy is not None and (model is None or model in runs.index):
@@ -91,9 +96,7 @@ class Source:
             return self._best(runs[runs["row"] == self.board.picks["all"].row])
         of_model = self._of_model(model)
         if not len(of_model):
-            close = difflib.get_close_matches(model, [*runs["model"], *runs.index], n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(dict.fromkeys(runs['model']))}"
-            raise FerBenchError(f"no run of {model!r} in {self.predictions.folder.path}; {hint}")
+            raise FerBenchError(f"no run of {model!r} in {self.predictions.folder.path}; {self._hint(model)}")
         if strategy is None:
             best = self.board.best_of_model
             picked = best.index[best["model"].isin(of_model["model"])]
@@ -103,6 +106,15 @@ class Source:
             there = ", ".join(dict.fromkeys(of_model["strategy"]))
             raise FerBenchError(f"no run of {model} under {strategy!r}; there are those under {there}")
         return self._best(chosen)
+
+    def _hint(self, model: str) -> str:
+        """What may have been meant by `model`: of what succeeded, first a run of the same model and strategy."""
+        done = self.board.runs[self.board.runs["status"] == "success"]
+        alike = [run_id for run_id in done.index if run_id.rpartition(".")[0] == model.rpartition(".")[0]]
+        close = difflib.get_close_matches(model, alike, n=1, cutoff=0)
+        close = close or difflib.get_close_matches(model, [*done["model"], *done.index], n=1)
+        there = ", ".join(dict.fromkeys(done["model"])) or "none"
+        return f"did you mean {close[0]!r}?" if close else f"there are {there}"
 
     def _of_model(self, model: str) -> pd.DataFrame:
         """The runs that the page calls so; where only the model's name is given, those of its newest recipe."""
@@ -134,6 +146,9 @@ class Source:
             why = f"no graph is known for the features {', '.join(others)}: they are a plug-in's own"
         if why:
             raise FerBenchError(f"{run_id} cannot be exported: {why}")
+        command = self.parts(record)[0].command  # an ensemble's own reads no data
+        for kind, fingerprint in zip(("datasets", "splits"), self.predictions.split[:2], strict=True):
+            stored_folder(kind, fingerprint, command)
         return run_id
 
     def _without_graph(self, record: Record) -> list[str]:
