@@ -1,5 +1,7 @@
 """The command line: lists, plans, and bad input in one message with exit code 2."""
 
+import errno
+import os
 import re
 from pathlib import Path
 
@@ -160,6 +162,19 @@ def test_a_stop_before_anything_is_trained_says_how_to_go_on(command, folder, mo
     assert done.returncode == 130
     told, again = done.stdout.split(":\n", 1)
     assert "Stopped." in told and advice in told and " ".join(given) in again
+
+
+def test_a_full_disk_is_said_with_where_and_what_is_kept_only_where_it_is(command, folder, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    given = ("run", "--data", "good.npz", "--models", "majority", "--name", "full")
+    assert command(*given).returncode == 0
+    monkeypatch.setattr("fer_bench.cache.sync", full)
+    again, report = command(*given, "--rerun", "all"), command("report", "--name", "full")
+    assert again.returncode == report.returncode == 2
+    assert "results/full: No space left" in report.stderr and "kept" not in report.stderr
+    assert "what is finished is kept" in again.stderr
 
 
 def test_want_of_memory_is_one_message(monkeypatch, capsys):

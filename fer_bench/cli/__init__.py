@@ -63,6 +63,11 @@ def _refuse(message: str) -> None:
     sys.exit(2)
 
 
+def _kept() -> str:
+    """That nothing is lost, of the commands whose parts are put on record one by one."""
+    return ": what is finished is kept" if sys.argv[1:2] in (["run"], ["tune"], ["unpack"]) else ""
+
+
 def main() -> None:
     """Run the command line. Exit code 0: all good; 1: some runs failed; 2: bad usage or data; 130: interrupted."""
     for stream in (sys.stdout, sys.stderr):
@@ -73,12 +78,12 @@ def main() -> None:
     except FerBenchError as error:
         _refuse(str(error))
     except MemoryError as error:
-        _refuse(f"not enough memory ({error}): free some, or take fewer or smaller images; what is finished is kept")
+        _refuse(f"not enough memory ({error}): free some, or take fewer or smaller images{_kept()}")
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         advice = ""
         if is_no_room(error):
-            advice = "; make room there and give the same command again: what is finished is kept"
+            advice = f"; make room there and give the same command again{_kept()}"
         elif error.filename and Path(error.filename).is_relative_to(cache.root()):
             advice = f"; set {cache.ENVIRONMENT_VARIABLE} to a folder that can be written"
         _refuse(f"{where}{error.strerror or error}{advice}")
