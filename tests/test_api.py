@@ -29,9 +29,21 @@ def results(folder):
     return load_results(folder)
 
 
-def test_an_option_of_reading_that_there_is_not_is_told_with_those_there_are(tmp_path):
-    with pytest.raises(FerBenchError, match=r"no option bugdet; .* there are classes, .*, votes"):
-        run(results=tmp_path, bugdet="full", groups="person")
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("bugdet", "budget"),
+        ("seed", "seeds"),
+        ("group", "groups"),
+        ("precision", r"parameters=\{'precision': \.\.\.\}"),
+    ],
+)
+def test_an_option_that_there_is_not_is_told_with_what_was_meant_and_those_there_are(tmp_path, wrong, meant):
+    said = (
+        rf"no option {wrong}; did you mean {meant}\? There are budget, .*; of how data are read .* classes, .*, votes"
+    )
+    with pytest.raises(FerBenchError, match=said):
+        run(results=tmp_path, **{wrong: "full"})
 
 
 def test_frames_hold_rows_runs_and_effects(results):
@@ -130,7 +142,16 @@ def test_a_folder_without_results_is_one_message(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"rerun": "al"}, {"jobs": 0}, {"timeout": math.nan}, {"copies": "some"}, {"slices": "mood, age"}], ids=str
+    "wrong",
+    [
+        {"budget": "huge"},
+        {"rerun": "al"},
+        {"jobs": 0},
+        {"timeout": math.nan},
+        {"copies": "some"},
+        {"slices": "mood, age"},
+    ],
+    ids=str,
 )
 def test_options_that_there_are_not_are_refused_by_name(wrong):
     with pytest.raises(FerBenchError, match=f"--{next(iter(wrong))} "):

@@ -117,6 +117,15 @@ def test_bad_input_is_one_message_and_exit_code_2(command, folder, arguments, wo
         assert word in said, said
 
 
+@pytest.mark.parametrize("given", [("plan",), ("run",), ("run", "--dry-run")], ids=" ".join)
+def test_networks_without_a_backend_are_refused_before_anything_is_done(command, folder, monkeypatch, given):
+    monkeypatch.setenv("KERAS_BACKEND", "foo")
+    done = command(*given, "--data", "nowhere.csv", "--models", "cnn")
+    assert done.returncode == 2 and not done.stdout and not (folder / "results" / "good").exists()
+    assert "KERAS_BACKEND is 'foo'" in done.stderr and done.stderr.count("\n") == 1
+    assert "nowhere.csv" in command(*given, "--data", "nowhere.csv", "--models", "hog-*").stderr
+
+
 def test_damaged_record_is_named(command, folder):
     run = folder / "results" / "broken" / "runs" / "majority.none.s0-0123456789"
     run.mkdir(parents=True)

@@ -123,7 +123,7 @@ def _plan(options: PlanOptions) -> tuple[Prepared, list[PlannedRun]]:
 
     load_registered(options.plugin)
     selection = options.selection()
-    selection.patterns()  # before data are read
+    selection.chosen()  # before data are read
     with reading_progress() as progress:
         prepared = options.prepare(progress, parse_folds(options.folds))
     return prepared, make_plan(prepared, selection)

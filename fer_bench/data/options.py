@@ -1,10 +1,10 @@
 """How data are read, where not as they come. Light."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Literal, get_args
 
 from fer_bench.errors import FerBenchError
 
@@ -33,14 +33,6 @@ class ReadOptions:
     crop_faces: bool = False
     copies: Copying = ""
     side: int = SIDE
-
-    @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Self:
-        """The options that are `given` by name. Raises FerBenchError for a name that is none."""
-        known = sorted(field.name for field in fields(cls))
-        if unknown := sorted(given.keys() - set(known)):
-            raise FerBenchError(f"no option {', '.join(unknown)}; of how data are read there are {', '.join(known)}")
-        return cls(**given)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "votes", self.votes and Path(self.votes))

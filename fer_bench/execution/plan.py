@@ -23,6 +23,7 @@ from fer_bench.models import (
     Recipe,
     Resolution,
     StrategyCard,
+    check_backend,
     plugin_code,
     resolve_weights,
     weights_request_id,
@@ -99,6 +100,24 @@ class Selection:
         models = suite.models if self.models is None else self.models
         strategies = suite.strategies if self.strategies is None else self.strategies
         return _joined(models), _joined(strategies)
+
+    def chosen(self) -> tuple[list[ModelCard], list[StrategyCard]]:
+        """The models and strategies to combine, without a look at data.
+
+        Raises FerBenchError for names that match nothing, a budget that there is not, or that a model knows no steps
+        for, parameters that networks cannot be trained with, and where Keras has no backend to train them by.
+        """
+        models, strategies = self.patterns()
+        cards, wanted = MODELS.match(models), STRATEGIES.match(strategies)
+        Recipe.of(self.parameters)
+        budgets = dict.fromkeys(budget for card in MODELS for budget in card.steps or ())
+        if self.budget not in budgets:
+            raise FerBenchError(f"--budget {self.budget}: there are {', '.join(budgets)}")
+        if lacking := [card.name for card in cards if card.steps and self.budget not in card.steps]:
+            raise FerBenchError(f"--budget {self.budget}: no gradient steps are registered for {', '.join(lacking)}")
+        if any(card.is_network for card in cards):
+            check_backend()
+        return cards, wanted
 
 
 @dataclass(frozen=True)
@@ -197,19 +216,13 @@ def make_plan(prepared: Prepared, selection: Selection) -> list[PlannedRun]:
     A combination that no seed can change is planned once, as seed 0. A strategy that starts from the run
     under "none" brings that run along. Cheap families come first, so that the leaderboard fills early.
     A network whose ImageNet weights cannot be had is planned under "none" alone, unless random ones are asked for.
-    Raises FerBenchError for names that match nothing, a budget that a model knows no steps for, parameters that
-    networks cannot be trained with, and a weight file that is none.
+    Raises FerBenchError as `Selection.chosen` does, and for a weight file that is none.
     """
     order = {"baseline": 0, "classical": 1, "deep": 2}
-    models, names = selection.patterns()
-    cards = sorted(MODELS.match(models), key=lambda card: order[card.family])
-    strategies = STRATEGIES.match(names)
-    Recipe.of(selection.parameters)
-    lacking = [card.name for card in cards if card.steps and selection.budget not in card.steps]
-    if lacking:
-        raise FerBenchError(f"--budget {selection.budget}: no gradient steps are registered for {', '.join(lacking)}")
+    cards, strategies = selection.chosen()
+    cards.sort(key=lambda card: order[card.family])
     results = prepared.results
-    tuned = load_all_tuned(results.path, prepared.fingerprints, models) if selection.tuned else {}
+    tuned = load_all_tuned(results.path, prepared.fingerprints, selection.patterns()[0]) if selection.tuned else {}
     weights = weights_request_id(selection.weights)
     found = resolve_weights(selection.weights, {card.pretrained for card in cards if card.pretrained})
     plan: dict[str, PlannedRun] = {}

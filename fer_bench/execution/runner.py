@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +25,7 @@ from fer_bench.execution.preparation import Prepared, audit_data, prepare, store
 from fer_bench.models import (
     FEATURES,
     STRATEGIES,
-    check_backend,
+    Recipe,
     demand,
     load_plugins,
     plugin_files,
@@ -113,14 +115,28 @@ def run(
     scheduler: address of a Dask cluster to run on.
     Raises FerBenchError for what of them cannot be, and as `run_plan` does.
     """
+    _check_names(reading)
     options = Options(rerun, timeout, tuple(map(Path, plugins)), jobs)
     load_plugins(options.plugins)
     selection = Selection(
         suite, models, strategies, checked_seeds(seeds), budget, weights, parameters or {}, tuned, mirror
     )
+    selection.chosen()  # before data are read
     with connected(scheduler) as place:
-        prepared = prepare(data, results, name, ReadOptions.of(reading), split_seed, folds)
+        prepared = prepare(data, results, name, ReadOptions(**reading), split_seed, folds)
         return run_plan(make_plan(prepared, selection), prepared, options, watcher, place)
+
+
+def _check_names(reading: Collection[str]) -> None:
+    """Raise FerBenchError where one of `reading` is no option of `run`, with what may have been meant."""
+    own = [name for name in inspect.signature(run).parameters if name not in ("watcher", "reading")]
+    known = [one.name for one in fields(ReadOptions)]
+    trained = ["image_size", "fine_tune", *(one.name for one in fields(Recipe))]
+    for name in sorted(set(reading) - set(known)):
+        close = get_close_matches(name, [*own, *known, *trained], n=1)
+        meant = f"parameters={{{close[0]!r}: ...}}" if close and close[0] in trained else "".join(close)
+        there = f"here are {', '.join(sorted(own))}; of how data are read there are {', '.join(sorted(known))}"
+        raise FerBenchError(f"no option {name}; " + (f"did you mean {meant}? T{there}" if meant else f"t{there}"))
 
 
 def run_plan(
@@ -134,7 +150,7 @@ def run_plan(
 
     place: where they are done; None: on this machine. A run that fails, times out or is killed costs itself only.
     Ctrl-C and SIGTERM cancel what is going on and return, where this is called from the main thread.
-    Raises FerBenchError where the results cannot be written, wanted weights cannot be had, or Keras has no backend.
+    Raises FerBenchError where the results cannot be written, or wanted weights cannot be had.
     """
     watcher = watcher or Watcher()
     due = [planned for planned in plan if planned.is_due(options.rerun)]
@@ -162,8 +178,6 @@ def _run_due(
             runnable.append((planned, job))
     if not runnable:
         return
-    if any(planned.card.is_network for planned, _ in runnable):
-        check_backend()
     watcher.waiting("loading libraries")
     try:
         place.make_ready(tuple(dict.fromkeys(planned.card.family for planned, _ in runnable)))
