@@ -163,9 +163,9 @@ def replacing(path: Path) -> Iterator[Path]:
         sync(work)
         work.replace(path)
     except OSError as error:
-        if error.filename != str(work):
+        if error.filename not in (None, str(work)):
             raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         work.unlink(missing_ok=True)
 

@@ -182,7 +182,7 @@ def test_a_full_disk_is_said_with_where_and_what_is_kept_only_where_it_is(comman
     monkeypatch.setattr("fer_bench.cache.sync", full)
     again, report = command(*given, "--rerun", "all"), command("report", "--name", "full")
     assert again.returncode == report.returncode == 2
-    assert "results/full: No space left" in report.stderr and "kept" not in report.stderr
+    assert "results/full/data_card.md: No space left" in report.stderr and "kept" not in report.stderr
     assert "what is finished is kept" in again.stderr
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from fer_bench.cli.options import Plugin, Results, ResultsName, Weights
-from fer_bench.cli.terminal import console, load_registered, reading_progress, say, writing
+from fer_bench.cli.terminal import console, load_registered, reading_progress, say
 from fer_bench.errors import FerBenchError
 
 if TYPE_CHECKING:
@@ -126,12 +125,10 @@ def predict(
         show_camera(Predictor(model, find=True, smooth=smooth), camera)
         return
     annotations = Annotations(annotate, model.classes) if annotate else None
-    with reading_progress() as progress, writing(annotate) if annotate else nullcontext():
+    with reading_progress() as progress:
         found = Predictor(model, faces, smooth, annotations).predict(paths or [], progress)
     if out:
-        with writing(out):
-            written = write_predictions(out, model, found)
-        say(*map(str, written))
+        say(*(str(path) for path in write_predictions(out, model, found)))
     else:
         say(*in_words(model, found))
     files = len({name for name, _ in found.problems})

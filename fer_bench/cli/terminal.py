@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +9,6 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fer_bench.errors import is_no_room
 from fer_bench.screen import Screen
 
 if TYPE_CHECKING:
@@ -77,18 +74,6 @@ def say_stopped(command: str) -> None:
     console.print(text, style="yellow", soft_wrap=True)
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """For a `with` that writes `path`, a file or folder: it is named where a disk is full and the system names none."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename or not is_no_room(error):
-            raise
-        number = error.errno or errno.ENOSPC
-        raise OSError(number, os.strerror(number), str(path)) from error
-
-
 def write_data_card(folder: ReadableFolder) -> Path:
     """Write the data card of a results folder that has an audit; returns where it is."""
     from fer_bench import report
@@ -112,7 +97,7 @@ def write_pages(
     from fer_bench.report.writing import DEFAULT
 
     lock = folder.lock("pages") if isinstance(folder, ResultsFolder) else nullcontext()
-    with writing(folder.path), lock:  # of runners that end together, the last sees the records of all
+    with lock:  # of runners that end together, the last sees the records of all
         write_data_card(folder)
         board, paths = write(folder, formats or DEFAULT, split, dataset)
     say(*overview(board, max(40, min(console.width, 100))), "", *(f"{path}" for path in paths))
