@@ -44,6 +44,8 @@ def test_an_option_that_there_is_not_is_told_with_what_was_meant_and_those_there
     )
     with pytest.raises(FerBenchError, match=said):
         run(results=tmp_path, **{wrong: "full"})
+    with pytest.raises(FerBenchError, match=rf"no option {wrong}; .* no option zzz\. There are"):
+        run(results=tmp_path, **{wrong: "full", "zzz": 1})
 
 
 def test_frames_hold_rows_runs_and_effects(results):

@@ -26,7 +26,7 @@ def describe(dataset: Dataset) -> list[str]:
         ("fingerprint", dataset.fingerprint),
     ]
     untrained = dataset.untrained(dataset.subsets == "train") if dataset.subsets is not None else ""
-    notes = [*dataset.notes, *([untrained] if untrained else [])]
+    notes = list(filter(None, (*dataset.notes, untrained)))
     columns = [dataset.class_counts(np.flatnonzero(dataset.subsets == subset)) for subset in subsets]
     table = [
         (name, *(f"{column[code]:,}" for column in columns), f"{counts[code]:,}", f"{counts[code] / len(dataset):.1%}")

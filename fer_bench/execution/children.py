@@ -124,7 +124,7 @@ def launch(job: Job, timeout: float | None, stopped: Callable[[], bool], progres
             return BUSY
         if is_done(job):  # though it may have been killed just afterwards
             return results.status(job.spec.run_id) or "failed"
-        reason, status = _reason(ended, process.exitcode, timeout, kills)
+        reason, status = _ending(ended, process.exitcode, timeout, kills)
         if status != "cancelled" or work.exists():  # or it waited for another runner
             _put_on_record(job, work, status, reason=reason, started=started, traceback=_tail(work))
         return status
@@ -218,7 +218,7 @@ def _end_group(number: int) -> None:
         os.killpg(number, signal.SIGKILL)
 
 
-def _reason(ended: str | None, exitcode: int, timeout: float | None, kills: int) -> tuple[str, str]:
+def _ending(ended: str | None, exitcode: int, timeout: float | None, kills: int) -> tuple[str, str]:
     if ended == "timeout":
         return f"took more than {timeout:g} s", "timeout"
     if ended in _SPARING:

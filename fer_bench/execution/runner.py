@@ -128,15 +128,18 @@ def run(
 
 
 def _check_names(reading: Collection[str]) -> None:
-    """Raise FerBenchError where one of `reading` is no option of `run`, with what may have been meant."""
+    """Raise FerBenchError naming all of `reading` that are no options of `run`, with what may have been meant."""
     own = [name for name in inspect.signature(run).parameters if name not in ("watcher", "reading")]
     known = [one.name for one in fields(ReadOptions)]
     trained = ["image_size", "fine_tune", *(one.name for one in fields(Recipe))]
+    problems = []
     for name in sorted(set(reading) - set(known)):
         close = get_close_matches(name, [*own, *known, *trained], n=1)
         meant = f"parameters={{{close[0]!r}: ...}}" if close and close[0] in trained else "".join(close)
-        there = f"here are {', '.join(sorted(own))}; of how data are read there are {', '.join(sorted(known))}"
-        raise FerBenchError(f"no option {name}; " + (f"did you mean {meant}? T{there}" if meant else f"t{there}"))
+        problems.append(f"no option {name}; did you mean {meant}?" if meant else f"no option {name}.")
+    if problems:
+        there = f"There are {', '.join(sorted(own))}; of how data are read there are {', '.join(sorted(known))}"
+        raise FerBenchError(f"{' '.join(problems)} {there}")
 
 
 def run_plan(

@@ -6,6 +6,7 @@ from .folder import write_history as write_history
 from .folder import write_predictions as write_predictions
 from .images import ImageFacts as ImageFacts
 from .images import choosers as choosers
+from .published import NAMING_FILES as NAMING_FILES
 from .published import PublishedFolder as PublishedFolder
 from .published import PublishedRun as PublishedRun
 from .published import copy_beside as copy_beside

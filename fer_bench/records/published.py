@@ -37,6 +37,8 @@ SCALE = 2**15
 _LETTER = r"""(?:[^'/\n]|'"'"')"""
 QUOTED = re.compile(rf"""(?<=')([\w-]+=)?(?:\.\.|~)?/(?:{_LETTER}*/)*({_LETTER}+)(?=')""")
 """A path that a shell is given in quotes, with what may be quoted with it, as in '--data=/home/x y/z.csv'."""
+NAMING_FILES = ("command", "notes", "weights_note")
+"""Fields of a record in which files may stand with their folders."""
 BESIDE = ("split-*.csv.gz", "images-*.csv.gz", "audit*.json", "tuned/*.json")
 
 
@@ -167,8 +169,13 @@ def _unpacked(packed: np.ndarray) -> np.ndarray:
     return np.where(np.signbit(packed), 1 + rows, rows).astype(np.float32)
 
 
-def without_folders(text: str) -> str:
-    """`text`, such as a command, with the names alone of files outside its own folder: "../shared/x.csv" as "x.csv"."""
+def without_folders(text: Any) -> Any:
+    """`text`, such as a command, with the names alone of files outside its own folder: "../shared/x.csv" as "x.csv".
+
+    Of several texts, a list.
+    """
+    if not isinstance(text, str):
+        return [without_folders(one) for one in text]
     text = QUOTED.sub(r"\1\2", text)
     return re.sub(r"(?<![^\s'=])(?:\.\.|~)?/(?:[^\s']*/)?([^\s'/]+)", r"\1", text)
 

@@ -29,7 +29,7 @@ def test_waiting_for_another_runner_is_no_time_of_the_run(tmp_path, speaks, ende
 
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGSEGV, "SIGSEGV"), (signal.SIGRTMIN + 1, "35")])
 def test_a_run_that_a_signal_ends_says_which_though_it_has_no_name(number, name):
-    assert children._reason(None, -number, None, 0) == (f"killed by signal {name}", "failed")
+    assert children._ending(None, -number, None, 0) == (f"killed by signal {name}", "failed")
 
 
 @pytest.fixture

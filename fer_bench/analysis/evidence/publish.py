@@ -16,6 +16,7 @@ from fer_bench.metrics import OF_PROBABILITIES, score
 from fer_bench.progress import Progress, silent
 from fer_bench.records import (
     LOG_FILE,
+    NAMING_FILES,
     ROUNDED_FILE,
     PublishedFolder,
     PublishedRun,
@@ -139,9 +140,7 @@ def _parts(predictions: Predictions, run: Run) -> Iterator[tuple[Record, str, np
 def _published(source: ResultsFolder, record: Record, kept: _Kept) -> PublishedRun:
     """Where files lie on the machine that made a run is nobody else's business."""
     run_id, predictions = record.run_id, source.predictions(record.run_id)
-    said = {"command": without_folders(record.command), "notes": [without_folders(note) for note in record.notes]}
-    if record.weights_note:
-        said["weights_note"] = without_folders(record.weights_note)
+    said = {name: without_folders(getattr(record, name)) for name in NAMING_FILES}
     return PublishedRun(
         record.model_copy(update=said | kept.scores),
         source.history(run_id),

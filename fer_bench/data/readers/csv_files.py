@@ -14,7 +14,6 @@ from fer_bench.data.readers.tables import Table, open_table, refuse_repeats
 from fer_bench.errors import FerBenchError
 from fer_bench.progress import Progress, silent
 
-"""Names of the labels 0..6 in fer2013.csv."""
 SUBSET_COLUMNS = ("split", "set", "subset", "partition")
 """Columns that say what Usage says, where there is no Usage and most of their words are subsets."""
 LIST_MARKS = re.compile(rb"[\[\](),;]|\.0*(?=[\s,;\])]|$)")

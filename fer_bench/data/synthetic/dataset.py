@@ -100,7 +100,7 @@ def built_in() -> Dataset:
 
 
 def make_synthetic(n_images: int, random_state: int = 0) -> Dataset:
-    """`n_images` rendered gray faces of SIDE x SIDE pixels in random order of classes, without official subsets.
+    """`n_images` rendered gray faces of 48 x 48 pixels in random order of classes, without official subsets.
 
     Row i depends on `random_state` and i alone: more images are the same images and more. Its slices are pose,
     light, noise, occlusion and intensity, that of the expression.

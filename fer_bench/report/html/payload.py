@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fer_bench.analysis.comparisons import MEASURES, standard_errors
-from fer_bench.records import without_folders
+from fer_bench.records import NAMING_FILES, without_folders
 from fer_bench.report.columns import Column, columns, values
 from fer_bench.report.html.galleries import galleries
 
@@ -153,9 +153,8 @@ def _runs(board: Leaderboard, carried: set[str]) -> list[dict[str, Any]]:
         if run_id not in board.predicted:
             continue
         own = line.get("versions")
-        settings = {
-            name: plain(_without_folders(name, value), PRECISION) for name, value in line.items() if name not in PLACED
-        }
+        line |= {name: without_folders(line[name]) for name in NAMING_FILES}
+        settings = {name: plain(value, PRECISION) for name, value in line.items() if name not in PLACED}
         found.append(
             {
                 "id": run_id,
@@ -169,13 +168,6 @@ def _runs(board: Leaderboard, carried: set[str]) -> list[dict[str, Any]]:
             }
         )
     return found
-
-
-def _without_folders(name: str, value: Any) -> Any:
-    """`value` of the column `name` of `runs`; of files outside a run's own folder the names alone."""
-    if name == "notes":
-        return [without_folders(note) for note in value]
-    return without_folders(value) if name in ("command", "weights_note") and value else value
 
 
 def _scored(board: Leaderboard) -> list[str]:
